@@ -1,0 +1,3 @@
+//! Evergreen: online serving of gradient-boosted tree models.
+
+pub mod forest;
