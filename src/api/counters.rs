@@ -1,0 +1,40 @@
+//! Requests counted by operation and result, with handles resolved once.
+
+use prometheus::IntCounter;
+
+use super::status;
+use crate::error::{Error, Kind};
+use crate::telemetry::Metrics;
+
+/// The counters of one operation of one API.
+#[derive(Clone, Debug)]
+pub(super) struct Counters {
+    ok: IntCounter,
+    /// In the order of [`Kind::ALL`].
+    errors: [IntCounter; Kind::ALL.len()],
+}
+
+impl Counters {
+    pub(super) fn new(metrics: &Metrics, api: &str, operation: &str) -> Self {
+        let counter = |result: &str| metrics.requests.with_label_values(&[api, operation, result]);
+        Self { ok: counter("ok"), errors: Kind::ALL.map(|kind| counter(status::of(kind).label)) }
+    }
+
+    /// Counts a result and hands it on; a defect of our own goes to the log with its detail.
+    pub(super) fn count<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Ok(_) => self.ok.inc(),
+            Err(error) => {
+                if error.kind() == Kind::Internal {
+                    tracing::error!(%error, "internal error");
+                }
+                for (kind, counter) in Kind::ALL.iter().zip(&self.errors) {
+                    if *kind == error.kind() {
+                        counter.inc();
+                    }
+                }
+            }
+        }
+        result
+    }
+}

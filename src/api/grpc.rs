@@ -1,0 +1,54 @@
+//! gRPC: the scoring service, health and reflection.
+
+mod scoring;
+
+use std::sync::Arc;
+
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use crate::app::App;
+use crate::error::{Error, Kind};
+
+/// The generated messages and service traits.
+#[expect(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated from proto/")]
+mod proto {
+    tonic::include_proto!("evergreen.v1");
+    pub(super) const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("evergreen");
+}
+
+/// What a client is told of a defect: the detail is in the log.
+const INTERNAL: &str = "the details are in the server's log";
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        let kind = error.kind();
+        let message = if kind == Kind::Internal { INTERNAL.to_owned() } else { error.to_string() };
+        Self::new(super::status::of(kind).grpc, message)
+    }
+}
+
+/// The services of the gRPC port, and the handle that says whether they are healthy.
+///
+/// # Errors
+/// The embedded descriptors cannot be read.
+pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| error.to_string())?;
+    let mut routes = Routes::builder();
+    routes.add_service(scoring::service(app)).add_service(health).add_service(reflection);
+    Ok((routes.routes(), reporter))
+}
+
+/// Makes the health service say what readiness says.
+pub async fn report_health(reporter: &HealthReporter, ready: bool) {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    let status = if ready { Serving } else { NotServing };
+    for service in ["", scoring::NAME] {
+        reporter.set_service_status(service, status).await;
+    }
+}

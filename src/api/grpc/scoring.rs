@@ -1,0 +1,201 @@
+//! `evergreen.v1.ScoringService`.
+
+use std::sync::Arc;
+
+use tonic::server::NamedService as _;
+use tonic::{Request, Response, Status};
+
+use super::proto;
+use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
+use crate::api::counters::Counters;
+use crate::api::status;
+use crate::app::App;
+use crate::error::Error;
+use crate::features::row::Notes;
+use crate::features::snapshot::EntityId;
+use crate::json::Scalar;
+use crate::models::ModelVersion;
+use crate::scoring::{self, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer};
+use crate::telemetry::EntityResult;
+
+/// The service's full name.
+pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
+
+/// The service of an application.
+pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
+    let counters = |operation| Counters::new(&app.metrics, "grpc", operation);
+    let scoring = Scoring {
+        scorer: app.scorer.clone(),
+        score: counters("score"),
+        list_models: counters("list_models"),
+        get_model: counters("get_model"),
+    };
+    ScoringServiceServer::new(scoring).max_decoding_message_size(app.config.limits.body_bytes)
+}
+
+pub(super) struct Scoring {
+    scorer: Arc<Scorer>,
+    score: Counters,
+    list_models: Counters,
+    get_model: Counters,
+}
+
+#[tonic::async_trait]
+impl ScoringService for Scoring {
+    async fn score(&self, request: Request<proto::ScoreRequest>) -> Result<Response<proto::ScoreResponse>, Status> {
+        let scores = self.score.count(self.scorer.answer(request.into_inner().into()).await)?;
+        let model = &*scores.model;
+        let results = scores.results.into_iter().map(|result| score_result(model, result)).collect();
+        Ok(Response::new(proto::ScoreResponse { model: Some(version(model)), results }))
+    }
+
+    async fn list_models(
+        &self,
+        _: Request<proto::ListModelsRequest>,
+    ) -> Result<Response<proto::ListModelsResponse>, Status> {
+        let live = self.scorer.live();
+        let models = live.models().filter_map(|(_, entry)| entry.served.as_ref());
+        let models = models.map(|served| version(&served.model)).collect();
+        Ok(Response::new(self.list_models.count(Ok(proto::ListModelsResponse { models }))?))
+    }
+
+    async fn get_model(
+        &self,
+        request: Request<proto::GetModelRequest>,
+    ) -> Result<Response<proto::GetModelResponse>, Status> {
+        let live = self.scorer.live();
+        let name = ModelRef { name: request.into_inner().model, version: None };
+        let model = self.get_model.count(live.find(&name).map(|served| &*served.model))?;
+        Ok(Response::new(described(model)))
+    }
+}
+
+fn version(model: &ModelVersion) -> proto::ModelVersion {
+    proto::ModelVersion { name: model.name.clone(), version: model.version, sha256: model.sha256.clone() }
+}
+
+impl From<proto::ScoreRequest> for ScoreRequest {
+    fn from(request: proto::ScoreRequest) -> Self {
+        let model = ModelRef { name: request.model, version: request.version };
+        let entities = request.entities.into_iter().map(Into::into).collect();
+        Self { model, entities, explain: request.explain as usize }
+    }
+}
+
+impl From<proto::Entity> for Entity {
+    fn from(entity: proto::Entity) -> Self {
+        let id = entity.id.map(|id| match id {
+            proto::entity::Id::TextId(id) => EntityId::Text(id),
+            proto::entity::Id::IntegerId(id) => EntityId::Int(id),
+        });
+        let features = entity.features.into_iter().map(|(name, value)| (name, scalar(value))).collect();
+        Self { id, features }
+    }
+}
+
+fn scalar(value: proto::FeatureValue) -> Scalar {
+    use proto::feature_value::Kind;
+    match value.kind {
+        None => Scalar::Null,
+        Some(Kind::Number(value)) => Scalar::Float(value),
+        Some(Kind::Integer(value)) => Scalar::Int(value),
+        Some(Kind::Boolean(value)) => Scalar::Bool(value),
+        Some(Kind::Text(value)) => Scalar::Text(value),
+    }
+}
+
+fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult {
+    let status = match result.result() {
+        EntityResult::Ok => proto::ScoreStatus::Ok,
+        EntityResult::Degraded => proto::ScoreStatus::Degraded,
+        EntityResult::NotFound => proto::ScoreStatus::NotFound,
+        EntityResult::Error => proto::ScoreStatus::Error,
+    };
+    let id = result.id.map(|id| match id {
+        EntityId::Text(id) => proto::score_result::Id::TextId(id),
+        EntityId::Int(id) => proto::score_result::Id::IntegerId(id),
+    });
+    let empty = proto::ScoreResult { id, status: status.into(), ..Default::default() };
+    match result.outcome {
+        Outcome::Scored(scored) => proto::ScoreResult {
+            reasons: reasons(model, &scored),
+            features: Some(feature_report(model, &scored)),
+            score: Some(scored.score),
+            band: scored.band,
+            ..empty
+        },
+        Outcome::NotFound(error) | Outcome::Failed(error) => {
+            proto::ScoreResult { error: Some(entity_error(&error)), ..empty }
+        }
+    }
+}
+
+fn entity_error(error: &Error) -> proto::EntityError {
+    proto::EntityError { kind: status::of(error.kind()).label.to_owned(), detail: error.to_string() }
+}
+
+fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<proto::Reason> {
+    let reasons = scored.reasons.iter().filter_map(|reason| {
+        let input = model.inputs.get(reason.input)?;
+        Some(proto::Reason {
+            feature: input.contract.name.clone(),
+            label: input.contract.label().to_owned(),
+            value: feature_value(&input.present(reason.value)),
+            contribution: reason.contribution,
+        })
+    });
+    reasons.collect()
+}
+
+fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {
+    use proto::feature_value::Kind;
+    let kind = match value {
+        serde_json::Value::Bool(value) => Kind::Boolean(*value),
+        serde_json::Value::String(text) => Kind::Text(text.clone()),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(integer) => Kind::Integer(integer),
+            None => Kind::Number(number.as_f64()?),
+        },
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => return None,
+    };
+    Some(proto::FeatureValue { kind: Some(kind) })
+}
+
+fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport {
+    let names = |positions: &[usize]| {
+        let inputs = positions.iter().filter_map(|&position| model.inputs.get(position));
+        inputs.map(|input| input.contract.name.clone()).collect()
+    };
+    let Notes { missing, null, stale, out_of_range, defaulted } = &scored.notes;
+    let from = match scored.from {
+        scoring::From::Request => "request",
+        scoring::From::Snapshot => "snapshot",
+    };
+    proto::FeatureReport {
+        from: from.to_owned(),
+        as_of: scored.as_of,
+        missing: names(missing),
+        null: names(null),
+        stale: names(stale),
+        out_of_range: names(out_of_range),
+        defaulted: names(defaulted),
+    }
+}
+
+fn described(model: &ModelVersion) -> proto::GetModelResponse {
+    let features = model.inputs.iter().map(|input| proto::Feature {
+        name: input.contract.name.clone(),
+        label: input.contract.label().to_owned(),
+        r#type: format!("{:?}", input.contract.kind).to_lowercase(),
+        categories: input.contract.categories.clone(),
+        required: input.contract.required,
+    });
+    let lineage = model.contract.as_ref().map(|contract| contract.model.lineage.clone()).unwrap_or_default();
+    proto::GetModelResponse {
+        model: Some(version(model)),
+        entity: model.entity().to_owned(),
+        objective: model.forest.summary().objective.clone(),
+        lineage: lineage.into_iter().collect(),
+        features: features.collect(),
+    }
+}

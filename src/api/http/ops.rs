@@ -1,0 +1,37 @@
+//! The operations port: probes and metrics.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+
+use super::problem;
+use crate::app::App;
+use crate::error::Error;
+
+/// The router of the operations port.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { Json(json!({"live": true})) }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(app)
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+}
+
+/// 200 when at least one model and its features can answer; otherwise 503 and the reasons.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let reasons = app.why_not_ready();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": reasons.is_empty(), "reasons": reasons}))).into_response()
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
+    let text = app.metrics.render().map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}

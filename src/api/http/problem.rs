@@ -1,0 +1,75 @@
+//! Errors as RFC 9457 `application/problem+json`.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::status;
+use crate::error::{Error, Kind};
+
+/// What went wrong with a request as a whole (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// A URI that names the kind of problem.
+    #[schema(example = "urn:evergreen:problem:model_not_found")]
+    r#type: String,
+    /// The kind of problem in a short sentence.
+    #[schema(example = "There is no such model")]
+    title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What is wrong with this request, and what to do.
+    #[schema(example = "no model `chrun`; did you mean `churn`?")]
+    detail: String,
+}
+
+/// Seconds after which a refused client may come again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What a client is told of a defect: the detail is in the log.
+const INTERNAL: &str = "the details are in the server's log";
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let kind = self.kind();
+        let status = status::of(kind);
+        let detail = if kind == Kind::Internal { INTERNAL.to_owned() } else { self.to_string() };
+        let mut response = response(status.http, status.label, status.title, detail);
+        if matches!(kind, Kind::Overloaded | Kind::Unavailable) {
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+fn response(status: StatusCode, label: &str, title: &'static str, detail: String) -> Response {
+    let r#type = format!("urn:evergreen:problem:{label}");
+    let mut response = (status, Json(Problem { r#type, title, status: status.as_u16(), detail })).into_response();
+    let media_type = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+pub(super) async fn no_route(uri: Uri) -> Response {
+    let detail = format!("nothing is at {}; see /docs", uri.path());
+    response(StatusCode::NOT_FOUND, "no_route", "There is no such path", detail)
+}
+
+pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
+    let detail = format!("{} does not take {method}; see /docs", uri.path());
+    response(StatusCode::METHOD_NOT_ALLOWED, "no_method", "The path does not take this method", detail)
+}
+
+/// The answer when a handler panicked; the server lives on.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
+pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    tracing::error!(panic = text, "a handler panicked");
+    Error::Internal(text.to_owned()).into_response()
+}

@@ -1,0 +1,77 @@
+//! `evergreen check`
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+use super::{BOLD, Failure, GREEN, RED, YELLOW, say};
+use crate::models::gate::{self, Outcome, Report};
+
+const EXAMPLES: &str = "\
+Examples:
+  evergreen check models/churn/1                      a bundle
+  evergreen check model.json                          a bare model file
+  evergreen check --json models/churn/1 | jq .may_go_live";
+
+/// Say whether a model may go live: everything that stands between its files and that
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Check {
+    /// A bundle's folder, or a model file
+    path: PathBuf,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (name, version) = identity(&self.path);
+        let (report, live) = match gate::admit(&self.path, &name, version) {
+            Ok(model) => (model.report, true),
+            Err(report) => (report, false),
+        };
+        if self.json {
+            let answer = serde_json::json!({"path": self.path, "may_go_live": live, "steps": report.steps});
+            say!("{answer:#}");
+        } else {
+            print(&self.path, &report, live);
+        }
+        if live { Ok(()) } else { Err(Failure::No) }
+    }
+}
+
+/// `models/churn/3` is version 3 of churn; anything else goes by its file's name.
+pub(super) fn identity(path: &Path) -> (String, u64) {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = |path: Option<&std::ffi::OsStr>| path.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let own = text(path.file_name());
+    match own.parse() {
+        Ok(version) => (text(path.parent().and_then(Path::file_name)), version),
+        Err(_) => (text(path.file_stem()), 0),
+    }
+}
+
+fn print(path: &Path, report: &Report, live: bool) {
+    say!("{BOLD}{}{BOLD:#}", path.display());
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    for step in &report.steps {
+        let (style, mark) = match step.outcome {
+            Outcome::Passed => (GREEN, "passed"),
+            Outcome::Skipped => (YELLOW, "skipped"),
+            Outcome::Failed => (RED, "failed"),
+        };
+        let name = serde_json::to_value(step.step).ok();
+        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default().replace('_', " ");
+        let time = format!("{:.1} ms", step.milliseconds);
+        table.add_row([name, format!("{style}{mark}{style:#}"), time, step.detail.clone()]);
+    }
+    say!("{table}");
+    match live {
+        true => say!("{GREEN}may go live{GREEN:#}"),
+        false => say!("{RED}may not go live{RED:#}"),
+    }
+}

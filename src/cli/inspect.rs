@@ -1,0 +1,141 @@
+//! `evergreen inspect`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+use serde_json::json;
+
+use super::{BOLD, Failure, bytes, say, thousands};
+use crate::forest::{Categories, Feature, Forest, LoadOptions};
+use crate::models::bundle::Bundle;
+use crate::models::contract::Contract;
+
+const EXAMPLES: &str = "\
+Examples:
+  evergreen inspect models/churn/1                    a bundle
+  evergreen inspect model.json                        a bare model file
+  evergreen inspect --json model.txt | jq '.features[0]'";
+
+/// Say what a model is: format, objective, trees, features with split counts and gain, categories, size
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Inspect {
+    /// A bundle's folder, or a model file
+    path: PathBuf,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inspect {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let bundle = Bundle::find(&self.path)?;
+        let contract = bundle.contract()?;
+        let files = bundle.read(contract.as_ref())?;
+        let options = contract.as_ref().map_or_else(LoadOptions::default, Contract::load_options);
+        let file = contract.as_ref().map_or("", |contract| contract.model.file.as_str());
+        let forest = Forest::from_bytes(&files.model, &options)
+            .map_err(|error| format!("{}: {error}", self.path.join(file).display()))?;
+        if self.json {
+            say!("{:#}", machine(&forest, &files.sha256, files.model.len()));
+        } else {
+            print(&forest, &files.sha256, files.model.len());
+        }
+        Ok(())
+    }
+}
+
+fn machine(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_json::Value {
+    let summary = forest.summary();
+    let features: Vec<_> = forest
+        .features()
+        .iter()
+        .map(|feature| {
+            json!({
+                "name": feature.name,
+                "type": format!("{:?}", feature.kind).to_lowercase(),
+                "splits": feature.splits,
+                "gain": feature.gain,
+                "categories": feature.categories.as_ref().map(categories),
+            })
+        })
+        .collect();
+    json!({
+        "format": format!("{:?}", summary.format).to_lowercase(),
+        "library_version": summary.library_version,
+        "objective": summary.objective,
+        "task": format!("{:?}", summary.task).to_lowercase(),
+        "precision": format!("{:?}", forest.precision()).to_lowercase(),
+        "trees": summary.trees,
+        "groups": summary.groups,
+        "depth": summary.depth,
+        "leaves": summary.leaves,
+        "best_iteration": summary.best_iteration,
+        "sha256": sha256,
+        "file_bytes": file_bytes,
+        "memory_bytes": forest.size_bytes(),
+        "features": features,
+    })
+}
+
+fn categories(categories: &Categories) -> serde_json::Value {
+    match categories {
+        Categories::Codes => json!("codes"),
+        Categories::Names(names) => json!(names),
+        Categories::Integers(numbers) => json!(numbers),
+        Categories::Hashes(hashes) => json!({ "hashes": hashes }),
+    }
+}
+
+fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
+    let summary = forest.summary();
+    let version = summary.library_version.as_deref().unwrap_or("version not recorded");
+    let best = summary.best_iteration.map(|round| format!("  (best iteration {round})")).unwrap_or_default();
+    let mut facts = Table::new();
+    facts.load_preset(NOTHING);
+    facts
+        .add_row(["format", &format!("{:?} {version}", summary.format)])
+        .add_row(["objective", &format!("{} ({:?}, {:?})", summary.objective, summary.task, forest.precision())])
+        .add_row(["trees", &format!("{}{best}", thousands(summary.trees))])
+        .add_row(["depth", &format!("{}, {} leaves in all", summary.depth, thousands(summary.leaves))])
+        .add_row(["outputs", &summary.groups.to_string()])
+        .add_row(["size", &format!("{} in memory, {} on disk", bytes(forest.size_bytes()), bytes(file_bytes))])
+        .add_row(["sha256", sha256]);
+    say!("{facts}\n");
+    let mut features = Table::new();
+    features.load_preset(NOTHING).set_header(["feature", "type", "splits", "gain", "categories"]);
+    for feature in forest.features() {
+        features.add_row([
+            feature.name.clone(),
+            format!("{:?}", feature.kind).to_lowercase(),
+            thousands(feature.splits as usize),
+            format!("{:.1}", feature.gain),
+            some_categories(feature),
+        ]);
+    }
+    for column in [2, 3] {
+        if let Some(column) = features.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    say!("{BOLD}{} features{BOLD:#}\n{features}", forest.features().len());
+}
+
+/// The first few categories.
+fn some_categories(feature: &Feature) -> String {
+    const SHOWN: usize = 4;
+    let some = |names: Vec<String>| {
+        let rest = names.len().saturating_sub(SHOWN);
+        let shown = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+        if rest == 0 { shown } else { format!("{shown} and {rest} more") }
+    };
+    match &feature.categories {
+        None => String::new(),
+        Some(Categories::Codes) => "codes, not named".to_owned(),
+        Some(Categories::Names(names)) => some(names.clone()),
+        Some(Categories::Integers(numbers)) => some(numbers.iter().map(i64::to_string).collect()),
+        Some(Categories::Hashes(hashes)) => format!("{} hashes", hashes.len()),
+    }
+}

@@ -1,0 +1,203 @@
+//! `evergreen score`
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use super::columns::Offline;
+use super::sink::{self, Header, Numbers};
+use super::{Failure, YELLOW, progress_bar, thousands};
+use crate::features::table::{Batch, Table};
+use crate::forest::{OutputKind, Precision, Scratch, Task};
+use crate::models::contract::ScoreKind;
+use crate::scoring::calibration::calibrate;
+
+const EXAMPLES: &str = "\
+Examples:
+  evergreen score --model models/churn/1 --input customers.parquet --output scores.parquet
+  evergreen score --model churn --input exports/ --output scores.csv --kind contributions
+  evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
+
+Columns are matched to features by name; others pass over. The output has the id (the contract's entity, or a column
+id or customer_id), then the kind's name, numbered from 0 when there are several; rows in the input's order.";
+
+/// Score a table offline: Parquet, CSV or JSON lines in and out
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Score {
+    /// A bundle's folder, a model file, or the name of a model in the models' folder
+    #[arg(long, value_name = "PATH|NAME")]
+    model: String,
+    /// A file or a folder of files
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// A file ending in .parquet, .csv or .jsonl
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// What to predict; without it, what the contract answers, or the library's plain prediction
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// The models' folder, where a NAME is looked up
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    models: PathBuf,
+}
+
+/// A kind of prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Probabilities, calibrated if the contract says so
+    Probability,
+    /// The library's plain prediction
+    Value,
+    /// The raw sum of the leaves
+    Margin,
+    /// The predicted class
+    Class,
+    /// The leaf reached in each tree
+    Leaf,
+    /// What each feature adds to the margin
+    Contributions,
+}
+
+impl Kind {
+    fn output(self) -> OutputKind {
+        match self {
+            Self::Probability | Self::Value => OutputKind::Value,
+            Self::Margin => OutputKind::Margin,
+            Self::Class => OutputKind::Class,
+            Self::Leaf => OutputKind::Leaf,
+            Self::Contributions => OutputKind::Contributions,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Probability => "probability",
+            Self::Value => "value",
+            Self::Margin => "margin",
+            Self::Class => "class",
+            Self::Leaf => "leaf",
+            Self::Contributions => "contributions",
+        }
+    }
+}
+
+impl Score {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if std::path::absolute(&self.input).ok() == std::path::absolute(&self.output).ok() {
+            return Err(Failure::Wrong(format!("{}: the output would replace the input", self.output.display())));
+        }
+        let model = Offline::load(&self.model, &self.models)?;
+        let kind = kind(&model, self.kind)?;
+        let table = Table::open(&self.input).map_err(|error| error.to_string())?;
+        let done = score(&model, kind, &table, &self.output)?;
+        let (rows, output) = (thousands(done.rows), self.output.display());
+        anstream::eprintln!("{rows} rows scored to {output}");
+        if let Some((count, first)) = done.rejected {
+            let count = thousands(count);
+            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; the first: {first}");
+        }
+        Ok(())
+    }
+}
+
+/// The kind asked for, or what the model is for.
+fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
+    let task = model.forest.summary().task;
+    let kind = asked.unwrap_or_else(|| match model.contract.as_ref().map(|contract| contract.output.kind) {
+        Some(ScoreKind::Probability) => Kind::Probability,
+        Some(ScoreKind::Margin) => Kind::Margin,
+        Some(ScoreKind::Class) => Kind::Class,
+        None if task != Task::Value => Kind::Probability,
+        Some(ScoreKind::Value) | None => Kind::Value,
+    });
+    if kind == Kind::Probability && task == Task::Value {
+        return Err(format!("{} gives no probability; use --kind value", model.forest.summary().objective));
+    }
+    Ok(kind)
+}
+
+/// What has been scored.
+struct Done {
+    rows: usize,
+    /// How many rows have no score, and why the first has none.
+    rejected: Option<(usize, String)>,
+}
+
+fn score(model: &Offline, kind: Kind, table: &Table, output: &Path) -> Result<Done, String> {
+    let (id, columns) = model.columns(table).map_err(|error| error.to_string())?;
+    let mut batches = table.batches(&columns).map_err(|error| error.to_string())?;
+    let width = model.forest.width(kind.output()).map_err(|error| error.to_string())?;
+    let first_input = usize::from(id.is_some());
+    let header = Header { id, columns: names(model, kind, width), numbers: numbers(model, kind) };
+    let mut sink = sink::create(output, header)?;
+    let bar = progress_bar(table.bytes(), "scoring");
+    let mut scratch = Scratch::default();
+    let mut done = Done { rows: 0, rejected: None };
+    let mut out = Vec::new();
+    while let Some(batch) = batches.next_batch().map_err(|error| error.to_string())? {
+        let mut skip = vec![false; batch.rows];
+        let mut reject = |row: usize, error: &crate::error::Error| {
+            skip[row] = true;
+            let first = || (0, format!("row {}: {error}", batch.first_row + row as u64));
+            done.rejected.get_or_insert_with(first).0 += 1;
+        };
+        let rows = model.rows(&batch, first_input, &columns, &mut reject).map_err(|error| error.to_string())?;
+        predict(model, kind, &rows, &batch, width, &mut out, &mut scratch)?;
+        sink.write(batch.columns.first().filter(|_| first_input == 1), &out, &skip)?;
+        done.rows += batch.rows;
+        bar.set_position(batches.position(&batch));
+    }
+    bar.finish_and_clear();
+    sink.finish()?;
+    Ok(done)
+}
+
+fn predict(
+    model: &Offline,
+    kind: Kind,
+    rows: &[f64],
+    batch: &Batch,
+    width: usize,
+    out: &mut Vec<f64>,
+    scratch: &mut Scratch,
+) -> Result<(), String> {
+    out.clear();
+    out.resize(batch.rows * width, 0.0);
+    model.forest.predict(kind.output(), rows, out, scratch).map_err(|error| error.to_string())?;
+    let calibrated = model.contract.as_ref().filter(|contract| contract.output.calibration.is_some());
+    if let (Kind::Probability, Some(contract)) = (kind, calibrated) {
+        let mut margins = vec![0.0; batch.rows];
+        model.forest.predict(OutputKind::Margin, rows, &mut margins, scratch).map_err(|error| error.to_string())?;
+        for (value, margin) in out.iter_mut().zip(margins) {
+            *value = calibrate(&contract.output, Some(margin), *value);
+        }
+    }
+    Ok(())
+}
+
+fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
+    let groups = model.forest.summary().groups;
+    if kind == Kind::Contributions {
+        let features = model.forest.features().iter().map(|feature| feature.name.clone());
+        let names: Vec<String> = features.chain(["bias".to_owned()]).collect();
+        if groups == 1 {
+            return names;
+        }
+        return (0..groups).flat_map(|group| names.iter().map(move |name| format!("{name}_{group}"))).collect();
+    }
+    match width {
+        1 if kind != Kind::Leaf => vec![kind.name().to_owned()],
+        _ => (0..width).map(|number| format!("{}_{number}", kind.name())).collect(),
+    }
+}
+
+fn numbers(model: &Offline, kind: Kind) -> Numbers {
+    let calibrated = model.contract.as_ref().is_some_and(|contract| contract.output.calibration.is_some());
+    match (kind, model.forest.precision()) {
+        (Kind::Leaf | Kind::Class, _) => Numbers::Whole,
+        (Kind::Probability, _) if calibrated => Numbers::Double,
+        (_, Precision::F32) => Numbers::Single,
+        (_, Precision::F64) => Numbers::Double,
+    }
+}

@@ -1,0 +1,157 @@
+//! Parquet output: one row group for every [`GROUP_ROWS`] rows.
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::sync::Arc;
+
+use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::schema::types::Type;
+
+use super::{Header, Numbers, Writer};
+use crate::features::cell::Cell;
+use crate::features::table::Column;
+
+/// Rows held in memory until they are written as a row group.
+const GROUP_ROWS: usize = 64 * 1024;
+
+pub(super) struct Parquet {
+    /// Where to write, until the first batch says what the ids are.
+    file: Option<BufWriter<File>>,
+    writer: Option<SerializedFileWriter<BufWriter<File>>>,
+    ids: Ids,
+    values: Vec<f64>,
+    present: Vec<bool>,
+}
+
+/// The ids of the row group under way.
+enum Ids {
+    None,
+    Text(Vec<ByteArray>),
+    Int(Vec<i64>),
+}
+
+impl Parquet {
+    pub(super) fn new(file: BufWriter<File>) -> Self {
+        Self { file: Some(file), writer: None, ids: Ids::None, values: Vec::new(), present: Vec::new() }
+    }
+
+    fn open(&mut self, header: &Header, ids: Option<&Column>) -> Result<(), String> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        self.ids = match (&header.id, ids) {
+            (Some(_), Some(Column::Int(_))) => Ids::Int(Vec::new()),
+            (Some(_), _) => Ids::Text(Vec::new()),
+            (None, _) => Ids::None,
+        };
+        let schema = schema(header, &self.ids).map_err(|error| error.to_string())?;
+        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
+        self.writer = Some(writer.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+
+    fn push_ids(&mut self, ids: Option<&Column>, rows: usize) -> Result<(), String> {
+        let Some(column) = ids else { return Ok(()) };
+        for row in 0..rows {
+            match (&mut self.ids, column.cell(row)) {
+                (Ids::None, _) => {}
+                (Ids::Int(ids), Cell::Int(id)) => ids.push(id),
+                (Ids::Int(_), _) => return Err("an id that is no whole number among whole numbers".to_owned()),
+                (Ids::Text(ids), Cell::Text(id) | Cell::Untyped(id)) => ids.push(ByteArray::from(id)),
+                (Ids::Text(ids), Cell::Int(id)) => ids.push(ByteArray::from(id.to_string().as_str())),
+                (Ids::Text(ids), _) => ids.push(ByteArray::from("")),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_group(&mut self, header: &Header) -> parquet::errors::Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.present.is_empty() {
+            return Ok(());
+        }
+        let mut group = writer.next_row_group()?;
+        match &mut self.ids {
+            Ids::None => {}
+            Ids::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, None)?,
+            Ids::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, None)?,
+        }
+        let levels: Vec<i16> = self.present.iter().map(|&present| i16::from(present)).collect();
+        let width = header.columns.len();
+        for column in 0..width {
+            let values = self.values.iter().skip(column).step_by(width).zip(&self.present);
+            let values = values.filter(|&(_, &present)| present).map(|(&value, _)| value);
+            let next = group.next_column()?;
+            #[expect(clippy::cast_possible_truncation, reason = "the numbers are of that kind, widened")]
+            match header.numbers {
+                Numbers::Whole => {
+                    write_column::<Int32Type>(next, &values.map(|v| v as i32).collect::<Vec<_>>(), Some(&levels))?;
+                }
+                Numbers::Single => {
+                    write_column::<FloatType>(next, &values.map(|v| v as f32).collect::<Vec<_>>(), Some(&levels))?;
+                }
+                Numbers::Double => write_column::<DoubleType>(next, &values.collect::<Vec<_>>(), Some(&levels))?,
+            }
+        }
+        group.close()?;
+        match &mut self.ids {
+            Ids::None => {}
+            Ids::Text(ids) => ids.clear(),
+            Ids::Int(ids) => ids.clear(),
+        }
+        self.values.clear();
+        self.present.clear();
+        Ok(())
+    }
+}
+
+impl Writer for Parquet {
+    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+        self.open(header, ids)?;
+        self.push_ids(ids, skip.len())?;
+        self.values.extend_from_slice(values);
+        self.present.extend(skip.iter().map(|skip| !skip));
+        if self.present.len() >= GROUP_ROWS { self.write_group(header).map_err(|error| error.to_string()) } else { Ok(()) }
+    }
+
+    fn finish(mut self: Box<Self>, header: &Header) -> Result<(), String> {
+        self.open(header, None)?;
+        self.write_group(header).map_err(|error| error.to_string())?;
+        let writer = self.writer.take();
+        writer.map_or(Ok(()), |writer| writer.close().map(drop).map_err(|error| error.to_string()))
+    }
+}
+
+fn schema(header: &Header, ids: &Ids) -> parquet::errors::Result<Type> {
+    let mut fields = Vec::with_capacity(header.columns.len() + 1);
+    if let Some(name) = &header.id {
+        let id = match ids {
+            Ids::Int(_) => Type::primitive_type_builder(name, Physical::INT64),
+            Ids::Text(_) | Ids::None => Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
+                .with_logical_type(Some(LogicalType::String)),
+        };
+        fields.push(Arc::new(id.with_repetition(Repetition::REQUIRED).build()?));
+    }
+    let physical = match header.numbers {
+        Numbers::Whole => Physical::INT32,
+        Numbers::Single => Physical::FLOAT,
+        Numbers::Double => Physical::DOUBLE,
+    };
+    for name in &header.columns {
+        let column = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
+        fields.push(Arc::new(column.build()?));
+    }
+    Type::group_type_builder("scores").with_fields(fields).build()
+}
+
+fn write_column<T: parquet::data_type::DataType>(
+    column: Option<SerializedColumnWriter<'_>>,
+    values: &[T::T],
+    levels: Option<&[i16]>,
+) -> parquet::errors::Result<()> {
+    let Some(mut column) = column else { return Ok(()) };
+    column.typed::<T>().write_batch(values, levels, None)?;
+    column.close()
+}

@@ -1,0 +1,104 @@
+//! CSV and JSON lines. Numbers are written so that they read back as the same bits, as 32-bit and as 64-bit floats.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+
+use serde_json::{Map, Value};
+
+use super::{Header, Numbers, Writer};
+use crate::features::cell::Cell;
+use crate::features::table::Column;
+
+pub(super) struct Csv {
+    writer: csv::Writer<BufWriter<File>>,
+}
+
+impl Csv {
+    pub(super) fn new(file: BufWriter<File>, header: &Header) -> Result<Self, String> {
+        let mut writer = csv::Writer::from_writer(file);
+        writer.write_record(header.id.iter().chain(&header.columns)).map_err(|error| error.to_string())?;
+        Ok(Self { writer })
+    }
+}
+
+impl Writer for Csv {
+    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+        let mut record: Vec<String> = Vec::new();
+        for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
+            record.clear();
+            record.extend(ids.map(|ids| match ids.cell(row) {
+                Cell::Text(id) | Cell::Untyped(id) => id.to_owned(),
+                Cell::Int(id) => id.to_string(),
+                Cell::Float(id) => id.to_string(),
+                Cell::Bool(id) => id.to_string(),
+                Cell::Null | Cell::Time(_) => String::new(),
+            }));
+            let absent = skip.get(row) == Some(&true);
+            record.extend(values.iter().map(|&value| if absent { String::new() } else { number(value).to_string() }));
+            self.writer.write_record(&record).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, _: &Header) -> Result<(), String> {
+        self.writer.flush().map_err(|error| error.to_string())
+    }
+}
+
+pub(super) struct JsonLines {
+    file: BufWriter<File>,
+}
+
+impl JsonLines {
+    pub(super) fn new(file: BufWriter<File>) -> Self {
+        Self { file }
+    }
+}
+
+impl Writer for JsonLines {
+    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+        for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
+            let mut object = Map::new();
+            if let (Some(name), Some(ids)) = (&header.id, ids) {
+                object.insert(name.clone(), id(ids.cell(row)));
+            }
+            for (name, &value) in header.columns.iter().zip(values) {
+                let value = match (skip.get(row), header.numbers) {
+                    (Some(true), _) => Value::Null,
+                    #[expect(clippy::cast_possible_truncation, reason = "leaves and classes are small")]
+                    (_, Numbers::Whole) => (value as i64).into(),
+                    (_, Numbers::Single | Numbers::Double) => value.into(),
+                };
+                object.insert(name.clone(), value);
+            }
+            serde_json::to_writer(&mut self.file, &object).map_err(|error| error.to_string())?;
+            self.file.write_all(b"\n").map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, _: &Header) -> Result<(), String> {
+        self.file.flush().map_err(|error| error.to_string())
+    }
+}
+
+fn id(cell: Cell<'_>) -> Value {
+    match cell {
+        Cell::Text(id) | Cell::Untyped(id) => id.into(),
+        Cell::Int(id) => id.into(),
+        Cell::Float(id) => id.into(),
+        Cell::Bool(id) => id.into(),
+        Cell::Null | Cell::Time(_) => Value::Null,
+    }
+}
+
+/// JSON's shortest exact form for numbers, which CSV takes as well.
+fn number(value: f64) -> impl std::fmt::Display {
+    struct Number(f64);
+    impl std::fmt::Display for Number {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt(f)
+        }
+    }
+    Number(value)
+}

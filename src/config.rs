@@ -1,0 +1,243 @@
+//! The settings of the server: one TOML file, then `EVERGREEN_*` environment variables, then the command line.
+//! The only reader of files and environment for settings.
+
+mod environment;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::toml_text;
+
+/// All settings. Every key is explained in `evergreen.example.toml`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen.
+    pub server: ServerSection,
+    /// Where the models are.
+    pub models: ModelsSection,
+    /// Where the features are.
+    pub features: FeaturesSection,
+    /// What a request may ask for.
+    pub limits: LimitsSection,
+    /// What is logged.
+    pub log: LogSection,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// REST and its documentation.
+    pub http: SocketAddr,
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// Probes, metrics, administration.
+    pub ops: SocketAddr,
+    /// Seconds of serving on, unready, after the signal to stop: load balancers need a moment to notice.
+    pub drain_seconds: u64,
+    /// Seconds after which requests still running are given up when stopping.
+    pub grace_seconds: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        let port = |port| SocketAddr::from(([0, 0, 0, 0], port));
+        Self { http: port(8080), grpc: port(8081), ops: port(8082), drain_seconds: 0, grace_seconds: 20 }
+    }
+}
+
+/// `[models]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsSection {
+    /// The folder with `<model>/<version>/`.
+    pub dir: PathBuf,
+}
+
+impl Default for ModelsSection {
+    fn default() -> Self {
+        Self { dir: "models".into() }
+    }
+}
+
+/// `[features]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeaturesSection {
+    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for none.
+    pub snapshot: PathBuf,
+    /// The column with the instant at which a row was true; empty for none.
+    pub as_of: String,
+}
+
+impl Default for FeaturesSection {
+    fn default() -> Self {
+        Self { snapshot: "models/customers.parquet".into(), as_of: "as_of".to_owned() }
+    }
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Largest request body, in bytes.
+    pub body_bytes: usize,
+    /// Most entities in a request.
+    pub batch: usize,
+    /// Most entities being scored at the same time; more is refused at once.
+    pub in_flight: usize,
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self { body_bytes: 4 << 20, batch: 10_000, in_flight: 100_000 }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,evergreen=debug`.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// `format` of `[log]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the command line says, where it says anything.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each is the setting of that name")]
+pub struct Overrides {
+    pub models: Option<PathBuf>,
+    pub customers: Option<PathBuf>,
+    pub http: Option<SocketAddr>,
+    pub grpc: Option<SocketAddr>,
+    pub ops: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads `file` if there is one, then the `EVERGREEN_*` variables among `environment`, then `overrides`.
+    ///
+    /// # Errors
+    /// Names the file, line and key, or the variable, and what to do.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        overrides: &Overrides,
+    ) -> Result<Self, String> {
+        let mut config = match file {
+            None => Self::default(),
+            Some(path) => Self::from_file(path)?,
+        };
+        environment::apply(&mut config, environment)?;
+        config.apply(overrides);
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut config: Self = toml_text::parse(path, &text).map_err(|error| error.to_string())?;
+        // Paths in a file are meant from where the file is.
+        let base = path.parent().unwrap_or(Path::new(""));
+        config.models.dir = base.join(&config.models.dir);
+        if config.features.snapshot != Path::new("") {
+            config.features.snapshot = base.join(&config.features.snapshot);
+        }
+        Ok(config)
+    }
+
+    fn apply(&mut self, overrides: &Overrides) {
+        fn put<T: Clone>(setting: &mut T, value: Option<&T>) {
+            if let Some(value) = value {
+                *setting = value.clone();
+            }
+        }
+        put(&mut self.models.dir, overrides.models.as_ref());
+        put(&mut self.features.snapshot, overrides.customers.as_ref());
+        put(&mut self.server.http, overrides.http.as_ref());
+        put(&mut self.server.grpc, overrides.grpc.as_ref());
+        put(&mut self.server.ops, overrides.ops.as_ref());
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let limits = &self.limits;
+        for (key, value) in [
+            ("limits.body_bytes", limits.body_bytes),
+            ("limits.batch", limits.batch),
+            ("limits.in_flight", limits.in_flight),
+        ] {
+            if value == 0 {
+                return Err(format!("{key} is 0: nothing could be asked; leave it out for the default"));
+            }
+        }
+        if limits.in_flight < limits.batch {
+            let (batch, in_flight) = (limits.batch, limits.in_flight);
+            return Err(format!("limits.in_flight ({in_flight}) is less than limits.batch ({batch})"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.toml");
+        std::fs::write(&path, text).unwrap();
+        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Config::load(Some(&path), environment, &Overrides::default())
+    }
+
+    #[test]
+    fn environment_goes_before_the_file() {
+        let text = "[server]\nhttp = \"127.0.0.1:1\"\n[limits]\nbatch = 5\n";
+        let config = load(text, &[("EVERGREEN_SERVER__HTTP", "127.0.0.1:2"), ("EVERGREEN_LOG__FORMAT", "json")]).unwrap();
+        assert_eq!((config.server.http.port(), config.limits.batch), (2, 5));
+        assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn what_is_misspelt_is_refused_with_the_nearest_right_name() {
+        for (text, environment, expected) in [
+            ("[limits]\nbach = 5\n", vec![], "e.toml:2: unknown field `bach`"),
+            ("[limits]\nbach = 5\n", vec![], "did you mean `batch`?"),
+            ("[server]\nhttp = \"nowhere\"\n", vec![], "e.toml:2: invalid socket address"),
+            ("", vec![("EVERGREEN_SERVER__HTPP", "x")], "EVERGREEN_SERVER__HTPP: there is no such setting; did you mean `EVERGREEN_SERVER__HTTP`?"),
+            ("", vec![("EVERGREEN_LIMITS__BATCH", "many")], "EVERGREEN_LIMITS__BATCH"),
+            ("[limits]\nbatch = 0\n", vec![], "limits.batch is 0"),
+        ] {
+            let error = load(text, &environment).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_example_names_every_setting_with_its_default() {
+        let text = include_str!("../evergreen.example.toml");
+        let example: toml::Table = toml::from_str(text).unwrap();
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        assert_eq!(example, defaults);
+    }
+}

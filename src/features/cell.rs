@@ -1,0 +1,199 @@
+//! One value as a source holds it, and its exact conversion to the number a model was trained on.
+
+use jiff::Timestamp;
+
+use crate::models::contract::FeatureType;
+
+/// A value before conversion. What cannot be converted exactly is refused, never rounded in silence.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// There, but null.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A number; NaN counts as null.
+    Float(f64),
+    /// Text that is meant as text.
+    Text(&'a str),
+    /// Text of a file without types (CSV): read as whatever the feature is.
+    Untyped(&'a str),
+    /// Microseconds since the Unix epoch.
+    Time(i64),
+}
+
+/// The largest whole number up to which every whole number is an `f64`.
+pub(crate) const EXACT: i64 = 1 << 53;
+
+/// Spellings of "no value" that CSV writers use for numbers.
+const NULLS: [&str; 9] = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>"];
+
+impl Cell<'_> {
+    /// The number that a feature of `kind` takes from this cell; `None` is null. Not for categories, whose codes
+    /// belong to one model: see [`Cell::category`].
+    ///
+    /// # Errors
+    /// The cell is not what `kind` says; the text says what it is.
+    pub fn number(self, kind: FeatureType) -> Result<Option<f64>, String> {
+        match (kind, self) {
+            (_, Cell::Null) => Ok(None),
+            (_, Cell::Float(value)) if value.is_nan() => Ok(None),
+            (_, Cell::Untyped(text)) => untyped(text.trim(), kind),
+            (FeatureType::Bool, cell) => bool_number(cell),
+            (FeatureType::Timestamp, Cell::Time(micros)) => Ok(Some(seconds(micros))),
+            (FeatureType::Timestamp, Cell::Text(text)) => timestamp(text).map(Some),
+            (FeatureType::Int, Cell::Float(value)) => whole(value).map(Some),
+            (FeatureType::Float | FeatureType::Int | FeatureType::Timestamp, Cell::Int(value)) => {
+                exact(value).map(Some)
+            }
+            (FeatureType::Float | FeatureType::Timestamp, Cell::Float(value)) => Ok(Some(value)),
+            (_, cell) => Err(format!("expected {}, found {}", kind.noun(), cell.describe())),
+        }
+    }
+
+    /// The text that names a category; `None` is null. A whole number names the category of the same digits, which
+    /// are written to `digits`.
+    ///
+    /// # Errors
+    /// The cell cannot name a category.
+    pub fn category<'b>(&'b self, digits: &'b mut String) -> Result<Option<&'b str>, String> {
+        match *self {
+            Cell::Null => Ok(None),
+            Cell::Float(value) if value.is_nan() => Ok(None),
+            Cell::Text(text) => Ok(Some(text)),
+            Cell::Untyped(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Cell::Int(value) => {
+                use std::fmt::Write as _;
+                digits.clear();
+                // Writing to a String cannot fail.
+                let _ = write!(digits, "{value}");
+                Ok(Some(digits))
+            }
+            cell => Err(format!("expected {}, found {}", FeatureType::Category.noun(), cell.describe())),
+        }
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Cell::Null => "null".to_owned(),
+            Cell::Bool(value) => value.to_string(),
+            Cell::Int(value) => value.to_string(),
+            Cell::Float(value) => value.to_string(),
+            Cell::Text(text) | Cell::Untyped(text) => format!("the text {:?}", shorten(text)),
+            Cell::Time(_) => "a timestamp".to_owned(),
+        }
+    }
+}
+
+/// A text cut to a length that is fit for an error message.
+pub(crate) fn shorten(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    text.chars().take(MOST).chain(['…']).collect()
+}
+
+fn bool_number(cell: Cell<'_>) -> Result<Option<f64>, String> {
+    match cell {
+        Cell::Bool(value) => Ok(Some(f64::from(u8::from(value)))),
+        Cell::Int(value @ (0 | 1)) => Ok(Some(if value == 1 { 1.0 } else { 0.0 })),
+        Cell::Float(value) if value == 0.0 || value == 1.0 => Ok(Some(value)),
+        cell => Err(format!("expected {}, found {}", FeatureType::Bool.noun(), cell.describe())),
+    }
+}
+
+fn untyped(text: &str, kind: FeatureType) -> Result<Option<f64>, String> {
+    if NULLS.contains(&text) {
+        return Ok(None);
+    }
+    let refuse = || format!("expected {}, found the text {:?}", kind.noun(), shorten(text));
+    let number = || text.parse::<f64>().map_err(|_| refuse());
+    match kind {
+        FeatureType::Bool if text.eq_ignore_ascii_case("true") => Ok(Some(1.0)),
+        FeatureType::Bool if text.eq_ignore_ascii_case("false") => Ok(Some(0.0)),
+        FeatureType::Bool => bool_number(Cell::Float(number()?)).map_err(|_| refuse()),
+        FeatureType::Int => match text.parse::<i64>() {
+            Ok(value) => exact(value).map(Some),
+            Err(_) => whole(number()?).map(Some),
+        },
+        FeatureType::Timestamp => timestamp(text).or_else(|_| number()).map(Some).map_err(|_| refuse()),
+        FeatureType::Float => {
+            let value = number()?;
+            // "1e999" would turn into infinity unnoticed; a spelt-out infinity is what the file says.
+            if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) {
+                return Err(format!("{text} is too large for a 64-bit float"));
+            }
+            Ok(Some(value))
+        }
+        FeatureType::Category => Err(refuse()),
+    }
+}
+
+fn exact(value: i64) -> Result<f64, String> {
+    if !(-EXACT..=EXACT).contains(&value) {
+        return Err(format!("{value} is beyond ±2^53, where whole numbers are no longer exact"));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "checked just above to be exact")]
+    Ok(value as f64)
+}
+
+fn whole(value: f64) -> Result<f64, String> {
+    #[expect(clippy::cast_precision_loss, reason = "2^53 is exact")]
+    if value.fract() == 0.0 && value.abs() <= EXACT as f64 {
+        Ok(value)
+    } else {
+        Err(format!("expected {}, found {value}", FeatureType::Int.noun()))
+    }
+}
+
+fn timestamp(text: &str) -> Result<f64, String> {
+    text.parse::<Timestamp>()
+        .map(|time| seconds(time.as_microsecond()))
+        .map_err(|_| format!("expected {}, found {:?}", FeatureType::Timestamp.noun(), shorten(text)))
+}
+
+/// Seconds since the Unix epoch, the number that models take for a timestamp.
+fn seconds(micros: i64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to the year 2255")]
+    let micros = micros as f64;
+    micros / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_convert_exactly_or_not_at_all() {
+        use FeatureType::{Bool, Float, Int, Timestamp};
+        assert_eq!(Cell::Int(7).number(Float), Ok(Some(7.0)));
+        assert_eq!(Cell::Float(f64::NAN).number(Int), Ok(None));
+        assert_eq!(Cell::Float(3.0).number(Int), Ok(Some(3.0)));
+        assert_eq!(Cell::Bool(true).number(Bool), Ok(Some(1.0)));
+        assert_eq!(Cell::Untyped(" 29.85 ").number(Float), Ok(Some(29.85)));
+        assert_eq!(Cell::Untyped(" ").number(Float), Ok(None));
+        assert_eq!(Cell::Text("1970-01-01T00:01:00Z").number(Timestamp), Ok(Some(60.0)));
+        for (cell, kind) in [
+            (Cell::Int(EXACT + 1), Int),
+            (Cell::Float(3.5), Int),
+            (Cell::Bool(true), Float),
+            (Cell::Text("5"), Float),
+            (Cell::Untyped("five"), Float),
+            (Cell::Untyped("1e999"), Float),
+            (Cell::Int(2), Bool),
+        ] {
+            assert!(cell.number(kind).is_err(), "{cell:?} as {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_category_is_named_by_text_or_by_whole_numbers() {
+        let mut digits = String::new();
+        assert_eq!(Cell::Text("None").category(&mut digits), Ok(Some("None")));
+        assert_eq!(Cell::Int(12).category(&mut digits), Ok(Some("12")));
+        assert_eq!(Cell::Untyped("").category(&mut digits), Ok(None));
+        assert!(Cell::Bool(true).category(&mut digits).is_err());
+    }
+}

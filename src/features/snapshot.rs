@@ -1,0 +1,178 @@
+//! The embedded feature source: a table read whole into a compact in-memory form, looked up by id.
+//!
+//! A file is read twice: the first pass surveys each column and chooses the smallest width that holds its values
+//! exactly, the second packs the rows one after the other. Memory peaks at the packed size plus one batch, and a
+//! look-up touches one row's bytes, not one cache line per column.
+
+mod ids;
+mod pack;
+mod survey;
+
+use std::path::{Path, PathBuf};
+
+use super::cell::Cell;
+use super::table::{Batch, Table, TableError};
+use crate::models::contract::FeatureType;
+use ids::Ids;
+pub use ids::{EntityId, IdRef};
+use pack::Packed;
+use survey::Survey;
+
+/// A column to be held, as the contracts of the models ask for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ColumnSpec {
+    /// The column's name in the table.
+    pub column: String,
+    /// The type of its values. [`FeatureType::Category`] columns are held as codes of the snapshot's own dictionary.
+    pub kind: FeatureType,
+    /// Whether `f32` is enough: every model that takes the column rounds its input to `f32` anyway.
+    pub single: bool,
+}
+
+/// What to read from a table.
+#[derive(Clone, Debug)]
+pub struct SnapshotSpec {
+    /// The column with the ids.
+    pub entity: String,
+    /// The column with the instant at which a row's features were true, if there is one.
+    pub as_of: Option<String>,
+    /// The columns to hold.
+    pub columns: Vec<ColumnSpec>,
+}
+
+/// An immutable in-memory table.
+#[derive(Debug)]
+pub struct Snapshot {
+    path: PathBuf,
+    specs: Vec<ColumnSpec>,
+    ids: Ids,
+    rows: Packed,
+    /// Texts of each column's codes; empty for numbers.
+    dictionaries: Vec<Vec<String>>,
+    /// Position of the `as_of` column in `rows`.
+    as_of: Option<usize>,
+}
+
+impl Snapshot {
+    /// Reads `path`, a file or a folder. `progress` is told the bytes read out of twice the table's bytes.
+    ///
+    /// # Errors
+    /// Names the file, row and column: a column is missing, a value has the wrong type, an id is empty or stands
+    /// twice, the file is torn.
+    pub fn load(path: &Path, spec: &SnapshotSpec, progress: &mut dyn FnMut(u64)) -> Result<Self, TableError> {
+        let table = Table::open(path)?;
+        let mut columns = spec.columns.clone();
+        let as_of = spec.as_of.as_ref().map(|column| {
+            columns.push(ColumnSpec { column: column.clone(), kind: FeatureType::Timestamp, single: false });
+            columns.len() - 1
+        });
+        let mut chosen = vec![spec.entity.clone()];
+        chosen.extend(columns.iter().map(|column| column.column.clone()));
+        let mut surveys: Vec<Survey> = columns.iter().map(Survey::new).collect();
+        let mut rows = 0;
+        each_batch(&table, &chosen, 0, progress, |batch| {
+            rows += batch.rows;
+            for (survey, cells) in surveys.iter_mut().zip(&batch.columns[1..]) {
+                for row in 0..batch.rows {
+                    survey.add(cells.cell(row)).map_err(|message| at(batch, row, survey.column(), message))?;
+                }
+            }
+            Ok(())
+        })?;
+        let mut ids = Ids::with_capacity(rows);
+        let mut packed = Packed::new(surveys.iter().map(Survey::codec).collect(), rows);
+        each_batch(&table, &chosen, table.bytes(), progress, |batch| {
+            for row in 0..batch.rows {
+                let id = id_of(batch.columns[0].cell(row)).map_err(|message| at(batch, row, &spec.entity, message))?;
+                ids.insert(id).map_err(|message| at(batch, row, &spec.entity, message))?;
+                for (survey, cells) in surveys.iter_mut().zip(&batch.columns[1..]) {
+                    let value =
+                        survey.code(cells.cell(row)).map_err(|message| at(batch, row, survey.column(), message))?;
+                    packed.push(value).map_err(|message| at(batch, row, survey.column(), message))?;
+                }
+            }
+            Ok(())
+        })?;
+        let dictionaries = surveys.into_iter().map(Survey::into_dictionary).collect();
+        Ok(Self { path: path.to_owned(), specs: columns, ids, rows: packed, dictionaries, as_of })
+    }
+
+    /// Where it was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row of an entity. A text names an integer id by its digits, and the other way round.
+    pub fn find(&self, id: IdRef<'_>) -> Option<usize> {
+        self.ids.find(id)
+    }
+
+    /// The id in row `row`.
+    pub fn id(&self, row: usize) -> Option<EntityId> {
+        self.ids.get(row)
+    }
+
+    /// Position of a column that was asked for at load.
+    pub fn column(&self, column: &str, kind: FeatureType) -> Option<usize> {
+        self.specs.iter().position(|spec| spec.column == column && spec.kind == kind)
+    }
+
+    /// The number in a row and column: NaN for null; for categories a code of [`Snapshot::dictionary`].
+    pub fn value(&self, row: usize, column: usize) -> f64 {
+        self.rows.get(row, column)
+    }
+
+    /// The texts behind a category column's codes.
+    pub fn dictionary(&self, column: usize) -> &[String] {
+        self.dictionaries.get(column).map_or(&[], Vec::as_slice)
+    }
+
+    /// When a row's features were true: seconds since the Unix epoch.
+    pub fn as_of(&self, row: usize) -> Option<f64> {
+        self.as_of.map(|column| self.rows.get(row, column)).filter(|time| !time.is_nan())
+    }
+
+    /// Bytes held for the rows and for the ids.
+    pub fn size_bytes(&self) -> (usize, usize) {
+        (self.rows.size_bytes(), self.ids.size_bytes())
+    }
+}
+
+fn at(batch: &Batch, row: usize, column: &str, message: String) -> TableError {
+    TableError::cell(&batch.path, batch.first_row + row as u64, column, message)
+}
+
+fn each_batch(
+    table: &Table,
+    chosen: &[String],
+    before: u64,
+    progress: &mut dyn FnMut(u64),
+    mut each: impl FnMut(&Batch) -> Result<(), TableError>,
+) -> Result<(), TableError> {
+    let mut batches = table.batches(chosen)?;
+    while let Some(batch) = batches.next_batch()? {
+        each(&batch)?;
+        progress(before + batches.position(&batch));
+    }
+    Ok(())
+}
+
+/// An id as a cell gives it.
+fn id_of<'a>(cell: Cell<'a>) -> Result<IdRef<'a>, String> {
+    match cell {
+        Cell::Int(id) => Ok(IdRef::Int(id)),
+        Cell::Text(id) | Cell::Untyped(id) if !id.is_empty() => Ok(IdRef::Text(id)),
+        Cell::Null | Cell::Text(_) | Cell::Untyped(_) => Err("the id is empty".to_owned()),
+        Cell::Bool(_) | Cell::Float(_) | Cell::Time(_) => Err("an id is a text or a whole number".to_owned()),
+    }
+}

@@ -1,0 +1,112 @@
+//! The first pass over a column: is every value of the type the contract says, and what is the smallest width that
+//! holds them all?
+
+use rustc_hash::FxHashMap;
+
+use super::ColumnSpec;
+use super::pack::Codec;
+use crate::features::cell::{Cell, shorten};
+use crate::models::contract::FeatureType;
+
+/// More distinct texts than this are no categories.
+const MOST_CATEGORIES: usize = 1 << 16;
+
+/// What is known of a column.
+pub(super) struct Survey {
+    spec: ColumnSpec,
+    dictionary: FxHashMap<String, u32>,
+    digits: String,
+    low: f64,
+    high: f64,
+    /// Bits of the first value while all are the same.
+    first: Option<u64>,
+    constant: bool,
+    whole: bool,
+    single: bool,
+}
+
+impl Survey {
+    pub(super) fn new(spec: &ColumnSpec) -> Self {
+        Self {
+            spec: spec.clone(),
+            dictionary: FxHashMap::default(),
+            digits: String::new(),
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            first: None,
+            constant: true,
+            whole: true,
+            single: true,
+        }
+    }
+
+    pub(super) fn column(&self) -> &str {
+        &self.spec.column
+    }
+
+    /// Takes a cell into account.
+    pub(super) fn add(&mut self, cell: Cell<'_>) -> Result<(), String> {
+        if self.spec.kind == FeatureType::Category {
+            let mut digits = std::mem::take(&mut self.digits);
+            let text = cell.category(&mut digits)?;
+            if let Some(text) = text.filter(|text| !self.dictionary.contains_key(*text)) {
+                if self.dictionary.len() == MOST_CATEGORIES {
+                    let text = shorten(text);
+                    return Err(format!("{text:?} is distinct text number {}; is this a category?", MOST_CATEGORIES + 1));
+                }
+                let code = self.dictionary.len() as u32;
+                self.dictionary.insert(text.to_owned(), code);
+            }
+            self.digits = digits;
+        }
+        let value = self.code(cell)?;
+        let bits = value.to_bits();
+        self.constant &= *self.first.get_or_insert(bits) == bits;
+        if !value.is_nan() {
+            self.low = self.low.min(value);
+            self.high = self.high.max(value);
+            // -0.0 is no integer: its sign would be lost.
+            self.whole &= value.fract() == 0.0 && !(value == 0.0 && value.is_sign_negative());
+            #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
+            let single = f64::from(value as f32);
+            self.single &= single == value;
+        }
+        Ok(())
+    }
+
+    /// The number to store for a cell; NaN is null.
+    pub(super) fn code(&mut self, cell: Cell<'_>) -> Result<f64, String> {
+        if self.spec.kind != FeatureType::Category {
+            return Ok(cell.number(self.spec.kind)?.unwrap_or(f64::NAN));
+        }
+        match cell.category(&mut self.digits)? {
+            None => Ok(f64::NAN),
+            Some(text) => match self.dictionary.get(text) {
+                Some(&code) => Ok(f64::from(code)),
+                None => Err("the file changed while it was read".to_owned()),
+            },
+        }
+    }
+
+    /// The smallest codec that holds every value seen.
+    pub(super) fn codec(&self) -> Codec {
+        let within = |least: i32, most: i32| self.low > f64::from(least) && self.high <= f64::from(most);
+        match self.first {
+            Some(bits) if self.constant => Codec::Constant(f64::from_bits(bits)),
+            None => Codec::Constant(f64::NAN),
+            _ if self.whole && within(i8::MIN.into(), i8::MAX.into()) => Codec::I8,
+            _ if self.whole && within(i16::MIN.into(), i16::MAX.into()) => Codec::I16,
+            // An f32 has the same width but does not hold every integer.
+            _ if self.whole && within(i32::MIN, i32::MAX) => Codec::I32,
+            _ if self.single || self.spec.single => Codec::F32,
+            _ => Codec::F64,
+        }
+    }
+
+    /// The texts of the codes, in code order.
+    pub(super) fn into_dictionary(self) -> Vec<String> {
+        let mut texts: Vec<(u32, String)> = self.dictionary.into_iter().map(|(text, code)| (code, text)).collect();
+        texts.sort_unstable();
+        texts.into_iter().map(|(_, text)| text).collect()
+    }
+}

@@ -1,0 +1,228 @@
+//! Tables in files, read as a stream of batches: Parquet, CSV (with a header) and JSON lines, one file or a folder
+//! of them. Memory is bounded by the batch, whatever the size of the table.
+
+mod column;
+mod csv;
+mod json;
+mod parquet;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub use column::{Batch, Column, TextColumn};
+
+use crate::nearest::hint;
+
+/// Rows in a batch.
+const BATCH_ROWS: usize = 4096;
+
+/// What is wrong with a table.
+#[derive(Debug, thiserror::Error)]
+pub struct TableError {
+    /// The file.
+    pub path: PathBuf,
+    /// The row, counted from 1 without the header.
+    pub row: Option<u64>,
+    /// The column.
+    pub column: Option<String>,
+    /// What is wrong there.
+    pub message: String,
+}
+
+impl std::fmt::Display for TableError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(row) = self.row {
+            write!(f, ", row {row}")?;
+        }
+        if let Some(column) = &self.column {
+            write!(f, ", column `{column}`")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl TableError {
+    pub(crate) fn file(path: &Path, message: impl ToString) -> Self {
+        Self { path: path.to_owned(), row: None, column: None, message: message.to_string() }
+    }
+
+    pub(crate) fn row(path: &Path, row: u64, message: impl ToString) -> Self {
+        Self { row: Some(row), ..Self::file(path, message) }
+    }
+
+    pub(crate) fn cell(path: &Path, row: u64, column: &str, message: impl ToString) -> Self {
+        Self { column: Some(column.to_owned()), ..Self::row(path, row, message) }
+    }
+
+    fn column(path: &Path, column: &str, message: impl ToString) -> Self {
+        Self { column: Some(column.to_owned()), ..Self::file(path, message) }
+    }
+}
+
+/// How a file's rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Apache Parquet, flat columns.
+    Parquet,
+    /// Comma-separated values with a header line, UTF-8.
+    Csv,
+    /// One JSON object a line.
+    JsonLines,
+}
+
+/// File name endings and what they mean.
+const ENDINGS: [(&str, FileKind); 4] = [
+    ("parquet", FileKind::Parquet),
+    ("csv", FileKind::Csv),
+    ("jsonl", FileKind::JsonLines),
+    ("ndjson", FileKind::JsonLines),
+];
+
+impl FileKind {
+    /// What the ending of `path` says.
+    ///
+    /// # Errors
+    /// The ending is none of those known; the message lists them.
+    pub fn of(path: &Path) -> Result<Self, TableError> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+        let known = ENDINGS.iter().find(|(known, _)| Some(*known) == ending.as_deref());
+        known.map(|&(_, kind)| kind).ok_or_else(|| {
+            let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
+            TableError::file(path, format!("cannot tell the file's format; expected one of {}", known.join(", ")))
+        })
+    }
+}
+
+/// One stream of batches from one file.
+trait Source {
+    /// The next batch of the chosen columns; `None` at the end.
+    fn next(&mut self) -> Result<Option<Batch>, TableError>;
+}
+
+/// A table: one file, or all of a folder's files in the order of their names.
+#[derive(Debug)]
+pub struct Table {
+    path: PathBuf,
+    files: Vec<(PathBuf, FileKind)>,
+    columns: Vec<String>,
+}
+
+impl Table {
+    /// Finds the files of `path` and the first one's columns.
+    ///
+    /// # Errors
+    /// There is no such file, the folder holds no table, or the header cannot be read.
+    pub fn open(path: &Path) -> Result<Self, TableError> {
+        let files = if path.is_dir() { folder(path)? } else { vec![(path.to_owned(), FileKind::of(path)?)] };
+        let columns = columns(&files[0].0, files[0].1)?;
+        Ok(Self { path: path.to_owned(), files, columns })
+    }
+
+    /// Where the table is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The columns' names. Of JSON lines: the keys seen near the start.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Bytes of all files, the unit of [`Batches::position`].
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().filter_map(|(path, _)| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+
+    /// A stream of the columns named, in that order.
+    ///
+    /// # Errors
+    /// A column is not there; the error lists all that are missing.
+    pub fn batches(&self, chosen: &[String]) -> Result<Batches<'_>, TableError> {
+        let missing: Vec<String> = chosen
+            .iter()
+            .filter(|name| !self.columns.contains(name))
+            .map(|name| format!("`{name}`{}", hint(name, self.columns.iter().map(String::as_str))))
+            .collect();
+        if !missing.is_empty() {
+            return Err(TableError::file(&self.path, format!("missing columns: {}", missing.join(", "))));
+        }
+        Ok(Batches { table: self, chosen: chosen.to_vec(), file: 0, open: None, before: 0 })
+    }
+}
+
+/// The batches of a table.
+pub struct Batches<'a> {
+    table: &'a Table,
+    chosen: Vec<String>,
+    file: usize,
+    open: Option<Box<dyn Source>>,
+    /// Bytes of the files that are done.
+    before: u64,
+}
+
+impl Batches<'_> {
+    /// The next batch, with its file and the number of its first row in that file; `None` at the end.
+    ///
+    /// # Errors
+    /// Names the file, row and column that cannot be read.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>, TableError> {
+        loop {
+            let Some((path, kind)) = self.table.files.get(self.file) else { return Ok(None) };
+            let source = match &mut self.open {
+                Some(source) => source,
+                None => self.open.insert(open(path, *kind, &self.chosen)?),
+            };
+            if let Some(batch) = source.next()? {
+                return Ok(Some(batch));
+            }
+            self.before += path.metadata().map_or(0, |metadata| metadata.len());
+            self.open = None;
+            self.file += 1;
+        }
+    }
+
+    /// Bytes read so far, out of [`Table::bytes`], as of `batch`.
+    pub fn position(&self, batch: &Batch) -> u64 {
+        self.before + batch.position
+    }
+}
+
+fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn Source>, TableError> {
+    Ok(match kind {
+        FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen)?),
+        FileKind::Csv => Box::new(csv::CsvFile::open(path, chosen)?),
+        FileKind::JsonLines => Box::new(json::JsonFile::open(path, chosen)?),
+    })
+}
+
+fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
+    match kind {
+        FileKind::Parquet => parquet::columns(path),
+        FileKind::Csv => csv::columns(path),
+        FileKind::JsonLines => json::columns(path),
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, TableError> {
+    File::open(path).map_err(|error| TableError::file(path, error))
+}
+
+/// The table files of a folder; names that start with `_` or `.` are markers and checksums of the job that wrote it.
+fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
+    let entries = path.read_dir().map_err(|error| TableError::file(path, error))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let file = entry.map_err(|error| TableError::file(path, error))?.path();
+        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
+        if !hidden && file.is_file() {
+            let kind = FileKind::of(&file)?;
+            files.push((file, kind));
+        }
+    }
+    if files.is_empty() {
+        return Err(TableError::file(path, "the folder holds no Parquet, CSV or JSON lines file"));
+    }
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(files)
+}

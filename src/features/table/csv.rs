@@ -1,0 +1,93 @@
+//! CSV with a header line.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use csv::{Reader, ReaderBuilder, StringRecord};
+
+use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+
+pub(super) struct CsvFile {
+    path: Arc<PathBuf>,
+    reader: Reader<File>,
+    record: StringRecord,
+    /// Position in the record of each chosen column.
+    chosen: Vec<usize>,
+    row: u64,
+}
+
+pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
+    header(path, &mut reader(path)?)
+}
+
+fn reader(path: &Path) -> Result<Reader<File>, TableError> {
+    Ok(ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(open_file(path)?))
+}
+
+fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableError> {
+    let header = reader.headers().map_err(|error| TableError::file(path, describe(&error)))?;
+    // A byte order mark belongs to no name; spreadsheets write one.
+    let names: Vec<String> =
+        header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    if names.iter().all(String::is_empty) {
+        return Err(TableError::file(path, "the file is empty; expected a header line with column names"));
+    }
+    for (position, name) in names.iter().enumerate() {
+        if names[..position].contains(name) {
+            return Err(TableError::column(path, name, "the header names it twice"));
+        }
+    }
+    Ok(names)
+}
+
+fn describe(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("{len} fields, but the header has {expected_len}")
+        }
+        csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
+        csv::ErrorKind::Io(error) => error.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+impl CsvFile {
+    pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
+        let mut reader = reader(path)?;
+        let names = header(path, &mut reader)?;
+        let chosen = chosen
+            .iter()
+            .map(|name| {
+                let found = names.iter().position(|known| known == name);
+                found.ok_or_else(|| TableError::column(path, name, "the file has no such column"))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { path: Arc::new(path.to_owned()), reader, record: StringRecord::new(), chosen, row: 0 })
+    }
+}
+
+impl Source for CsvFile {
+    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+        let first_row = self.row + 1;
+        let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();
+        let mut rows = 0;
+        while rows < BATCH_ROWS {
+            let read = self.reader.read_record(&mut self.record);
+            match read {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(TableError::row(&self.path, self.row + 1, describe(&error))),
+            }
+            for (column, &position) in columns.iter_mut().zip(&self.chosen) {
+                column.push(self.record.get(position));
+            }
+            rows += 1;
+            self.row += 1;
+        }
+        let position = self.reader.position().byte();
+        let columns = columns.into_iter().map(Column::Untyped).collect();
+        let batch = Batch { path: self.path.clone(), first_row, rows, columns, position };
+        Ok((rows > 0).then_some(batch))
+    }
+}

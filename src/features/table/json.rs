@@ -1,0 +1,117 @@
+//! JSON lines: one object a line; a key that a line lacks is null there.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::column::Mixed;
+use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+use crate::json::{self, Scalar};
+
+/// Lines whose keys make up the table's columns: JSON lines have no header.
+const HEADER_LINES: usize = 1000;
+
+/// Longest line accepted.
+const LINE_BYTES: usize = 16 << 20;
+
+pub(super) struct JsonFile {
+    path: Arc<PathBuf>,
+    reader: BufReader<File>,
+    /// Position among the chosen columns, by name.
+    chosen: FxHashMap<String, usize>,
+    line: String,
+    row: u64,
+    position: u64,
+}
+
+pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
+    let mut file = JsonFile::open(path, &[])?;
+    let mut names: Vec<String> = Vec::new();
+    for _ in 0..HEADER_LINES {
+        if !file.read_line()? {
+            break;
+        }
+        for (name, _) in file.object()? {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    if names.is_empty() { Err(TableError::file(path, "the file holds no JSON object")) } else { Ok(names) }
+}
+
+impl JsonFile {
+    pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
+        let chosen = chosen.iter().enumerate().map(|(position, name)| (name.clone(), position)).collect();
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            reader: BufReader::with_capacity(1 << 16, open_file(path)?),
+            chosen,
+            line: String::new(),
+            row: 0,
+            position: 0,
+        })
+    }
+
+    /// Reads the next line that is not blank; `false` at the end.
+    fn read_line(&mut self) -> Result<bool, TableError> {
+        loop {
+            self.line.clear();
+            let read = std::io::Read::take(&mut self.reader, LINE_BYTES as u64 + 1).read_line(&mut self.line);
+            let read = read.map_err(|error| TableError::row(&self.path, self.row + 1, error))?;
+            if read > LINE_BYTES {
+                return Err(TableError::row(&self.path, self.row + 1, "the line is longer than 16 MiB"));
+            }
+            self.position += read as u64;
+            if read == 0 {
+                return Ok(false);
+            }
+            if !self.line.trim().is_empty() {
+                self.row += 1;
+                return Ok(true);
+            }
+        }
+    }
+
+    fn object(&self) -> Result<Vec<(String, Scalar)>, TableError> {
+        let parsed = json::object_of_scalars(&self.line);
+        parsed.map_err(|error| TableError::row(&self.path, self.row, error))
+    }
+}
+
+impl Source for JsonFile {
+    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+        let first_row = self.row + 1;
+        let mut columns: Vec<(Vec<Mixed>, TextColumn)> =
+            self.chosen.iter().map(|_| (Vec::new(), TextColumn::default())).collect();
+        let mut rows = 0;
+        while rows < BATCH_ROWS && self.read_line()? {
+            columns.iter_mut().for_each(|(cells, _)| cells.push(Mixed::Null));
+            for (name, value) in self.object()? {
+                let column = self.chosen.get(&name).and_then(|&position| columns.get_mut(position));
+                let Some((cells, texts)) = column else { continue };
+                cells[rows] = match value {
+                    Scalar::Null => Mixed::Null,
+                    Scalar::Bool(value) => Mixed::Bool(value),
+                    Scalar::Int(value) => Mixed::Int(value),
+                    Scalar::Float(value) => Mixed::Float(value),
+                    Scalar::Text(text) => {
+                        texts.push(Some(&text));
+                        Mixed::Text(texts.len() - 1)
+                    }
+                    Scalar::Other(what) => {
+                        let message = format!("expected one value, found {what}");
+                        return Err(TableError::cell(&self.path, self.row, &name, message));
+                    }
+                };
+            }
+            rows += 1;
+        }
+        let columns = columns.into_iter().map(|(cells, texts)| Column::Mixed(cells, texts)).collect();
+        let batch = Batch { path: self.path.clone(), first_row, rows, columns, position: self.position };
+        Ok((rows > 0).then_some(batch))
+    }
+}

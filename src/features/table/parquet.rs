@@ -1,0 +1,248 @@
+//! Apache Parquet with flat columns, read through the format's own column readers, a batch of rows at a time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::DataType;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
+
+use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+
+pub(super) struct ParquetFile {
+    path: Arc<PathBuf>,
+    reader: SerializedFileReader<std::fs::File>,
+    chosen: Vec<Leaf>,
+    /// The next row group to open.
+    group: usize,
+    /// Readers of the open row group, one per chosen column, and the rows left in it.
+    open: Vec<ColumnReader>,
+    left: usize,
+    row: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+/// A column of the file and what its numbers mean.
+struct Leaf {
+    position: usize,
+    descriptor: ColumnDescPtr,
+    meaning: Meaning,
+}
+
+/// What the stored numbers of a column mean.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Plain,
+    Unsigned,
+    /// The number divided by 10 to this power.
+    Decimal(i32),
+    /// Microseconds since the Unix epoch are the number × the first ÷ the second.
+    Time(i64, i64),
+    Text,
+}
+
+pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
+    let reader = open(path)?;
+    let schema = reader.metadata().file_metadata().schema_descr();
+    Ok(schema.columns().iter().filter(|column| is_flat(column)).map(|column| column.name().to_owned()).collect())
+}
+
+fn is_flat(column: &ColumnDescPtr) -> bool {
+    column.path().parts().len() == 1 && column.max_rep_level() == 0
+}
+
+fn open(path: &Path) -> Result<SerializedFileReader<std::fs::File>, TableError> {
+    SerializedFileReader::new(open_file(path)?)
+        .map_err(|error| TableError::file(path, format!("not a complete Parquet file: {error}")))
+}
+
+impl ParquetFile {
+    pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
+        let reader = open(path)?;
+        let schema = reader.metadata().file_metadata().schema_descr();
+        let chosen = chosen.iter().map(|name| leaf(path, schema, name)).collect::<Result<_, _>>()?;
+        let rows = reader.metadata().file_metadata().num_rows().try_into().unwrap_or(0);
+        let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+        let path = Arc::new(path.to_owned());
+        Ok(Self { path, reader, chosen, group: 0, open: Vec::new(), left: 0, row: 0, rows, bytes })
+    }
+
+    /// Opens row groups until one has rows; `false` at the end of the file.
+    fn open_group(&mut self) -> Result<bool, TableError> {
+        let fail = |error| TableError::row(&self.path, self.row + 1, error);
+        while self.left == 0 {
+            if self.group >= self.reader.num_row_groups() {
+                return Ok(false);
+            }
+            let group = self.reader.get_row_group(self.group).map_err(fail)?;
+            self.open = self
+                .chosen
+                .iter()
+                .map(|leaf| group.get_column_reader(leaf.position))
+                .collect::<Result<_, _>>()
+                .map_err(fail)?;
+            self.left = group.metadata().num_rows().try_into().unwrap_or(0);
+            self.group += 1;
+        }
+        Ok(true)
+    }
+}
+
+impl Source for ParquetFile {
+    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+        if !self.open_group()? {
+            return Ok(None);
+        }
+        let rows = self.left.min(BATCH_ROWS);
+        let mut columns = Vec::with_capacity(self.chosen.len());
+        for (leaf, reader) in self.chosen.iter().zip(&mut self.open) {
+            let column = read(reader, leaf, rows).map_err(|(row, message)| {
+                TableError::cell(&self.path, self.row + row as u64 + 1, leaf.descriptor.name(), message)
+            })?;
+            columns.push(column);
+        }
+        let first_row = self.row + 1;
+        self.left -= rows;
+        self.row += rows as u64;
+        let position = if self.rows == 0 { 0 } else { self.bytes * self.row / self.rows };
+        Ok(Some(Batch { path: self.path.clone(), first_row, rows, columns, position }))
+    }
+}
+
+fn leaf(path: &Path, schema: &SchemaDescriptor, name: &str) -> Result<Leaf, TableError> {
+    let found = schema.columns().iter().position(|column| is_flat(column) && column.name() == name);
+    let position = found.ok_or_else(|| TableError::column(path, name, "the file has no such flat column"))?;
+    let descriptor = schema.column(position);
+    let meaning = meaning(&descriptor).map_err(|message| TableError::column(path, name, message))?;
+    Ok(Leaf { position, descriptor, meaning })
+}
+
+/// The meaning of a column by its logical type, or, in older files, its converted type.
+fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
+    const MICROS_A_DAY: i64 = 86_400_000_000;
+    let unit = |unit: &TimeUnit| match unit {
+        TimeUnit::MILLIS => Meaning::Time(1000, 1),
+        TimeUnit::MICROS => Meaning::Time(1, 1),
+        TimeUnit::NANOS => Meaning::Time(1, 1000),
+    };
+    Ok(match (column.logical_type_ref(), column.converted_type()) {
+        (Some(LogicalType::Timestamp(time)), _) => unit(&time.unit),
+        (Some(LogicalType::Date), _) | (None, ConvertedType::DATE) => Meaning::Time(MICROS_A_DAY, 1),
+        (None, ConvertedType::TIMESTAMP_MILLIS) => Meaning::Time(1000, 1),
+        (None, ConvertedType::TIMESTAMP_MICROS) => Meaning::Time(1, 1),
+        (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => Meaning::Decimal(column.type_scale()),
+        (Some(LogicalType::Integer(int)), _) if !int.is_signed => Meaning::Unsigned,
+        (None, ConvertedType::UINT_32 | ConvertedType::UINT_64) => Meaning::Unsigned,
+        (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _)
+        | (None, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => Meaning::Text,
+        (Some(LogicalType::Integer(_)) | None, _) => Meaning::Plain,
+        (Some(other), _) => return Err(format!("columns of type {other:?} are not read; write numbers or text")),
+    })
+}
+
+/// The largest power of ten that is exact in `f64`: a decimal up to here divides with one rounding, the right one.
+const EXACT_TEN: i32 = 22;
+
+/// Reads `rows` cells; an error names the row within the batch.
+fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (usize, String)> {
+    let column = &leaf.descriptor;
+    match reader {
+        ColumnReader::BoolColumnReader(reader) => Ok(Column::Bool(cells(reader, column, rows)?)),
+        ColumnReader::FloatColumnReader(reader) => {
+            let values = cells(reader, column, rows)?;
+            Ok(Column::Float(values.into_iter().map(|value| value.map(f64::from)).collect()))
+        }
+        ColumnReader::DoubleColumnReader(reader) => Ok(Column::Float(cells(reader, column, rows)?)),
+        ColumnReader::Int32ColumnReader(reader) => {
+            let values = cells(reader, column, rows)?;
+            let unsigned = matches!(leaf.meaning, Meaning::Unsigned);
+            let widen = |value: i32| if unsigned { i64::from(value.cast_unsigned()) } else { i64::from(value) };
+            whole(values.into_iter().map(|value| value.map(widen)).collect(), leaf.meaning)
+        }
+        ColumnReader::Int64ColumnReader(reader) => whole(cells(reader, column, rows)?, leaf.meaning),
+        ColumnReader::Int96ColumnReader(reader) => {
+            let values = cells(reader, column, rows)?;
+            Ok(Column::Time(values.into_iter().map(|value| value.map(|time| time.to_micros())).collect()))
+        }
+        ColumnReader::ByteArrayColumnReader(reader) => {
+            if !matches!(leaf.meaning, Meaning::Text | Meaning::Plain) {
+                return Err((0, "numbers stored as bytes are not read; write a double".to_owned()));
+            }
+            let mut texts = TextColumn::default();
+            for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
+                match value {
+                    None => texts.push(None),
+                    Some(bytes) => {
+                        let text = std::str::from_utf8(bytes.data()).map_err(|_| (row, "not UTF-8 text".to_owned()))?;
+                        texts.push(Some(text));
+                    }
+                }
+            }
+            Ok(Column::Text(texts))
+        }
+        ColumnReader::FixedLenByteArrayColumnReader(_) => {
+            Err((0, "columns of fixed-length bytes are not read; write numbers or text".to_owned()))
+        }
+    }
+}
+
+fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, String)> {
+    match meaning {
+        Meaning::Plain | Meaning::Text => Ok(Column::Int(values)),
+        Meaning::Unsigned => match values.iter().position(|value| value.is_some_and(|value| value < 0)) {
+            Some(row) => Err((row, "an unsigned number beyond 2^63".to_owned())),
+            None => Ok(Column::Int(values)),
+        },
+        Meaning::Time(times, over) => {
+            let scale = |(row, value): (usize, Option<i64>)| match value {
+                None => Ok(None),
+                Some(value) => value
+                    .checked_mul(times)
+                    .map(|value| Some(value.div_euclid(over)))
+                    .ok_or_else(|| (row, "a timestamp out of range".to_owned())),
+            };
+            Ok(Column::Time(values.into_iter().enumerate().map(scale).collect::<Result<_, _>>()?))
+        }
+        Meaning::Decimal(scale) => {
+            if !(0..=EXACT_TEN).contains(&scale) {
+                return Err((0, format!("decimals of scale {scale} are not exact as floats; write a double")));
+            }
+            let power = 10f64.powi(scale);
+            let divide = |(row, value): (usize, Option<i64>)| match value {
+                None => Ok(None),
+                #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
+                Some(value) if value.abs() <= crate::features::cell::EXACT => Ok(Some(value as f64 / power)),
+                Some(value) => Err((row, format!("the decimal {value}e-{scale} is not exact as a float"))),
+            };
+            Ok(Column::Float(values.into_iter().enumerate().map(divide).collect::<Result<_, _>>()?))
+        }
+    }
+}
+
+/// Decodes `rows` cells of a flat column.
+fn cells<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    column: &ColumnDescPtr,
+    rows: usize,
+) -> Result<Vec<Option<T::T>>, (usize, String)> {
+    let mut levels: Vec<i16> = Vec::with_capacity(rows);
+    let mut values: Vec<T::T> = Vec::with_capacity(rows);
+    let mut read = 0;
+    while read < rows {
+        let (records, ..) = reader
+            .read_records(rows - read, Some(&mut levels), None, &mut values)
+            .map_err(|error| (read, error.to_string()))?;
+        if records == 0 {
+            return Err((read, "the column ends before the row group does".to_owned()));
+        }
+        read += records;
+    }
+    if column.max_def_level() == 0 {
+        return Ok(values.into_iter().map(Some).collect());
+    }
+    let mut values = values.into_iter();
+    Ok(levels.iter().map(|&level| if level > 0 { values.next() } else { None }).collect())
+}

@@ -1,0 +1,181 @@
+//! JSON as Evergreen reads it: numbers exact or refused, a bare `NaN` where a value may be missing, no key twice.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// One value of a feature.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// `null`, or a bare `NaN`.
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A number written without a fraction that fits 64 bits.
+    Int(i64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    Text(String),
+    /// Something that is no single value; says what.
+    Other(&'static str),
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, a text, true, false or null")
+    }
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
+        Ok(Scalar::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Int(value))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
+        // Beyond i64 it is beyond 2^53 as well: the conversion refuses it there, with the feature's name.
+        Ok(Scalar::Int(i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Float(value))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Scalar, E> {
+        Ok(Scalar::Text(value))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
+        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("a list"))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Other("an object"))
+    }
+}
+
+/// A JSON object whose values are scalars, in the order written. A key that stands twice is refused: one of the
+/// two values would be lost in silence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scalars(pub Vec<(String, Scalar)>);
+
+impl<'de> Deserialize<'de> for Scalars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarsVisitor;
+        impl<'de> Visitor<'de> for ScalarsVisitor {
+            type Value = Scalars;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of feature names and values")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalars, A::Error> {
+                let mut pairs: Vec<(String, Scalar)> = Vec::new();
+                let mut seen = rustc_hash::FxHashSet::default();
+                while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
+                    if !seen.insert(name.clone()) {
+                        return Err(de::Error::custom(format!("the key `{name}` stands twice")));
+                    }
+                    pairs.push((name, value));
+                }
+                Ok(Scalars(pairs))
+            }
+        }
+        deserializer.deserialize_map(ScalarsVisitor)
+    }
+}
+
+/// Parses one object of scalars.
+///
+/// # Errors
+/// The text is not one JSON object; the message has no line, for the caller knows it.
+pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
+    let text = without_nan(text.as_bytes());
+    let scalars: Scalars = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
+    Ok(scalars.0)
+}
+
+/// serde's message, with the column only: for texts of one line.
+fn sentence(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    if error.column() == 0 { message } else { format!("{message} (at character {})", error.column()) }
+}
+
+/// Replaces each bare `NaN` token, which JSON does not know but clients send, by `null`. Borrows when there is
+/// none, and keeps every byte outside the tokens, so that error positions hold up to one byte a token.
+pub fn without_nan(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.windows(3).any(|window| window == b"NaN") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    let mut in_string = false;
+    let mut position = 0;
+    while let Some(&byte) = text.get(position) {
+        let bare = !in_string && text[position..].starts_with(b"NaN") && stands_alone(text, position);
+        if bare {
+            out.extend_from_slice(b"null");
+            position += 3;
+            continue;
+        }
+        out.push(byte);
+        position += 1;
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                out.extend(text.get(position));
+                position += 1;
+            }
+            _ => {}
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn stands_alone(text: &[u8], position: usize) -> bool {
+    let joins = |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
+    let before = position.checked_sub(1).and_then(|before| text.get(before));
+    !joins(before) && !joins(text.get(position + 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_nan_is_null_and_nothing_else_changes() {
+        let cases: [(&str, &str); 4] = [
+            (r#"{"a": NaN, "b": [NaN,NaN]}"#, r#"{"a": null, "b": [null,null]}"#),
+            (r#"{"NaN": "x NaN \" NaN"}"#, r#"{"NaN": "x NaN \" NaN"}"#),
+            (r#"{"a": -NaN}"#, r#"{"a": -NaN}"#),
+            (r#"{"a": "\\", "b": NaN}"#, r#"{"a": "\\", "b": null}"#),
+        ];
+        for (from, to) in cases {
+            assert_eq!(without_nan(from.as_bytes()), to.as_bytes());
+        }
+    }
+
+    #[test]
+    fn scalars_are_exact_and_no_key_stands_twice() {
+        let parsed = object_of_scalars(r#"{"a": 0.1, "b": 12, "c": NaN, "d": "x", "e": [1], "f": 1e2}"#).unwrap();
+        let values: Vec<Scalar> = parsed.into_iter().map(|(_, value)| value).collect();
+        let text = Scalar::Text("x".into());
+        let expected =
+            vec![Scalar::Float(0.1), Scalar::Int(12), Scalar::Null, text, Scalar::Other("a list"), Scalar::Float(100.0)];
+        assert_eq!(values, expected);
+        assert!(object_of_scalars(r#"{"a": 1, "a": 2}"#).unwrap_err().contains("`a` stands twice"));
+        assert!(object_of_scalars(r#"{"a": 1e999}"#).unwrap_err().contains("out of range"));
+    }
+}

@@ -1,0 +1,5 @@
+//! The binary `evergreen`.
+
+fn main() -> std::process::ExitCode {
+    evergreen::cli::run()
+}

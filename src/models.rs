@@ -1,0 +1,13 @@
+//! Models: from the files on disk to the versions that answer.
+//!
+//! `bundle` reads what lies on disk, `gate` decides whether it may go live, `registry` holds what is live.
+
+pub mod bundle;
+pub mod contract;
+pub mod gate;
+pub mod golden;
+pub mod input;
+pub mod registry;
+mod version;
+
+pub use version::ModelVersion;

@@ -1,0 +1,468 @@
+//! The contract of a bundle, `bundle.toml`: what goes into the model, what comes out of it, and the checksums of
+//! everything that belongs to it.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::forest::{Format, Iterations, LoadOptions};
+use crate::toml_text::{self, TomlError};
+
+/// Name of the contract's file inside a bundle.
+pub const FILE_NAME: &str = "bundle.toml";
+
+/// The layout of `bundle.toml` that this program reads.
+const LAYOUT: u32 = 1;
+
+/// A parsed and validated `bundle.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    format: u32,
+    /// The model file and where it comes from.
+    pub model: ModelSection,
+    /// What is answered.
+    pub output: OutputSection,
+    /// The inputs, in the model's order.
+    #[serde(rename = "feature", default)]
+    features: Vec<Spanned<FeatureContract>>,
+    /// Rows with the training library's own outputs.
+    pub golden: GoldenSection,
+    /// SHA-256 (lower-case hex) of every other file of the bundle.
+    pub files: BTreeMap<String, String>,
+}
+
+/// `[model]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// The model's name.
+    pub name: Option<String>,
+    /// The model file, in the bundle's folder.
+    pub file: String,
+    /// Insist on a format; otherwise it is detected from the bytes.
+    pub format: Option<FormatName>,
+    /// What a row is about: the name of the id.
+    #[serde(default = "default_entity")]
+    pub entity: String,
+    /// When training ended.
+    pub trained_at: Option<toml::value::Datetime>,
+    /// Which boosting rounds take part.
+    #[serde(default)]
+    pub iterations: IterationsName,
+    /// Free text pairs, echoed by the API: run, data, commit.
+    #[serde(default)]
+    pub lineage: BTreeMap<String, String>,
+}
+
+fn default_entity() -> String {
+    "id".to_owned()
+}
+
+/// `format` of `[model]`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each is the library of that name")]
+pub enum FormatName {
+    XgBoost,
+    LightGbm,
+    CatBoost,
+    Gbdt,
+}
+
+impl From<FormatName> for Format {
+    fn from(name: FormatName) -> Self {
+        match name {
+            FormatName::XgBoost => Self::XgBoost,
+            FormatName::LightGbm => Self::LightGbm,
+            FormatName::CatBoost => Self::CatBoost,
+            FormatName::Gbdt => Self::Gbdt,
+        }
+    }
+}
+
+/// `iterations` of `[model]`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IterationsName {
+    /// All rounds.
+    #[default]
+    All,
+    /// Up to the best one.
+    Best,
+}
+
+impl From<IterationsName> for Iterations {
+    fn from(name: IterationsName) -> Self {
+        match name {
+            IterationsName::All => Self::All,
+            IterationsName::Best => Self::Best,
+        }
+    }
+}
+
+/// `[output]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputSection {
+    /// What the score is.
+    pub kind: ScoreKind,
+    /// Maps the model's value to the score.
+    pub calibration: Option<Calibration>,
+    /// Names for ranges of the score, ascending.
+    #[serde(default)]
+    pub bands: Vec<Band>,
+}
+
+/// What a score is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScoreKind {
+    /// A probability.
+    Probability,
+    /// The raw sum of the leaves.
+    Margin,
+    /// The library's plain prediction.
+    Value,
+    /// The predicted class.
+    Class,
+}
+
+/// A named range of the score, up to the next band's `from`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Band {
+    /// `high`
+    pub name: String,
+    /// The lowest score in the band.
+    pub from: f64,
+}
+
+/// A calibration of the value, fitted after training.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Calibration {
+    /// Platt scaling of the margin: `1 / (1 + exp(a·margin + b))`.
+    Platt {
+        /// Slope; negative when a larger margin means a larger score.
+        a: f64,
+        /// Offset.
+        b: f64,
+    },
+    /// Linear interpolation of the value between points; constant beyond the ends.
+    Isotonic {
+        /// Values, strictly ascending.
+        x: Vec<f64>,
+        /// Scores, ascending.
+        y: Vec<f64>,
+    },
+}
+
+/// The type of a feature's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureType {
+    /// A number.
+    Float,
+    /// A whole number.
+    Int,
+    /// True or false: 1 or 0 to the model.
+    Bool,
+    /// A named category: its code to the model.
+    Category,
+    /// An instant: seconds since the Unix epoch to the model.
+    Timestamp,
+}
+
+impl FeatureType {
+    /// What a value of the type is, for error messages.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Float => "a number",
+            Self::Int => "a whole number",
+            Self::Bool => "true or false",
+            Self::Category => "a category",
+            Self::Timestamp => "a timestamp (RFC 3339)",
+        }
+    }
+}
+
+/// One `[[feature]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureContract {
+    /// The name in the model.
+    pub name: String,
+    /// Where the store keeps it, `group:column` or a column; defaults to the name.
+    source: Option<String>,
+    /// The type of its values.
+    #[serde(rename = "type")]
+    pub kind: FeatureType,
+    /// The categories, in the model's code order.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    default: Option<toml::Value>,
+    /// Without a value there is no score.
+    #[serde(default)]
+    pub required: bool,
+    /// Lowest and highest value expected, both included.
+    pub range: Option<[f64; 2]>,
+    /// What happens to a value outside of the range, or to an unknown category.
+    #[serde(default)]
+    pub out_of_range: OutOfRange,
+    max_age: Option<String>,
+    /// What happens to a value older than `max_age`.
+    #[serde(default)]
+    pub stale: Stale,
+    label: Option<String>,
+    /// `max_age`, parsed.
+    #[serde(skip)]
+    pub max_age_duration: Option<SignedDuration>,
+}
+
+/// Policy for a value outside of its range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutOfRange {
+    /// Score with it, and say so. (An unknown category has no code to keep: it counts as missing.)
+    #[default]
+    Keep,
+    /// Score with the nearest bound.
+    Clamp,
+    /// Score as if there were no value.
+    Missing,
+    /// Do not score.
+    Reject,
+}
+
+/// Policy for a value that is too old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stale {
+    /// Score with it, and say so.
+    #[default]
+    Use,
+    /// Score as if there were no value.
+    Missing,
+    /// Do not score.
+    Reject,
+}
+
+/// `[golden]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoldenSection {
+    /// The file, in the bundle's folder.
+    pub file: String,
+    /// Units in the last place by which a margin may differ.
+    #[serde(default)]
+    pub margin_ulp: u64,
+    /// Units in the last place by which a value may differ.
+    #[serde(default)]
+    pub value_ulp: u64,
+}
+
+impl FeatureContract {
+    /// What is known of a feature without a contract: its name and the type of its values.
+    pub fn bare(name: &str, kind: FeatureType) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: None,
+            kind,
+            categories: Vec::new(),
+            default: None,
+            required: false,
+            range: None,
+            out_of_range: OutOfRange::default(),
+            max_age: None,
+            stale: Stale::default(),
+            label: None,
+            max_age_duration: None,
+        }
+    }
+
+    /// Where the store keeps the feature.
+    pub fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The column of a table that holds the feature: the source without its group.
+    pub fn column(&self) -> &str {
+        let source = self.source();
+        source.rsplit_once(':').map_or(source, |(_, column)| column)
+    }
+
+    /// What a person reads.
+    pub fn label(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The default as the contract writes it.
+    pub fn default(&self) -> Option<&toml::Value> {
+        self.default.as_ref()
+    }
+
+    /// `max_age` as the contract writes it.
+    pub fn max_age(&self) -> Option<&str> {
+        self.max_age.as_deref()
+    }
+
+    fn validate(&mut self) -> Result<(), String> {
+        if let Some([low, high]) = self.range {
+            if !(low <= high) {
+                return Err(format!("range [{low}, {high}]: the first bound must not exceed the second"));
+            }
+            if self.kind == FeatureType::Category {
+                return Err("range: a category has none; list its `categories` instead".to_owned());
+            }
+        }
+        if self.required && self.default.is_some() {
+            return Err("required and default: a required feature takes no default; keep one".to_owned());
+        }
+        if self.kind != FeatureType::Category && !self.categories.is_empty() {
+            return Err(format!("categories: only a feature of type \"category\" has them, not {:?}", self.kind));
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(format!("categories: {twice:?} is listed twice"));
+        }
+        if let Some(age) = &self.max_age {
+            let parsed: SignedDuration =
+                age.parse().map_err(|error| format!("max_age {age:?}: {error}; write it as \"36h\" or \"15m\""))?;
+            if !parsed.is_positive() {
+                return Err(format!("max_age {age:?}: must be longer than nothing"));
+            }
+            self.max_age_duration = Some(parsed);
+        }
+        Ok(())
+    }
+}
+
+impl Contract {
+    /// Parses and validates `text`, the content of `path`.
+    ///
+    /// # Errors
+    /// Names the file, the line and the field.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, TomlError> {
+        let mut contract: Self = toml_text::parse(path, text)?;
+        let fail = |span, message: String| Err(TomlError::at(path, text, span, message));
+        if contract.format != LAYOUT {
+            return fail(None, format!("format {}: this Evergreen reads format {LAYOUT}", contract.format));
+        }
+        let mut names = HashSet::new();
+        for feature in &mut contract.features {
+            let span = feature.span();
+            let feature = feature.get_mut();
+            if let Err(message) = feature.validate() {
+                return fail(Some(span), format!("feature `{}`: {message}", feature.name));
+            }
+            if !names.insert(feature.name.clone()) {
+                return fail(Some(span), format!("feature `{}` is listed twice", feature.name));
+            }
+        }
+        if contract.features.is_empty() {
+            return fail(None, "no [[feature]]: a contract lists every input of the model".to_owned());
+        }
+        contract.output.validate().or_else(|message| fail(None, format!("[output] {message}")))?;
+        for name in [&contract.model.file, &contract.golden.file] {
+            if !contract.files.contains_key(name) {
+                return fail(None, format!("[files] lists no checksum for {name:?}"));
+            }
+        }
+        contract.files.keys().try_for_each(|name| plain_name(name)).or_else(|message| fail(None, message))?;
+        Ok(contract)
+    }
+
+    /// How the model file is to be read.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions { format: self.model.format.map(Into::into), iterations: self.model.iterations.into() }
+    }
+
+    /// The inputs, in the model's order.
+    pub fn features(&self) -> impl ExactSizeIterator<Item = &FeatureContract> {
+        self.features.iter().map(Spanned::get_ref)
+    }
+}
+
+/// A bundle's files lie beside its contract: no folder, no way out of it.
+fn plain_name(name: &str) -> Result<(), String> {
+    let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
+    if plain { Ok(()) } else { Err(format!("[files] {name:?} must be a plain file name inside the bundle")) }
+}
+
+impl OutputSection {
+    fn validate(&self) -> Result<(), String> {
+        if let Some(pair) = self.bands.windows(2).find(|pair| !(pair[0].from < pair[1].from)) {
+            return Err(format!("bands: `{}` must start above `{}`", pair[1].name, pair[0].name));
+        }
+        if let Some(Calibration::Isotonic { x, y }) = &self.calibration {
+            if x.is_empty() || x.len() != y.len() {
+                return Err("calibration: x and y need the same number of points, at least one".to_owned());
+            }
+            if !x.is_sorted_by(|a, b| a < b) || !y.is_sorted() {
+                return Err("calibration: x must ascend strictly and y must not descend".to_owned());
+            }
+        }
+        if self.calibration.is_some() && self.kind != ScoreKind::Probability {
+            return Err("calibration: only for kind = \"probability\"".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+[model]
+file = "m.json"
+[output]
+kind = "probability"
+bands = [{ name = "low", from = 0.0 }, { name = "high", from = 0.7 }]
+[[feature]]
+name = "calls"
+source = "stats:calls_30d"
+type = "int"
+range = [0, 500]
+max_age = "36h"
+[golden]
+file = "g.jsonl"
+[files]
+"m.json" = "00"
+"g.jsonl" = "11"
+"#;
+
+    fn parse(text: &str) -> Result<Contract, String> {
+        Contract::parse(Path::new("b.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_contract_is_read_whole() {
+        let contract = parse(GOOD).unwrap();
+        let feature = contract.features().next().unwrap();
+        assert_eq!((feature.column(), feature.label()), ("calls_30d", "calls"));
+        assert_eq!(feature.max_age_duration, Some(SignedDuration::from_hours(36)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_line_and_field() {
+        for (from, to, expected) in [
+            ("range = [0, 500]", "range = [9, 5]", "b.toml:8: feature `calls`: range [9, 5]"),
+            ("type = \"int\"", "type = \"integr\"", "b.toml:11: unknown variant `integr`"),
+            ("max_age", "max_agee", "did you mean `max_age`?"),
+            ("\"36h\"", "\"soon\"", "feature `calls`: max_age \"soon\""),
+            ("from = 0.7", "from = 0.0", "bands: `high` must start above `low`"),
+            ("format = 1", "format = 2", "format 2: this Evergreen reads format 1"),
+            ("\"g.jsonl\" = \"11\"", "", "no checksum for \"g.jsonl\""),
+            ("\"g.jsonl\" = \"11\"", "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"", "plain file name"),
+        ] {
+            let error = parse(&GOOD.replace(from, to)).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

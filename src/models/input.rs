@@ -1,0 +1,198 @@
+//! One input of a live model: its contract bound to the codes and the precision of its forest.
+
+use rustc_hash::FxHashMap;
+
+use super::contract::{FeatureContract, FeatureType};
+use crate::features::cell::Cell;
+use crate::forest::{Categories, Feature, FeatureKind, Precision};
+
+/// A feature as a live model takes it.
+#[derive(Debug)]
+pub struct Input {
+    /// What the bundle promises.
+    pub contract: FeatureContract,
+    /// The number used when there is no value.
+    pub default: Option<f64>,
+    /// Codes of the named categories.
+    codes: FxHashMap<String, f64>,
+    precision: Precision,
+}
+
+/// A cell, as the number the model takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Encoded {
+    /// A number, or a category's code.
+    Value(f64),
+    /// Null.
+    Null,
+    /// A category the model was not trained on.
+    UnknownCategory,
+}
+
+impl Input {
+    /// Binds a contract to the model's feature at the same position.
+    ///
+    /// # Errors
+    /// The two disagree; the text says in what.
+    pub fn bind(contract: &FeatureContract, feature: &Feature, named: bool, precision: Precision) -> Result<Self, String> {
+        if named && feature.name != contract.name {
+            return Err(format!("the model's feature here is `{}`", feature.name));
+        }
+        let codes = codes(contract, feature)?;
+        let mut input = Self { contract: contract.clone(), default: None, codes, precision };
+        input.default = input.contract.default().cloned().map(|value| input.default_number(&value)).transpose()?;
+        Ok(input)
+    }
+
+    /// The input for a feature of a model without a contract. Where the file does not name its categories, the codes
+    /// themselves are expected.
+    pub fn bare(feature: &Feature, precision: Precision) -> Self {
+        let names = match &feature.categories {
+            Some(Categories::Names(names)) => names.clone(),
+            Some(Categories::Integers(numbers)) => numbers.iter().map(i64::to_string).collect(),
+            Some(Categories::Codes | Categories::Hashes(_)) | None => Vec::new(),
+        };
+        let kind = match feature.kind {
+            FeatureKind::Category if !names.is_empty() => FeatureType::Category,
+            FeatureKind::Indicator => FeatureType::Bool,
+            FeatureKind::Category | FeatureKind::Number | FeatureKind::Integer => FeatureType::Float,
+        };
+        let contract = FeatureContract::bare(&feature.name, kind);
+        Self { contract, default: None, codes: positions(&names), precision }
+    }
+
+    /// The number the model takes for a cell.
+    ///
+    /// # Errors
+    /// The cell is not of the feature's type, or beyond the model's precision; the text says what was found.
+    pub fn encode(&self, cell: Cell<'_>) -> Result<Encoded, String> {
+        if self.contract.kind == FeatureType::Category {
+            let mut digits = String::new();
+            return Ok(match cell.category(&mut digits)? {
+                None => Encoded::Null,
+                Some(text) => self.code(text).map_or(Encoded::UnknownCategory, Encoded::Value),
+            });
+        }
+        match cell.number(self.contract.kind)? {
+            None => Ok(Encoded::Null),
+            Some(value) => self.fits(value).map(|()| Encoded::Value(value)),
+        }
+    }
+
+    /// The code of a named category.
+    pub fn code(&self, category: &str) -> Option<f64> {
+        self.codes.get(category).copied()
+    }
+
+    /// Whether the model's precision holds a number of this size: a larger one would turn into infinity in silence.
+    ///
+    /// # Errors
+    /// It does not; the text says so.
+    pub fn fits(&self, value: f64) -> Result<(), String> {
+        #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
+        match self.precision {
+            Precision::F32 if !(value as f32).is_finite() => {
+                Err(format!("{value} is beyond what this model's 32-bit floats can hold"))
+            }
+            Precision::F32 | Precision::F64 => Ok(()),
+        }
+    }
+
+    /// The bounds of the contract in the precision in which the model sees values, so that a value and an equal
+    /// bound stay equal.
+    pub fn bounds(&self) -> Option<[f64; 2]> {
+        #[expect(clippy::cast_possible_truncation, reason = "the model's input is rounded alike")]
+        let round = |bound: f64| match self.precision {
+            Precision::F32 => f64::from(bound as f32),
+            Precision::F64 => bound,
+        };
+        self.contract.range.map(|bounds| bounds.map(round))
+    }
+
+    /// A value as the contract's reader knows it: a category by its name, a number as written.
+    pub fn present(&self, value: f64) -> serde_json::Value {
+        if value.is_nan() {
+            return serde_json::Value::Null;
+        }
+        match self.contract.kind {
+            FeatureType::Category => {
+                let name = self.codes.iter().find(|&(_, &code)| code == value).map(|(name, _)| name.clone());
+                name.map_or(serde_json::Value::Null, serde_json::Value::from)
+            }
+            FeatureType::Bool => (value != 0.0).into(),
+            FeatureType::Int => {
+                #[expect(clippy::cast_possible_truncation, reason = "whole numbers up to 2^53")]
+                let whole = value as i64;
+                whole.into()
+            }
+            FeatureType::Float | FeatureType::Timestamp => self.shortest(value),
+        }
+    }
+
+    /// The shortest decimal that is the same number in the model's precision: 29.85, not 29.850000381469727.
+    fn shortest(&self, value: f64) -> serde_json::Value {
+        #[expect(clippy::cast_possible_truncation, reason = "the model sees no more than this")]
+        let text = match self.precision {
+            Precision::F32 => (value as f32).to_string(),
+            Precision::F64 => value.to_string(),
+        };
+        text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(serde_json::Value::Null, Into::into)
+    }
+
+    fn default_number(&self, default: &toml::Value) -> Result<f64, String> {
+        let text;
+        let cell = match default {
+            toml::Value::Boolean(value) => Cell::Bool(*value),
+            toml::Value::Integer(value) => Cell::Int(*value),
+            toml::Value::Float(value) => Cell::Float(*value),
+            toml::Value::String(value) => Cell::Text(value),
+            toml::Value::Datetime(value) => {
+                text = value.to_string();
+                Cell::Text(&text)
+            }
+            other => return Err(format!("default {other}: one value, please")),
+        };
+        match self.encode(cell) {
+            Ok(Encoded::Value(value)) => Ok(value),
+            Ok(Encoded::Null) => Err("default: NaN is what a feature without a default gets anyway".to_owned()),
+            Ok(Encoded::UnknownCategory) => Err(format!("default {default}: not one of the categories")),
+            Err(message) => Err(format!("default: {message}")),
+        }
+    }
+}
+
+/// The codes of a feature's categories, from the model where it names them, else from the contract.
+fn codes(contract: &FeatureContract, feature: &Feature) -> Result<FxHashMap<String, f64>, String> {
+    let categorical = feature.kind == FeatureKind::Category;
+    if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
+        let model = if categorical { "splits on categories" } else { "splits on numbers" };
+        return Err(format!("its type is {:?}, but the model {model}", contract.kind));
+    }
+    let Some(categories) = &feature.categories else { return Ok(positions(&contract.categories)) };
+    let named: Vec<String> = match categories {
+        Categories::Codes => contract.categories.clone(),
+        Categories::Names(names) => names.clone(),
+        Categories::Integers(numbers) => numbers.iter().map(i64::to_string).collect(),
+        Categories::Hashes(_) => {
+            let codes = contract.categories.iter().map(|name| (name.clone(), categories.code(name)));
+            // A category without a code is one the trees never ask about: any code they do not know will do.
+            let unasked = f64::from(UNASKED);
+            return Ok(codes.map(|(name, code)| (name, code.map_or(unasked, f64::from))).collect());
+        }
+    };
+    if named.is_empty() {
+        return Err("it lists no categories, and neither does the model".to_owned());
+    }
+    if !contract.categories.is_empty() && contract.categories != named {
+        return Err(format!("categories {:?}, but the model was trained on {named:?}", contract.categories));
+    }
+    Ok(positions(&named))
+}
+
+/// A category code beyond any list, exact in 32-bit floats.
+const UNASKED: u32 = (1 << 24) - 1;
+
+fn positions(names: &[String]) -> FxHashMap<String, f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
+    names.iter().enumerate().map(|(code, name)| (name.clone(), code as f64)).collect()
+}

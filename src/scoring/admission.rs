@@ -1,0 +1,56 @@
+//! Bounded work: a request that would exceed the limit is refused at once, not queued.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::Error;
+
+/// Counts the entities being scored.
+#[derive(Debug)]
+pub(super) struct Admission {
+    limit: usize,
+    busy: AtomicUsize,
+}
+
+/// A share of the limit, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Permit<'a> {
+    admission: &'a Admission,
+    cost: usize,
+}
+
+impl Admission {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, busy: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn enter(&self, cost: usize) -> Result<Permit<'_>, Error> {
+        let admitted = self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
+            busy.checked_add(cost).filter(|&total| total <= self.limit)
+        });
+        match admitted {
+            Ok(_) => Ok(Permit { admission: self, cost }),
+            Err(_) => Err(Error::Overloaded(format!("{} entities are being scored; try again shortly", self.limit))),
+        }
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.admission.busy.fetch_sub(self.cost, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_beyond_the_limit_is_refused_until_some_is_done() {
+        let admission = Admission::new(10);
+        let permit = admission.enter(8).unwrap();
+        assert!(admission.enter(3).is_err());
+        assert!(admission.enter(2).is_ok());
+        drop(permit);
+        assert!(admission.enter(10).is_ok());
+    }
+}

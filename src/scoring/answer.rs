@@ -1,0 +1,201 @@
+//! From entities to scores: rows are put together one by one, evaluated in one batch, and read back one by one.
+
+use std::cell::RefCell;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::calibration::{band, calibrate};
+use super::domain::{Entity, EntityScore, From, Outcome, Reason, ScoreRequest, Scored};
+use super::live::Served;
+use crate::error::Error;
+use crate::features::cell::Cell;
+use crate::features::row::{self, Found, Notes};
+use crate::features::snapshot::EntityId;
+use crate::forest::{OutputKind, PredictError, Scratch};
+use crate::json::Scalar;
+use crate::models::ModelVersion;
+use crate::models::contract::Calibration;
+use crate::models::input::{Encoded, Input};
+use crate::nearest::hint;
+use crate::telemetry::Metrics;
+
+thread_local! {
+    /// Working memory of the forest, one per thread: no allocation in the steady state.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// An entity whose row is complete: where in the batch it is, and what is to be said about it.
+struct Ready {
+    row: usize,
+    notes: Notes,
+    from: From,
+    as_of: Option<f64>,
+}
+
+/// Scores every entity of the request with `served`.
+pub(super) fn score_all(served: &Served, request: ScoreRequest, metrics: &Metrics) -> Result<Vec<EntityScore>, Error> {
+    let start = Instant::now();
+    let model = &*served.model;
+    let mut rows: Vec<f64> = Vec::with_capacity(request.entities.len() * model.inputs.len());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let mut entities: Vec<(Option<EntityId>, Result<Ready, Outcome>)> = Vec::with_capacity(request.entities.len());
+    for entity in request.entities {
+        let before = rows.len();
+        let ready = assemble(served, &entity, now, &mut rows);
+        if ready.is_err() {
+            rows.truncate(before);
+        }
+        entities.push((entity.id, ready));
+    }
+    metrics.features.observe(start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let evaluated = evaluate(model, &rows, request.explain)?;
+    metrics.forest.observe(start.elapsed().as_secs_f64());
+    let results = entities.into_iter().map(|(id, ready)| {
+        let outcome = ready.map_or_else(|outcome| outcome, |ready| evaluated.read(model, &rows, ready, request.explain));
+        EntityScore { id, outcome }
+    });
+    Ok(results.collect())
+}
+
+/// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
+fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> Result<Ready, Outcome> {
+    let model = &*served.model;
+    let given = overrides(model, &entity.features).map_err(Outcome::Failed)?;
+    let source = lookup(served, entity)?;
+    let as_of = source.and_then(|(plan, row)| plan.as_of(row));
+    let age = as_of.map(|time| now - time);
+    let mut notes = Notes::default();
+    for (position, input) in model.inputs.iter().enumerate() {
+        let (found, age) = match given.iter().find(|&&(given, _)| given == position) {
+            Some(&(_, found)) => (found, None),
+            None => (source.map_or(Found::Absent, |(plan, row)| plan.get(row, position)), age),
+        };
+        rows.push(row::settle(input, position, found, age, &mut notes).map_err(Outcome::Failed)?);
+    }
+    let from = if source.is_some() { From::Snapshot } else { From::Request };
+    let row = rows.len() / model.inputs.len() - 1;
+    Ok(Ready { row, notes, from, as_of })
+}
+
+/// The entity's row in the source; `None` when the request's own values must do.
+fn lookup<'a>(
+    served: &'a Served,
+    entity: &Entity,
+) -> Result<Option<(&'a crate::features::plan::Plan, usize)>, Outcome> {
+    let Some(id) = &entity.id else {
+        let nothing = "an entity needs an id, or features, or both";
+        return if entity.features.is_empty() { Err(failed(nothing)) } else { Ok(None) };
+    };
+    let plan = served.plan.as_ref();
+    match plan.and_then(|plan| plan.find(id.as_ref()).map(|row| (plan, row))) {
+        Some(found) => Ok(Some(found)),
+        None if !entity.features.is_empty() => Ok(None),
+        None if plan.is_none() => {
+            Err(Outcome::Failed(Error::Unavailable("there is no feature source to look ids up in".to_owned())))
+        }
+        None => {
+            let message = format!("no {} `{id}`", served.model.entity());
+            Err(Outcome::NotFound(Error::EntityNotFound(message)))
+        }
+    }
+}
+
+fn failed(message: &str) -> Outcome {
+    Outcome::Failed(Error::Invalid(message.to_owned()))
+}
+
+/// The request's values by position among the inputs.
+fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Vec<(usize, Found)>, Error> {
+    features
+        .iter()
+        .map(|(name, value)| {
+            let position = model.input(name).ok_or_else(|| {
+                let hint = hint(name, model.inputs.iter().map(|input| input.contract.name.as_str()));
+                Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
+            })?;
+            let found = encode(&model.inputs[position], value);
+            found.map(|found| (position, found)).map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))
+        })
+        .collect()
+}
+
+fn encode(input: &Input, value: &Scalar) -> Result<Found, String> {
+    let cell = match value {
+        Scalar::Null => Cell::Null,
+        Scalar::Bool(value) => Cell::Bool(*value),
+        Scalar::Int(value) => Cell::Int(*value),
+        Scalar::Float(value) => Cell::Float(*value),
+        Scalar::Text(text) => Cell::Text(text),
+        Scalar::Other(what) => return Err(format!("expected {}, found {what}", input.contract.kind.noun())),
+    };
+    Ok(match input.encode(cell)? {
+        Encoded::Value(value) => Found::Value(value),
+        Encoded::Null => Found::Null,
+        Encoded::UnknownCategory => Found::UnknownCategory,
+    })
+}
+
+/// What the forest says of a batch.
+struct Evaluated {
+    margins: Vec<f64>,
+    scores: Vec<f64>,
+    contributions: Vec<f64>,
+}
+
+fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evaluated, Error> {
+    let count = rows.len().checked_div(model.inputs.len()).unwrap_or(0);
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut predict = |kind: OutputKind| {
+            let mut out = vec![0.0; count * model.forest.width(kind)?];
+            model.forest.predict(kind, rows, &mut out, scratch)?;
+            Ok::<_, PredictError>(out)
+        };
+        let platt = model.contract.as_ref().and_then(|contract| contract.output.calibration.as_ref());
+        let margins = match platt {
+            Some(Calibration::Platt { .. }) => predict(OutputKind::Margin).map_err(internal)?,
+            _ => Vec::new(),
+        };
+        let scores = predict(model.score_output()).map_err(internal)?;
+        let contributions = match explain {
+            0 => Vec::new(),
+            _ => predict(OutputKind::Contributions).map_err(|error| Error::Invalid(format!("explain: {error}")))?,
+        };
+        Ok(Evaluated { margins, scores, contributions })
+    })
+}
+
+fn internal(error: PredictError) -> Error {
+    Error::Internal(error.to_string())
+}
+
+impl Evaluated {
+    fn read(&self, model: &ModelVersion, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+        let Ready { row, notes, from, as_of } = ready;
+        let (Some(&value), Some(contract)) = (self.scores.get(row), &model.contract) else {
+            return Outcome::Failed(Error::Internal("a row without a score".to_owned()));
+        };
+        let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
+        if !score.is_finite() {
+            return Outcome::Failed(Error::Internal(format!("the model's score is {score}")));
+        }
+        let band = band(&contract.output.bands, score);
+        Outcome::Scored(Scored { score, band, reasons: self.reasons(model, rows, row, explain), notes, from, as_of })
+    }
+
+    fn reasons(&self, model: &ModelVersion, rows: &[f64], row: usize, explain: usize) -> Vec<Reason> {
+        let features = model.inputs.len();
+        // One group: a score is one number. The last contribution is the bias.
+        let contributions = self.contributions.chunks_exact(features + 1).nth(row).unwrap_or_default();
+        let values = rows.chunks_exact(features).nth(row).unwrap_or_default();
+        let mut reasons: Vec<Reason> = contributions
+            .iter()
+            .zip(values)
+            .enumerate()
+            .filter(|&(_, (&contribution, _))| contribution != 0.0)
+            .map(|(input, (&contribution, &value))| Reason { input, value, contribution })
+            .collect();
+        reasons.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+        reasons.truncate(explain);
+        reasons
+    }
+}

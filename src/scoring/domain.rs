@@ -1,0 +1,117 @@
+//! What is asked and what is answered, in no protocol's words.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::features::row::Notes;
+use crate::features::snapshot::EntityId;
+use crate::json::Scalar;
+use crate::models::ModelVersion;
+use crate::telemetry::EntityResult;
+
+/// A request for scores.
+#[derive(Clone, Debug)]
+pub struct ScoreRequest {
+    /// Which model.
+    pub model: ModelRef,
+    /// Whom to score.
+    pub entities: Vec<Entity>,
+    /// Number of reasons wanted for each score.
+    pub explain: usize,
+}
+
+/// A model, and maybe one of its versions.
+#[derive(Clone, Debug)]
+pub struct ModelRef {
+    /// Its name.
+    pub name: String,
+    /// A version; `None` is the live one.
+    pub version: Option<u64>,
+}
+
+/// Someone to score.
+#[derive(Clone, Debug, Default)]
+pub struct Entity {
+    /// The id to look features up by; without one, `features` is all there is.
+    pub id: Option<EntityId>,
+    /// Values that go before those of the source, by feature name.
+    pub features: Vec<(String, Scalar)>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Scores {
+    /// The version that gave all of the scores.
+    pub model: Arc<ModelVersion>,
+    /// One per entity, in the order asked.
+    pub results: Vec<EntityScore>,
+}
+
+/// One entity's answer.
+#[derive(Debug)]
+pub struct EntityScore {
+    /// As it was asked.
+    pub id: Option<EntityId>,
+    /// A score, or why there is none.
+    pub outcome: Outcome,
+}
+
+impl EntityScore {
+    /// The status of the answer.
+    pub fn result(&self) -> EntityResult {
+        match &self.outcome {
+            Outcome::Scored(scored) if scored.notes.degraded() => EntityResult::Degraded,
+            Outcome::Scored(_) => EntityResult::Ok,
+            Outcome::NotFound(_) => EntityResult::NotFound,
+            Outcome::Failed(_) => EntityResult::Error,
+        }
+    }
+}
+
+/// What became of one entity.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A score; degraded or not.
+    Scored(Scored),
+    /// The source does not know the id, and the request gave no features.
+    NotFound(Error),
+    /// No score, for a reason that concerns this entity alone.
+    Failed(Error),
+}
+
+/// A score.
+#[derive(Debug)]
+pub struct Scored {
+    /// The score, calibrated.
+    pub score: f64,
+    /// The name of its band.
+    pub band: Option<String>,
+    /// What contributed most, in descending order of size.
+    pub reasons: Vec<Reason>,
+    /// What happened to the features.
+    pub notes: Notes,
+    /// Where the features come from.
+    pub from: From,
+    /// When they were true: seconds since the Unix epoch.
+    pub as_of: Option<f64>,
+}
+
+/// Where the features of a score come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// All from the request.
+    Request,
+    /// From the snapshot, with the request's values before it.
+    Snapshot,
+}
+
+/// One feature's part in a score.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// Position among the model's inputs.
+    pub input: usize,
+    /// The number the model saw; NaN for missing.
+    pub value: f64,
+    /// What it added to the margin.
+    pub contribution: f64,
+}

@@ -1,0 +1,122 @@
+//! What is live at one moment: models, each with its way to the features. Immutable; a change makes a new one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ModelRef;
+use crate::error::Error;
+use crate::features::plan::Plan;
+use crate::features::snapshot::Snapshot;
+use crate::models::ModelVersion;
+use crate::models::registry::{Found, Refused};
+use crate::nearest::hint;
+
+/// Everything that can answer.
+#[derive(Debug, Default)]
+pub struct Live {
+    models: BTreeMap<String, Entry>,
+    /// The feature source.
+    pub snapshot: Option<Arc<Snapshot>>,
+}
+
+/// A model of the folder, live or not.
+#[derive(Debug)]
+pub struct Entry {
+    /// The version that answers.
+    pub served: Option<Served>,
+    /// Versions that may not.
+    pub refused: Vec<Refused>,
+}
+
+/// A live version with its way to the features.
+#[derive(Debug)]
+pub struct Served {
+    /// The version.
+    pub model: Arc<ModelVersion>,
+    /// Where its features come from; `None` without a feature source.
+    pub plan: Option<Plan>,
+}
+
+impl Served {
+    /// Whether it can answer for entities, not just tensors.
+    ///
+    /// # Errors
+    /// The model has no contract.
+    pub fn scorable(&self) -> Result<(), Error> {
+        if self.model.contract.is_some() {
+            return Ok(());
+        }
+        let name = &self.model.name;
+        Err(Error::Invalid(format!("model `{name}` has no contract (bundle.toml): it answers tensors, not entities")))
+    }
+}
+
+impl Live {
+    /// Puts models and their feature source together.
+    ///
+    /// # Errors
+    /// The snapshot does not hold what a model needs.
+    pub fn new(found: Vec<Found>, snapshot: Option<Arc<Snapshot>>) -> Result<Self, String> {
+        let mut models = BTreeMap::new();
+        for Found { name, live, refused } in found {
+            let served = match live {
+                None => None,
+                Some(model) => {
+                    let source = snapshot.as_ref().filter(|_| model.contract.is_some());
+                    let plan = source.map(|snapshot| Plan::new(snapshot, &model)).transpose();
+                    let plan = plan.map_err(|message| format!("model `{name}`: {message}"))?;
+                    Some(Served { model, plan })
+                }
+            };
+            models.insert(name, Entry { served, refused });
+        }
+        Ok(Self { models, snapshot })
+    }
+
+    /// All models of the folder, by name.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.models.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// A model of the folder, live or not.
+    ///
+    /// # Errors
+    /// There is none of that name; the text lists those there are.
+    pub fn entry(&self, name: &str) -> Result<&Entry, Error> {
+        self.models.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
+            let hint = hint(name, known.iter().copied());
+            Error::ModelNotFound(format!("no model `{name}`{hint}; there are: {}", known.join(", ")))
+        })
+    }
+
+    /// The version that answers for `model`.
+    ///
+    /// # Errors
+    /// There is no such model or version, or none of its versions passed the gate.
+    pub fn find(&self, model: &ModelRef) -> Result<&Served, Error> {
+        let name = &model.name;
+        let Some(served) = &self.entry(name)?.served else {
+            return Err(Error::Unavailable(format!("model `{name}` has no version that may go live")));
+        };
+        match model.version {
+            Some(version) if version != served.model.version => {
+                let live = served.model.version;
+                Err(Error::ModelNotFound(format!("model `{name}` has no live version {version}; live is {live}")))
+            }
+            _ => Ok(served),
+        }
+    }
+
+    /// Why nothing can be answered; empty when something can.
+    pub fn why_not_ready(&self) -> Vec<String> {
+        let live: Vec<&Served> = self.models.values().filter_map(|entry| entry.served.as_ref()).collect();
+        let mut reasons = Vec::new();
+        if live.is_empty() {
+            reasons.push("no model is live".to_owned());
+        } else if live.iter().all(|served| served.plan.is_none() && served.model.contract.is_some()) {
+            reasons.push("no feature source: set features.snapshot or start with --customers".to_owned());
+        }
+        reasons
+    }
+}
