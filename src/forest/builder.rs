@@ -1,0 +1,409 @@
+//! Turns the nodes that a file claims into an [`Ensemble`], or says which node is wrong.
+//!
+//! A parser describes node `i` of a tree on demand; the builder walks from the root with a stack of its own,
+//! visits every node at most once and copies what it reaches. So cycles, shared children, children out of range
+//! and orphans (which some libraries leave behind after pruning) need no thought anywhere else.
+
+use super::ensemble::{
+    Child, Codes, Comparison, Ensemble, Finish, Input, Leaf, Linear, Set, Split, Test, Tree,
+};
+use super::number::Real;
+
+/// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit has been seen near 100.
+pub(crate) const MAX_DEPTH: usize = 1024;
+
+/// A node as a file describes it. Children are positions in the file's tree.
+#[derive(Debug)]
+pub(crate) enum Node<'a, T> {
+    /// A leaf with its numbers.
+    Leaf {
+        /// What `pred_leaf` calls it.
+        id: u32,
+        /// One number, or one per group.
+        value: &'a [T],
+        /// Training weight.
+        cover: T,
+    },
+    /// An inner node.
+    Split {
+        /// The feature asked about.
+        feature: u32,
+        /// The question; `true` goes left.
+        test: Test<T>,
+        /// A missing value goes left.
+        missing_left: bool,
+        /// Zero counts as missing.
+        zero_missing: bool,
+        /// Where `true` goes.
+        left: usize,
+        /// Where `false` goes.
+        right: usize,
+        /// Training weight.
+        cover: T,
+        /// What the split gained in training.
+        gain: T,
+    },
+}
+
+/// What is wrong with a tree.
+#[derive(Debug)]
+pub(crate) struct TreeFault {
+    /// The node it is in.
+    pub(crate) node: usize,
+    /// What is wrong there.
+    pub(crate) reason: String,
+}
+
+/// Where a node's position is to be written once it is known.
+#[derive(Clone, Copy)]
+enum Slot {
+    Root,
+    Left(usize),
+    Right(usize),
+}
+
+/// A node still to be visited.
+#[derive(Clone, Copy)]
+struct Visit {
+    node: usize,
+    slot: Slot,
+    depth: usize,
+}
+
+/// An ensemble under construction.
+#[derive(Debug)]
+pub(crate) struct Builder<T> {
+    ensemble: Ensemble<T>,
+    gains: Vec<T>,
+    depth: usize,
+    seen: Vec<bool>,
+}
+
+/// What is known about a model only after all its trees.
+#[derive(Debug)]
+pub(crate) struct Rest<T> {
+    /// Inputs per row.
+    pub(crate) features: usize,
+    /// Margins per row.
+    pub(crate) groups: usize,
+    /// What each group's sum begins with.
+    pub(crate) base: Vec<T>,
+    /// What each group's sum ends with.
+    pub(crate) finish: Finish<T>,
+}
+
+/// A finished ensemble and what was counted on the way.
+#[derive(Debug)]
+pub(crate) struct Built<T> {
+    /// The ensemble.
+    pub(crate) ensemble: Ensemble<T>,
+    /// Splits and sum of gains by feature.
+    pub(crate) use_of: Vec<(u32, f64)>,
+    /// Whether any split on the feature asks for a category.
+    pub(crate) categorical: Vec<bool>,
+    /// Most splits on a path.
+    pub(crate) depth: usize,
+}
+
+impl<T: Real> Builder<T> {
+    /// An empty ensemble of a library's conventions.
+    pub(crate) fn new(comparison: Comparison, codes: Codes, input: Input<T>) -> Self {
+        Self {
+            ensemble: Ensemble {
+                features: 0,
+                groups: 0,
+                trees: Vec::new(),
+                splits: Vec::new(),
+                leaves: Vec::new(),
+                values: Vec::new(),
+                leaf_width: 1,
+                linear: Vec::new(),
+                sets: Vec::new(),
+                comparison,
+                codes,
+                input,
+                base: Vec::new(),
+                finish: Finish::None,
+                split_cover: Vec::new(),
+                leaf_cover: Vec::new(),
+            },
+            gains: Vec::new(),
+            depth: 0,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Trees so far.
+    pub(crate) fn trees(&self) -> usize {
+        self.ensemble.trees.len()
+    }
+
+    /// Leaves of the trees so far: the position that the next tree's first leaf will have.
+    pub(crate) fn leaves(&self) -> usize {
+        self.ensemble.leaves.len()
+    }
+
+    /// Numbers per leaf; every leaf must have as many.
+    pub(crate) fn leaf_width(&mut self, width: usize) -> Result<(), String> {
+        if self.trees() > 0 && width != self.ensemble.leaf_width {
+            return Err(format!(
+                "leaves of {width} numbers after trees with leaves of {}",
+                self.ensemble.leaf_width
+            ));
+        }
+        self.ensemble.leaf_width = width;
+        Ok(())
+    }
+
+    /// Checks that leaves have one number, or one for each of `groups`.
+    pub(crate) fn leaf_width_is(&self, groups: usize) -> Result<(), String> {
+        match self.ensemble.leaf_width {
+            1 => Ok(()),
+            width if width == groups => Ok(()),
+            width => Err(format!("leaves of {width} numbers in a model of {groups} groups")),
+        }
+    }
+
+    /// Keeps a set of categories and gives the test for membership.
+    pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<Test<T>, String> {
+        let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
+        self.ensemble.sets.push(Set::new(members));
+        Ok(Test::Member(position))
+    }
+
+    /// Adds a tree of `nodes` nodes, the root first, as `describe` tells them.
+    pub(crate) fn tree<'a>(
+        &mut self,
+        nodes: usize,
+        describe: impl Fn(usize) -> Result<Node<'a, T>, String>,
+    ) -> Result<(), TreeFault>
+    where
+        T: 'a,
+    {
+        let too_many = |_| TreeFault {
+            node: 0,
+            reason: "the model has too many nodes".into(),
+        };
+        let mut tree = Tree {
+            root: Child::leaf(0).ok_or(()).map_err(too_many)?,
+            group: 0,
+            first_split: u32::try_from(self.ensemble.splits.len()).map_err(|_| too_many(()))?,
+            first_leaf: u32::try_from(self.ensemble.leaves.len()).map_err(|_| too_many(()))?,
+        };
+        self.seen.clear();
+        self.seen.resize(nodes, false);
+        let mut stack = vec![Visit {
+            node: 0,
+            slot: Slot::Root,
+            depth: 0,
+        }];
+        while let Some(visit) = stack.pop() {
+            let fault = |reason: String| TreeFault {
+                node: visit.node,
+                reason,
+            };
+            self.arrive(&visit).map_err(fault)?;
+            let child = match describe(visit.node).map_err(fault)? {
+                Node::Leaf { id, value, cover } => self.leaf(id, value, cover).map_err(fault)?,
+                split @ Node::Split { left, right, .. } => {
+                    let position = self.split(&split).map_err(fault)?;
+                    let depth = visit.depth + 1;
+                    for (node, slot) in [(right, Slot::Right(position)), (left, Slot::Left(position))] {
+                        stack.push(Visit { node, slot, depth });
+                    }
+                    Child::split(position).ok_or(()).map_err(too_many)?
+                }
+            };
+            self.link(&mut tree, visit.slot, child);
+        }
+        self.ensemble.trees.push(tree);
+        Ok(())
+    }
+
+    /// Notes that a node is reached, for the first and only time.
+    fn arrive(&mut self, visit: &Visit) -> Result<(), String> {
+        self.depth = self.depth.max(visit.depth);
+        if visit.depth > MAX_DEPTH {
+            return Err(format!("more than {MAX_DEPTH} splits deep"));
+        }
+        match self.seen.get_mut(visit.node) {
+            None => Err(format!("there is no such node: the tree has {}", self.seen.len())),
+            Some(seen) if *seen => Err("reached twice: this is not a tree".into()),
+            Some(seen) => {
+                *seen = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn link(&mut self, tree: &mut Tree, slot: Slot, child: Child) {
+        match slot {
+            Slot::Root => tree.root = child,
+            Slot::Left(at) => {
+                if let Some(split) = self.ensemble.splits.get_mut(at) {
+                    split.left = child;
+                }
+            }
+            Slot::Right(at) => {
+                if let Some(split) = self.ensemble.splits.get_mut(at) {
+                    split.right = child;
+                }
+            }
+        }
+    }
+
+    fn leaf(&mut self, id: u32, value: &[T], cover: T) -> Result<Child, String> {
+        if value.len() != self.ensemble.leaf_width {
+            return Err(format!(
+                "a leaf of {} numbers, expected {}",
+                value.len(),
+                self.ensemble.leaf_width
+            ));
+        }
+        if !value.iter().all(|value| value.finite()) {
+            return Err("the leaf's value is not finite".into());
+        }
+        let child = Child::leaf(self.ensemble.leaves.len()).ok_or("the model has too many leaves")?;
+        self.ensemble.leaves.push(Leaf { id });
+        self.ensemble.values.extend_from_slice(value);
+        self.ensemble.leaf_cover.push(cover);
+        Ok(child)
+    }
+
+    fn split(&mut self, node: &Node<'_, T>) -> Result<usize, String> {
+        let Node::Split {
+            feature,
+            test,
+            missing_left,
+            zero_missing,
+            cover,
+            gain,
+            ..
+        } = *node
+        else {
+            return Err("not a split".into());
+        };
+        if let Test::Threshold(threshold) = test
+            && threshold.missing()
+        {
+            return Err("the threshold is not a number".into());
+        }
+        let position = self.ensemble.splits.len();
+        let placeholder = Child::split(position).ok_or("the model has too many splits")?;
+        self.ensemble.splits.push(Split {
+            test,
+            feature,
+            left: placeholder,
+            right: placeholder,
+            missing_left,
+            zero_missing,
+        });
+        self.ensemble.split_cover.push(cover);
+        self.gains.push(gain);
+        Ok(position)
+    }
+
+    /// Drops every tree from position `keep` on.
+    pub(crate) fn truncate(&mut self, keep: usize) {
+        let Some(first) = self.ensemble.trees.get(keep).copied() else {
+            return;
+        };
+        let (splits, leaves) = (first.first_split as usize, first.first_leaf as usize);
+        self.ensemble.trees.truncate(keep);
+        self.ensemble.splits.truncate(splits);
+        self.ensemble.split_cover.truncate(splits);
+        self.gains.truncate(splits);
+        self.ensemble.leaves.truncate(leaves);
+        self.ensemble.leaf_cover.truncate(leaves);
+        self.ensemble.linear.truncate(leaves);
+        self.ensemble.values.truncate(leaves * self.ensemble.leaf_width);
+    }
+
+    /// The group that a tree's leaves are added to.
+    pub(crate) fn group(&mut self, tree: usize, group: u32) {
+        if let Some(tree) = self.ensemble.trees.get_mut(tree) {
+            tree.group = group;
+        }
+    }
+
+    /// Multiplies a tree's leaves.
+    pub(crate) fn scale(&mut self, tree: usize, by: T) {
+        let width = self.ensemble.leaf_width;
+        let Some(first) = self.ensemble.trees.get(tree).map(|tree| tree.first_leaf as usize) else {
+            return;
+        };
+        let end = self
+            .ensemble
+            .trees
+            .get(tree + 1)
+            .map_or(self.ensemble.leaves.len(), |next| next.first_leaf as usize);
+        if let Some(values) = self.ensemble.values.get_mut(first * width..end * width) {
+            values.iter_mut().for_each(|value| *value = *value * by);
+        }
+    }
+
+    /// Gives the leaves from position `leaf` on their linear functions.
+    pub(crate) fn linear(&mut self, leaf: usize, linear: Linear) {
+        if self.ensemble.linear.len() <= leaf {
+            self.ensemble.linear.resize_with(leaf, Linear::default);
+            self.ensemble.linear.push(linear);
+        } else if let Some(slot) = self.ensemble.linear.get_mut(leaf) {
+            *slot = linear;
+        }
+    }
+
+    /// Forgets the training weights, for formats that do not save them.
+    pub(crate) fn without_cover(&mut self) {
+        self.ensemble.split_cover = Vec::new();
+        self.ensemble.leaf_cover = Vec::new();
+    }
+
+    /// Checks what could not be checked tree by tree and hands the ensemble over.
+    ///
+    /// # Errors
+    /// The tree and what is wrong with it.
+    pub(crate) fn finish(mut self, rest: Rest<T>) -> Result<Built<T>, (usize, String)> {
+        let mut use_of = vec![(0u32, 0f64); rest.features];
+        let mut categorical = vec![false; rest.features];
+        for (position, (split, gain)) in self.ensemble.splits.iter().zip(&self.gains).enumerate() {
+            let Some((splits, gains)) = use_of.get_mut(split.feature as usize) else {
+                let tree = self.tree_of(position);
+                let reason = format!(
+                    "splits on feature {}, but the model has {}",
+                    split.feature, rest.features
+                );
+                return Err((tree, reason));
+            };
+            *splits += 1;
+            *gains += gain.to_f64();
+            if let (Test::Member(_), Some(flag)) = (split.test, categorical.get_mut(split.feature as usize)) {
+                *flag = true;
+            }
+        }
+        for (position, tree) in self.ensemble.trees.iter().enumerate() {
+            if tree.group as usize >= rest.groups {
+                let reason = format!("adds to group {}, but the model has {}", tree.group, rest.groups);
+                return Err((position, reason));
+            }
+        }
+        self.ensemble.features = rest.features;
+        self.ensemble.groups = rest.groups;
+        self.ensemble.base = rest.base;
+        self.ensemble.finish = rest.finish;
+        self.ensemble.splits.shrink_to_fit();
+        self.ensemble.values.shrink_to_fit();
+        Ok(Built {
+            ensemble: self.ensemble,
+            use_of,
+            categorical,
+            depth: self.depth,
+        })
+    }
+
+    fn tree_of(&self, split: usize) -> usize {
+        self.ensemble
+            .trees
+            .partition_point(|tree| tree.first_split as usize <= split)
+            .saturating_sub(1)
+    }
+}

@@ -1,0 +1,338 @@
+//! The validated in-memory form of a model: what every parser produces and every kernel reads.
+//!
+//! All trees share a few flat arrays. A [`Child`] names either a split or a leaf by its position there, and the
+//! [builder](super::builder) has made sure that each is in range, that every tree is a tree (no cycle, nothing
+//! shared) and that every split's feature exists. Kernels rely on it and check nothing.
+//!
+//! What differs between libraries is data here: see [`Comparison`], [`Input`], [`Finish`] and the fields of
+//! [`Split`]. The *decision* of a split is always "does the row go left"; parsers turn their children round
+//! where their library says it the other way.
+
+use super::number::Real;
+
+/// One side of a split: another split, or a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Child(u32);
+
+/// What a [`Child`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Position in [`Ensemble::splits`].
+    Split(usize),
+    /// Position in [`Ensemble::leaves`].
+    Leaf(usize),
+}
+
+impl Child {
+    const LEAF: u32 = 1 << 31;
+
+    /// The split at a position; `None` if there are too many.
+    pub(crate) fn split(position: usize) -> Option<Self> {
+        u32::try_from(position)
+            .ok()
+            .filter(|at| at & Self::LEAF == 0)
+            .map(Self)
+    }
+
+    /// The leaf at a position; `None` if there are too many.
+    pub(crate) fn leaf(position: usize) -> Option<Self> {
+        Self::split(position).map(|child| Self(child.0 | Self::LEAF))
+    }
+
+    /// What it is.
+    #[inline]
+    pub(crate) fn target(self) -> Target {
+        let position = (self.0 & !Self::LEAF) as usize;
+        if self.0 & Self::LEAF == 0 {
+            Target::Split(position)
+        } else {
+            Target::Leaf(position)
+        }
+    }
+}
+
+/// How a number is held against a threshold; `true` goes left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// `x < threshold`
+    Less,
+    /// `x <= threshold`
+    LessEqual,
+}
+
+/// The question a split asks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Test<T> {
+    /// Compare with this threshold, never NaN.
+    Threshold(T),
+    /// Left if the category is in the set at this position of [`Ensemble::sets`].
+    Member(u32),
+    /// Left if the value is missing; never asks further.
+    Missing,
+}
+
+/// An inner node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split<T> {
+    /// The question.
+    pub(crate) test: Test<T>,
+    /// The feature it asks about, below [`Ensemble::features`].
+    pub(crate) feature: u32,
+    /// Where `true` goes.
+    pub(crate) left: Child,
+    /// Where `false` goes.
+    pub(crate) right: Child,
+    /// A missing value goes left.
+    pub(crate) missing_left: bool,
+    /// A value in `±`[`ZERO`] counts as missing here.
+    pub(crate) zero_missing: bool,
+}
+
+/// Up to this magnitude a value is a zero to the libraries that say so (the `f32` nearest to 1e-35).
+pub(crate) const ZERO: f32 = 1e-35;
+
+/// A leaf; its numbers are in [`Ensemble::values`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaf {
+    /// The number that the library's `pred_leaf` gives it.
+    pub(crate) id: u32,
+}
+
+/// A linear function in a leaf: `constant + Σ coefficient · x`, or the leaf's plain value if any x is missing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Linear {
+    /// Added first.
+    pub(crate) constant: f64,
+    /// Feature and coefficient, in the order of the sum.
+    pub(crate) terms: Vec<(u32, f64)>,
+}
+
+/// One tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tree {
+    /// Where to start.
+    pub(crate) root: Child,
+    /// The output group its leaves are added to (0 when leaves are vectors).
+    pub(crate) group: u32,
+    /// First position in [`Ensemble::splits`]; its splits are contiguous, parents before children.
+    pub(crate) first_split: u32,
+    /// First position in [`Ensemble::leaves`]; its leaves are contiguous.
+    pub(crate) first_leaf: u32,
+}
+
+/// A set of categories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// Bit `c % 32` of word `c / 32`.
+    Bits(Box<[u32]>),
+    /// Sorted: where a few large codes would make a bitset much larger than the file that names them.
+    Sorted(Box<[u32]>),
+}
+
+impl Set {
+    /// The smaller of the two forms.
+    pub(crate) fn new(mut members: Vec<u32>) -> Self {
+        members.sort_unstable();
+        members.dedup();
+        let words = members.last().map_or(0, |last| *last as usize / 32 + 1);
+        if words > 2 * members.len() + 8 {
+            return Self::Sorted(members.into());
+        }
+        let mut bits = vec![0u32; words];
+        for member in members {
+            if let Some(word) = bits.get_mut(member as usize / 32) {
+                *word |= 1 << (member % 32);
+            }
+        }
+        Self::Bits(bits.into())
+    }
+
+    /// Whether a code is a member.
+    #[inline]
+    pub(crate) fn contains(&self, code: u32) -> bool {
+        match self {
+            Self::Bits(words) => words
+                .get(code as usize / 32)
+                .is_some_and(|word| word >> (code % 32) & 1 == 1),
+            Self::Sorted(members) => members.binary_search(&code).is_ok(),
+        }
+    }
+
+    /// Bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Bits(numbers) | Self::Sorted(numbers) => size_of_val::<[u32]>(numbers),
+        }
+    }
+}
+
+/// Which numbers are category codes at all. Fractions are cut off; what is no code is a member of no set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codes {
+    /// `0 <= x < 16777216`.
+    NonNegative,
+    /// `-1 < x < 2147483648`: the fraction is cut off first, so −0.5 is category 0.
+    Truncated,
+}
+
+impl Codes {
+    /// The code that a number stands for.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked first; cutting off the fraction is the rule"
+    )]
+    pub(crate) fn of(self, x: f64) -> Option<u32> {
+        let is_code = match self {
+            Self::NonNegative => (0.0..16_777_216.0).contains(&x),
+            Self::Truncated => x > -1.0 && x < 2_147_483_648.0,
+        };
+        is_code.then_some(x as u32)
+    }
+}
+
+/// What happens to a number before any split sees it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Input<T> {
+    /// Nothing.
+    AsIs,
+    /// It is rounded to `f32`.
+    Rounded,
+    /// Magnitudes up to [`ZERO`] become 0.
+    TinyIsZero,
+    /// This very number means missing, as NaN does.
+    Sentinel(T),
+}
+
+/// What is done to a group's sum of leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Finish<T> {
+    /// Nothing: the sum, begun at the base, is the margin.
+    None,
+    /// Divided by this.
+    Divide(T),
+    /// `scale · sum + bias`, one bias per group.
+    ScaleBias(T, Vec<T>),
+}
+
+/// All trees of a model.
+#[derive(Debug)]
+pub(crate) struct Ensemble<T> {
+    /// Inputs per row.
+    pub(crate) features: usize,
+    /// Margins per row.
+    pub(crate) groups: usize,
+    /// In the order in which their leaves are added.
+    pub(crate) trees: Vec<Tree>,
+    /// Inner nodes of all trees.
+    pub(crate) splits: Vec<Split<T>>,
+    /// Leaves of all trees.
+    pub(crate) leaves: Vec<Leaf>,
+    /// `leaf_width` numbers per leaf.
+    pub(crate) values: Vec<T>,
+    /// 1, or `groups` when a leaf has a number for each.
+    pub(crate) leaf_width: usize,
+    /// Linear functions by leaf; empty if there are none.
+    pub(crate) linear: Vec<Linear>,
+    /// Categories.
+    pub(crate) sets: Vec<Set>,
+    /// How numbers are compared.
+    pub(crate) comparison: Comparison,
+    /// Which numbers are categories.
+    pub(crate) codes: Codes,
+    /// What happens to a number first.
+    pub(crate) input: Input<T>,
+    /// What each group's sum begins with.
+    pub(crate) base: Vec<T>,
+    /// What each group's sum ends with.
+    pub(crate) finish: Finish<T>,
+    /// Training weight that reached each split; empty if the file does not say.
+    pub(crate) split_cover: Vec<T>,
+    /// Training weight that reached each leaf; empty if the file does not say.
+    pub(crate) leaf_cover: Vec<T>,
+}
+
+impl<T: Real> Ensemble<T> {
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let linear: usize = self
+            .linear
+            .iter()
+            .map(|linear| size_of::<Linear>() + size_of_val(linear.terms.as_slice()))
+            .sum();
+        size_of_val(self.trees.as_slice())
+            + size_of_val(self.splits.as_slice())
+            + size_of_val(self.leaves.as_slice())
+            + size_of_val(self.values.as_slice())
+            + size_of_val(self.split_cover.as_slice())
+            + size_of_val(self.leaf_cover.as_slice())
+            + self
+                .sets
+                .iter()
+                .map(|set| size_of::<Set>() + set.bytes())
+                .sum::<usize>()
+            + linear
+    }
+
+    /// Writes a row as the splits see it.
+    pub(crate) fn prepare<X: super::Number>(&self, row: &[X], into: &mut [T]) {
+        match self.input {
+            Input::AsIs => fill(row, into, |x| T::cast(x)),
+            Input::Rounded => fill(row, into, |x| T::cast(x.to_f32())),
+            Input::TinyIsZero => fill(row, into, |x| {
+                let tiny = x.to_f64().abs() <= f64::from(ZERO);
+                if tiny { T::ZERO } else { T::cast(x) }
+            }),
+            Input::Sentinel(sentinel) => fill(row, into, |x| {
+                let x = T::cast(x);
+                if x == sentinel { T::cast(f32::NAN) } else { x }
+            }),
+        }
+    }
+
+    /// Turns a group's sum of leaves into its margin.
+    pub(crate) fn finish(&self, sums: &mut [T]) {
+        match &self.finish {
+            Finish::None => {}
+            Finish::Divide(by) => sums.iter_mut().for_each(|sum| *sum = *sum / *by),
+            Finish::ScaleBias(scale, bias) => {
+                for (sum, bias) in sums.iter_mut().zip(bias) {
+                    *sum = *scale * *sum + *bias;
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Ensemble<T> {
+    /// What a leaf adds to which group.
+    pub(crate) fn outputs(&self, tree: &Tree, leaf: usize) -> impl Iterator<Item = (usize, f64)> {
+        let values = &self.values[leaf * self.leaf_width..][..self.leaf_width];
+        let first = tree.group as usize;
+        values
+            .iter()
+            .enumerate()
+            .map(move |(at, value)| (first + at, value.to_f64()))
+    }
+
+    /// Turns contributions to a group's sum into contributions to its margin; the last is the bias.
+    pub(crate) fn finish_contributions(&self, group: usize, out: &mut [f64]) {
+        match &self.finish {
+            Finish::None => {}
+            Finish::Divide(by) => out.iter_mut().for_each(|part| *part /= by.to_f64()),
+            Finish::ScaleBias(scale, bias) => {
+                out.iter_mut().for_each(|part| *part *= scale.to_f64());
+                if let (Some(last), Some(bias)) = (out.last_mut(), bias.get(group)) {
+                    *last += bias.to_f64();
+                }
+            }
+        }
+    }
+}
+
+fn fill<X: Copy, T>(row: &[X], into: &mut [T], cast: impl Fn(X) -> T) {
+    for (to, from) in into.iter_mut().zip(row) {
+        *to = cast(*from);
+    }
+}

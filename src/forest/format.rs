@@ -1,0 +1,107 @@
+//! The formats: which one a file is, and one parser for each.
+
+mod limits;
+mod xgboost;
+
+use super::document::{Document, Json, Ubjson};
+use super::{Forest, Format, FormatError, LoadOptions};
+
+/// What a file is, as far as its first bytes tell.
+enum Found {
+    XgBoostJson,
+    XgBoostUbjson,
+}
+
+/// Reads a model file of any format.
+pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, FormatError> {
+    let found = detect(bytes)?;
+    let format = match found {
+        Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
+    };
+    if let Some(wanted) = options.format
+        && wanted != format
+    {
+        return Err(refuse(format!(
+            "this is a {format:?} model, but {wanted:?} was asked for"
+        )));
+    }
+    match found {
+        Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
+        Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
+    }
+}
+
+/// Files that are recognised only to be refused: how they begin, and what to do about them.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (
+        b"binf",
+        "this is XGBoost's old binary format; load it with XGBoost 3.0 or older and save it as .json or .ubj",
+    ),
+    (
+        b"bs64",
+        "this is XGBoost's old binary format; load it with XGBoost 3.0 or older and save it as .json or .ubj",
+    ),
+    (
+        b"CBM1",
+        "this is CatBoost's binary format; save the model with save_model(path, format=\"json\")",
+    ),
+    (
+        b"\x80",
+        "this is a Python pickle; unpickle it and use the model's own save_model",
+    ),
+    (
+        b"PK\x03\x04",
+        "this is a zip archive, not a model; use the training library's own save_model",
+    ),
+    (b"\x1f\x8b", "this file is compressed with gzip; unpack it first"),
+];
+
+fn refuse(reason: impl Into<String>) -> FormatError {
+    FormatError {
+        at: "byte 0".into(),
+        reason: reason.into(),
+    }
+}
+
+fn detect(bytes: &[u8]) -> Result<Found, FormatError> {
+    for (start, advice) in FOREIGN {
+        if bytes.starts_with(start) {
+            return Err(refuse(*advice));
+        }
+    }
+    if let [b'{', b'L' | b'l' | b'I' | b'i' | b'U', ..] = bytes {
+        return Ok(Found::XgBoostUbjson);
+    }
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    match first {
+        None => Err(refuse("the file is empty")),
+        Some(b'{') => detect_json(bytes),
+        Some(_) => Err(refuse(UNKNOWN)),
+    }
+}
+
+const UNKNOWN: &str = "not a model this engine reads: expected XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, \
+     or JSON of the gbdt crate (XGBoost's old binary format has no mark; re-save such a model as .json or .ubj with \
+     XGBoost 3.0 or older)";
+
+/// Tells JSON formats apart by their first telling key, which in practice is among the first.
+fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
+    let mut found = None;
+    let mut document = Json::new(bytes);
+    let walked = document.object(|document, key| {
+        found = match key {
+            "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
+            _ => None,
+        };
+        match found {
+            // Enough is known: leave the walk.
+            Some(_) => Err(document.fault("")),
+            None => document.skip(),
+        }
+    });
+    match (found, walked) {
+        (Some(found), _) => Ok(found),
+        (None, Err(fault)) => Err(fault.into()),
+        (None, Ok(())) => Err(refuse(UNKNOWN)),
+    }
+}

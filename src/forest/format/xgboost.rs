@@ -1,0 +1,227 @@
+//! XGBoost JSON and UBJSON, of every release that writes them (1.0 on).
+//!
+//! ```text
+//! {"version": [3,2,0],
+//!  "learner": {"attributes", "feature_names", "feature_types", "gradient_booster", "learner_model_param",
+//!              "objective"}}
+//! ```
+//! A memory snapshot wraps this in `{"Model": …, "Config": …}`. Most numbers in `*_param` objects are texts.
+
+mod base_score;
+mod booster;
+mod categories;
+mod objective;
+mod tree;
+
+use self::booster::Booster;
+use self::objective::Objective;
+use super::super::builder::{Built, Rest};
+use super::super::document::{Document, Fault, Shape};
+use super::super::ensemble::Finish;
+use super::super::kernel::Kernel;
+use super::super::{
+    Categories, Feature, FeatureKind, Forest, Format, FormatError, Iterations, LoadOptions, Summary, Trees,
+};
+use super::limits;
+
+/// What a file says, before it is put together.
+#[derive(Default)]
+struct Saved {
+    version: Vec<u32>,
+    best_iteration: Option<usize>,
+    names: Vec<String>,
+    types: Vec<String>,
+    booster: Option<Booster>,
+    objective: String,
+    base_score: Option<String>,
+    classes: usize,
+    features: usize,
+    targets: usize,
+}
+
+/// Reads a model from either encoding.
+pub(super) fn read<'a, D: Document<'a>>(
+    document: &mut D,
+    bytes: usize,
+    options: &LoadOptions,
+) -> Result<Forest, FormatError> {
+    let mut saved = Saved::default();
+    saved.top(document)?;
+    document.end()?;
+    saved.assemble(bytes, options)
+}
+
+impl Saved {
+    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "version" => document.integers(&mut self.version),
+            "learner" => self.learner(document),
+            "Model" => self.top(document),
+            _ => document.skip(),
+        })
+    }
+
+    fn learner<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "attributes" => self.attributes(document),
+            "feature_names" => document.texts().map(|names| self.names = names),
+            "feature_types" => document.texts().map(|types| self.types = types),
+            "gradient_booster" if self.booster.is_some() => Err(document.fault("given twice")),
+            "gradient_booster" => booster::read(document).map(|booster| self.booster = Some(booster)),
+            "learner_model_param" => self.param(document),
+            "objective" => document.object(|document, key| match key {
+                "name" => document.text().map(|name| self.objective = name.into_owned()),
+                _ => document.skip(),
+            }),
+            _ => document.skip(),
+        })
+    }
+
+    fn attributes<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "best_iteration" => count(document).map(|best| self.best_iteration = Some(best)),
+            _ => document.skip(),
+        })
+    }
+
+    fn param<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "base_score" => document
+                .text()
+                .map(|text| self.base_score = Some(text.into_owned())),
+            "num_class" => count(document).map(|count| self.classes = count),
+            "num_feature" => count(document).map(|count| self.features = count),
+            "num_target" => count(document).map(|count| self.targets = count),
+            _ => document.skip(),
+        })
+    }
+
+    fn assemble(mut self, bytes: usize, options: &LoadOptions) -> Result<Forest, FormatError> {
+        let objective = objective::find(&self.objective).map_err(|why| at("learner.objective.name", why))?;
+        let booster = self
+            .booster
+            .take()
+            .ok_or_else(|| at("learner.gradient_booster", "there is none"))?;
+        let groups = self.classes.max(self.targets).max(1);
+        limits::check("learner.learner_model_param.num_feature", self.features, bytes)?;
+        limits::check("learner.learner_model_param", groups, bytes)?;
+        let base = self.base_score.as_deref().unwrap_or("5E-1");
+        let base = base_score::margins(base, groups, &objective, &self.version)
+            .map_err(|why| at("learner.learner_model_param.base_score", why))?;
+        let best = match options.iterations {
+            Iterations::All => None,
+            Iterations::Best => self.best_iteration,
+        };
+        let rest = Rest {
+            features: self.features,
+            groups,
+            base,
+            finish: Finish::None,
+        };
+        let (built, categories) = booster.assemble(best, rest)?;
+        self.forest(built, categories, &objective)
+    }
+
+    fn forest(
+        self,
+        built: Built<f32>,
+        categories: Vec<Option<Categories>>,
+        objective: &Objective,
+    ) -> Result<Forest, FormatError> {
+        let features = self.features(&built, categories)?;
+        let ensemble = built.ensemble;
+        let groups = ensemble.groups;
+        Ok(Forest {
+            kernel: Kernel::choose(&ensemble),
+            transform: objective.transform,
+            classes: objective.classes(groups),
+            contributions: Ok(()),
+            features,
+            summary: Summary {
+                format: Format::XgBoost,
+                library_version: self.version_text(),
+                objective: self.objective,
+                task: objective.task,
+                named: !self.names.is_empty(),
+                trees: ensemble.trees.len(),
+                groups,
+                depth: built.depth,
+                leaves: ensemble.leaves.len(),
+                best_iteration: self.best_iteration,
+            },
+            trees: Trees::F32(ensemble),
+        })
+    }
+
+    fn version_text(&self) -> Option<String> {
+        let parts: Vec<String> = self.version.iter().map(u32::to_string).collect();
+        (!parts.is_empty()).then(|| parts.join("."))
+    }
+
+    fn features(
+        &self,
+        built: &Built<f32>,
+        mut categories: Vec<Option<Categories>>,
+    ) -> Result<Vec<Feature>, FormatError> {
+        for (what, texts) in [("feature_names", &self.names), ("feature_types", &self.types)] {
+            if !texts.is_empty() && texts.len() != self.features {
+                let why = format!("{} of them for {} features", texts.len(), self.features);
+                return Err(at(&format!("learner.{what}"), why));
+            }
+        }
+        categories.resize(self.features, None);
+        let mut features = Vec::with_capacity(self.features);
+        for (position, ((splits, gain), categories)) in built.use_of.iter().zip(categories).enumerate() {
+            let splits_on_categories = built.categorical.get(position) == Some(&true);
+            let mut kind = kind(self.types.get(position).map(String::as_str));
+            if splits_on_categories || categories.is_some() {
+                kind = FeatureKind::Category;
+            }
+            features.push(Feature {
+                name: self
+                    .names
+                    .get(position)
+                    .cloned()
+                    .unwrap_or_else(|| format!("f{position}")),
+                kind,
+                categories: match kind {
+                    FeatureKind::Category => Some(categories.unwrap_or(Categories::Codes)),
+                    _ => None,
+                },
+                splits: *splits,
+                gain: *gain,
+            });
+        }
+        Ok(features)
+    }
+}
+
+/// The library's feature types.
+fn kind(name: Option<&str>) -> FeatureKind {
+    match name {
+        Some("int") => FeatureKind::Integer,
+        Some("i") => FeatureKind::Indicator,
+        Some("c") => FeatureKind::Category,
+        _ => FeatureKind::Number,
+    }
+}
+
+/// A count, which the library writes as text and may one day write as a number.
+fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
+    let fault = document.fault("not a count");
+    match document.shape()? {
+        Shape::Text => document.text()?.parse().map_err(|_| fault),
+        _ => usize::try_from(document.integer()?).map_err(|_| fault),
+    }
+}
+
+/// A fault in a part of the model.
+fn at(path: &str, reason: impl Into<String>) -> FormatError {
+    FormatError {
+        at: path.to_owned(),
+        reason: reason.into(),
+    }
+}
+
+/// The trees of the format, before they are finished.
+type Builder = super::super::builder::Builder<f32>;

@@ -1,0 +1,64 @@
+//! `base_score`: what the sums begin with.
+//!
+//! A text, in the space of the *values*: one number up to 3.0 (`5E-1`), a list from 3.1 (`[5E-1]`, one number for
+//! all groups or one for each). It is turned into margins once, in `f32`.
+
+use super::objective::{BaseLink, Objective};
+
+/// The margins that each group's sum begins with.
+pub(super) fn margins(
+    text: &str,
+    groups: usize,
+    objective: &Objective,
+    version: &[u32],
+) -> Result<Vec<f32>, String> {
+    let inner = text
+        .trim()
+        .trim_start_matches(['[', '('])
+        .trim_end_matches([']', ')']);
+    let mut scores = Vec::new();
+    for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let score: f32 = part.parse().map_err(|_| format!("`{part}` is not a number"))?;
+        scores.push(score);
+    }
+    match scores.as_slice() {
+        [one] => scores = vec![*one; groups],
+        all if all.len() == groups => {}
+        all => return Err(format!("{} numbers for {groups} groups", all.len())),
+    }
+    let clamps = version >= [3, 2].as_slice();
+    link(&mut scores, objective.base, clamps);
+    if scores.iter().all(|margin| margin.is_finite()) {
+        Ok(scores)
+    } else {
+        Err(format!("`{text}` has no finite margin under {}", objective.name))
+    }
+}
+
+fn link(scores: &mut [f32], link: BaseLink, clamps: bool) {
+    match link {
+        BaseLink::Identity => {}
+        BaseLink::Logit => {
+            for score in scores {
+                let p = if clamps {
+                    score.clamp(1e-6, 1.0 - 1e-6)
+                } else {
+                    *score
+                };
+                *score = -(1.0 / p - 1.0).ln();
+            }
+        }
+        BaseLink::Log => scores.iter_mut().for_each(|score| *score = score.ln()),
+        BaseLink::InverseSoftplusOfGaps => {
+            for at in (1..scores.len()).rev() {
+                let gap = match (scores.get(at - 1), scores.get(at)) {
+                    (Some(below), Some(above)) => above - below,
+                    _ => continue,
+                };
+                if let Some(score) = scores.get_mut(at) {
+                    *score = gap.exp_m1().ln();
+                }
+            }
+        }
+    }
+}

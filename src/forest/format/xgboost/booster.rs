@@ -1,0 +1,168 @@
+//! `learner.gradient_booster`: the trees and how they are added up.
+//!
+//! DART saves its weights in three layouts: up to 3.2 beside a nested `gbtree`, in 3.3 beside `model`, from 3.4
+//! inside `model`.
+
+use super::super::super::builder::{Built, Rest};
+use super::super::super::document::{Document, Fault};
+use super::super::super::ensemble::{Codes, Comparison, Input};
+use super::super::super::{Categories, FormatError};
+use super::tree::Columns;
+use super::{Builder, at, categories, count};
+
+/// What the booster's part of a file says.
+pub(super) struct Booster {
+    name: String,
+    builder: Builder,
+    /// Output group by tree.
+    groups: Vec<u32>,
+    /// First tree of each round, and the end; empty before 2.0.
+    rounds: Vec<usize>,
+    /// Trees of one group in a round.
+    parallel: usize,
+    /// DART's weight of each tree.
+    weights: Option<Vec<f32>>,
+    categories: Vec<Option<Categories>>,
+    has_trees: bool,
+}
+
+/// Reads `gradient_booster`.
+pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Booster, Fault> {
+    let mut booster = Booster {
+        name: String::new(),
+        builder: Builder::new(Comparison::Less, Codes::NonNegative, Input::AsIs),
+        groups: Vec::new(),
+        rounds: Vec::new(),
+        parallel: 1,
+        weights: None,
+        categories: Vec::new(),
+        has_trees: false,
+    };
+    document.object(|document, key| match key {
+        "name" => document.text().map(|name| booster.name = name.into_owned()),
+        "gbtree" => document.object(|document, key| match key {
+            "model" => booster.model(document),
+            _ => document.skip(),
+        }),
+        "model" => booster.model(document),
+        "weight_drop" => booster.weight_drop(document),
+        _ => document.skip(),
+    })?;
+    Ok(booster)
+}
+
+impl Booster {
+    fn model<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "gbtree_model_param" => document.object(|document, key| match key {
+                "num_parallel_tree" => count(document).map(|parallel| self.parallel = parallel.max(1)),
+                _ => document.skip(),
+            }),
+            "tree_info" => document.integers(&mut self.groups),
+            "iteration_indptr" => document.integers(&mut self.rounds),
+            "cats" => categories::read(document).map(|categories| self.categories = categories),
+            "weight_drop" => self.weight_drop(document),
+            "trees" if self.has_trees => Err(document.fault("given twice")),
+            "trees" => self.trees(document),
+            _ => document.skip(),
+        })
+    }
+
+    fn weight_drop<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        let mut weights = Vec::new();
+        document.f32s(&mut weights)?;
+        self.weights = Some(weights);
+        Ok(())
+    }
+
+    fn trees<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        self.has_trees = true;
+        let mut columns = Columns::default();
+        document.array(|document, _| {
+            let start = document.offset();
+            columns.read(document)?;
+            columns
+                .build(&mut self.builder)
+                .map_err(|why| Fault::new(start, why))
+        })
+    }
+
+    /// Puts the trees together; `best` is the last round to take part.
+    pub(super) fn assemble(
+        mut self,
+        best: Option<usize>,
+        rest: Rest<f32>,
+    ) -> Result<(Built<f32>, Vec<Option<Categories>>), FormatError> {
+        const PATH: &str = "learner.gradient_booster";
+        match self.name.as_str() {
+            "gbtree" | "dart" => {}
+            "gblinear" => {
+                let why =
+                    "a linear model (gblinear) is not a forest; train with booster=\"gbtree\" or \"dart\"";
+                return Err(at(PATH, why));
+            }
+            other => return Err(at(PATH, format!("unknown booster `{other}`"))),
+        }
+        let trees = self.builder.trees();
+        if self.groups.len() != trees {
+            let why = format!("{} entries for {trees} trees", self.groups.len());
+            return Err(at(&format!("{PATH}.model.tree_info"), why));
+        }
+        self.weigh(trees)
+            .map_err(|why| at(&format!("{PATH}.weight_drop"), why))?;
+        for (tree, group) in self.groups.iter().enumerate() {
+            self.builder.group(tree, *group);
+        }
+        let keep = self
+            .end_of(best, trees)
+            .map_err(|why| at(&format!("{PATH}.model.iteration_indptr"), why))?;
+        self.builder.truncate(keep);
+        self.builder
+            .leaf_width_is(rest.groups)
+            .map_err(|why| at(&format!("{PATH}.model.trees"), why))?;
+        let built = self
+            .builder
+            .finish(rest)
+            .map_err(|(tree, why)| at(&format!("{PATH}.model.trees[{tree}]"), why))?;
+        Ok((built, self.categories))
+    }
+
+    /// Multiplies DART's weights into the leaves. The library multiplies leaf by weight in `f32` before it adds,
+    /// so nothing changes by doing it once.
+    fn weigh(&mut self, trees: usize) -> Result<(), String> {
+        let Some(weights) = &self.weights else {
+            return match self.name.as_str() {
+                "dart" => Err("missing, for a DART model".into()),
+                _ => Ok(()),
+            };
+        };
+        if weights.len() != trees {
+            return Err(format!("{} weights for {trees} trees", weights.len()));
+        }
+        if !weights.iter().all(|weight| weight.is_finite()) {
+            return Err("a weight is not finite".into());
+        }
+        for (tree, weight) in weights.iter().enumerate() {
+            self.builder.scale(tree, *weight);
+        }
+        Ok(())
+    }
+
+    /// The number of trees up to and including round `best`.
+    fn end_of(&self, best: Option<usize>, trees: usize) -> Result<usize, String> {
+        let ordered = self.rounds.is_sorted() && self.rounds.last().is_none_or(|end| *end == trees);
+        if !ordered {
+            return Err(format!("does not lead up to {trees} trees"));
+        }
+        let Some(best) = best else { return Ok(trees) };
+        if !self.rounds.is_empty() {
+            return Ok(self.rounds.get(best.saturating_add(1)).copied().unwrap_or(trees));
+        }
+        let groups = self.groups.iter().max().map_or(1, |group| *group as usize + 1);
+        Ok(best
+            .saturating_add(1)
+            .saturating_mul(self.parallel)
+            .saturating_mul(groups)
+            .min(trees))
+    }
+}

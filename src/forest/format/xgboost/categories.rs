@@ -1,0 +1,76 @@
+//! `cats` (3.1 on): the categories of the training data; a category's position is its code.
+//!
+//! Names are stored as the signed bytes of all names in one array, cut by offsets.
+
+use super::super::super::Categories;
+use super::super::super::document::{Document, Fault, Shape};
+
+/// Reads the container; `None` for features without categories.
+pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Vec<Option<Categories>>, Fault> {
+    let mut all = Vec::new();
+    document.object(|document, key| match key {
+        "enc" => document.array(|document, _| {
+            all.push(encoding(document)?);
+            Ok(())
+        }),
+        _ => document.skip(),
+    })?;
+    Ok(all)
+}
+
+fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>, Fault> {
+    let mut offsets: Option<Vec<usize>> = None;
+    let mut values: Vec<i64> = Vec::new();
+    let mut fractions = false;
+    let start = document.offset();
+    document.object(|document, key| match key {
+        "offsets" => document.integers(offsets.get_or_insert_default()),
+        "values" => {
+            let mut numbers = Vec::new();
+            document.array(|document, _| {
+                if document.shape()? != Shape::Scalar {
+                    return Err(document.fault("expected a number"));
+                }
+                numbers.push(document.f64()?);
+                Ok(())
+            })?;
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole")]
+            for number in numbers {
+                fractions |= number.fract() != 0.0 || number.abs() > 9e15;
+                values.push(number as i64);
+            }
+            Ok(())
+        }
+        _ => document.skip(),
+    })?;
+    match offsets {
+        Some(offsets) => names(&offsets, &values).map_err(|why| Fault::new(start, why)),
+        None if values.is_empty() => Ok(None),
+        // Categories that are fractions are left to the caller to encode.
+        None if fractions => Ok(Some(Categories::Codes)),
+        None => Ok(Some(Categories::Integers(values))),
+    }
+}
+
+fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String> {
+    if offsets.len() < 2 {
+        return Ok(None);
+    }
+    let mut bytes = Vec::with_capacity(values.len());
+    for value in values {
+        let byte = i8::try_from(*value)
+            .map(i8::cast_unsigned)
+            .or_else(|_| u8::try_from(*value));
+        bytes.push(byte.map_err(|_| format!("{value} is not a byte"))?);
+    }
+    let mut names = Vec::with_capacity(offsets.len() - 1);
+    for pair in offsets.windows(2) {
+        let name = match pair {
+            [from, to] => bytes.get(*from..*to),
+            _ => None,
+        };
+        let name = name.ok_or("the offsets of the names are out of range")?;
+        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a name is not valid UTF-8")?);
+    }
+    Ok(Some(Categories::Names(names)))
+}

@@ -1,0 +1,135 @@
+//! The library's objectives: what each means for `base_score`, the values and the classes.
+
+use super::super::super::transform::Transform;
+use super::super::super::{ClassRule, Task};
+
+/// How `base_score` becomes a margin.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum BaseLink {
+    Identity,
+    Logit,
+    Log,
+    InverseSoftplusOfGaps,
+}
+
+/// What an objective means to a prediction.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Objective {
+    pub(super) name: &'static str,
+    pub(super) task: Task,
+    pub(super) base: BaseLink,
+    pub(super) transform: Transform,
+}
+
+const LOGISTIC: Transform = Transform::Logistic32 { capped: true };
+
+const fn objective(name: &'static str, task: Task, base: BaseLink, transform: Transform) -> Objective {
+    Objective {
+        name,
+        task,
+        base,
+        transform,
+    }
+}
+
+/// Every objective that any release knows.
+const OBJECTIVES: &[Objective] = &[
+    objective("binary:hinge", Task::Binary, BaseLink::Identity, Transform::Hinge),
+    objective("binary:logistic", Task::Binary, BaseLink::Logit, LOGISTIC),
+    objective(
+        "binary:logitraw",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective("count:poisson", Task::Value, BaseLink::Log, Transform::Exp32),
+    objective(
+        "multi:softmax",
+        Task::Multiclass,
+        BaseLink::Identity,
+        Transform::ArgMax,
+    ),
+    objective(
+        "multi:softprob",
+        Task::Multiclass,
+        BaseLink::Identity,
+        Transform::Softmax32,
+    ),
+    objective("rank:map", Task::Value, BaseLink::Identity, Transform::Identity),
+    objective("rank:ndcg", Task::Value, BaseLink::Identity, Transform::Identity),
+    objective(
+        "rank:pairwise",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective(
+        "reg:absoluteerror",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective(
+        "reg:expectileerror",
+        Task::Value,
+        BaseLink::InverseSoftplusOfGaps,
+        Transform::CumulativeSoftplus32,
+    ),
+    objective("reg:gamma", Task::Value, BaseLink::Log, Transform::Exp32),
+    objective("reg:linear", Task::Value, BaseLink::Identity, Transform::Identity),
+    objective("reg:logistic", Task::Binary, BaseLink::Logit, LOGISTIC),
+    objective(
+        "reg:pseudohubererror",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective(
+        "reg:quantileerror",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective(
+        "reg:squarederror",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective(
+        "reg:squaredlogerror",
+        Task::Value,
+        BaseLink::Identity,
+        Transform::Identity,
+    ),
+    objective("reg:tweedie", Task::Value, BaseLink::Log, Transform::Exp32),
+    objective("survival:aft", Task::Value, BaseLink::Log, Transform::ExpRounded),
+    objective("survival:cox", Task::Value, BaseLink::Log, Transform::Exp32),
+];
+
+/// Looks an objective up.
+pub(super) fn find(name: &str) -> Result<Objective, String> {
+    OBJECTIVES
+        .iter()
+        .find(|objective| objective.name == name)
+        .copied()
+        .ok_or_else(|| {
+            let name: String = name.chars().take(64).collect();
+            format!(
+                "unknown objective `{name}`; a model of a custom objective can be saved as reg:squarederror \
+                 (set_params) if its raw margin is what you want"
+            )
+        })
+}
+
+impl Objective {
+    /// How it tells classes apart.
+    pub(super) fn classes(&self, groups: usize) -> ClassRule {
+        match (self.task, self.transform) {
+            (Task::Multiclass, Transform::ArgMax) => ClassRule::GreatestMargin,
+            (Task::Multiclass, _) => ClassRule::GreatestValue,
+            (Task::Binary, _) if groups == 1 => ClassRule::ValueAbove(0.5),
+            _ => ClassRule::None,
+        }
+    }
+}

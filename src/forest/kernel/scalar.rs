@@ -1,0 +1,80 @@
+//! The reference kernel: plain, and right by inspection.
+//!
+//! Positions are followed without checks of their own: the builder made sure that they are in range and that
+//! every path ends in a leaf.
+
+use crate::forest::ensemble::{Child, Comparison, Ensemble, Linear, Split, Target, Test, Tree, ZERO};
+use crate::forest::number::Real;
+
+/// Adds the leaves that each row reaches to its sums, tree by tree.
+pub(crate) fn add_leaves<T: Real>(ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T]) {
+    let width = ensemble.features.max(1);
+    for (row, sums) in rows
+        .chunks_exact(width)
+        .zip(sums.chunks_exact_mut(ensemble.groups))
+    {
+        for tree in &ensemble.trees {
+            add_leaf(ensemble, tree, row, sums);
+        }
+    }
+}
+
+fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], sums: &mut [T]) {
+    let leaf = leaf_of(ensemble, tree.root, row);
+    let value = &ensemble.values[leaf * ensemble.leaf_width..][..ensemble.leaf_width];
+    if let [value] = value {
+        sums[tree.group as usize] += match ensemble.linear.get(leaf) {
+            Some(linear) if !linear.terms.is_empty() => evaluate(linear, row, *value),
+            _ => *value,
+        };
+    } else {
+        for (sum, value) in sums.iter_mut().zip(value) {
+            *sum += *value;
+        }
+    }
+}
+
+/// Position of the leaf that a row reaches from `root`.
+pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: Child, row: &[T]) -> usize {
+    let mut at = root;
+    loop {
+        match at.target() {
+            Target::Leaf(leaf) => return leaf,
+            Target::Split(position) => {
+                let split = &ensemble.splits[position];
+                let left = goes_left(ensemble, split, row[split.feature as usize]);
+                at = if left { split.left } else { split.right };
+            }
+        }
+    }
+}
+
+/// The decision of a split.
+pub(crate) fn goes_left<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T) -> bool {
+    let missing = x.missing() || (split.zero_missing && x.to_f64().abs() <= f64::from(ZERO));
+    match split.test {
+        Test::Missing => missing,
+        _ if missing => split.missing_left,
+        Test::Threshold(threshold) => match ensemble.comparison {
+            Comparison::Less => x < threshold,
+            Comparison::LessEqual => x <= threshold,
+        },
+        Test::Member(set) => ensemble
+            .codes
+            .of(x.to_f64())
+            .is_some_and(|code| ensemble.sets[set as usize].contains(code)),
+    }
+}
+
+/// A linear leaf's number; `plain` if any of its inputs is missing.
+fn evaluate<T: Real>(linear: &Linear, row: &[T], plain: T) -> T {
+    let mut sum = linear.constant;
+    for (feature, coefficient) in &linear.terms {
+        let x = row[*feature as usize];
+        if x.missing() {
+            return plain;
+        }
+        sum += coefficient * x.to_f64();
+    }
+    T::cast(sum)
+}

@@ -1,0 +1,191 @@
+//! Predictions: rows in, one of the outputs out.
+
+use super::ensemble::Ensemble;
+use super::kernel::{Kernel, scalar};
+use super::number::Real;
+use super::shap::{self, Paths};
+use super::transform::position_of_max;
+use super::{ClassRule, Forest, Number, OutputKind, PredictError, Trees};
+
+/// Rows prepared and walked together: enough to share what a kernel sets up, few enough to stay in cache.
+const BLOCK: usize = 64;
+
+/// Working memory of a prediction; one per thread, grown once and then reused without allocation.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    narrow: Buffers<f32>,
+    wide: Buffers<f64>,
+    row: Row,
+}
+
+/// One row's numbers on their way to the output.
+#[derive(Debug, Default)]
+struct Row {
+    margins: Vec<f64>,
+    values: Vec<f64>,
+}
+
+/// Working memory in one width.
+#[derive(Debug, Default)]
+pub(super) struct Buffers<T> {
+    rows: Vec<T>,
+    sums: Vec<T>,
+    paths: Paths,
+}
+
+impl Forest {
+    /// Numbers per row that an output of `kind` consists of.
+    ///
+    /// # Errors
+    /// The model has no such output.
+    pub fn width(&self, kind: OutputKind) -> Result<usize, PredictError> {
+        let unsupported = |why| Err(PredictError::Unsupported(kind, why));
+        match kind {
+            OutputKind::Margin => Ok(self.summary.groups),
+            OutputKind::Value => Ok(self.transform.width(self.summary.groups)),
+            OutputKind::Class if self.classes == ClassRule::None => {
+                unsupported("its objective does not tell classes apart")
+            }
+            OutputKind::Class => Ok(1),
+            OutputKind::Leaf => Ok(self.summary.trees),
+            OutputKind::Contributions => match self.contributions {
+                Err(why) => unsupported(why),
+                Ok(()) => Ok(self.summary.groups * (self.features.len() + 1)),
+            },
+        }
+    }
+
+    /// Predicts `rows` (row-major, `n × features().len()`, missing = NaN) into `out` (row-major,
+    /// `n × width(kind)`). A model of [`Precision::F32`](super::Precision::F32) gives `f32` results widened
+    /// without loss.
+    ///
+    /// # Errors
+    /// The model has no such output, or a buffer has the wrong length.
+    pub fn predict<X: Number>(
+        &self,
+        kind: OutputKind,
+        rows: &[X],
+        out: &mut [f64],
+        scratch: &mut Scratch,
+    ) -> Result<(), PredictError> {
+        let width = self.width(kind)?;
+        self.check_lengths(rows.len(), out.len(), width)?;
+        let Scratch { narrow, wide, row } = scratch;
+        match &self.trees {
+            Trees::F32(ensemble) => self.predict_in(ensemble, kind, rows, out, narrow, row),
+            Trees::F64(ensemble) => self.predict_in(ensemble, kind, rows, out, wide, row),
+        }
+        Ok(())
+    }
+
+    fn check_lengths(&self, rows: usize, out: usize, width: usize) -> Result<(), PredictError> {
+        let features = self.features.len();
+        // A loaded model has at least one feature.
+        let count = rows / features.max(1);
+        for (what, got, expected) in [("rows", rows, count * features), ("out", out, count * width)] {
+            if got != expected {
+                return Err(PredictError::Length { what, got, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through the rows block by block; lengths have been checked.
+    fn predict_in<X: Number, T: Real>(
+        &self,
+        ensemble: &Ensemble<T>,
+        kind: OutputKind,
+        rows: &[X],
+        out: &mut [f64],
+        buffers: &mut Buffers<T>,
+        row: &mut Row,
+    ) {
+        let features = ensemble.features;
+        let width = out.len() / (rows.len() / features).max(1);
+        if width == 0 {
+            return;
+        }
+        for (rows, out) in rows.chunks(BLOCK * features).zip(out.chunks_mut(BLOCK * width)) {
+            buffers.rows.resize(rows.len(), T::ZERO);
+            let prepared = buffers.rows.chunks_exact_mut(features);
+            for (raw, prepared) in rows.chunks_exact(features).zip(prepared) {
+                ensemble.prepare(raw, prepared);
+            }
+            match kind {
+                OutputKind::Margin | OutputKind::Value | OutputKind::Class => {
+                    buffers.margins(ensemble, self.kernel);
+                    self.write(kind, &buffers.sums, out, row);
+                }
+                OutputKind::Leaf => leaves(ensemble, &buffers.rows, out),
+                OutputKind::Contributions => {
+                    let rows = buffers.rows.chunks_exact(features);
+                    for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
+                        shap::contributions(ensemble, row, out, &mut buffers.paths);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what follows from the margins, row by row.
+    fn write<T: Real>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut Row) {
+        let groups = self.summary.groups;
+        let rows = sums.len() / groups;
+        let width = out.len() / rows.max(1);
+        for (sums, out) in sums.chunks_exact(groups).zip(out.chunks_exact_mut(width)) {
+            row.margins.clear();
+            row.margins.extend(sums.iter().map(|sum| sum.to_f64()));
+            match kind {
+                OutputKind::Value => self.transform.apply(&row.margins, out),
+                OutputKind::Class => self.class(row, out),
+                _ => out.copy_from_slice(&row.margins),
+            }
+        }
+    }
+
+    fn class(&self, row: &mut Row, out: &mut [f64]) {
+        let Row { margins, values } = row;
+        let class = match self.classes {
+            ClassRule::GreatestValue => {
+                values.clear();
+                values.resize(self.transform.width(margins.len()), 0.0);
+                self.transform.apply(margins, values);
+                position_of_max(values)
+            }
+            ClassRule::None | ClassRule::GreatestMargin => position_of_max(margins),
+            ClassRule::ValueAbove(threshold) => {
+                self.transform.apply(margins, out);
+                let second = out.first().is_some_and(|value| *value > threshold);
+                f64::from(u8::from(second))
+            }
+        };
+        if let Some(out) = out.first_mut() {
+            *out = class;
+        }
+    }
+}
+
+impl<T: Real> Buffers<T> {
+    /// Replaces the sums by the margins of the prepared rows.
+    fn margins(&mut self, ensemble: &Ensemble<T>, kernel: Kernel) {
+        self.sums.clear();
+        for _ in 0..self.rows.len() / ensemble.features {
+            self.sums.extend_from_slice(&ensemble.base);
+        }
+        kernel.add_leaves(ensemble, &self.rows, &mut self.sums);
+        for sums in self.sums.chunks_exact_mut(ensemble.groups) {
+            ensemble.finish(sums);
+        }
+    }
+}
+
+/// Writes the number of the leaf that each row reaches in each tree.
+fn leaves<T: Real>(ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64]) {
+    let rows = rows.chunks_exact(ensemble.features);
+    for (row, out) in rows.zip(out.chunks_exact_mut(ensemble.trees.len())) {
+        for (tree, out) in ensemble.trees.iter().zip(out) {
+            let leaf = scalar::leaf_of(ensemble, tree.root, row);
+            *out = f64::from(ensemble.leaves[leaf].id);
+        }
+    }
+}

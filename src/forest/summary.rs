@@ -1,0 +1,104 @@
+//! What a model is: for people, and for whoever prepares its input.
+
+/// The library that saved a model file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// XGBoost JSON or UBJSON.
+    XgBoost,
+    /// LightGBM text.
+    LightGbm,
+    /// CatBoost JSON.
+    CatBoost,
+    /// The `gbdt` crate's JSON.
+    Gbdt,
+}
+
+/// What the model was trained to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Two classes; the value is the probability of the second.
+    Binary,
+    /// Several classes; the values are their probabilities.
+    Multiclass,
+    /// Anything whose value is not a probability: regression, ranking, survival, counts.
+    Value,
+}
+
+/// What a feature of the model is, as far as the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureKind {
+    /// Any number.
+    Number,
+    /// Whole numbers.
+    Integer,
+    /// 0 or 1.
+    Indicator,
+    /// A category code: see [`Feature::categories`].
+    Category,
+}
+
+/// The categories of one feature: position in the list (for hashes: of the hash) is the code the trees split on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Categories {
+    /// The file does not name them: the input must already be a code.
+    Codes,
+    /// Named categories.
+    Names(Vec<String>),
+    /// Integer categories.
+    Integers(Vec<i64>),
+    /// Hashes of the categories' text (CatBoost).
+    Hashes(Vec<u32>),
+}
+
+/// One input of the model.
+#[derive(Clone, Debug)]
+pub struct Feature {
+    /// Its name in the file, or the library's own default (`f0`, `Column_0`, …).
+    pub name: String,
+    /// What kind of number it takes.
+    pub kind: FeatureKind,
+    /// Present for [`FeatureKind::Category`].
+    pub categories: Option<Categories>,
+    /// Number of splits on it in all trees.
+    pub splits: u32,
+    /// Sum of the gains of those splits (0 where the format does not save gains).
+    pub gain: f64,
+}
+
+/// What a model is, for people (`evergreen inspect`) and for the API.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Which library saved it.
+    pub format: Format,
+    /// That library's version as far as the file tells: `3.2.0`, `v4`.
+    pub library_version: Option<String>,
+    /// The objective's name as the library writes it: `binary:logistic`.
+    pub objective: String,
+    /// The task behind the objective.
+    pub task: Task,
+    /// Whether feature names come from the file (`true`) or are the library's defaults.
+    pub named: bool,
+    /// Number of trees taking part.
+    pub trees: usize,
+    /// Output groups: classes or targets, 1 for a scalar model.
+    pub groups: usize,
+    /// Most splits on a path from root to leaf.
+    pub depth: usize,
+    /// Leaves in all trees.
+    pub leaves: usize,
+    /// The round chosen by early stopping, if the file records one.
+    pub best_iteration: Option<usize>,
+}
+
+impl Feature {
+    /// Bytes held in memory.
+    pub(super) fn size_bytes(&self) -> usize {
+        let categories = match &self.categories {
+            None | Some(Categories::Codes) => 0,
+            Some(Categories::Names(names)) => names.iter().map(|name| size_of::<String>() + name.len()).sum(),
+            Some(Categories::Integers(numbers)) => size_of_val(numbers.as_slice()),
+            Some(Categories::Hashes(hashes)) => size_of_val(hashes.as_slice()),
+        };
+        size_of::<Self>() + self.name.len() + categories
+    }
+}

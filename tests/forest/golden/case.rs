@@ -1,0 +1,97 @@
+//! Reading a `.gold` file (see `tests/golden/record.py`).
+
+use std::path::Path;
+
+use evergreen::forest::OutputKind;
+use serde::Deserialize;
+
+/// One model and what its library answered.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) model: String,
+    pub(crate) rows: usize,
+    pub(crate) features: usize,
+    pub(crate) best: bool,
+    pub(crate) input: Vec<f64>,
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// The library's answer of one kind.
+pub(crate) struct Output {
+    pub(crate) kind: OutputKind,
+    pub(crate) width: usize,
+    /// The library answers in `f32`: its last bit is that of an `f32`.
+    pub(crate) narrow: bool,
+    pub(crate) answer: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    case: String,
+    model: String,
+    rows: usize,
+    features: usize,
+    r#type: String,
+    iterations: String,
+    outputs: Vec<OutputHead>,
+}
+
+#[derive(Deserialize)]
+struct OutputHead {
+    kind: String,
+    r#type: String,
+    width: usize,
+}
+
+impl Case {
+    pub(crate) fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        let head: Head = serde_json::from_slice(&bytes[..end]).unwrap();
+        let mut rest = &bytes[end + 1..];
+        let input = numbers(&mut rest, &head.r#type, head.rows * head.features);
+        let outputs = head
+            .outputs
+            .iter()
+            .map(|output| Output {
+                kind: kind(&output.kind),
+                width: output.width,
+                narrow: output.r#type == "float32",
+                answer: numbers(&mut rest, &output.r#type, head.rows * output.width),
+            })
+            .collect();
+        assert!(rest.is_empty(), "{} bytes too many", rest.len());
+        Self {
+            name: head.case,
+            model: head.model,
+            rows: head.rows,
+            features: head.features,
+            best: head.iterations == "best",
+            input,
+            outputs,
+        }
+    }
+}
+
+fn kind(name: &str) -> OutputKind {
+    match name {
+        "margin" => OutputKind::Margin,
+        "value" => OutputKind::Value,
+        "class" => OutputKind::Class,
+        "leaf" => OutputKind::Leaf,
+        "contributions" => OutputKind::Contributions,
+        other => panic!("unknown kind {other}"),
+    }
+}
+
+fn numbers(bytes: &mut &[u8], name: &str, count: usize) -> Vec<f64> {
+    let width = if name == "float32" { 4 } else { 8 };
+    let (mine, rest) = bytes.split_at(count * width);
+    *bytes = rest;
+    mine.chunks_exact(width)
+        .map(|number| match number.try_into() {
+            Ok(four) => f64::from(f32::from_le_bytes(four)),
+            Err(_) => f64::from_le_bytes(number.try_into().unwrap()),
+        })
+        .collect()
+}

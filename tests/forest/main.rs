@@ -1,0 +1,10 @@
+//! The engine against the training libraries, and against files that lie.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that fails should stop"
+)]
+
+mod golden;

@@ -1,0 +1,58 @@
+"""How a golden case is written down: the model file as the library saved it, and next to it a `.gold` file with
+the rows that were predicted and what the library answered.
+
+A `.gold` file is one line of JSON, then raw little-endian numbers: the rows (row-major), then each output
+(row-major) in the order in which the line lists them.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+
+
+class Recorder:
+    """Writes cases below a directory and counts them."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.cases = 0
+
+    def path(self, case, extension):
+        """Where the model of a case belongs."""
+        path = self.directory / f"{case}{extension}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def record(self, case, model, rows, outputs, iterations="all"):
+        """Writes the `.gold` file of a case.
+
+        `rows` is an f32 or f64 matrix, `outputs` maps an output kind (`margin`, `value`, `class`, `leaf`,
+        `contributions`) to what the library answered, one row per row.
+        """
+        rows = np.ascontiguousarray(rows)
+        assert rows.dtype in (np.float32, np.float64), rows.dtype
+        blobs, described = [], []
+        for kind, answer in outputs.items():
+            answer = np.ascontiguousarray(answer).reshape(len(rows), -1)
+            if answer.dtype not in (np.float32, np.float64):
+                answer = answer.astype(np.float64)
+            if kind in ("leaf", "class"):
+                answer = answer.astype(np.float32)
+            described.append({"kind": kind, "type": answer.dtype.name, "width": answer.shape[1]})
+            blobs.append(answer.astype(answer.dtype.newbyteorder("<")).tobytes())
+        head = {
+            "case": case,
+            "model": pathlib.Path(model).name,
+            "rows": len(rows),
+            "features": rows.shape[1],
+            "type": rows.dtype.name,
+            "iterations": iterations,
+            "outputs": described,
+        }
+        with open(self.path(case, ".gold"), "wb") as file:
+            file.write(json.dumps(head).encode() + b"\n")
+            file.write(rows.astype(rows.dtype.newbyteorder("<")).tobytes())
+            for blob in blobs:
+                file.write(blob)
+        self.cases += 1
