@@ -219,16 +219,21 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     iterations = iterations or ("best" if wrapped and best is not None else "all")
     rounds = (0, int(best) + 1) if iterations == "best" else (0, 0)  # (0, 0) is XGBoost's "all"
 
-    names = _present(booster.feature_names, X, booster.num_features())
+    unnamed = booster.feature_names is None
+    names = [f"f{i}" for i in range(booster.num_features())] if unnamed else list(booster.feature_names)
+    names = _named(names, X, invented=unnamed)
     categories = {i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"}
     if categories and hasattr(booster, "get_categories"):  # models of XGBoost >= 3.1 hold their categories
-        for i, (_, values) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
-            if values is not None:
-                categories[i] = values.to_pylist()
+        for i, (_, saved) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
+            if saved is not None:
+                categories[i] = _saved_categories(saved, names[i], X[names[i]])
 
     def predict(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        data = xgboost.DMatrix(frame, enable_categorical=True)
-        same = {"iteration_range": rounds, "validate_features": booster.feature_names is not None}
+        # Category codes, as Evergreen hands them over: by name XGBoost can take one category for another, see below.
+        codes = {c: frame[c].cat.codes.astype("float64").replace(-1, np.nan) for c in frame.select_dtypes("category")}
+        types = ["c" if i in categories else "float" for i in range(len(names))]
+        data = xgboost.DMatrix(frame.assign(**codes), feature_types=types)
+        same = {"iteration_range": rounds, "validate_features": not unnamed}
         return booster.predict(data, output_margin=True, **same), booster.predict(data, **same)
 
     objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
@@ -253,6 +258,29 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     )
 
 
+def _saved_categories(saved: Any, name: str, column: pd.Series) -> list:
+    """The categories of one feature in an XGBoost model, from their Arrow array.
+
+    XGBoost 3.1 and 3.2 measure names in characters where bytes are meant, so beyond ASCII the model holds garbled
+    names, and two may be the same (dmlc/xgboost#12371). The right ones are then those of X, if they garble alike.
+    """
+    if "string" not in str(saved.type):
+        return saved.to_pylist()
+    saved = saved.cast("binary").to_pylist()
+    own = [str(c) for c in getattr(column.dtype, "categories", ())]
+    ends = np.cumsum([len(c) for c in own])
+    garbled = "".join(own).encode()[: ends[-1] if own else 0]
+    if saved == [garbled[end - len(c) : end] for c, end in zip(own, ends)]:
+        return own
+    known = [c.decode(errors="replace") for c in saved]
+    if not all(c.isascii() for c in known) and not set(own) <= set(known):
+        raise BundleError(
+            f'feature "{name}": XGBoost garbled the names of the categories in the model ({", ".join(known)}): give '
+            f'X["{name}"] just the categories of the training data, in the same order'
+        )
+    return known
+
+
 def _lightgbm(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     import lightgbm
 
@@ -268,8 +296,7 @@ def _lightgbm(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     renamed = {c.replace(" ", "_"): c for c in X.columns if " " in c and c.replace(" ", "_") in expected}
     for new, old in renamed.items():
         X[new] = X[old]  # X is the caller's own shallow copy
-    default = [f"Column_{i}" for i in range(len(expected))]
-    names = _present(None if expected == default else expected, X, len(expected))
+    names = _named(expected, X, invented=expected == [f"Column_{i}" for i in range(len(expected))])
 
     # LightGBM itself knows its category columns only by their order among the pandas category columns.
     indices = [i for i, feature in enumerate(names) if isinstance(X[feature].dtype, pd.CategoricalDtype)]
@@ -312,8 +339,7 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
             raise BundleError(f"{what} features cannot be served ({columns}): train without them")
 
     expected = model.feature_names_
-    default = [str(i) for i in range(len(expected))]
-    names = _present(None if expected == default else expected, X, len(expected))
+    names = _named(expected, X, invented=expected == [str(i) for i in range(len(expected))])
     loss = json.loads(model.get_metadata()["params"])["loss_function"]["type"]
     classes = loss in ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
 
@@ -330,6 +356,8 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         file="model.json",
         names=names,
         kind="probability" if classes else "value",
+        # The text of the JSON is exact, but CatBoost's own reader of it is not: the golden rows are those of the model
+        # in memory, and a reader that rounds correctly reproduces them.
         save=lambda path: model.save_model(str(path), format="json"),
         predict=predict,
         # CatBoost hashes the strings of categories and keeps no list of them.
@@ -338,17 +366,16 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     )
 
 
-def _present(names: Sequence[str] | None, X: pd.DataFrame, count: int) -> list[str]:
-    """The model's feature names, all of which X must have; X's own if the model was trained without names."""
-    if names is None:
-        if len(X.columns) != count:
-            raise BundleError(
-                f"the model has no feature names, so X must have just its {count} features in their order; "
-                f"it has {len(X.columns)} columns"
-            )
-        names = list(X.columns)
-    names = list(names)
+def _named(names: list[str], X: pd.DataFrame, invented: bool) -> list[str]:
+    """The model's feature names, all of which X must have; X's own where the library only `invented` some."""
     missing = [feature for feature in names if feature not in X.columns]
+    if missing and invented:
+        if len(X.columns) != len(names):
+            raise BundleError(
+                f"the model was trained without feature names, so X must have just its {len(names)} features, in "
+                f"their order; it has {len(X.columns)} columns"
+            )
+        names, missing = list(X.columns), []
     if missing:
         raise BundleError(f"X lacks {len(missing)} of the model's {len(names)} features: {', '.join(missing)}")
     twice = X.columns[X.columns.duplicated()].intersection(names)
