@@ -1,0 +1,467 @@
+"""Train the sample model: which customers of a mattress rental will leave?
+
+The company rents mattresses to mattress start-ups, which need them for show rooms, trial nights and fairs. Start-ups
+are fickle: they cancel, think again and come back. This script makes up three years of their raw events, computes
+features as they were known on past dates, trains XGBoost on them, evaluates it on a later date, and writes
+
+    models/churn/1            the bundle Evergreen serves
+    models/customers.parquet  the latest features of today's customers
+    models/README.md          the evaluation, in the model card
+
+    python models/train.py            write them
+    python models/train.py --check    verify that the files in place are just what this script makes
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import filecmp
+import importlib.metadata
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost as xgb
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from evergreen_bundle import save_bundle
+
+HERE = Path(__file__).parent
+SEED = 4
+
+YEAR = 365  # days
+HORIZON = pd.Timedelta(days=60)  # a customer's leaving is predicted this far ahead
+GRACE = pd.Timedelta(days=45)  # who is back by then has not left
+
+FIRST_DAY, TODAY = pd.Timestamp("2023-01-01"), pd.Timestamp("2026-11-21")
+# Each label is known HORIZON + GRACE after its cut-off: those of the last training date on 2026-06-14, so on the
+# evaluation date this very model could have been in service.
+TRAIN_ON = [pd.Timestamp(day) for day in ("2025-06-01", "2025-09-01", "2025-12-01", "2026-03-01")]
+EVALUATE_ON = pd.Timestamp("2026-07-01")
+
+TRAINED_AT = dt.datetime(2026, 11, 20, 4, 0, tzinfo=dt.UTC)
+# Chosen from the evaluation: whom to call today, whom to keep an eye on.
+BANDS = {"low": 0.0, "medium": 0.1, "high": 0.3}
+
+PLANS = ["starter", "showroom", "warehouse"]
+SEGMENTS = ["foam", "hybrid", "latex", "smart", "spring", "vegan"]
+REGIONS = ["asia_pacific", "europe", "latin_america", "north_america"]
+
+LABELS = {
+    "plan": "Plan",
+    "segment": "Kind of mattress start-up",
+    "region": "Region",
+    "yearly_contract": "Has a yearly contract",
+    "months_to_renewal": "Months until the yearly contract renews",
+    "auto_pay": "Pays automatically",
+    "cohort_age_months": "Months since sign-up",
+    "times_returned": "Times cancelled and come back",
+    "days_since_return": "Days since coming back",
+    "mattresses": "Mattresses rented",
+    "mattresses_change_90d": "Change in mattresses rented, last 90 days",
+    "monthly_price": "Monthly price (EUR)",
+    "price_change_180d": "Price change, last 180 days (%)",
+    "late_payments_180d": "Late payments, last 180 days",
+    "unpaid_invoices": "Unpaid invoices",
+    "days_late_180d": "Average days late, last 180 days",
+    "visits_30d": "Visits to the site, last 30 days",
+    "visits_trend": "Visits, last 30 days against the 60 before",
+    "days_since_visit": "Days since the last visit",
+    "subscribe_hovers_30d": "Hovers over “subscribe”, last 30 days",
+    "support_calls_30d": "Support calls, last 30 days",
+    "support_calls_90d": "Support calls, last 90 days",
+    "support_minutes_90d": "Minutes on the phone to support, last 90 days",
+    "nps": "Last answer to “would you recommend us?” (0 to 10)",
+}
+COUNTS = ["visits_30d", "subscribe_hovers_30d", "support_calls_30d", "support_calls_90d", "late_payments_180d", "unpaid_invoices"]
+CATEGORIES = {"plan": PLANS, "segment": SEGMENTS, "region": REGIONS}
+
+
+# --- Raw events ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class History:
+    """What the company's systems recorded. Every table has a `customer` and a day `at` on which a row became known."""
+
+    customers: pd.DataFrame  # at = sign-up, plan, segment, region, yearly_contract, auto_pay
+    periods: pd.DataFrame  # at = start of a subscription, end (NaT: still running)
+    invoices: pd.DataFrame  # at = due date, paid (NaT: not yet), mattresses, price
+    prices: pd.DataFrame  # at, change (%)
+    visits: pd.DataFrame  # at
+    hovers: pd.DataFrame  # at
+    calls: pd.DataFrame  # at, minutes
+    surveys: pd.DataFrame  # at, nps
+
+    def until(self, cutoff: pd.Timestamp) -> History:
+        """What was known at the start of the day `cutoff`: no later row, and no later end or payment of a row."""
+        tables = {}
+        for name, table in vars(self).items():
+            table = table[table["at"] < cutoff].copy()
+            for later in {"end", "paid"} & set(table.columns):
+                table[later] = table[later].where(table[later] < cutoff)
+            tables[name] = table
+        return History(**tables)
+
+
+def simulate(seed: int = SEED, customers: int = 5600) -> History:
+    """Make up the events, month by month. A customer's mood and funds are hidden; only their traces are recorded."""
+    rng = np.random.default_rng(seed)
+    n, day = customers, lambda t: (t - FIRST_DAY).days
+    end_of_time = day(TODAY)
+
+    signed_up = np.sort((end_of_time * rng.random(n) ** 0.8).astype(int))
+    plan = rng.choice(3, n, p=[0.5, 0.35, 0.15])
+    segment, region = rng.choice(6, n), rng.choice(4, n, p=[0.15, 0.4, 0.1, 0.35])
+    yearly, auto_pay = rng.random(n) < 0.3, rng.random(n) < 0.6
+    mattresses = 1 + rng.poisson(np.array([6, 25, 90])[plan]).astype(float)
+    unit_price = np.array([19.0, 16.0, 12.5])[plan] * rng.uniform(0.9, 1.15, n)
+    mood, funds = rng.normal(0.3, 0.6, n), rng.normal(0.2, 0.8, n)
+    leaves = np.full(n, -1)  # the day on which one who has decided to leave will cancel
+    anger = np.zeros(n)  # at the last price rise; it fades
+
+    starts, since = signed_up.copy(), np.full(n, -1)  # next start of a subscription; start of the running one
+    tables: dict[str, list] = {name: [] for name in ("periods", "invoices", "prices", "visits", "hovers", "calls", "surveys")}
+
+    months = pd.date_range(FIRST_DAY, TODAY, freq="MS")
+    for number, month in enumerate(months):
+        progress("simulating", number + 1, len(months))
+        first_day, last_day = day(month), min(day(month + pd.offsets.MonthBegin()), end_of_time)
+        joins = (since < 0) & (starts >= first_day) & (starts < last_day)
+        since[joins] = starts[joins]
+        mood[joins] += 0.3
+        active = since >= 0
+        first = np.maximum(since, first_day)
+        age = (first_day - signed_up) / 30.4
+
+        mood = 0.92 * mood + rng.normal(0.0, 0.3, n)
+        funds = 0.93 * funds + rng.normal(0.0, 0.26, n) - 0.03 * (segment == 3) + 0.02 * (segment == 1)
+        anger *= 0.7
+
+        # Prices rise once a year, in February for old customers, and when a starter's discount ends.
+        rise = np.where((month.month == 2) & (age > 6), rng.choice([0, 3, 6, 12], n, p=[0.3, 0.3, 0.25, 0.15]), 0)
+        rise = np.where((age.astype(int) == 6) & (plan == 0) & (rng.random(n) < 0.5), 15, rise) * active
+        unit_price *= 1 + rise / 100
+        anger += 0.09 * rise
+        risen = np.flatnonzero(rise)
+        tables["prices"].append({"customer": risen, "at": first[risen], "change": rise[risen].astype(float)})
+
+        mattresses = np.maximum(1, mattresses * np.exp(rng.normal(0.01 + 0.05 * np.tanh(funds), 0.06, n)))
+
+        # Some make up their minds to leave. From then on they use less of everything, and cancel within weeks; with a
+        # yearly contract, when it is due for renewal.
+        risk = -3.1 - 1.7 * mood - 1.2 * funds + 1.0 * anger + 0.8 * (age < 4) - 0.015 * age - 0.4 * auto_pay
+        decides = active & (leaves < 0) & (rng.random(n) < 1 / (1 + np.exp(-risk)))
+        notice = first + rng.integers(3, 65, n)
+        renewal = signed_up + YEAR * ((notice - signed_up) // YEAR + 1)
+        leaves = np.where(decides, np.where(yearly, renewal, notice), leaves)
+        leaving = active & (leaves >= 0)
+        mattresses = np.maximum(1, mattresses * np.where(leaving, 0.95, 1))
+
+        cancels = leaving & (leaves < last_day)
+        last = np.where(cancels, leaves, last_day)
+        # Back soon (a pause, no churn), or much later (won back after churn), or never.
+        fate = rng.random(n)
+        gap = np.where(fate < 0.25, rng.integers(4, 45, n), np.where(fate < 0.35, rng.integers(50, 240, n), 10**6))
+
+        def scatter(rate: np.ndarray) -> dict:
+            """So many events a month, spread over the days the customer was there."""
+            counts = rng.poisson(np.where(active, rate * (last - first) / 30.4, 0))
+            who = np.repeat(np.arange(n), counts)
+            return {"customer": who, "at": first[who] + (rng.random(len(who)) * (last - first)[who]).astype(int)}
+
+        tables["visits"].append(scatter(np.exp(1.7 + 0.6 * mood + 0.15 * funds + 0.2 * plan) * np.where(leaving, 0.6, 1)))
+        tables["hovers"].append(scatter(np.exp(-0.9 + 0.6 * mood + 0.5 * funds) * np.where(leaving, 0.5, 1)))
+        calls = scatter(np.exp(-1.0 - 0.8 * mood + 0.25 * anger + 0.4 * (age < 3)))
+        calls["minutes"] = np.ceil(rng.gamma(2.0, 4.0, len(calls["at"])))
+        tables["calls"].append(calls)
+
+        billed = np.flatnonzero(active)
+        late = rng.random(n) < 1 / (1 + np.exp(1.6 + 1.3 * funds + 1.2 * auto_pay))
+        delay = np.where(late, 6 + rng.exponential(14, n), rng.integers(0, 4, n)).astype(int)
+        tables["invoices"].append({
+            "customer": billed, "at": first[billed], "paid": first[billed] + delay[billed],
+            "mattresses": np.round(mattresses[billed]), "price": np.round((mattresses.round() * unit_price)[billed], 2),
+        })  # fmt: skip
+        if month.month % 3 == 0:
+            answers = np.flatnonzero(active & (rng.random(n) < 0.35))
+            nps = np.clip(np.round(7.2 + 1.9 * mood - 0.8 * anger + rng.normal(0, 1.3, n)), 0, 10)
+            tables["surveys"].append({"customer": answers, "at": (first + (last - first) // 2)[answers], "nps": nps[answers]})
+
+        gone = np.flatnonzero(cancels)
+        tables["periods"].append({"customer": gone, "at": since[gone], "end": last[gone]})
+        starts[gone], since[gone] = (last + gap)[gone], -1
+        leaves[gone] = -1
+
+    running = np.flatnonzero(since >= 0)
+    tables["periods"].append({"customer": running, "at": since[running], "end": np.full(len(running), end_of_time)})
+    frames = {name: pd.concat(map(pd.DataFrame, parts), ignore_index=True) for name, parts in tables.items()}
+    frames["customers"] = pd.DataFrame({
+        "customer": np.arange(n), "at": signed_up, "plan": np.take(PLANS, plan), "segment": np.take(SEGMENTS, segment),
+        "region": np.take(REGIONS, region), "yearly_contract": yearly, "auto_pay": auto_pay,
+    })  # fmt: skip
+    for frame in frames.values():
+        for column in {"at", "end", "paid"} & set(frame.columns):
+            days = frame[column].to_numpy()
+            frame[column] = (FIRST_DAY + pd.to_timedelta(days, unit="D")).where(days < end_of_time)
+    return History(**frames)
+
+
+# --- The label -------------------------------------------------------------------------------------------------------
+
+
+def churned(periods: list[tuple[pd.Timestamp, pd.Timestamp]], cutoff: pd.Timestamp) -> bool:
+    """Does a customer who is subscribed on `cutoff` leave in the HORIZON from then on, and not return within GRACE?
+
+    `periods` are the customer's subscriptions as (day of sign-up, day of cancelling or NaT while it runs).
+    Whoever is back within the grace period never left: the subscription that follows decides, and so on.
+    """
+    cancelled = None
+    for start, end in sorted(periods):
+        if cancelled is None:
+            if not (start < cutoff and not end < cutoff):  # a comparison with NaT is false: it runs on
+                continue
+        elif start - cancelled > GRACE:
+            break
+        cancelled = end
+        if not cancelled < cutoff + HORIZON:
+            return False
+    if cancelled is None:
+        raise ValueError(f"not subscribed on {cutoff:%Y-%m-%d}: nothing to predict")
+    return True
+
+
+def label(history: History, cutoff: pd.Timestamp, customers: pd.Index) -> pd.Series:
+    if cutoff + HORIZON + GRACE > TODAY:
+        raise ValueError(f"labels of {cutoff:%Y-%m-%d} are known only from {cutoff + HORIZON + GRACE:%Y-%m-%d} on")
+    periods = {customer: list(zip(rows["at"], rows["end"])) for customer, rows in history.periods.groupby("customer")}
+    return pd.Series([churned(periods[customer], cutoff) for customer in customers], index=customers)
+
+
+# --- Features --------------------------------------------------------------------------------------------------------
+
+
+def features(history: History, cutoff: pd.Timestamp) -> pd.DataFrame:
+    """The features of all who are subscribed on `cutoff`, from what was known then; index: customer."""
+    seen = history.until(cutoff)
+    current = seen.periods[seen.periods["end"].isna()].set_index("customer")["at"].sort_index()
+    ids = current.index
+
+    def within(table: pd.DataFrame, days: int, skip: int = 0):
+        """The rows of the last `days` days before `skip` days ago, by customer."""
+        at, until = table["at"], cutoff - pd.Timedelta(days=skip)
+        return table[(at >= until - pd.Timedelta(days=days)) & (at < until)].groupby("customer")
+
+    def count(table: pd.DataFrame, days: int, skip: int = 0) -> pd.Series:
+        return within(table, days, skip).size().reindex(ids, fill_value=0)
+
+    def days_since(when: pd.Series) -> pd.Series:
+        return (cutoff - when.reindex(ids)).dt.days.astype("float64")
+
+    who = seen.customers.set_index("customer").loc[ids]
+    age = (cutoff - who["at"]).dt.days / 30.4375
+    last_bill = seen.invoices.groupby("customer").last().reindex(ids)
+    past = seen.invoices[seen.invoices["at"] < cutoff - pd.Timedelta(days=90)].groupby("customer").last().reindex(ids)
+    paid = seen.invoices.assign(late=(seen.invoices["paid"].fillna(cutoff) - seen.invoices["at"]).dt.days)
+    overdue = paid[paid["late"] > 5]
+    returns = seen.periods.groupby("customer").size().reindex(ids) - 1
+    visits, before = count(seen.visits, 30), count(seen.visits, 60, skip=30)
+
+    table = pd.DataFrame({
+        **{name: pd.Categorical(who[name], categories=known) for name, known in CATEGORIES.items()},
+        "yearly_contract": who["yearly_contract"],
+        "months_to_renewal": (11 - np.floor(age) % 12).where(who["yearly_contract"]),
+        "auto_pay": who["auto_pay"],
+        "cohort_age_months": np.floor(age).astype(int),
+        "times_returned": returns,
+        "days_since_return": days_since(current).where(returns > 0),
+        "mattresses": last_bill["mattresses"],
+        "mattresses_change_90d": last_bill["mattresses"] - past["mattresses"],
+        "monthly_price": last_bill["price"],
+        "price_change_180d": within(seen.prices, 180)["change"].sum().reindex(ids, fill_value=0.0),
+        "late_payments_180d": count(overdue, 180),
+        "unpaid_invoices": overdue[overdue["paid"].isna()].groupby("customer").size().reindex(ids, fill_value=0),
+        "days_late_180d": within(paid, 180)["late"].mean().reindex(ids).round(1),
+        "visits_30d": visits,
+        "visits_trend": (2 * visits / before.where(before > 0)).round(2),
+        "days_since_visit": days_since(seen.visits.groupby("customer")["at"].max()),
+        "subscribe_hovers_30d": count(seen.hovers, 30),
+        "support_calls_30d": count(seen.calls, 30),
+        "support_calls_90d": count(seen.calls, 90),
+        "support_minutes_90d": within(seen.calls, 90)["minutes"].sum().reindex(ids, fill_value=0.0),
+        "nps": seen.surveys.groupby("customer")["nps"].last().reindex(ids),
+    }, index=ids)  # fmt: skip
+    return table[list(LABELS)]
+
+
+# --- The model -------------------------------------------------------------------------------------------------------
+
+PARAMETERS = {
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "max_depth": 4,
+    "eta": 0.05,
+    "min_child_weight": 10,
+    "subsample": 0.8,
+    "colsample_bytree": 0.5,
+    "seed": SEED,
+    "nthread": 1,  # sums in one order: the same bits on every run
+}
+ROUNDS = 120
+
+
+def matrix(X: pd.DataFrame, y: pd.Series | None = None) -> xgb.DMatrix:
+    return xgb.DMatrix(X, y, enable_categorical=True)
+
+
+def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 10) -> tuple[float, list[tuple]]:
+    """Expected calibration error over bins of equal size, and per bin: rows, mean prediction, share that churned."""
+    parts = np.array_split(np.argsort(p, kind="stable"), bins)
+    table = [(len(part), p[part].mean(), y[part].mean()) for part in parts]
+    return sum(rows * abs(said - was) for rows, said, was in table) / len(y), table
+
+
+def evaluate(model: xgb.Booster, train: tuple, test: tuple, bands: dict[str, float]) -> str:
+    """The evaluation, as the model card states it."""
+    (X_train, y_train), (X, y) = train, test
+    median = X_train.median(numeric_only=True)
+
+    def plain(rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.get_dummies(rows).fillna(median).astype(float)
+
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(plain(X_train), y_train)
+    predictions = {
+        "this model": model.predict(matrix(X)).astype(float),
+        "logistic regression, medians for missing values": linear.predict_proba(plain(X))[:, 1],
+        "the training churn rate for everyone": np.full(len(y), y_train.mean()),
+    }
+    y = y.to_numpy()
+    out = [
+        f"Trained on {len(y_train):,} rows ({', '.join(f'{day:%Y-%m-%d}' for day in TRAIN_ON)}; "
+        f"{y_train.mean():.1%} churned), evaluated on the {len(y):,} customers of {EVALUATE_ON:%Y-%m-%d} "
+        f"({y.mean():.1%} churned).",
+        "",
+        "| | AUC | average precision | log loss | calibration error |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, p in predictions.items():
+        out.append(
+            f"| {name} | {roc_auc_score(y, p):.3f} | {average_precision_score(y, p):.3f} | {log_loss(y, p):.4f} "
+            f"| {calibration_error(y, p)[0]:.4f} |"
+        )
+    p = predictions["this model"]
+    out += ["", "Calibration, by tenths of the customers in order of score:", ""]
+    out += ["| customers | mean score | churned |", "|--:|--:|--:|"]
+    out += [f"| {rows} | {said:.1%} | {was:.1%} |" for rows, said, was in calibration_error(y, p)[1]]
+    out += ["", "The bands:", "", "| band | from | customers | churned | of all churn |", "|---|--:|--:|--:|--:|"]
+    edges = [*bands.values(), np.inf]
+    for band, low, high in zip(bands, edges, edges[1:]):
+        inside = (p >= low) & (p < high)
+        out.append(f"| {band} | {low:.2f} | {inside.mean():.1%} | {y[inside].mean():.1%} | {y[inside].sum() / y.sum():.1%} |")
+    return "\n".join(out)
+
+
+# --- Files -----------------------------------------------------------------------------------------------------------
+
+FILES = ["churn/1/bundle.toml", "churn/1/model.ubj", "churn/1/golden.jsonl", "churn/1/reference.json"]
+FILES += ["customers.parquet", "README.md"]
+BETWEEN = re.compile(r"(?<=<!-- evaluation: written by train.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+
+
+def write(models: Path) -> None:
+    """Make everything anew below `models`."""
+    history = simulate()
+    sets = {}
+    for number, cutoff in enumerate([*TRAIN_ON, EVALUATE_ON]):
+        progress("features and labels", number + 1, len(TRAIN_ON) + 1)
+        X = features(history, cutoff)
+        sets[cutoff] = X, label(history, cutoff, X.index)
+    train = tuple(pd.concat(part, ignore_index=True) for part in zip(*(sets[day] for day in TRAIN_ON)))
+    progress("training")
+    model = xgb.train(PARAMETERS, matrix(*train), ROUNDS)
+
+    save_bundle(
+        model,
+        train[0],
+        models / "churn" / "1",
+        bands=BANDS,
+        labels=LABELS,
+        defaults={count: 0 for count in COUNTS},
+        ranges={"nps": (0, 10)},
+        out_of_range={"nps": "missing"},
+        lineage={
+            "run": "models/train.py",
+            "data": f"simulated, seed {SEED}",
+            "cutoffs": ", ".join(f"{day:%Y-%m-%d}" for day in TRAIN_ON),
+        },
+        trained_at=TRAINED_AT,
+        overwrite=True,
+    )
+    progress("customers")
+    latest = features(history, TODAY).astype({name: "str" for name in CATEGORIES})
+    latest.insert(0, "customer_id", [f"C-{number + 1}" for number in latest.index])
+    latest["as_of"] = pd.Timestamp(TODAY, tz="UTC") + pd.Timedelta(hours=3)
+    write_parquet(latest, models / "customers.parquet")
+
+    card = (HERE / "README.md").read_text()
+    (models / "README.md").write_text(BETWEEN.sub(lambda _: evaluate(model, train, sets[EVALUATE_ON], BANDS) + "\n", card))
+    progress("")
+
+
+def write_parquet(table: pd.DataFrame, path: Path) -> None:
+    """Plain columns, as a nightly job in any language would write them: no pandas metadata, strings as strings."""
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    fields = [pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in arrow.schema]
+    fields[-1] = pa.field("as_of", pa.timestamp("us", tz="UTC"))
+    pq.write_table(arrow.cast(pa.schema(fields)), path, compression="snappy", store_schema=False)
+
+
+def check() -> int:
+    """Say which of the files in place are not what this script makes."""
+    with tempfile.TemporaryDirectory() as fresh:
+        write(Path(fresh))
+        differ = [file for file in FILES if not same(HERE / file, Path(fresh) / file)]
+    if not differ:
+        print(f"{len(FILES)} files are what train.py makes")
+        return 0
+    print("not what train.py makes: " + ", ".join(differ), file=sys.stderr)
+    for line in (HERE / "requirements.txt").read_text().splitlines():
+        package, pinned, version = line.partition("==")
+        if pinned and (installed := importlib.metadata.version(package)) != version:
+            print(f"  {package} is {installed}, the files were made with {version}", file=sys.stderr)
+    print("  to make them anew: python models/train.py", file=sys.stderr)
+    return 1
+
+
+def same(one: Path, other: Path) -> bool:
+    return one.exists() and filecmp.cmp(one, other, shallow=False)
+
+
+def progress(what: str, done: int = 0, of: int = 0) -> None:
+    """One line on a terminal that says what is going on; the empty string clears it."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}{f' {done}/{of}' if of else ''}", end="", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Train the sample model and write models/; takes a quarter of a minute.")
+    parser.add_argument("--check", action="store_true", help="only verify that the files in place are what this makes")
+    if parser.parse_args().check:
+        return check()
+    write(HERE)
+    print(BETWEEN.search((HERE / "README.md").read_text())[0])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
