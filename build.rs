@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["evergreen/v1/scoring.proto"], ["proto"])?;
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_file("evergreen/v1/scoring.proto")?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let prost = tonic_prost_build::configure();
-    prost
+    std::fs::write(out.join("evergreen.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure()
         .build_transport(false)
-        .file_descriptor_set_path(out.join("evergreen.bin"))
-        .compile_fds(descriptors)?;
+        .build_client(false)
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

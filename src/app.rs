@@ -38,7 +38,11 @@ impl App {
         }
         let live = found.iter().filter_map(|model| model.live.as_deref());
         let path = &config.features.snapshot;
-        let snapshot = if path.as_os_str().is_empty() { None } else { snapshot(path, &config, live, progress)? };
+        let snapshot = if path.as_os_str().is_empty() {
+            None
+        } else {
+            snapshot(path, &config, live, progress)?
+        };
         if let Some(snapshot) = &snapshot {
             let (rows, ids) = snapshot.size_bytes();
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -48,10 +52,18 @@ impl App {
             }
             tracing::info!(path = %path.display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
-        let limits = Limits { batch: config.limits.batch, in_flight: config.limits.in_flight };
+        let limits = Limits {
+            batch: config.limits.batch,
+            in_flight: config.limits.in_flight,
+        };
         let live = Live::new(found, snapshot)?;
         let scorer = Arc::new(Scorer::new(live, limits, metrics.clone()));
-        Ok(Self { config, scorer, metrics, stopping: AtomicBool::new(false) })
+        Ok(Self {
+            config,
+            scorer,
+            metrics,
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// Says that the server is about to stop: readiness fails from now on.
@@ -76,22 +88,42 @@ fn snapshot<'a>(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Arc<Snapshot>>, String> {
     let table = Table::open(path).map_err(|error| error.to_string())?;
-    let as_of = Some(config.features.as_of.as_str()).filter(|name| table.columns().iter().any(|known| known == name));
-    let Some(spec) = plan::spec(live, as_of)? else { return Ok(None) };
+    let as_of =
+        Some(config.features.as_of.as_str()).filter(|name| table.columns().iter().any(|known| known == name));
+    let Some(spec) = plan::spec(live, as_of)? else {
+        return Ok(None);
+    };
     let total = table.bytes() * 2;
-    let snapshot = Snapshot::load(path, &spec, &mut |done| progress(done, total)).map_err(|error| error.to_string())?;
+    let snapshot =
+        Snapshot::load(path, &spec, &mut |done| progress(done, total)).map_err(|error| error.to_string())?;
     Ok(Some(Arc::new(snapshot)))
 }
 
 fn log_model(model: &registry::Found, metrics: &Metrics) {
     for refused in &model.refused {
         let reason = refused.report.failure().map_or("", |step| step.detail.as_str());
-        tracing::error!(model = model.name, version = refused.version, reason, "version refused");
+        tracing::error!(
+            model = model.name,
+            version = refused.version,
+            reason,
+            "version refused"
+        );
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics.model_refused.with_label_values(&[&model.name]).set(model.refused.len() as f64);
+    metrics
+        .model_refused
+        .with_label_values(&[&model.name])
+        .set(model.refused.len() as f64);
     if let Some(live) = &model.live {
-        metrics.model_live.with_label_values(&[&model.name, &live.version.to_string()]).set(1.0);
-        tracing::info!(model = live.name, version = live.version, sha256 = live.sha256, "version live");
+        metrics
+            .model_live
+            .with_label_values(&[&model.name, &live.version.to_string()])
+            .set(1.0);
+        tracing::info!(
+            model = live.name,
+            version = live.version,
+            sha256 = live.sha256,
+            "version live"
+        );
     }
 }

@@ -107,7 +107,11 @@ fn bytes(number: usize) -> String {
         size /= 1000.0;
         unit += 1;
     }
-    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{number} B")
+    } else {
+        format!("{size:.1} {}", UNITS[unit])
+    }
 }
 
 /// A progress bar over bytes on a terminal; nothing elsewhere.
@@ -133,7 +137,13 @@ mod tests {
 
     #[test]
     fn numbers_are_for_people() {
-        assert_eq!((thousands(0), thousands(1000), thousands(12_345_678)), ("0".into(), "1,000".into(), "12,345,678".into()));
-        assert_eq!((bytes(999), bytes(1500), bytes(2_000_000)), ("999 B".into(), "1.5 KB".into(), "2.0 MB".into()));
+        assert_eq!(
+            (thousands(0), thousands(1000), thousands(12_345_678)),
+            ("0".into(), "1,000".into(), "12,345,678".into())
+        );
+        assert_eq!(
+            (bytes(999), bytes(1500), bytes(2_000_000)),
+            ("999 B".into(), "1.5 KB".into(), "2.0 MB".into())
+        );
     }
 }

@@ -45,7 +45,13 @@ pub struct ServerSection {
 impl Default for ServerSection {
     fn default() -> Self {
         let port = |port| SocketAddr::from(([0, 0, 0, 0], port));
-        Self { http: port(8080), grpc: port(8081), ops: port(8082), drain_seconds: 0, grace_seconds: 20 }
+        Self {
+            http: port(8080),
+            grpc: port(8081),
+            ops: port(8082),
+            drain_seconds: 0,
+            grace_seconds: 20,
+        }
     }
 }
 
@@ -75,7 +81,10 @@ pub struct FeaturesSection {
 
 impl Default for FeaturesSection {
     fn default() -> Self {
-        Self { snapshot: "models/customers.parquet".into(), as_of: "as_of".to_owned() }
+        Self {
+            snapshot: "models/customers.parquet".into(),
+            as_of: "as_of".to_owned(),
+        }
     }
 }
 
@@ -93,7 +102,11 @@ pub struct LimitsSection {
 
 impl Default for LimitsSection {
     fn default() -> Self {
-        Self { body_bytes: 4 << 20, batch: 10_000, in_flight: 100_000 }
+        Self {
+            body_bytes: 4 << 20,
+            batch: 10_000,
+            in_flight: 100_000,
+        }
     }
 }
 
@@ -109,7 +122,10 @@ pub struct LogSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -187,12 +203,16 @@ impl Config {
             ("limits.in_flight", limits.in_flight),
         ] {
             if value == 0 {
-                return Err(format!("{key} is 0: nothing could be asked; leave it out for the default"));
+                return Err(format!(
+                    "{key} is 0: nothing could be asked; leave it out for the default"
+                ));
             }
         }
         if limits.in_flight < limits.batch {
             let (batch, in_flight) = (limits.batch, limits.in_flight);
-            return Err(format!("limits.in_flight ({in_flight}) is less than limits.batch ({batch})"));
+            return Err(format!(
+                "limits.in_flight ({in_flight}) is less than limits.batch ({batch})"
+            ));
         }
         Ok(())
     }
@@ -206,14 +226,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.toml");
         std::fs::write(&path, text).unwrap();
-        let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = environment
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()));
         Config::load(Some(&path), environment, &Overrides::default())
     }
 
     #[test]
     fn environment_goes_before_the_file() {
         let text = "[server]\nhttp = \"127.0.0.1:1\"\n[limits]\nbatch = 5\n";
-        let config = load(text, &[("EVERGREEN_SERVER__HTTP", "127.0.0.1:2"), ("EVERGREEN_LOG__FORMAT", "json")]).unwrap();
+        let config = load(
+            text,
+            &[
+                ("EVERGREEN_SERVER__HTTP", "127.0.0.1:2"),
+                ("EVERGREEN_LOG__FORMAT", "json"),
+            ],
+        )
+        .unwrap();
         assert_eq!((config.server.http.port(), config.limits.batch), (2, 5));
         assert_eq!(config.log.format, LogFormat::Json);
     }
@@ -223,9 +252,21 @@ mod tests {
         for (text, environment, expected) in [
             ("[limits]\nbach = 5\n", vec![], "e.toml:2: unknown field `bach`"),
             ("[limits]\nbach = 5\n", vec![], "did you mean `batch`?"),
-            ("[server]\nhttp = \"nowhere\"\n", vec![], "e.toml:2: invalid socket address"),
-            ("", vec![("EVERGREEN_SERVER__HTPP", "x")], "EVERGREEN_SERVER__HTPP: there is no such setting; did you mean `EVERGREEN_SERVER__HTTP`?"),
-            ("", vec![("EVERGREEN_LIMITS__BATCH", "many")], "EVERGREEN_LIMITS__BATCH"),
+            (
+                "[server]\nhttp = \"nowhere\"\n",
+                vec![],
+                "e.toml:2: invalid socket address",
+            ),
+            (
+                "",
+                vec![("EVERGREEN_SERVER__HTPP", "x")],
+                "EVERGREEN_SERVER__HTPP: there is no such setting; did you mean `EVERGREEN_SERVER__HTTP`?",
+            ),
+            (
+                "",
+                vec![("EVERGREEN_LIMITS__BATCH", "many")],
+                "EVERGREEN_LIMITS__BATCH",
+            ),
             ("[limits]\nbatch = 0\n", vec![], "limits.batch is 0"),
         ] {
             let error = load(text, &environment).unwrap_err();

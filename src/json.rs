@@ -111,7 +111,11 @@ pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
 fn sentence(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    if error.column() == 0 { message } else { format!("{message} (at character {})", error.column()) }
+    if error.column() == 0 {
+        message
+    } else {
+        format!("{message} (at character {})", error.column())
+    }
 }
 
 /// Replaces each bare `NaN` token, which JSON does not know but clients send, by `null`. Borrows when there is
@@ -145,7 +149,8 @@ pub fn without_nan(text: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn stands_alone(text: &[u8], position: usize) -> bool {
-    let joins = |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
+    let joins =
+        |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
     let before = position.checked_sub(1).and_then(|before| text.get(before));
     !joins(before) && !joins(text.get(position + 3))
 }
@@ -157,7 +162,10 @@ mod tests {
     #[test]
     fn a_bare_nan_is_null_and_nothing_else_changes() {
         let cases: [(&str, &str); 4] = [
-            (r#"{"a": NaN, "b": [NaN,NaN]}"#, r#"{"a": null, "b": [null,null]}"#),
+            (
+                r#"{"a": NaN, "b": [NaN,NaN]}"#,
+                r#"{"a": null, "b": [null,null]}"#,
+            ),
             (r#"{"NaN": "x NaN \" NaN"}"#, r#"{"NaN": "x NaN \" NaN"}"#),
             (r#"{"a": -NaN}"#, r#"{"a": -NaN}"#),
             (r#"{"a": "\\", "b": NaN}"#, r#"{"a": "\\", "b": null}"#),
@@ -169,13 +177,28 @@ mod tests {
 
     #[test]
     fn scalars_are_exact_and_no_key_stands_twice() {
-        let parsed = object_of_scalars(r#"{"a": 0.1, "b": 12, "c": NaN, "d": "x", "e": [1], "f": 1e2}"#).unwrap();
+        let parsed =
+            object_of_scalars(r#"{"a": 0.1, "b": 12, "c": NaN, "d": "x", "e": [1], "f": 1e2}"#).unwrap();
         let values: Vec<Scalar> = parsed.into_iter().map(|(_, value)| value).collect();
         let text = Scalar::Text("x".into());
-        let expected =
-            vec![Scalar::Float(0.1), Scalar::Int(12), Scalar::Null, text, Scalar::Other("a list"), Scalar::Float(100.0)];
+        let expected = vec![
+            Scalar::Float(0.1),
+            Scalar::Int(12),
+            Scalar::Null,
+            text,
+            Scalar::Other("a list"),
+            Scalar::Float(100.0),
+        ];
         assert_eq!(values, expected);
-        assert!(object_of_scalars(r#"{"a": 1, "a": 2}"#).unwrap_err().contains("`a` stands twice"));
-        assert!(object_of_scalars(r#"{"a": 1e999}"#).unwrap_err().contains("out of range"));
+        assert!(
+            object_of_scalars(r#"{"a": 1, "a": 2}"#)
+                .unwrap_err()
+                .contains("`a` stands twice")
+        );
+        assert!(
+            object_of_scalars(r#"{"a": 1e999}"#)
+                .unwrap_err()
+                .contains("out of range")
+        );
     }
 }

@@ -34,7 +34,7 @@ pub mod config;
 pub mod error;
 pub mod features;
 pub mod forest;
-mod json;
+pub mod json;
 pub mod models;
 mod nearest;
 pub mod scoring;

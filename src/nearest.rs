@@ -1,7 +1,7 @@
 //! "Did you mean …?": the known name nearest to one that was not found.
 
 /// The known name most like `wrong`, if one is like enough to be what was meant.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
@@ -11,8 +11,10 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
 }
 
 /// `; did you mean `x`?` or nothing, to be put behind an error message.
-pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(wrong, known).map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+pub(crate) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(wrong, known)
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default()
 }
 
 /// Adds the nearest right name to serde's "unknown field" and "unknown variant" messages, which quote the wrong

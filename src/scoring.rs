@@ -45,7 +45,12 @@ pub struct Scorer {
 impl Scorer {
     /// A scorer for `live`.
     pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { live: ArcSwap::from_pointee(live), limits, admission: Admission::new(limits.in_flight), metrics }
+        Self {
+            live: ArcSwap::from_pointee(live),
+            limits,
+            admission: Admission::new(limits.in_flight),
+            metrics,
+        }
     }
 
     /// What is live now.
@@ -63,7 +68,8 @@ impl Scorer {
         }
         let scorer = self.clone();
         let task = tokio::task::spawn_blocking(move || scorer.score(request));
-        task.await.unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
+        task.await
+            .unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
     }
 
     /// Scores a request on this thread. Each entity has its own outcome.
@@ -78,18 +84,26 @@ impl Scorer {
         served.scorable()?;
         let results = answer::score_all(served, request, &self.metrics)?;
         self.metrics.whole.observe(start.elapsed().as_secs_f64());
-        self.metrics.entities_scored(results.iter().map(EntityScore::result));
-        Ok(Scores { model: served.model.clone(), results })
+        self.metrics
+            .entities_scored(results.iter().map(EntityScore::result));
+        Ok(Scores {
+            model: served.model.clone(),
+            results,
+        })
     }
 
     fn admit(&self, request: &ScoreRequest) -> Result<admission::Permit<'_>, Error> {
         let entities = request.entities.len();
         if entities == 0 {
-            return Err(Error::Invalid("entities: the list is empty; send at least one".to_owned()));
+            return Err(Error::Invalid(
+                "entities: the list is empty; send at least one".to_owned(),
+            ));
         }
         if entities > self.limits.batch {
             let most = self.limits.batch;
-            return Err(Error::TooLarge(format!("entities: {entities} in one request, at most {most} are allowed")));
+            return Err(Error::TooLarge(format!(
+                "entities: {entities} in one request, at most {most} are allowed"
+            )));
         }
         self.admission.enter(entities)
     }

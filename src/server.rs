@@ -59,7 +59,8 @@ impl Listeners {
 
 async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, String> {
     let bound = TcpListener::bind(address).await;
-    bound.map_err(|error| format!("cannot listen on {address}: {error}; choose another address with --{name}"))
+    bound
+        .map_err(|error| format!("cannot listen on {address}: {error}; choose another address with --{name}"))
 }
 
 /// Serves until SIGTERM or Ctrl-C, then stops gracefully. A second signal stops at once.
@@ -82,7 +83,10 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     servers.spawn(async move { grpc.await.map_err(|error| format!("grpc: {error}")) });
     let ops = axum::serve(no_delay(listeners.ops), api::http::ops::router(app.clone()));
-    let ops = tokio::spawn(ops.with_graceful_shutdown(stop_ops.clone().cancelled_owned()).into_future());
+    let ops = tokio::spawn(
+        ops.with_graceful_shutdown(stop_ops.clone().cancelled_owned())
+            .into_future(),
+    );
     tokio::select! {
         () = signals.next() => {}
         Some(ended) = servers.join_next() => return Err(why(ended)),
@@ -131,7 +135,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {

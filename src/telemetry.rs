@@ -1,8 +1,8 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry, TextEncoder,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -75,18 +75,36 @@ impl Metrics {
         };
         let help = "Requests by API, operation and result (ok or the kind of the error).";
         let requests = counters("evergreen_requests_total", help, &["api", "operation", "result"])?;
-        let entities = counters("evergreen_entities_total", "Entities asked for, by what became of them.", &["result"])?;
-        let results = [EntityResult::Ok, EntityResult::Degraded, EntityResult::NotFound, EntityResult::Error];
+        let entities = counters(
+            "evergreen_entities_total",
+            "Entities asked for, by what became of them.",
+            &["result"],
+        )?;
+        let results = [
+            EntityResult::Ok,
+            EntityResult::Degraded,
+            EntityResult::NotFound,
+            EntityResult::Error,
+        ];
         let entities = results.map(|result| (result, entities.with_label_values(&[result.label()])));
-        let help = "Seconds of a scoring request by stage: features, forest, and the whole without the protocol.";
+        let help =
+            "Seconds of a scoring request by stage: features, forest, and the whole without the protocol.";
         let options = HistogramOpts::new("evergreen_stage_seconds", help).buckets(SECONDS.to_vec());
         let stages = HistogramVec::new(options, &["stage"])?;
         registry.register(Box::new(stages.clone()))?;
-        let model_live = gauges("evergreen_model_live", "1 for each live version of a model.", &["model", "version"])?;
+        let model_live = gauges(
+            "evergreen_model_live",
+            "1 for each live version of a model.",
+            &["model", "version"],
+        )?;
         let help = "Versions of a model that the gate refused.";
         let model_refused = gauges("evergreen_model_refused_versions", help, &["model"])?;
         let rows = gauges("evergreen_snapshot_rows", "Rows of the snapshot.", &[])?;
-        let bytes = gauges("evergreen_snapshot_bytes", "Bytes that the snapshot holds in memory.", &[])?;
+        let bytes = gauges(
+            "evergreen_snapshot_bytes",
+            "Bytes that the snapshot holds in memory.",
+            &[],
+        )?;
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process))?;
         let none: [&str; 0] = [];
@@ -132,12 +150,17 @@ impl Metrics {
 /// The level is not one that the log knows.
 pub fn log_to_stderr(section: &LogSection) -> Result<(), String> {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| format!("RUST_LOG: {error}"))?,
+        Ok(filter) if !filter.is_empty() => {
+            EnvFilter::try_new(&filter).map_err(|error| format!("RUST_LOG: {error}"))?
+        }
         _ => EnvFilter::try_new(&section.level).map_err(|error| format!("log.level: {error}"))?,
     };
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours);
     let installed = match section.format {
         LogFormat::Text => log.with_target(false).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),

@@ -23,7 +23,11 @@ pub struct TomlError {
 impl TomlError {
     /// An error at `span` (byte offsets into `text`).
     pub fn at(path: &Path, text: &str, span: Option<Range<usize>>, message: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), line: span.map(|span| line_of(text, span.start)), message: message.into() }
+        Self {
+            path: path.to_owned(),
+            line: span.map(|span| line_of(text, span.start)),
+            message: message.into(),
+        }
     }
 }
 
@@ -32,13 +36,16 @@ impl TomlError {
 /// # Errors
 /// The text is not TOML, a key is unknown or missing, or a value has the wrong type.
 pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, TomlError> {
-    toml::from_str(text).map_err(|error| {
-        TomlError::at(path, text, error.span(), with_hint(error.message()))
-    })
+    toml::from_str(text).map_err(|error| TomlError::at(path, text, error.span(), with_hint(error.message())))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count() + 1
+    text.as_bytes()
+        .iter()
+        .take(offset)
+        .filter(|&&byte| byte == b'\n')
+        .count()
+        + 1
 }
 
 #[cfg(test)]
@@ -54,7 +61,9 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_named_with_its_line_and_the_nearest_right_one() {
-        let error = parse::<Sample>(Path::new("x.toml"), "# a\nmodles = \"m\"\n").unwrap_err().to_string();
+        let error = parse::<Sample>(Path::new("x.toml"), "# a\nmodles = \"m\"\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("x.toml:2: unknown field `modles`"), "{error}");
         assert!(error.ends_with("did you mean `models`?"), "{error}");
     }

@@ -17,7 +17,10 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new(metrics: &Metrics, api: &str, operation: &str) -> Self {
         let counter = |result: &str| metrics.requests.with_label_values(&[api, operation, result]);
-        Self { ok: counter("ok"), errors: Kind::ALL.map(|kind| counter(status::of(kind).label)) }
+        Self {
+            ok: counter("ok"),
+            errors: Kind::ALL.map(|kind| counter(status::of(kind).label)),
+        }
     }
 
     /// Counts a result and hands it on; a defect of our own goes to the log with its detail.

@@ -11,7 +11,12 @@ use crate::app::App;
 use crate::error::{Error, Kind};
 
 /// The generated messages and service traits.
-#[expect(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated from proto/")]
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    reason = "generated from proto/"
+)]
 mod proto {
     tonic::include_proto!("evergreen.v1");
     pub(super) const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("evergreen");
@@ -23,7 +28,11 @@ const INTERNAL: &str = "the details are in the server's log";
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         let kind = error.kind();
-        let message = if kind == Kind::Internal { INTERNAL.to_owned() } else { error.to_string() };
+        let message = if kind == Kind::Internal {
+            INTERNAL.to_owned()
+        } else {
+            error.to_string()
+        };
         Self::new(super::status::of(kind).grpc, message)
     }
 }
@@ -40,7 +49,10 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
         .build_v1()
         .map_err(|error| error.to_string())?;
     let mut routes = Routes::builder();
-    routes.add_service(scoring::service(app)).add_service(health).add_service(reflection);
+    routes
+        .add_service(scoring::service(app))
+        .add_service(health)
+        .add_service(reflection);
     Ok((routes.routes(), reporter))
 }
 

@@ -19,31 +19,72 @@ pub struct Status {
 }
 
 const fn row(http: StatusCode, grpc: Code, label: &'static str, title: &'static str) -> Status {
-    Status { http, grpc, label, title }
+    Status {
+        http,
+        grpc,
+        label,
+        title,
+    }
 }
 
 /// The table.
 pub fn of(kind: Kind) -> Status {
     use StatusCode as Http;
     match kind {
-        Kind::Invalid => row(Http::BAD_REQUEST, Code::InvalidArgument, "invalid", "The request is not valid"),
-        Kind::ModelNotFound => row(Http::NOT_FOUND, Code::NotFound, "model_not_found", "There is no such model"),
-        Kind::EntityNotFound => row(Http::NOT_FOUND, Code::NotFound, "entity_not_found", "There is no such entity"),
+        Kind::Invalid => row(
+            Http::BAD_REQUEST,
+            Code::InvalidArgument,
+            "invalid",
+            "The request is not valid",
+        ),
+        Kind::ModelNotFound => row(
+            Http::NOT_FOUND,
+            Code::NotFound,
+            "model_not_found",
+            "There is no such model",
+        ),
+        Kind::EntityNotFound => row(
+            Http::NOT_FOUND,
+            Code::NotFound,
+            "entity_not_found",
+            "There is no such entity",
+        ),
         Kind::Rejected => row(
             Http::UNPROCESSABLE_ENTITY,
             Code::FailedPrecondition,
             "rejected",
             "The model's contract does not allow a score from these features",
         ),
-        Kind::TooLarge => row(Http::PAYLOAD_TOO_LARGE, Code::OutOfRange, "too_large", "The request is too large"),
-        Kind::Overloaded => {
-            row(Http::TOO_MANY_REQUESTS, Code::ResourceExhausted, "overloaded", "The server is at its limit")
-        }
-        Kind::DeadlineExceeded => {
-            row(Http::GATEWAY_TIMEOUT, Code::DeadlineExceeded, "deadline_exceeded", "The request's time was up")
-        }
-        Kind::Unavailable => row(Http::SERVICE_UNAVAILABLE, Code::Unavailable, "unavailable", "Nothing can answer now"),
-        Kind::Internal => row(Http::INTERNAL_SERVER_ERROR, Code::Internal, "internal", "Evergreen made a mistake"),
+        Kind::TooLarge => row(
+            Http::PAYLOAD_TOO_LARGE,
+            Code::OutOfRange,
+            "too_large",
+            "The request is too large",
+        ),
+        Kind::Overloaded => row(
+            Http::TOO_MANY_REQUESTS,
+            Code::ResourceExhausted,
+            "overloaded",
+            "The server is at its limit",
+        ),
+        Kind::DeadlineExceeded => row(
+            Http::GATEWAY_TIMEOUT,
+            Code::DeadlineExceeded,
+            "deadline_exceeded",
+            "The request's time was up",
+        ),
+        Kind::Unavailable => row(
+            Http::SERVICE_UNAVAILABLE,
+            Code::Unavailable,
+            "unavailable",
+            "Nothing can answer now",
+        ),
+        Kind::Internal => row(
+            Http::INTERNAL_SERVER_ERROR,
+            Code::Internal,
+            "internal",
+            "Evergreen made a mistake",
+        ),
     }
 }
 

@@ -46,7 +46,10 @@ impl Check {
 /// `models/churn/3` is version 3 of churn; anything else goes by its file's name.
 pub(super) fn identity(path: &Path) -> (String, u64) {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let text = |path: Option<&std::ffi::OsStr>| path.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = |path: Option<&std::ffi::OsStr>| {
+        path.map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     let own = text(path.file_name());
     match own.parse() {
         Ok(version) => (text(path.parent().and_then(Path::file_name)), version),
@@ -57,7 +60,7 @@ pub(super) fn identity(path: &Path) -> (String, u64) {
 fn print(path: &Path, report: &Report, live: bool) {
     say!("{BOLD}{}{BOLD:#}", path.display());
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     for step in &report.steps {
         let (style, mark) = match step.outcome {
             Outcome::Passed => (GREEN, "passed"),
@@ -65,7 +68,11 @@ fn print(path: &Path, report: &Report, live: bool) {
             Outcome::Failed => (RED, "failed"),
         };
         let name = serde_json::to_value(step.step).ok();
-        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default().replace('_', " ");
+        let name = name
+            .as_ref()
+            .and_then(|name| name.as_str())
+            .unwrap_or_default()
+            .replace('_', " ");
         let time = format!("{:.1} ms", step.milliseconds);
         table.add_row([name, format!("{style}{mark}{style:#}"), time, step.detail.clone()]);
     }

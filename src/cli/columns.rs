@@ -36,13 +36,20 @@ impl Offline {
             let reason = report.failure().map_or("", |step| step.detail.as_str());
             format!("{}: {reason}", path.display())
         })?;
-        Ok(Self { forest: judged.forest, contract: judged.contract, inputs: judged.inputs })
+        Ok(Self {
+            forest: judged.forest,
+            contract: judged.contract,
+            inputs: judged.inputs,
+        })
     }
 
     fn named(name: &str, models: &Path) -> Result<Self, String> {
         let folder = models.join(name);
         if !folder.is_dir() {
-            return Err(format!("{name}: neither a file or folder, nor a model in {}", models.display()));
+            return Err(format!(
+                "{name}: neither a file or folder, nor a model in {}",
+                models.display()
+            ));
         }
         let version = registry::newest_path(&folder)?;
         Self::load(&version.to_string_lossy(), models)
@@ -51,20 +58,40 @@ impl Offline {
     fn bare(bundle: &Bundle) -> Result<Self, String> {
         let files = bundle.read(None)?;
         let fail = |message: String| format!("{}: {message}", bundle.path.display());
-        let forest = Forest::from_bytes(&files.model, &LoadOptions::default()).map_err(|e| fail(e.to_string()))?;
-        let inputs = forest.features().iter().map(|feature| Input::bare(feature, forest.precision())).collect();
-        Ok(Self { forest, contract: None, inputs })
+        let forest =
+            Forest::from_bytes(&files.model, &LoadOptions::default()).map_err(|e| fail(e.to_string()))?;
+        let inputs = forest
+            .features()
+            .iter()
+            .map(|feature| Input::bare(feature, forest.precision()))
+            .collect();
+        Ok(Self {
+            forest,
+            contract: None,
+            inputs,
+        })
     }
 
     /// The columns of `table` to read: the id's first, if there is one, then one per input.
     pub(super) fn columns(&self, table: &Table) -> Result<(Option<String>, Vec<String>), TableError> {
-        let entity = self.contract.as_ref().map(|contract| contract.model.entity.as_str());
+        let entity = self
+            .contract
+            .as_ref()
+            .map(|contract| contract.model.entity.as_str());
         let has = |name: &str| table.columns().iter().any(|column| column == name);
-        let id = entity.into_iter().chain(["id", "customer_id"]).find(|name| has(name)).map(str::to_owned);
+        let id = entity
+            .into_iter()
+            .chain(["id", "customer_id"])
+            .find(|name| has(name))
+            .map(str::to_owned);
         // The name in the model, or, where the table has no such column, the one in the store.
         let column = |input: &Input| {
             let (name, stored) = (&input.contract.name, input.contract.column());
-            if has(name) || !has(stored) { name.clone() } else { stored.to_owned() }
+            if has(name) || !has(stored) {
+                name.clone()
+            } else {
+                stored.to_owned()
+            }
         };
         let mut columns: Vec<String> = id.iter().cloned().collect();
         columns.extend(self.inputs.iter().map(column));

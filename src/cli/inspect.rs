@@ -34,8 +34,12 @@ impl Inspect {
         let bundle = Bundle::find(&self.path)?;
         let contract = bundle.contract()?;
         let files = bundle.read(contract.as_ref())?;
-        let options = contract.as_ref().map_or_else(LoadOptions::default, Contract::load_options);
-        let file = contract.as_ref().map_or("", |contract| contract.model.file.as_str());
+        let options = contract
+            .as_ref()
+            .map_or_else(LoadOptions::default, Contract::load_options);
+        let file = contract
+            .as_ref()
+            .map_or("", |contract| contract.model.file.as_str());
         let forest = Forest::from_bytes(&files.model, &options)
             .map_err(|error| format!("{}: {error}", self.path.join(file).display()))?;
         if self.json {
@@ -91,21 +95,47 @@ fn categories(categories: &Categories) -> serde_json::Value {
 
 fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
     let summary = forest.summary();
-    let version = summary.library_version.as_deref().unwrap_or("version not recorded");
-    let best = summary.best_iteration.map(|round| format!("  (best iteration {round})")).unwrap_or_default();
+    let version = summary
+        .library_version
+        .as_deref()
+        .unwrap_or("version not recorded");
+    let best = summary
+        .best_iteration
+        .map(|round| format!("  (best iteration {round})"))
+        .unwrap_or_default();
     let mut facts = Table::new();
-    facts.load_preset(NOTHING);
+    facts.load_style(NOTHING);
     facts
         .add_row(["format", &format!("{:?} {version}", summary.format)])
-        .add_row(["objective", &format!("{} ({:?}, {:?})", summary.objective, summary.task, forest.precision())])
+        .add_row([
+            "objective",
+            &format!(
+                "{} ({:?}, {:?})",
+                summary.objective,
+                summary.task,
+                forest.precision()
+            ),
+        ])
         .add_row(["trees", &format!("{}{best}", thousands(summary.trees))])
-        .add_row(["depth", &format!("{}, {} leaves in all", summary.depth, thousands(summary.leaves))])
+        .add_row([
+            "depth",
+            &format!("{}, {} leaves in all", summary.depth, thousands(summary.leaves)),
+        ])
         .add_row(["outputs", &summary.groups.to_string()])
-        .add_row(["size", &format!("{} in memory, {} on disk", bytes(forest.size_bytes()), bytes(file_bytes))])
+        .add_row([
+            "size",
+            &format!(
+                "{} in memory, {} on disk",
+                bytes(forest.size_bytes()),
+                bytes(file_bytes)
+            ),
+        ])
         .add_row(["sha256", sha256]);
     say!("{facts}\n");
     let mut features = Table::new();
-    features.load_preset(NOTHING).set_header(["feature", "type", "splits", "gain", "categories"]);
+    features
+        .load_style(NOTHING)
+        .set_header(["feature", "type", "splits", "gain", "categories"]);
     for feature in forest.features() {
         features.add_row([
             feature.name.clone(),
@@ -129,7 +159,11 @@ fn some_categories(feature: &Feature) -> String {
     let some = |names: Vec<String>| {
         let rest = names.len().saturating_sub(SHOWN);
         let shown = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-        if rest == 0 { shown } else { format!("{shown} and {rest} more") }
+        if rest == 0 {
+            shown
+        } else {
+            format!("{shown} and {rest} more")
+        }
     };
     match &feature.categories {
         None => String::new(),

@@ -85,7 +85,10 @@ impl Kind {
 impl Score {
     pub(super) fn run(self) -> Result<(), Failure> {
         if std::path::absolute(&self.input).ok() == std::path::absolute(&self.output).ok() {
-            return Err(Failure::Wrong(format!("{}: the output would replace the input", self.output.display())));
+            return Err(Failure::Wrong(format!(
+                "{}: the output would replace the input",
+                self.output.display()
+            )));
         }
         let model = Offline::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
@@ -104,15 +107,20 @@ impl Score {
 /// The kind asked for, or what the model is for.
 fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
     let task = model.forest.summary().task;
-    let kind = asked.unwrap_or_else(|| match model.contract.as_ref().map(|contract| contract.output.kind) {
-        Some(ScoreKind::Probability) => Kind::Probability,
-        Some(ScoreKind::Margin) => Kind::Margin,
-        Some(ScoreKind::Class) => Kind::Class,
-        None if task != Task::Value => Kind::Probability,
-        Some(ScoreKind::Value) | None => Kind::Value,
-    });
+    let kind = asked.unwrap_or_else(
+        || match model.contract.as_ref().map(|contract| contract.output.kind) {
+            Some(ScoreKind::Probability) => Kind::Probability,
+            Some(ScoreKind::Margin) => Kind::Margin,
+            Some(ScoreKind::Class) => Kind::Class,
+            None if task != Task::Value => Kind::Probability,
+            Some(ScoreKind::Value) | None => Kind::Value,
+        },
+    );
     if kind == Kind::Probability && task == Task::Value {
-        return Err(format!("{} gives no probability; use --kind value", model.forest.summary().objective));
+        return Err(format!(
+            "{} gives no probability; use --kind value",
+            model.forest.summary().objective
+        ));
     }
     Ok(kind)
 }
@@ -127,13 +135,23 @@ struct Done {
 fn score(model: &Offline, kind: Kind, table: &Table, output: &Path) -> Result<Done, String> {
     let (id, columns) = model.columns(table).map_err(|error| error.to_string())?;
     let mut batches = table.batches(&columns).map_err(|error| error.to_string())?;
-    let width = model.forest.width(kind.output()).map_err(|error| error.to_string())?;
+    let width = model
+        .forest
+        .width(kind.output())
+        .map_err(|error| error.to_string())?;
     let first_input = usize::from(id.is_some());
-    let header = Header { id, columns: names(model, kind, width), numbers: numbers(model, kind) };
+    let header = Header {
+        id,
+        columns: names(model, kind, width),
+        numbers: numbers(model, kind),
+    };
     let mut sink = sink::create(output, header)?;
     let bar = progress_bar(table.bytes(), "scoring");
     let mut scratch = Scratch::default();
-    let mut done = Done { rows: 0, rejected: None };
+    let mut done = Done {
+        rows: 0,
+        rejected: None,
+    };
     let mut out = Vec::new();
     while let Some(batch) = batches.next_batch().map_err(|error| error.to_string())? {
         let mut skip = vec![false; batch.rows];
@@ -142,7 +160,9 @@ fn score(model: &Offline, kind: Kind, table: &Table, output: &Path) -> Result<Do
             let first = || (0, format!("row {}: {error}", batch.first_row + row as u64));
             done.rejected.get_or_insert_with(first).0 += 1;
         };
-        let rows = model.rows(&batch, first_input, &columns, &mut reject).map_err(|error| error.to_string())?;
+        let rows = model
+            .rows(&batch, first_input, &columns, &mut reject)
+            .map_err(|error| error.to_string())?;
         predict(model, kind, &rows, &batch, width, &mut out, &mut scratch)?;
         sink.write(batch.columns.first().filter(|_| first_input == 1), &out, &skip)?;
         done.rows += batch.rows;
@@ -164,11 +184,20 @@ fn predict(
 ) -> Result<(), String> {
     out.clear();
     out.resize(batch.rows * width, 0.0);
-    model.forest.predict(kind.output(), rows, out, scratch).map_err(|error| error.to_string())?;
-    let calibrated = model.contract.as_ref().filter(|contract| contract.output.calibration.is_some());
+    model
+        .forest
+        .predict(kind.output(), rows, out, scratch)
+        .map_err(|error| error.to_string())?;
+    let calibrated = model
+        .contract
+        .as_ref()
+        .filter(|contract| contract.output.calibration.is_some());
     if let (Kind::Probability, Some(contract)) = (kind, calibrated) {
         let mut margins = vec![0.0; batch.rows];
-        model.forest.predict(OutputKind::Margin, rows, &mut margins, scratch).map_err(|error| error.to_string())?;
+        model
+            .forest
+            .predict(OutputKind::Margin, rows, &mut margins, scratch)
+            .map_err(|error| error.to_string())?;
         for (value, margin) in out.iter_mut().zip(margins) {
             *value = calibrate(&contract.output, Some(margin), *value);
         }
@@ -184,16 +213,23 @@ fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
         if groups == 1 {
             return names;
         }
-        return (0..groups).flat_map(|group| names.iter().map(move |name| format!("{name}_{group}"))).collect();
+        return (0..groups)
+            .flat_map(|group| names.iter().map(move |name| format!("{name}_{group}")))
+            .collect();
     }
     match width {
         1 if kind != Kind::Leaf => vec![kind.name().to_owned()],
-        _ => (0..width).map(|number| format!("{}_{number}", kind.name())).collect(),
+        _ => (0..width)
+            .map(|number| format!("{}_{number}", kind.name()))
+            .collect(),
     }
 }
 
 fn numbers(model: &Offline, kind: Kind) -> Numbers {
-    let calibrated = model.contract.as_ref().is_some_and(|contract| contract.output.calibration.is_some());
+    let calibrated = model
+        .contract
+        .as_ref()
+        .is_some_and(|contract| contract.output.calibration.is_some());
     match (kind, model.forest.precision()) {
         (Kind::Leaf | Kind::Class, _) => Numbers::Whole,
         (Kind::Probability, _) if calibrated => Numbers::Double,

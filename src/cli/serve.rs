@@ -45,11 +45,23 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Self { config, models, customers, http, grpc, ops } = self;
-        let overrides = Overrides { models, customers, http, grpc, ops };
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
+        let Self {
+            config,
+            models,
+            customers,
+            http,
+            grpc,
+            ops,
+        } = self;
+        let overrides = Overrides {
+            models,
+            customers,
+            http,
+            grpc,
+            ops,
+        };
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = Config::load(config.as_deref(), environment, &overrides)?;
         telemetry::log_to_stderr(&config.log)?;
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
@@ -84,31 +96,52 @@ fn welcome(app: &App, addresses: Addresses) {
             Some(served) => {
                 let (version, summary) = (served.model.version, served.model.forest.summary());
                 let trees = thousands(summary.trees);
-                say!("  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} trees", summary.objective);
+                say!(
+                    "  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} trees",
+                    summary.objective
+                );
             }
-            None => say!("  model       {YELLOW}{name}: no version may go live{YELLOW:#} (evergreen check says why)"),
+            None => say!(
+                "  model       {YELLOW}{name}: no version may go live{YELLOW:#} (evergreen check says why)"
+            ),
         }
     }
     if let Some(snapshot) = &live.snapshot {
         let (rows, ids) = snapshot.size_bytes();
-        let (count, size, path) = (thousands(snapshot.len()), bytes(rows + ids), snapshot.path().display());
+        let (count, size, path) = (
+            thousands(snapshot.len()),
+            bytes(rows + ids),
+            snapshot.path().display(),
+        );
         say!("  customers   {count} from {path} ({size} in memory)");
     }
     let Addresses { http, grpc, ops } = addresses;
-    say!("  REST        http://{http}      docs: http://{}/docs", reachable(http));
+    say!(
+        "  REST        http://{http}      docs: http://{}/docs",
+        reachable(http)
+    );
     say!("  gRPC        {grpc}");
     say!("  operations  http://{ops}      /livez /readyz /metrics");
     for reason in app.why_not_ready() {
         say!("  {YELLOW}not ready:{YELLOW:#} {reason}");
     }
-    let model = live.models().find(|(_, entry)| entry.served.as_ref().is_some_and(|served| served.plan.is_some()));
+    let model = live
+        .models()
+        .find(|(_, entry)| entry.served.as_ref().is_some_and(|served| served.plan.is_some()));
     let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
     if let (Some((name, _)), Some(id)) = (model, id) {
-        say!("\nTry:  curl '{}/v1/models/{name}/scores/{id}?explain=3'\n", reachable(http));
+        say!(
+            "\nTry:  curl '{}/v1/models/{name}/scores/{id}?explain=3'\n",
+            reachable(http)
+        );
     }
 }
 
 /// The address as a client on this machine writes it.
 fn reachable(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
+    if address.ip().is_unspecified() {
+        format!("localhost:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }

@@ -32,7 +32,13 @@ pub(super) enum Numbers {
 /// A file format of the output.
 trait Writer {
     /// Writes the rows of a batch: `values` row-major; a row of `skip` has an id and no values.
-    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String>;
+    fn write(
+        &mut self,
+        header: &Header,
+        ids: Option<&Column>,
+        values: &[f64],
+        skip: &[bool],
+    ) -> Result<(), String>;
     /// Writes what is still to be written.
     fn finish(self: Box<Self>, header: &Header) -> Result<(), String>;
 }
@@ -49,11 +55,19 @@ pub(super) struct Sink {
 /// Opens an output file; its ending says the format.
 pub(super) fn create(path: &Path, header: Header) -> Result<Sink, String> {
     let kind = FileKind::of(path).map_err(|error| error.to_string())?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let temporary = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
     let file = File::create(&temporary).map_err(|error| format!("{}: {error}", path.display()))?;
     let file = BufWriter::new(file);
-    let mut sink = Sink { header, writer: None, path: path.to_owned(), temporary };
+    let mut sink = Sink {
+        header,
+        writer: None,
+        path: path.to_owned(),
+        temporary,
+    };
     sink.writer = Some(match kind {
         FileKind::Csv => Box::new(text::Csv::new(file, &sink.header)?),
         FileKind::JsonLines => Box::new(text::JsonLines::new(file)),
@@ -64,10 +78,17 @@ pub(super) fn create(path: &Path, header: Header) -> Result<Sink, String> {
 
 impl Sink {
     /// Writes the rows of a batch.
-    pub(super) fn write(&mut self, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+    pub(super) fn write(
+        &mut self,
+        ids: Option<&Column>,
+        values: &[f64],
+        skip: &[bool],
+    ) -> Result<(), String> {
         let path = self.path.display();
         match &mut self.writer {
-            Some(writer) => writer.write(&self.header, ids, values, skip).map_err(|error| format!("{path}: {error}")),
+            Some(writer) => writer
+                .write(&self.header, ids, values, skip)
+                .map_err(|error| format!("{path}: {error}")),
             None => Err(format!("{path}: already finished")),
         }
     }

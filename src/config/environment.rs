@@ -14,13 +14,24 @@ const NOT_SETTINGS: [&str; 1] = ["EVERGREEN_CONFIG"];
 ///
 /// # Errors
 /// Names a variable that is no setting, or whose value the setting does not take.
-pub(super) fn apply(config: &mut Config, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), String> {
+pub(super) fn apply(
+    config: &mut Config,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(), String> {
     for (name, text) in environment {
-        let Some(path) = name.strip_prefix(PREFIX).filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else { continue };
+        let Some(path) = name
+            .strip_prefix(PREFIX)
+            .filter(|_| !NOT_SETTINGS.contains(&name.as_str()))
+        else {
+            continue;
+        };
         let mut table = Table::try_from(&*config).map_err(|error| error.to_string())?;
         let slot = slot(&mut table, path).ok_or_else(|| unknown(&name))?;
-        *slot = value(slot, &text).map_err(|expected| format!("{name}: expected {expected}, found {text:?}"))?;
-        *config = table.try_into().map_err(|error: toml::de::Error| format!("{name}: {}", error.message()))?;
+        *slot =
+            value(slot, &text).map_err(|expected| format!("{name}: expected {expected}, found {text:?}"))?;
+        *config = table
+            .try_into()
+            .map_err(|error: toml::de::Error| format!("{name}: {}", error.message()))?;
     }
     Ok(())
 }
@@ -28,7 +39,9 @@ pub(super) fn apply(config: &mut Config, environment: impl IntoIterator<Item = (
 /// The place of `SECTION__KEY` in the settings.
 fn slot<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
     let (section, key) = path.split_once("__")?;
-    table.get_mut(&section.to_ascii_lowercase())?.get_mut(key.to_ascii_lowercase())
+    table
+        .get_mut(&section.to_ascii_lowercase())?
+        .get_mut(key.to_ascii_lowercase())
 }
 
 /// `text` as a value of the kind that stands there now.
@@ -46,8 +59,14 @@ fn unknown(name: &str) -> String {
     let known: Vec<String> = defaults
         .iter()
         .filter_map(|(section, keys)| Some((section, keys.as_table()?)))
-        .flat_map(|(section, keys)| keys.keys().map(move |key| format!("{section}__{key}").to_ascii_uppercase()))
+        .flat_map(|(section, keys)| {
+            keys.keys()
+                .map(move |key| format!("{section}__{key}").to_ascii_uppercase())
+        })
         .map(|path| format!("{PREFIX}{path}"))
         .collect();
-    format!("{name}: there is no such setting{}", hint(name, known.iter().map(String::as_str)))
+    format!(
+        "{name}: there is no such setting{}",
+        hint(name, known.iter().map(String::as_str))
+    )
 }

@@ -70,7 +70,11 @@ impl Cell<'_> {
                 let _ = write!(digits, "{value}");
                 Ok(Some(digits))
             }
-            cell => Err(format!("expected {}, found {}", FeatureType::Category.noun(), cell.describe())),
+            cell => Err(format!(
+                "expected {}, found {}",
+                FeatureType::Category.noun(),
+                cell.describe()
+            )),
         }
     }
 
@@ -100,7 +104,11 @@ fn bool_number(cell: Cell<'_>) -> Result<Option<f64>, String> {
         Cell::Bool(value) => Ok(Some(f64::from(u8::from(value)))),
         Cell::Int(value @ (0 | 1)) => Ok(Some(if value == 1 { 1.0 } else { 0.0 })),
         Cell::Float(value) if value == 0.0 || value == 1.0 => Ok(Some(value)),
-        cell => Err(format!("expected {}, found {}", FeatureType::Bool.noun(), cell.describe())),
+        cell => Err(format!(
+            "expected {}, found {}",
+            FeatureType::Bool.noun(),
+            cell.describe()
+        )),
     }
 }
 
@@ -118,7 +126,10 @@ fn untyped(text: &str, kind: FeatureType) -> Result<Option<f64>, String> {
             Ok(value) => exact(value).map(Some),
             Err(_) => whole(number()?).map(Some),
         },
-        FeatureType::Timestamp => timestamp(text).or_else(|_| number()).map(Some).map_err(|_| refuse()),
+        FeatureType::Timestamp => timestamp(text)
+            .or_else(|_| number())
+            .map(Some)
+            .map_err(|_| refuse()),
         FeatureType::Float => {
             let value = number()?;
             // "1e999" would turn into infinity unnoticed; a spelt-out infinity is what the file says.
@@ -133,7 +144,9 @@ fn untyped(text: &str, kind: FeatureType) -> Result<Option<f64>, String> {
 
 fn exact(value: i64) -> Result<f64, String> {
     if !(-EXACT..=EXACT).contains(&value) {
-        return Err(format!("{value} is beyond ±2^53, where whole numbers are no longer exact"));
+        return Err(format!(
+            "{value} is beyond ±2^53, where whole numbers are no longer exact"
+        ));
     }
     #[expect(clippy::cast_precision_loss, reason = "checked just above to be exact")]
     Ok(value as f64)
@@ -151,7 +164,13 @@ fn whole(value: f64) -> Result<f64, String> {
 fn timestamp(text: &str) -> Result<f64, String> {
     text.parse::<Timestamp>()
         .map(|time| seconds(time.as_microsecond()))
-        .map_err(|_| format!("expected {}, found {:?}", FeatureType::Timestamp.noun(), shorten(text)))
+        .map_err(|_| {
+            format!(
+                "expected {}, found {:?}",
+                FeatureType::Timestamp.noun(),
+                shorten(text)
+            )
+        })
 }
 
 /// Seconds since the Unix epoch, the number that models take for a timestamp.
@@ -174,7 +193,10 @@ mod tests {
         assert_eq!(Cell::Bool(true).number(Bool), Ok(Some(1.0)));
         assert_eq!(Cell::Untyped(" 29.85 ").number(Float), Ok(Some(29.85)));
         assert_eq!(Cell::Untyped(" ").number(Float), Ok(None));
-        assert_eq!(Cell::Text("1970-01-01T00:01:00Z").number(Timestamp), Ok(Some(60.0)));
+        assert_eq!(
+            Cell::Text("1970-01-01T00:01:00Z").number(Timestamp),
+            Ok(Some(60.0))
+        );
         for (cell, kind) in [
             (Cell::Int(EXACT + 1), Int),
             (Cell::Float(3.5), Int),

@@ -40,15 +40,25 @@ pub fn spec<'a>(
             columns: Vec::new(),
         });
         if spec.entity != entity {
-            return Err(format!("one snapshot cannot serve both `{}` and `{entity}` (model {})", spec.entity, model.name));
+            return Err(format!(
+                "one snapshot cannot serve both `{}` and `{entity}` (model {})",
+                spec.entity, model.name
+            ));
         }
         let single = model.forest.precision() == Precision::F32;
         for feature in contract.features() {
-            let known = spec.columns.iter_mut().find(|c| c.column == feature.column() && c.kind == feature.kind);
+            let known = spec
+                .columns
+                .iter_mut()
+                .find(|c| c.column == feature.column() && c.kind == feature.kind);
             match known {
                 Some(column) => column.single &= single,
                 None => {
-                    spec.columns.push(ColumnSpec { column: feature.column().to_owned(), kind: feature.kind, single });
+                    spec.columns.push(ColumnSpec {
+                        column: feature.column().to_owned(),
+                        kind: feature.kind,
+                        single,
+                    });
                 }
             }
         }
@@ -66,15 +76,22 @@ impl Plan {
         for input in &model.inputs {
             let (name, kind) = (input.contract.column(), input.contract.kind);
             let column = snapshot.column(name, kind);
-            let column = column.ok_or_else(|| format!("the snapshot was not read with the column `{name}`"))?;
+            let column =
+                column.ok_or_else(|| format!("the snapshot was not read with the column `{name}`"))?;
             columns.push(if kind == FeatureType::Category {
-                let codes = snapshot.dictionary(column).iter().map(|text| input.code(text).unwrap_or(f64::NAN));
+                let codes = snapshot
+                    .dictionary(column)
+                    .iter()
+                    .map(|text| input.code(text).unwrap_or(f64::NAN));
                 Planned::Category(column, codes.collect())
             } else {
                 Planned::Number(column)
             });
         }
-        Ok(Self { snapshot: snapshot.clone(), columns })
+        Ok(Self {
+            snapshot: snapshot.clone(),
+            columns,
+        })
     }
 
     /// The row of an entity.
@@ -97,9 +114,19 @@ impl Plan {
         if value.is_nan() {
             return Found::Null;
         }
-        let Some(codes) = codes else { return Found::Value(value) };
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a position in the dictionary")]
+        let Some(codes) = codes else {
+            return Found::Value(value);
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a position in the dictionary"
+        )]
         let code = codes.get(value as usize).copied().unwrap_or(f64::NAN);
-        if code.is_nan() { Found::UnknownCategory } else { Found::Value(code) }
+        if code.is_nan() {
+            Found::UnknownCategory
+        } else {
+            Found::Value(code)
+        }
     }
 }

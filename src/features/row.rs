@@ -43,7 +43,13 @@ impl Notes {
 ///
 /// # Errors
 /// [`Error::Rejected`] where the contract says so: the feature is required, or its policy is `reject`.
-pub fn settle(input: &Input, position: usize, found: Found, age: Option<f64>, notes: &mut Notes) -> Result<f64, Error> {
+pub fn settle(
+    input: &Input,
+    position: usize,
+    found: Found,
+    age: Option<f64>,
+    notes: &mut Notes,
+) -> Result<f64, Error> {
     match found {
         Found::Value(value) => {
             if is_stale(input, age) {
@@ -72,7 +78,9 @@ pub fn settle(input: &Input, position: usize, found: Found, age: Option<f64>, no
             notes.out_of_range.push(position);
             match input.contract.out_of_range {
                 OutOfRange::Reject => Err(rejected(input, "is a category the model was not trained on")),
-                OutOfRange::Keep | OutOfRange::Clamp | OutOfRange::Missing => substitute(input, position, notes),
+                OutOfRange::Keep | OutOfRange::Clamp | OutOfRange::Missing => {
+                    substitute(input, position, notes)
+                }
             }
         }
     }
@@ -87,7 +95,9 @@ fn is_stale(input: &Input, age: Option<f64>) -> bool {
 
 fn in_range(input: &Input, position: usize, value: f64, notes: &mut Notes) -> Result<f64, Error> {
     input.fits(value).map_err(|message| rejected(input, &message))?;
-    let Some([low, high]) = input.bounds() else { return Ok(value) };
+    let Some([low, high]) = input.bounds() else {
+        return Ok(value);
+    };
     if (low..=high).contains(&value) {
         return Ok(value);
     }
@@ -96,7 +106,10 @@ fn in_range(input: &Input, position: usize, value: f64, notes: &mut Notes) -> Re
         OutOfRange::Keep => Ok(value),
         OutOfRange::Clamp => Ok(value.clamp(low, high)),
         OutOfRange::Missing => substitute(input, position, notes),
-        OutOfRange::Reject => Err(rejected(input, &format!("is {value}, outside of its range {low} to {high}"))),
+        OutOfRange::Reject => Err(rejected(
+            input,
+            &format!("is {value}, outside of its range {low} to {high}"),
+        )),
     }
 }
 

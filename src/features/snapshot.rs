@@ -63,7 +63,11 @@ impl Snapshot {
         let table = Table::open(path)?;
         let mut columns = spec.columns.clone();
         let as_of = spec.as_of.as_ref().map(|column| {
-            columns.push(ColumnSpec { column: column.clone(), kind: FeatureType::Timestamp, single: false });
+            columns.push(ColumnSpec {
+                column: column.clone(),
+                kind: FeatureType::Timestamp,
+                single: false,
+            });
             columns.len() - 1
         });
         let mut chosen = vec![spec.entity.clone()];
@@ -74,7 +78,9 @@ impl Snapshot {
             rows += batch.rows;
             for (survey, cells) in surveys.iter_mut().zip(&batch.columns[1..]) {
                 for row in 0..batch.rows {
-                    survey.add(cells.cell(row)).map_err(|message| at(batch, row, survey.column(), message))?;
+                    survey
+                        .add(cells.cell(row))
+                        .map_err(|message| at(batch, row, survey.column(), message))?;
                 }
             }
             Ok(())
@@ -83,18 +89,30 @@ impl Snapshot {
         let mut packed = Packed::new(surveys.iter().map(Survey::codec).collect(), rows);
         each_batch(&table, &chosen, table.bytes(), progress, |batch| {
             for row in 0..batch.rows {
-                let id = id_of(batch.columns[0].cell(row)).map_err(|message| at(batch, row, &spec.entity, message))?;
-                ids.insert(id).map_err(|message| at(batch, row, &spec.entity, message))?;
+                let id = id_of(batch.columns[0].cell(row))
+                    .map_err(|message| at(batch, row, &spec.entity, message))?;
+                ids.insert(id)
+                    .map_err(|message| at(batch, row, &spec.entity, message))?;
                 for (survey, cells) in surveys.iter_mut().zip(&batch.columns[1..]) {
-                    let value =
-                        survey.code(cells.cell(row)).map_err(|message| at(batch, row, survey.column(), message))?;
-                    packed.push(value).map_err(|message| at(batch, row, survey.column(), message))?;
+                    let value = survey
+                        .code(cells.cell(row))
+                        .map_err(|message| at(batch, row, survey.column(), message))?;
+                    packed
+                        .push(value)
+                        .map_err(|message| at(batch, row, survey.column(), message))?;
                 }
             }
             Ok(())
         })?;
         let dictionaries = surveys.into_iter().map(Survey::into_dictionary).collect();
-        Ok(Self { path: path.to_owned(), specs: columns, ids, rows: packed, dictionaries, as_of })
+        Ok(Self {
+            path: path.to_owned(),
+            specs: columns,
+            ids,
+            rows: packed,
+            dictionaries,
+            as_of,
+        })
     }
 
     /// Where it was read from.
@@ -124,7 +142,9 @@ impl Snapshot {
 
     /// Position of a column that was asked for at load.
     pub fn column(&self, column: &str, kind: FeatureType) -> Option<usize> {
-        self.specs.iter().position(|spec| spec.column == column && spec.kind == kind)
+        self.specs
+            .iter()
+            .position(|spec| spec.column == column && spec.kind == kind)
     }
 
     /// The number in a row and column: NaN for null; for categories a code of [`Snapshot::dictionary`].
@@ -139,7 +159,9 @@ impl Snapshot {
 
     /// When a row's features were true: seconds since the Unix epoch.
     pub fn as_of(&self, row: usize) -> Option<f64> {
-        self.as_of.map(|column| self.rows.get(row, column)).filter(|time| !time.is_nan())
+        self.as_of
+            .map(|column| self.rows.get(row, column))
+            .filter(|time| !time.is_nan())
     }
 
     /// Bytes held for the rows and for the ids.

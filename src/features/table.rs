@@ -44,19 +44,33 @@ impl std::fmt::Display for TableError {
 
 impl TableError {
     pub(crate) fn file(path: &Path, message: impl ToString) -> Self {
-        Self { path: path.to_owned(), row: None, column: None, message: message.to_string() }
+        Self {
+            path: path.to_owned(),
+            row: None,
+            column: None,
+            message: message.to_string(),
+        }
     }
 
     pub(crate) fn row(path: &Path, row: u64, message: impl ToString) -> Self {
-        Self { row: Some(row), ..Self::file(path, message) }
+        Self {
+            row: Some(row),
+            ..Self::file(path, message)
+        }
     }
 
     pub(crate) fn cell(path: &Path, row: u64, column: &str, message: impl ToString) -> Self {
-        Self { column: Some(column.to_owned()), ..Self::row(path, row, message) }
+        Self {
+            column: Some(column.to_owned()),
+            ..Self::row(path, row, message)
+        }
     }
 
     fn column(path: &Path, column: &str, message: impl ToString) -> Self {
-        Self { column: Some(column.to_owned()), ..Self::file(path, message) }
+        Self {
+            column: Some(column.to_owned()),
+            ..Self::file(path, message)
+        }
     }
 }
 
@@ -85,11 +99,22 @@ impl FileKind {
     /// # Errors
     /// The ending is none of those known; the message lists them.
     pub fn of(path: &Path) -> Result<Self, TableError> {
-        let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
-        let known = ENDINGS.iter().find(|(known, _)| Some(*known) == ending.as_deref());
+        let ending = path
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .map(str::to_ascii_lowercase);
+        let known = ENDINGS
+            .iter()
+            .find(|(known, _)| Some(*known) == ending.as_deref());
         known.map(|&(_, kind)| kind).ok_or_else(|| {
             let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
-            TableError::file(path, format!("cannot tell the file's format; expected one of {}", known.join(", ")))
+            TableError::file(
+                path,
+                format!(
+                    "cannot tell the file's format; expected one of {}",
+                    known.join(", ")
+                ),
+            )
         })
     }
 }
@@ -114,9 +139,17 @@ impl Table {
     /// # Errors
     /// There is no such file, the folder holds no table, or the header cannot be read.
     pub fn open(path: &Path) -> Result<Self, TableError> {
-        let files = if path.is_dir() { folder(path)? } else { vec![(path.to_owned(), FileKind::of(path)?)] };
+        let files = if path.is_dir() {
+            folder(path)?
+        } else {
+            vec![(path.to_owned(), FileKind::of(path)?)]
+        };
         let columns = columns(&files[0].0, files[0].1)?;
-        Ok(Self { path: path.to_owned(), files, columns })
+        Ok(Self {
+            path: path.to_owned(),
+            files,
+            columns,
+        })
     }
 
     /// Where the table is.
@@ -131,7 +164,11 @@ impl Table {
 
     /// Bytes of all files, the unit of [`Batches::position`].
     pub fn bytes(&self) -> u64 {
-        self.files.iter().filter_map(|(path, _)| path.metadata().ok()).map(|metadata| metadata.len()).sum()
+        self.files
+            .iter()
+            .filter_map(|(path, _)| path.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum()
     }
 
     /// A stream of the columns named, in that order.
@@ -145,9 +182,18 @@ impl Table {
             .map(|name| format!("`{name}`{}", hint(name, self.columns.iter().map(String::as_str))))
             .collect();
         if !missing.is_empty() {
-            return Err(TableError::file(&self.path, format!("missing columns: {}", missing.join(", "))));
+            return Err(TableError::file(
+                &self.path,
+                format!("missing columns: {}", missing.join(", ")),
+            ));
         }
-        Ok(Batches { table: self, chosen: chosen.to_vec(), file: 0, open: None, before: 0 })
+        Ok(Batches {
+            table: self,
+            chosen: chosen.to_vec(),
+            file: 0,
+            open: None,
+            before: 0,
+        })
     }
 }
 
@@ -168,7 +214,9 @@ impl Batches<'_> {
     /// Names the file, row and column that cannot be read.
     pub fn next_batch(&mut self) -> Result<Option<Batch>, TableError> {
         loop {
-            let Some((path, kind)) = self.table.files.get(self.file) else { return Ok(None) };
+            let Some((path, kind)) = self.table.files.get(self.file) else {
+                return Ok(None);
+            };
             let source = match &mut self.open {
                 Some(source) => source,
                 None => self.open.insert(open(path, *kind, &self.chosen)?),
@@ -214,14 +262,19 @@ fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
     let mut files = Vec::new();
     for entry in entries {
         let file = entry.map_err(|error| TableError::file(path, error))?.path();
-        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
+        let hidden = file
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
         if !hidden && file.is_file() {
             let kind = FileKind::of(&file)?;
             files.push((file, kind));
         }
     }
     if files.is_empty() {
-        return Err(TableError::file(path, "the folder holds no Parquet, CSV or JSON lines file"));
+        return Err(TableError::file(
+            path,
+            "the folder holds no Parquet, CSV or JSON lines file",
+        ));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(files)

@@ -28,20 +28,43 @@ impl Bundle {
     /// There is nothing of the kind; the text says what was looked for.
     pub fn find(path: &Path) -> Result<Self, String> {
         if path.is_file() {
-            return Ok(Self { path: path.to_owned(), contract: None, bare: Some(path.to_owned()) });
+            return Ok(Self {
+                path: path.to_owned(),
+                contract: None,
+                bare: Some(path.to_owned()),
+            });
         }
         if !path.is_dir() {
             return Err(format!("{}: no such file or folder", path.display()));
         }
         let contract = path.join(FILE_NAME);
         if contract.is_file() {
-            return Ok(Self { path: path.to_owned(), contract: Some(contract), bare: None });
+            return Ok(Self {
+                path: path.to_owned(),
+                contract: Some(contract),
+                bare: None,
+            });
         }
-        let bare: Vec<PathBuf> = BARE_NAMES.iter().map(|name| path.join(name)).filter(|file| file.is_file()).collect();
+        let bare: Vec<PathBuf> = BARE_NAMES
+            .iter()
+            .map(|name| path.join(name))
+            .filter(|file| file.is_file())
+            .collect();
         match bare.as_slice() {
-            [one] => Ok(Self { path: path.to_owned(), contract: None, bare: Some(one.clone()) }),
-            [] => Err(format!("{}: holds neither {FILE_NAME} nor one of {}", path.display(), BARE_NAMES.join(", "))),
-            _ => Err(format!("{}: holds several models and no {FILE_NAME} to say which one counts", path.display())),
+            [one] => Ok(Self {
+                path: path.to_owned(),
+                contract: None,
+                bare: Some(one.clone()),
+            }),
+            [] => Err(format!(
+                "{}: holds neither {FILE_NAME} nor one of {}",
+                path.display(),
+                BARE_NAMES.join(", ")
+            )),
+            _ => Err(format!(
+                "{}: holds several models and no {FILE_NAME} to say which one counts",
+                path.display()
+            )),
         }
     }
 
@@ -50,9 +73,13 @@ impl Bundle {
     /// # Errors
     /// Names the file, the line and the field.
     pub fn contract(&self) -> Result<Option<Contract>, String> {
-        let Some(path) = &self.contract else { return Ok(None) };
+        let Some(path) = &self.contract else {
+            return Ok(None);
+        };
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        Contract::parse(path, &text).map(Some).map_err(|error| error.to_string())
+        Contract::parse(path, &text)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 
     /// Reads every file that belongs to the version and compares it with its checksum.
@@ -63,7 +90,11 @@ impl Bundle {
         let Some(contract) = contract else {
             let path = self.bare.as_deref().unwrap_or(&self.path);
             let model = read(path)?;
-            return Ok(Files { sha256: sha256(&model), model, others: BTreeMap::new() });
+            return Ok(Files {
+                sha256: sha256(&model),
+                model,
+                others: BTreeMap::new(),
+            });
         };
         let mut others = BTreeMap::new();
         for (name, expected) in &contract.files {
@@ -80,9 +111,19 @@ impl Bundle {
             others.insert(name.clone(), bytes);
         }
         let file = &contract.model.file;
-        let model = others.remove(file).ok_or_else(|| format!("[files] lists no checksum for {file:?}"))?;
-        let sha256 = contract.files.get(file).map(|sum| sum.to_ascii_lowercase()).unwrap_or_default();
-        Ok(Files { model, sha256, others })
+        let model = others
+            .remove(file)
+            .ok_or_else(|| format!("[files] lists no checksum for {file:?}"))?;
+        let sha256 = contract
+            .files
+            .get(file)
+            .map(|sum| sum.to_ascii_lowercase())
+            .unwrap_or_default();
+        Ok(Files {
+            model,
+            sha256,
+            others,
+        })
     }
 }
 
@@ -102,5 +143,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

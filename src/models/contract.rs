@@ -313,7 +313,9 @@ impl FeatureContract {
     fn validate(&mut self) -> Result<(), String> {
         if let Some([low, high]) = self.range {
             if !(low <= high) {
-                return Err(format!("range [{low}, {high}]: the first bound must not exceed the second"));
+                return Err(format!(
+                    "range [{low}, {high}]: the first bound must not exceed the second"
+                ));
             }
             if self.kind == FeatureType::Category {
                 return Err("range: a category has none; list its `categories` instead".to_owned());
@@ -323,15 +325,19 @@ impl FeatureContract {
             return Err("required and default: a required feature takes no default; keep one".to_owned());
         }
         if self.kind != FeatureType::Category && !self.categories.is_empty() {
-            return Err(format!("categories: only a feature of type \"category\" has them, not {:?}", self.kind));
+            return Err(format!(
+                "categories: only a feature of type \"category\" has them, not {:?}",
+                self.kind
+            ));
         }
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(format!("categories: {twice:?} is listed twice"));
         }
         if let Some(age) = &self.max_age {
-            let parsed: SignedDuration =
-                age.parse().map_err(|error| format!("max_age {age:?}: {error}; write it as \"36h\" or \"15m\""))?;
+            let parsed: SignedDuration = age
+                .parse()
+                .map_err(|error| format!("max_age {age:?}: {error}; write it as \"36h\" or \"15m\""))?;
             if !parsed.is_positive() {
                 return Err(format!("max_age {age:?}: must be longer than nothing"));
             }
@@ -348,37 +354,53 @@ impl Contract {
     /// Names the file, the line and the field.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TomlError> {
         let mut contract: Self = toml_text::parse(path, text)?;
-        let fail = |span, message: String| Err(TomlError::at(path, text, span, message));
+        let error = |span, message: String| TomlError::at(path, text, span, message);
         if contract.format != LAYOUT {
-            return fail(None, format!("format {}: this Evergreen reads format {LAYOUT}", contract.format));
+            return Err(error(
+                None,
+                format!("format {}: this Evergreen reads format {LAYOUT}", contract.format),
+            ));
         }
         let mut names = HashSet::new();
         for feature in &mut contract.features {
             let span = feature.span();
             let feature = feature.get_mut();
             if let Err(message) = feature.validate() {
-                return fail(Some(span), format!("feature `{}`: {message}", feature.name));
+                return Err(error(Some(span), format!("feature `{}`: {message}", feature.name)));
             }
             if !names.insert(feature.name.clone()) {
-                return fail(Some(span), format!("feature `{}` is listed twice", feature.name));
+                return Err(error(Some(span), format!("feature `{}` is listed twice", feature.name)));
             }
         }
         if contract.features.is_empty() {
-            return fail(None, "no [[feature]]: a contract lists every input of the model".to_owned());
+            return Err(error(
+                None,
+                "no [[feature]]: a contract lists every input of the model".to_owned(),
+            ));
         }
-        contract.output.validate().or_else(|message| fail(None, format!("[output] {message}")))?;
+        contract
+            .output
+            .validate()
+            .map_err(|message| error(None, format!("[output] {message}")))?;
         for name in [&contract.model.file, &contract.golden.file] {
             if !contract.files.contains_key(name) {
-                return fail(None, format!("[files] lists no checksum for {name:?}"));
+                return Err(error(None, format!("[files] lists no checksum for {name:?}")));
             }
         }
-        contract.files.keys().try_for_each(|name| plain_name(name)).or_else(|message| fail(None, message))?;
+        contract
+            .files
+            .keys()
+            .try_for_each(|name| plain_name(name))
+            .map_err(|message| error(None, message))?;
         Ok(contract)
     }
 
     /// How the model file is to be read.
     pub fn load_options(&self) -> LoadOptions {
-        LoadOptions { format: self.model.format.map(Into::into), iterations: self.model.iterations.into() }
+        LoadOptions {
+            format: self.model.format.map(Into::into),
+            iterations: self.model.iterations.into(),
+        }
     }
 
     /// The inputs, in the model's order.
@@ -390,13 +412,22 @@ impl Contract {
 /// A bundle's files lie beside its contract: no folder, no way out of it.
 fn plain_name(name: &str) -> Result<(), String> {
     let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
-    if plain { Ok(()) } else { Err(format!("[files] {name:?} must be a plain file name inside the bundle")) }
+    if plain {
+        Ok(())
+    } else {
+        Err(format!(
+            "[files] {name:?} must be a plain file name inside the bundle"
+        ))
+    }
 }
 
 impl OutputSection {
     fn validate(&self) -> Result<(), String> {
         if let Some(pair) = self.bands.windows(2).find(|pair| !(pair[0].from < pair[1].from)) {
-            return Err(format!("bands: `{}` must start above `{}`", pair[1].name, pair[0].name));
+            return Err(format!(
+                "bands: `{}` must start above `{}`",
+                pair[1].name, pair[0].name
+            ));
         }
         if let Some(Calibration::Isotonic { x, y }) = &self.calibration {
             if x.is_empty() || x.len() != y.len() {
@@ -452,14 +483,30 @@ file = "g.jsonl"
     #[test]
     fn what_is_wrong_is_named_with_line_and_field() {
         for (from, to, expected) in [
-            ("range = [0, 500]", "range = [9, 5]", "b.toml:8: feature `calls`: range [9, 5]"),
-            ("type = \"int\"", "type = \"integr\"", "b.toml:11: unknown variant `integr`"),
+            (
+                "range = [0, 500]",
+                "range = [9, 5]",
+                "b.toml:8: feature `calls`: range [9, 5]",
+            ),
+            (
+                "type = \"int\"",
+                "type = \"integr\"",
+                "b.toml:11: unknown variant `integr`",
+            ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
             ("\"36h\"", "\"soon\"", "feature `calls`: max_age \"soon\""),
             ("from = 0.7", "from = 0.0", "bands: `high` must start above `low`"),
-            ("format = 1", "format = 2", "format 2: this Evergreen reads format 1"),
+            (
+                "format = 1",
+                "format = 2",
+                "format 2: this Evergreen reads format 1",
+            ),
             ("\"g.jsonl\" = \"11\"", "", "no checksum for \"g.jsonl\""),
-            ("\"g.jsonl\" = \"11\"", "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"", "plain file name"),
+            (
+                "\"g.jsonl\" = \"11\"",
+                "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"",
+                "plain file name",
+            ),
         ] {
             let error = parse(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -71,7 +71,11 @@ impl Report {
     }
 
     /// Takes a step; its value if it passed.
-    fn take<T>(&mut self, step: Step, work: impl FnOnce() -> Result<(T, Outcome, String), String>) -> Option<T> {
+    fn take<T>(
+        &mut self,
+        step: Step,
+        work: impl FnOnce() -> Result<(T, Outcome, String), String>,
+    ) -> Option<T> {
         let start = Instant::now();
         let result = work();
         let milliseconds = milliseconds(start.elapsed());
@@ -79,7 +83,12 @@ impl Report {
             Ok((value, outcome, detail)) => (Some(value), outcome, detail),
             Err(reason) => (None, Outcome::Failed, reason),
         };
-        self.steps.push(StepResult { step, outcome, detail, milliseconds });
+        self.steps.push(StepResult {
+            step,
+            outcome,
+            detail,
+            milliseconds,
+        });
         value
     }
 }
@@ -110,10 +119,20 @@ fn steps(path: &Path, name: &str, version: u64, report: &mut Report) -> Option<M
     let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
     let forest = report.take(Step::Parse, || parse(&files, contract.as_ref()))?;
     let inputs = report.take(Step::Contract, || agree(&forest, contract.as_ref()))?;
-    report.take(Step::Golden, || replay(&files, &forest, contract.as_ref(), &inputs))?;
+    report.take(Step::Golden, || {
+        replay(&files, &forest, contract.as_ref(), &inputs)
+    })?;
     report.take(Step::WarmUp, || warm_up(&forest))?;
     let sha256 = files.sha256;
-    Some(ModelVersion { name: name.to_owned(), version, sha256, forest, contract, inputs, report: Report::default() })
+    Some(ModelVersion {
+        name: name.to_owned(),
+        version,
+        sha256,
+        forest,
+        contract,
+        inputs,
+        report: Report::default(),
+    })
 }
 
 fn find(path: &Path) -> Judged<(Bundle, Option<Contract>)> {
@@ -129,7 +148,11 @@ fn find(path: &Path) -> Judged<(Bundle, Option<Contract>)> {
 fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> Judged<Files> {
     let files = bundle.read(contract)?;
     Ok(match contract {
-        Some(contract) => (files, Outcome::Passed, format!("{} files match", contract.files.len())),
+        Some(contract) => (
+            files,
+            Outcome::Passed,
+            format!("{} files match", contract.files.len()),
+        ),
         None => (files, Outcome::Skipped, "no contract".to_owned()),
     })
 }
@@ -138,16 +161,23 @@ fn parse(files: &Files, contract: Option<&Contract>) -> Judged<Forest> {
     let options = contract.map_or_else(LoadOptions::default, Contract::load_options);
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
-    let detail = format!("{:?}, {}, {} trees", summary.format, summary.objective, summary.trees);
+    let detail = format!(
+        "{:?}, {}, {} trees",
+        summary.format, summary.objective, summary.trees
+    );
     Ok((forest, Outcome::Passed, detail))
 }
 
 fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
-    let Some(contract) = contract else { return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned())) };
+    let Some(contract) = contract else {
+        return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned()));
+    };
     let features = forest.features();
     if contract.features().len() != features.len() {
         let (promised, taken) = (contract.features().len(), features.len());
-        return Err(format!("the contract lists {promised} features, the model takes {taken}"));
+        return Err(format!(
+            "the contract lists {promised} features, the model takes {taken}"
+        ));
     }
     let mut inputs = Vec::with_capacity(features.len());
     for (promised, feature) in contract.features().zip(features) {
@@ -155,7 +185,11 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
     score_is_one_number(forest, contract)?;
-    Ok((inputs, Outcome::Passed, format!("{} features and the output agree", features.len())))
+    Ok((
+        inputs,
+        Outcome::Passed,
+        format!("{} features and the output agree", features.len()),
+    ))
 }
 
 fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), String> {
@@ -163,24 +197,43 @@ fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), Strin
     let task = forest.summary().task;
     if kind == ScoreKind::Probability && task == Task::Value {
         let objective = &forest.summary().objective;
-        return Err(format!("[output] kind = \"probability\", but {objective} gives none; use kind = \"value\""));
+        return Err(format!(
+            "[output] kind = \"probability\", but {objective} gives none; use kind = \"value\""
+        ));
     }
     match forest.width(output_of(kind)) {
         Ok(1) => Ok(()),
-        Ok(width) => Err(format!("[output] a score is one number, the model gives {width}; use kind = \"class\"")),
+        Ok(width) => Err(format!(
+            "[output] a score is one number, the model gives {width}; use kind = \"class\""
+        )),
         Err(error) => Err(format!("[output] {error}")),
     }
 }
 
 fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &[Input]) -> Judged<()> {
-    let Some(contract) = contract else { return Ok(((), Outcome::Skipped, "no contract".to_owned())) };
+    let Some(contract) = contract else {
+        return Ok(((), Outcome::Skipped, "no contract".to_owned()));
+    };
     let golden = &contract.golden;
-    let Some(text) = files.others.get(&golden.file) else { return Err(format!("{}: no such file", golden.file)) };
+    let Some(text) = files.others.get(&golden.file) else {
+        return Err(format!("{}: no such file", golden.file));
+    };
     let allowed = (golden.margin_ulp, golden.value_ulp);
-    let found = golden::replay(text, forest, inputs, allowed).map_err(|error| format!("{}, {error}", golden.file))?;
-    let distance = |ulp: u64| if ulp == 0 { "bit-equal".to_owned() } else { format!("within {ulp} ulp") };
+    let found =
+        golden::replay(text, forest, inputs, allowed).map_err(|error| format!("{}, {error}", golden.file))?;
+    let distance = |ulp: u64| {
+        if ulp == 0 {
+            "bit-equal".to_owned()
+        } else {
+            format!("within {ulp} ulp")
+        }
+    };
     let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
-    Ok(((), Outcome::Passed, format!("{} rows: margins {margins}, values {values}", found.rows)))
+    Ok((
+        (),
+        Outcome::Passed,
+        format!("{} rows: margins {margins}, values {values}", found.rows),
+    ))
 }
 
 /// Rows evaluated to bring a forest into the caches.
@@ -189,10 +242,17 @@ const WARM_UP_ROWS: usize = 64;
 fn warm_up(forest: &Forest) -> Judged<()> {
     let features = forest.features().len();
     let row = vec![0.5f64; features];
-    let mut out = vec![0.0; forest.width(OutputKind::Margin).map_err(|error| error.to_string())?];
+    let mut out = vec![
+        0.0;
+        forest
+            .width(OutputKind::Margin)
+            .map_err(|error| error.to_string())?
+    ];
     let mut scratch = Scratch::default();
     for _ in 0..WARM_UP_ROWS {
-        forest.predict(OutputKind::Margin, &row, &mut out, &mut scratch).map_err(|error| error.to_string())?;
+        forest
+            .predict(OutputKind::Margin, &row, &mut out, &mut scratch)
+            .map_err(|error| error.to_string())?;
     }
     Ok(((), Outcome::Passed, format!("{WARM_UP_ROWS} rows scored")))
 }

@@ -32,22 +32,36 @@ pub struct Agreement {
 /// # Errors
 /// A line is not a golden row (names the line), or a result is farther from the library's than the contract allows
 /// (names the line and both numbers).
-pub fn replay(text: &[u8], forest: &Forest, inputs: &[Input], allowed: (u64, u64)) -> Result<Agreement, String> {
+pub fn replay(
+    text: &[u8],
+    forest: &Forest,
+    inputs: &[Input],
+    allowed: (u64, u64),
+) -> Result<Agreement, String> {
     let text = std::str::from_utf8(text).map_err(|_| "not UTF-8 text".to_owned())?;
     let mut agreement = Agreement::default();
     let mut scratch = Scratch::default();
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     for (number, line) in lines {
         let at = |message: String| format!("line {}: {message}", number + 1);
-        let row: GoldenRow = serde_json::from_slice(&without_nan(line.as_bytes())).map_err(|error| at(error.to_string()))?;
+        let row: GoldenRow =
+            serde_json::from_slice(&without_nan(line.as_bytes())).map_err(|error| at(error.to_string()))?;
         let input = vector(&row.features, inputs).map_err(at)?;
         let mut compare = |kind: OutputKind, expected: &[f64], allowed: u64| {
             let width = forest.width(kind).map_err(|error| at(error.to_string()))?;
             if expected.len() != width {
-                return Err(at(format!("{} {kind} numbers, the model gives {width}", expected.len())));
+                return Err(at(format!(
+                    "{} {kind} numbers, the model gives {width}",
+                    expected.len()
+                )));
             }
             let mut found = vec![0.0; width];
-            forest.predict(kind, &input, &mut found, &mut scratch).map_err(|error| at(error.to_string()))?;
+            forest
+                .predict(kind, &input, &mut found, &mut scratch)
+                .map_err(|error| at(error.to_string()))?;
             let mut farthest = 0;
             for (&found, &expected) in found.iter().zip(expected) {
                 let distance = ulps(found, expected, forest.precision());
@@ -67,11 +81,19 @@ pub fn replay(text: &[u8], forest: &Forest, inputs: &[Input], allowed: (u64, u64
         agreement.margin_ulp = agreement.margin_ulp.max(margin);
         agreement.value_ulp = agreement.value_ulp.max(value);
     }
-    if agreement.rows == 0 { Err("no rows: nothing was compared".to_owned()) } else { Ok(agreement) }
+    if agreement.rows == 0 {
+        Err("no rows: nothing was compared".to_owned())
+    } else {
+        Ok(agreement)
+    }
 }
 
 fn vector(features: &Scalars, inputs: &[Input]) -> Result<Vec<f64>, String> {
-    if let Some((name, _)) = features.0.iter().find(|(name, _)| inputs.iter().all(|input| input.contract.name != *name)) {
+    if let Some((name, _)) = features
+        .0
+        .iter()
+        .find(|(name, _)| inputs.iter().all(|input| input.contract.name != *name))
+    {
         return Err(format!("`{name}` is no feature of the contract"));
     }
     inputs
@@ -80,7 +102,10 @@ fn vector(features: &Scalars, inputs: &[Input]) -> Result<Vec<f64>, String> {
             let name = &input.contract.name;
             let cell = features.0.iter().find(|(known, _)| known == name);
             let cell = cell.ok_or_else(|| format!("no value for `{name}` (write null for missing)"))?;
-            match input.encode(scalar_cell(&cell.1)).map_err(|message| format!("`{name}`: {message}"))? {
+            match input
+                .encode(scalar_cell(&cell.1))
+                .map_err(|message| format!("`{name}`: {message}"))?
+            {
                 Encoded::Value(value) => Ok(value),
                 Encoded::Null => Ok(f64::NAN),
                 Encoded::UnknownCategory => Err(format!("`{name}`: not one of its categories")),
@@ -115,7 +140,10 @@ pub fn ulps(a: f64, b: f64, precision: Precision) -> u64 {
     match (a.is_nan(), b.is_nan(), precision) {
         (true, true, _) => 0,
         (true, false, _) | (false, true, _) => u64::MAX,
-        #[expect(clippy::cast_possible_truncation, reason = "results of such a model are f32, widened")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "results of such a model are f32, widened"
+        )]
         (_, _, Precision::F32) => order32(a as f32).abs_diff(order32(b as f32)),
         (_, _, Precision::F64) => u64::try_from(order64(a).abs_diff(order64(b))).unwrap_or(u64::MAX),
     }

@@ -34,13 +34,28 @@ impl Input {
     ///
     /// # Errors
     /// The two disagree; the text says in what.
-    pub fn bind(contract: &FeatureContract, feature: &Feature, named: bool, precision: Precision) -> Result<Self, String> {
+    pub fn bind(
+        contract: &FeatureContract,
+        feature: &Feature,
+        named: bool,
+        precision: Precision,
+    ) -> Result<Self, String> {
         if named && feature.name != contract.name {
             return Err(format!("the model's feature here is `{}`", feature.name));
         }
         let codes = codes(contract, feature)?;
-        let mut input = Self { contract: contract.clone(), default: None, codes, precision };
-        input.default = input.contract.default().cloned().map(|value| input.default_number(&value)).transpose()?;
+        let mut input = Self {
+            contract: contract.clone(),
+            default: None,
+            codes,
+            precision,
+        };
+        input.default = input
+            .contract
+            .default()
+            .cloned()
+            .map(|value| input.default_number(&value))
+            .transpose()?;
         Ok(input)
     }
 
@@ -58,7 +73,12 @@ impl Input {
             FeatureKind::Category | FeatureKind::Number | FeatureKind::Integer => FeatureType::Float,
         };
         let contract = FeatureContract::bare(&feature.name, kind);
-        Self { contract, default: None, codes: positions(&names), precision }
+        Self {
+            contract,
+            default: None,
+            codes: positions(&names),
+            precision,
+        }
     }
 
     /// The number the model takes for a cell.
@@ -91,9 +111,9 @@ impl Input {
     pub fn fits(&self, value: f64) -> Result<(), String> {
         #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
         match self.precision {
-            Precision::F32 if !(value as f32).is_finite() => {
-                Err(format!("{value} is beyond what this model's 32-bit floats can hold"))
-            }
+            Precision::F32 if !(value as f32).is_finite() => Err(format!(
+                "{value} is beyond what this model's 32-bit floats can hold"
+            )),
             Precision::F32 | Precision::F64 => Ok(()),
         }
     }
@@ -101,7 +121,10 @@ impl Input {
     /// The bounds of the contract in the precision in which the model sees values, so that a value and an equal
     /// bound stay equal.
     pub fn bounds(&self) -> Option<[f64; 2]> {
-        #[expect(clippy::cast_possible_truncation, reason = "the model's input is rounded alike")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the model's input is rounded alike"
+        )]
         let round = |bound: f64| match self.precision {
             Precision::F32 => f64::from(bound as f32),
             Precision::F64 => bound,
@@ -116,7 +139,11 @@ impl Input {
         }
         match self.contract.kind {
             FeatureType::Category => {
-                let name = self.codes.iter().find(|&(_, &code)| code == value).map(|(name, _)| name.clone());
+                let name = self
+                    .codes
+                    .iter()
+                    .find(|&(_, &code)| code == value)
+                    .map(|(name, _)| name.clone());
                 name.map_or(serde_json::Value::Null, serde_json::Value::from)
             }
             FeatureType::Bool => (value != 0.0).into(),
@@ -136,7 +163,10 @@ impl Input {
             Precision::F32 => (value as f32).to_string(),
             Precision::F64 => value.to_string(),
         };
-        text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map_or(serde_json::Value::Null, Into::into)
+        text.parse::<f64>()
+            .ok()
+            .and_then(serde_json::Number::from_f64)
+            .map_or(serde_json::Value::Null, Into::into)
     }
 
     fn default_number(&self, default: &toml::Value) -> Result<f64, String> {
@@ -154,7 +184,9 @@ impl Input {
         };
         match self.encode(cell) {
             Ok(Encoded::Value(value)) => Ok(value),
-            Ok(Encoded::Null) => Err("default: NaN is what a feature without a default gets anyway".to_owned()),
+            Ok(Encoded::Null) => {
+                Err("default: NaN is what a feature without a default gets anyway".to_owned())
+            }
             Ok(Encoded::UnknownCategory) => Err(format!("default {default}: not one of the categories")),
             Err(message) => Err(format!("default: {message}")),
         }
@@ -165,34 +197,39 @@ impl Input {
 fn codes(contract: &FeatureContract, feature: &Feature) -> Result<FxHashMap<String, f64>, String> {
     let categorical = feature.kind == FeatureKind::Category;
     if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
-        let model = if categorical { "splits on categories" } else { "splits on numbers" };
+        let model = if categorical {
+            "splits on categories"
+        } else {
+            "splits on numbers"
+        };
         return Err(format!("its type is {:?}, but the model {model}", contract.kind));
     }
-    let Some(categories) = &feature.categories else { return Ok(positions(&contract.categories)) };
+    let Some(categories) = &feature.categories else {
+        return Ok(positions(&contract.categories));
+    };
     let named: Vec<String> = match categories {
         Categories::Codes => contract.categories.clone(),
         Categories::Names(names) => names.clone(),
         Categories::Integers(numbers) => numbers.iter().map(i64::to_string).collect(),
-        Categories::Hashes(_) => {
-            let codes = contract.categories.iter().map(|name| (name.clone(), categories.code(name)));
-            // A category without a code is one the trees never ask about: any code they do not know will do.
-            let unasked = f64::from(UNASKED);
-            return Ok(codes.map(|(name, code)| (name, code.map_or(unasked, f64::from))).collect());
-        }
+        Categories::Hashes(_) => return Err("categories known by hash only are not served yet".to_owned()),
     };
     if named.is_empty() {
         return Err("it lists no categories, and neither does the model".to_owned());
     }
     if !contract.categories.is_empty() && contract.categories != named {
-        return Err(format!("categories {:?}, but the model was trained on {named:?}", contract.categories));
+        return Err(format!(
+            "categories {:?}, but the model was trained on {named:?}",
+            contract.categories
+        ));
     }
     Ok(positions(&named))
 }
 
-/// A category code beyond any list, exact in 32-bit floats.
-const UNASKED: u32 = (1 << 24) - 1;
-
 fn positions(names: &[String]) -> FxHashMap<String, f64> {
     #[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
-    names.iter().enumerate().map(|(code, name)| (name.clone(), code as f64)).collect()
+    names
+        .iter()
+        .enumerate()
+        .map(|(code, name)| (name.clone(), code as f64))
+        .collect()
 }

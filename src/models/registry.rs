@@ -49,12 +49,16 @@ pub fn load(dir: &Path) -> Result<Vec<Found>, String> {
 /// The folder cannot be read or holds no version.
 pub fn newest_path(dir: &Path) -> Result<PathBuf, String> {
     let newest = versions(dir)?.into_iter().next();
-    newest.map(|(_, path)| path).ok_or_else(|| format!("{}: holds no version (a folder such as 1)", dir.display()))
+    newest
+        .map(|(_, path)| path)
+        .ok_or_else(|| format!("{}: holds no version (a folder such as 1)", dir.display()))
 }
 
 /// The versions of a model, newest first.
 fn versions(dir: &Path) -> Result<Vec<(u64, PathBuf)>, String> {
-    let numbered = folders(dir)?.into_iter().filter_map(|(name, path)| Some((number(&name)?, path)));
+    let numbered = folders(dir)?
+        .into_iter()
+        .filter_map(|(name, path)| Some((number(&name)?, path)));
     let mut versions: Vec<(u64, PathBuf)> = numbered.collect();
     versions.sort_unstable_by(|a, b| b.0.cmp(&a.0));
     Ok(versions)
@@ -64,16 +68,28 @@ fn newest(name: String, versions: Vec<(u64, PathBuf)>) -> Found {
     let mut refused = Vec::new();
     for (version, path) in versions {
         match gate::admit(&path, &name, version) {
-            Ok(live) => return Found { name, live: Some(Arc::new(live)), refused },
+            Ok(live) => {
+                return Found {
+                    name,
+                    live: Some(Arc::new(live)),
+                    refused,
+                };
+            }
             Err(report) => refused.push(Refused { version, report }),
         }
     }
-    Found { name, live: None, refused }
+    Found {
+        name,
+        live: None,
+        refused,
+    }
 }
 
 /// A version's folder is a plain integer without leading zeros.
 fn number(name: &str) -> Option<u64> {
-    name.parse().ok().filter(|number: &u64| number.to_string() == name)
+    name.parse()
+        .ok()
+        .filter(|number: &u64| number.to_string() == name)
 }
 
 /// The folders in a folder. Symbolic links to folders count: Kubernetes mounts with them.
@@ -82,7 +98,10 @@ fn folders(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
     let mut out = Vec::new();
     for entry in dir.read_dir().map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| !name.starts_with('.'));
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| !name.starts_with('.'));
         if let (Some(name), true) = (name, path.is_dir()) {
             out.push((name.to_owned(), path.clone()));
         }

@@ -27,7 +27,11 @@ pub struct ModelVersion {
 impl ModelVersion {
     /// The output of the forest that the score is made from.
     pub fn score_output(&self) -> OutputKind {
-        output_of(self.contract.as_ref().map_or(ScoreKind::Value, |contract| contract.output.kind))
+        output_of(
+            self.contract
+                .as_ref()
+                .map_or(ScoreKind::Value, |contract| contract.output.kind),
+        )
     }
 
     /// Position of an input by name.
@@ -37,7 +41,9 @@ impl ModelVersion {
 
     /// The name of the id, for look-ups and for error messages.
     pub fn entity(&self) -> &str {
-        self.contract.as_ref().map_or("id", |contract| contract.model.entity.as_str())
+        self.contract
+            .as_ref()
+            .map_or("id", |contract| contract.model.entity.as_str())
     }
 }
 

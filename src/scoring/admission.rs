@@ -20,16 +20,27 @@ pub(super) struct Permit<'a> {
 
 impl Admission {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, busy: AtomicUsize::new(0) }
+        Self {
+            limit,
+            busy: AtomicUsize::new(0),
+        }
     }
 
     pub(super) fn enter(&self, cost: usize) -> Result<Permit<'_>, Error> {
-        let admitted = self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-            busy.checked_add(cost).filter(|&total| total <= self.limit)
-        });
+        let admitted = self
+            .busy
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
+                busy.checked_add(cost).filter(|&total| total <= self.limit)
+            });
         match admitted {
-            Ok(_) => Ok(Permit { admission: self, cost }),
-            Err(_) => Err(Error::Overloaded(format!("{} entities are being scored; try again shortly", self.limit))),
+            Ok(_) => Ok(Permit {
+                admission: self,
+                cost,
+            }),
+            Err(_) => Err(Error::Overloaded(format!(
+                "{} entities are being scored; try again shortly",
+                self.limit
+            ))),
         }
     }
 }

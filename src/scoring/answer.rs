@@ -32,12 +32,19 @@ struct Ready {
 }
 
 /// Scores every entity of the request with `served`.
-pub(super) fn score_all(served: &Served, request: ScoreRequest, metrics: &Metrics) -> Result<Vec<EntityScore>, Error> {
+pub(super) fn score_all(
+    served: &Served,
+    request: ScoreRequest,
+    metrics: &Metrics,
+) -> Result<Vec<EntityScore>, Error> {
     let start = Instant::now();
     let model = &*served.model;
     let mut rows: Vec<f64> = Vec::with_capacity(request.entities.len() * model.inputs.len());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-    let mut entities: Vec<(Option<EntityId>, Result<Ready, Outcome>)> = Vec::with_capacity(request.entities.len());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64());
+    let mut entities: Vec<(Option<EntityId>, Result<Ready, Outcome>)> =
+        Vec::with_capacity(request.entities.len());
     for entity in request.entities {
         let before = rows.len();
         let ready = assemble(served, &entity, now, &mut rows);
@@ -51,7 +58,10 @@ pub(super) fn score_all(served: &Served, request: ScoreRequest, metrics: &Metric
     let evaluated = evaluate(model, &rows, request.explain)?;
     metrics.forest.observe(start.elapsed().as_secs_f64());
     let results = entities.into_iter().map(|(id, ready)| {
-        let outcome = ready.map_or_else(|outcome| outcome, |ready| evaluated.read(model, &rows, ready, request.explain));
+        let outcome = ready.map_or_else(
+            |outcome| outcome,
+            |ready| evaluated.read(model, &rows, ready, request.explain),
+        );
         EntityScore { id, outcome }
     });
     Ok(results.collect())
@@ -68,13 +78,25 @@ fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> 
     for (position, input) in model.inputs.iter().enumerate() {
         let (found, age) = match given.iter().find(|&&(given, _)| given == position) {
             Some(&(_, found)) => (found, None),
-            None => (source.map_or(Found::Absent, |(plan, row)| plan.get(row, position)), age),
+            None => (
+                source.map_or(Found::Absent, |(plan, row)| plan.get(row, position)),
+                age,
+            ),
         };
         rows.push(row::settle(input, position, found, age, &mut notes).map_err(Outcome::Failed)?);
     }
-    let from = if source.is_some() { From::Snapshot } else { From::Request };
+    let from = if source.is_some() {
+        From::Snapshot
+    } else {
+        From::Request
+    };
     let row = rows.len() / model.inputs.len() - 1;
-    Ok(Ready { row, notes, from, as_of })
+    Ok(Ready {
+        row,
+        notes,
+        from,
+        as_of,
+    })
 }
 
 /// The entity's row in the source; `None` when the request's own values must do.
@@ -84,15 +106,19 @@ fn lookup<'a>(
 ) -> Result<Option<(&'a crate::features::plan::Plan, usize)>, Outcome> {
     let Some(id) = &entity.id else {
         let nothing = "an entity needs an id, or features, or both";
-        return if entity.features.is_empty() { Err(failed(nothing)) } else { Ok(None) };
+        return if entity.features.is_empty() {
+            Err(failed(nothing))
+        } else {
+            Ok(None)
+        };
     };
     let plan = served.plan.as_ref();
     match plan.and_then(|plan| plan.find(id.as_ref()).map(|row| (plan, row))) {
         Some(found) => Ok(Some(found)),
         None if !entity.features.is_empty() => Ok(None),
-        None if plan.is_none() => {
-            Err(Outcome::Failed(Error::Unavailable("there is no feature source to look ids up in".to_owned())))
-        }
+        None if plan.is_none() => Err(Outcome::Failed(Error::Unavailable(
+            "there is no feature source to look ids up in".to_owned(),
+        ))),
         None => {
             let message = format!("no {} `{id}`", served.model.entity());
             Err(Outcome::NotFound(Error::EntityNotFound(message)))
@@ -110,11 +136,16 @@ fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Vec<
         .iter()
         .map(|(name, value)| {
             let position = model.input(name).ok_or_else(|| {
-                let hint = hint(name, model.inputs.iter().map(|input| input.contract.name.as_str()));
+                let hint = hint(
+                    name,
+                    model.inputs.iter().map(|input| input.contract.name.as_str()),
+                );
                 Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
             })?;
             let found = encode(&model.inputs[position], value);
-            found.map(|found| (position, found)).map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))
+            found
+                .map(|found| (position, found))
+                .map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))
         })
         .collect()
 }
@@ -150,7 +181,10 @@ fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evalua
             model.forest.predict(kind, rows, &mut out, scratch)?;
             Ok::<_, PredictError>(out)
         };
-        let platt = model.contract.as_ref().and_then(|contract| contract.output.calibration.as_ref());
+        let platt = model
+            .contract
+            .as_ref()
+            .and_then(|contract| contract.output.calibration.as_ref());
         let margins = match platt {
             Some(Calibration::Platt { .. }) => predict(OutputKind::Margin).map_err(internal)?,
             _ => Vec::new(),
@@ -158,9 +192,14 @@ fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evalua
         let scores = predict(model.score_output()).map_err(internal)?;
         let contributions = match explain {
             0 => Vec::new(),
-            _ => predict(OutputKind::Contributions).map_err(|error| Error::Invalid(format!("explain: {error}")))?,
+            _ => predict(OutputKind::Contributions)
+                .map_err(|error| Error::Invalid(format!("explain: {error}")))?,
         };
-        Ok(Evaluated { margins, scores, contributions })
+        Ok(Evaluated {
+            margins,
+            scores,
+            contributions,
+        })
     })
 }
 
@@ -170,7 +209,12 @@ fn internal(error: PredictError) -> Error {
 
 impl Evaluated {
     fn read(&self, model: &ModelVersion, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
-        let Ready { row, notes, from, as_of } = ready;
+        let Ready {
+            row,
+            notes,
+            from,
+            as_of,
+        } = ready;
         let (Some(&value), Some(contract)) = (self.scores.get(row), &model.contract) else {
             return Outcome::Failed(Error::Internal("a row without a score".to_owned()));
         };
@@ -179,20 +223,35 @@ impl Evaluated {
             return Outcome::Failed(Error::Internal(format!("the model's score is {score}")));
         }
         let band = band(&contract.output.bands, score);
-        Outcome::Scored(Scored { score, band, reasons: self.reasons(model, rows, row, explain), notes, from, as_of })
+        Outcome::Scored(Scored {
+            score,
+            band,
+            reasons: self.reasons(model, rows, row, explain),
+            notes,
+            from,
+            as_of,
+        })
     }
 
     fn reasons(&self, model: &ModelVersion, rows: &[f64], row: usize, explain: usize) -> Vec<Reason> {
         let features = model.inputs.len();
         // One group: a score is one number. The last contribution is the bias.
-        let contributions = self.contributions.chunks_exact(features + 1).nth(row).unwrap_or_default();
+        let contributions = self
+            .contributions
+            .chunks_exact(features + 1)
+            .nth(row)
+            .unwrap_or_default();
         let values = rows.chunks_exact(features).nth(row).unwrap_or_default();
         let mut reasons: Vec<Reason> = contributions
             .iter()
             .zip(values)
             .enumerate()
             .filter(|&(_, (&contribution, _))| contribution != 0.0)
-            .map(|(input, (&contribution, &value))| Reason { input, value, contribution })
+            .map(|(input, (&contribution, &value))| Reason {
+                input,
+                value,
+                contribution,
+            })
             .collect();
         reasons.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
         reasons.truncate(explain);

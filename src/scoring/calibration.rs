@@ -24,7 +24,11 @@ fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
 
 /// The name of the band a score is in; `None` below the first.
 pub(crate) fn band(bands: &[Band], score: f64) -> Option<String> {
-    bands.iter().rev().find(|band| score >= band.from).map(|band| band.name.clone())
+    bands
+        .iter()
+        .rev()
+        .find(|band| score >= band.from)
+        .map(|band| band.name.clone())
 }
 
 #[cfg(test)]
@@ -34,7 +38,15 @@ mod tests {
     #[test]
     fn isotonic_calibration_interpolates_and_stays_at_the_ends() {
         let (x, y) = ([0.1, 0.5, 0.9], [0.0, 0.4, 1.0]);
-        for (at, expected) in [(0.0, 0.0), (0.1, 0.0), (0.3, 0.2), (0.5, 0.4), (0.7, 0.7), (0.9, 1.0), (1.0, 1.0)] {
+        for (at, expected) in [
+            (0.0, 0.0),
+            (0.1, 0.0),
+            (0.3, 0.2),
+            (0.5, 0.4),
+            (0.7, 0.7),
+            (0.9, 1.0),
+            (1.0, 1.0),
+        ] {
             assert!((interpolate(&x, &y, at) - expected).abs() < 1e-12, "{at}");
         }
         assert_eq!(interpolate(&[0.5], &[0.3], 0.9), 0.3);

@@ -47,7 +47,9 @@ impl Served {
             return Ok(());
         }
         let name = &self.model.name;
-        Err(Error::Invalid(format!("model `{name}` has no contract (bundle.toml): it answers tensors, not entities")))
+        Err(Error::Invalid(format!(
+            "model `{name}` has no contract (bundle.toml): it answers tensors, not entities"
+        )))
     }
 }
 
@@ -86,7 +88,10 @@ impl Live {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = hint(name, known.iter().copied());
-            Error::ModelNotFound(format!("no model `{name}`{hint}; there are: {}", known.join(", ")))
+            Error::ModelNotFound(format!(
+                "no model `{name}`{hint}; there are: {}",
+                known.join(", ")
+            ))
         })
     }
 
@@ -97,12 +102,16 @@ impl Live {
     pub fn find(&self, model: &ModelRef) -> Result<&Served, Error> {
         let name = &model.name;
         let Some(served) = &self.entry(name)?.served else {
-            return Err(Error::Unavailable(format!("model `{name}` has no version that may go live")));
+            return Err(Error::Unavailable(format!(
+                "model `{name}` has no version that may go live"
+            )));
         };
         match model.version {
             Some(version) if version != served.model.version => {
                 let live = served.model.version;
-                Err(Error::ModelNotFound(format!("model `{name}` has no live version {version}; live is {live}")))
+                Err(Error::ModelNotFound(format!(
+                    "model `{name}` has no live version {version}; live is {live}"
+                )))
             }
             _ => Ok(served),
         }
@@ -110,11 +119,18 @@ impl Live {
 
     /// Why nothing can be answered; empty when something can.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let live: Vec<&Served> = self.models.values().filter_map(|entry| entry.served.as_ref()).collect();
+        let live: Vec<&Served> = self
+            .models
+            .values()
+            .filter_map(|entry| entry.served.as_ref())
+            .collect();
         let mut reasons = Vec::new();
         if live.is_empty() {
             reasons.push("no model is live".to_owned());
-        } else if live.iter().all(|served| served.plan.is_none() && served.model.contract.is_some()) {
+        } else if live
+            .iter()
+            .all(|served| served.plan.is_none() && served.model.contract.is_some())
+        {
             reasons.push("no feature source: set features.snapshot or start with --customers".to_owned());
         }
         reasons

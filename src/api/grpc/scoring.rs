@@ -42,11 +42,23 @@ pub(super) struct Scoring {
 
 #[tonic::async_trait]
 impl ScoringService for Scoring {
-    async fn score(&self, request: Request<proto::ScoreRequest>) -> Result<Response<proto::ScoreResponse>, Status> {
-        let scores = self.score.count(self.scorer.answer(request.into_inner().into()).await)?;
+    async fn score(
+        &self,
+        request: Request<proto::ScoreRequest>,
+    ) -> Result<Response<proto::ScoreResponse>, Status> {
+        let scores = self
+            .score
+            .count(self.scorer.answer(request.into_inner().into()).await)?;
         let model = &*scores.model;
-        let results = scores.results.into_iter().map(|result| score_result(model, result)).collect();
-        Ok(Response::new(proto::ScoreResponse { model: Some(version(model)), results }))
+        let results = scores
+            .results
+            .into_iter()
+            .map(|result| score_result(model, result))
+            .collect();
+        Ok(Response::new(proto::ScoreResponse {
+            model: Some(version(model)),
+            results,
+        }))
     }
 
     async fn list_models(
@@ -56,7 +68,9 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let models = live.models().filter_map(|(_, entry)| entry.served.as_ref());
         let models = models.map(|served| version(&served.model)).collect();
-        Ok(Response::new(self.list_models.count(Ok(proto::ListModelsResponse { models }))?))
+        Ok(Response::new(
+            self.list_models.count(Ok(proto::ListModelsResponse { models }))?,
+        ))
     }
 
     async fn get_model(
@@ -64,21 +78,37 @@ impl ScoringService for Scoring {
         request: Request<proto::GetModelRequest>,
     ) -> Result<Response<proto::GetModelResponse>, Status> {
         let live = self.scorer.live();
-        let name = ModelRef { name: request.into_inner().model, version: None };
-        let model = self.get_model.count(live.find(&name).map(|served| &*served.model))?;
+        let name = ModelRef {
+            name: request.into_inner().model,
+            version: None,
+        };
+        let model = self
+            .get_model
+            .count(live.find(&name).map(|served| &*served.model))?;
         Ok(Response::new(described(model)))
     }
 }
 
 fn version(model: &ModelVersion) -> proto::ModelVersion {
-    proto::ModelVersion { name: model.name.clone(), version: model.version, sha256: model.sha256.clone() }
+    proto::ModelVersion {
+        name: model.name.clone(),
+        version: model.version,
+        sha256: model.sha256.clone(),
+    }
 }
 
 impl From<proto::ScoreRequest> for ScoreRequest {
     fn from(request: proto::ScoreRequest) -> Self {
-        let model = ModelRef { name: request.model, version: request.version };
+        let model = ModelRef {
+            name: request.model,
+            version: request.version,
+        };
         let entities = request.entities.into_iter().map(Into::into).collect();
-        Self { model, entities, explain: request.explain as usize }
+        Self {
+            model,
+            entities,
+            explain: request.explain as usize,
+        }
     }
 }
 
@@ -88,7 +118,11 @@ impl From<proto::Entity> for Entity {
             proto::entity::Id::TextId(id) => EntityId::Text(id),
             proto::entity::Id::IntegerId(id) => EntityId::Int(id),
         });
-        let features = entity.features.into_iter().map(|(name, value)| (name, scalar(value))).collect();
+        let features = entity
+            .features
+            .into_iter()
+            .map(|(name, value)| (name, scalar(value)))
+            .collect();
         Self { id, features }
     }
 }
@@ -115,7 +149,11 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
         EntityId::Text(id) => proto::score_result::Id::TextId(id),
         EntityId::Int(id) => proto::score_result::Id::IntegerId(id),
     });
-    let empty = proto::ScoreResult { id, status: status.into(), ..Default::default() };
+    let empty = proto::ScoreResult {
+        id,
+        status: status.into(),
+        ..Default::default()
+    };
     match result.outcome {
         Outcome::Scored(scored) => proto::ScoreResult {
             reasons: reasons(model, &scored),
@@ -124,14 +162,18 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
             band: scored.band,
             ..empty
         },
-        Outcome::NotFound(error) | Outcome::Failed(error) => {
-            proto::ScoreResult { error: Some(entity_error(&error)), ..empty }
-        }
+        Outcome::NotFound(error) | Outcome::Failed(error) => proto::ScoreResult {
+            error: Some(entity_error(&error)),
+            ..empty
+        },
     }
 }
 
 fn entity_error(error: &Error) -> proto::EntityError {
-    proto::EntityError { kind: status::of(error.kind()).label.to_owned(), detail: error.to_string() }
+    proto::EntityError {
+        kind: status::of(error.kind()).label.to_owned(),
+        detail: error.to_string(),
+    }
 }
 
 fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<proto::Reason> {
@@ -163,10 +205,18 @@ fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {
 
 fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport {
     let names = |positions: &[usize]| {
-        let inputs = positions.iter().filter_map(|&position| model.inputs.get(position));
+        let inputs = positions
+            .iter()
+            .filter_map(|&position| model.inputs.get(position));
         inputs.map(|input| input.contract.name.clone()).collect()
     };
-    let Notes { missing, null, stale, out_of_range, defaulted } = &scored.notes;
+    let Notes {
+        missing,
+        null,
+        stale,
+        out_of_range,
+        defaulted,
+    } = &scored.notes;
     let from = match scored.from {
         scoring::From::Request => "request",
         scoring::From::Snapshot => "snapshot",
@@ -190,7 +240,11 @@ fn described(model: &ModelVersion) -> proto::GetModelResponse {
         categories: input.contract.categories.clone(),
         required: input.contract.required,
     });
-    let lineage = model.contract.as_ref().map(|contract| contract.model.lineage.clone()).unwrap_or_default();
+    let lineage = model
+        .contract
+        .as_ref()
+        .map(|contract| contract.model.lineage.clone())
+        .unwrap_or_default();
     proto::GetModelResponse {
         model: Some(version(model)),
         entity: model.entity().to_owned(),

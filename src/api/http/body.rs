@@ -15,21 +15,29 @@ pub(super) type Body = Result<Bytes, BytesRejection>;
 /// Parses a JSON body.
 pub(super) fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
     let bytes = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::TooLarge("the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned())
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge(
+            "the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned(),
+        ),
         _ => Error::Invalid(rejection.body_text()),
     })?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::Invalid("the body is empty; expected a JSON object".to_owned()));
+        return Err(Error::Invalid(
+            "the body is empty; expected a JSON object".to_owned(),
+        ));
     }
     let text = without_nan(&bytes);
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let message = with_hint(&error.inner().to_string());
-        Error::Invalid(if path == "." { message } else { format!("{path}: {message}") })
+        Error::Invalid(if path == "." {
+            message
+        } else {
+            format!("{path}: {message}")
+        })
     })?;
-    deserializer.end().map_err(|error| Error::Invalid(error.to_string()))?;
+    deserializer
+        .end()
+        .map_err(|error| Error::Invalid(error.to_string()))?;
     Ok(parsed)
 }

@@ -8,5 +8,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router {
     let page = SwaggerUi::new("/docs").url("/openapi.json", description);
     let page = page.config(Config::default().try_it_out_enabled(true).validator_url("none"));
-    Router::new().merge(page).route("/", get(|| async { Redirect::temporary("/docs/") }))
+    Router::new()
+        .merge(page)
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
 }

@@ -140,7 +140,12 @@ pub(super) async fn list(State(rest): State<Rest>) -> Result<Json<ModelsBody>, E
             sha256: model.map(|model| model.sha256.clone()),
         }
     });
-    rest.counters.list_models.count(Ok(ModelsBody { models: models.collect() })).map(Json)
+    rest.counters
+        .list_models
+        .count(Ok(ModelsBody {
+            models: models.collect(),
+        }))
+        .map(Json)
 }
 
 /// A model's live version with its contract, and how each version came through the gate.
@@ -168,12 +173,20 @@ fn state(live: bool) -> &'static str {
 }
 
 fn model_body(name: String, entry: &Entry) -> ModelBody {
-    let refused = entry.refused.iter().map(|refused| judged(refused.version, false, &refused.report));
+    let refused = entry
+        .refused
+        .iter()
+        .map(|refused| judged(refused.version, false, &refused.report));
     let model = entry.served.as_ref().map(|served| &*served.model);
     let live = model.map(|model| judged(model.version, true, &model.report));
     let mut versions: Vec<JudgedBody> = refused.chain(live).collect();
     versions.sort_by_key(|version| std::cmp::Reverse(version.version));
-    ModelBody { name, state: state(model.is_some()), versions, live: model.map(live_body) }
+    ModelBody {
+        name,
+        state: state(model.is_some()),
+        versions,
+        live: model.map(live_body),
+    }
 }
 
 fn judged(version: u64, live: bool, report: &Report) -> JudgedBody {
@@ -183,7 +196,11 @@ fn judged(version: u64, live: bool, report: &Report) -> JudgedBody {
         detail: step.detail.clone(),
         milliseconds: step.milliseconds,
     });
-    JudgedBody { version, state: state(live), steps: steps.collect() }
+    JudgedBody {
+        version,
+        state: state(live),
+        steps: steps.collect(),
+    }
 }
 
 fn live_body(model: &ModelVersion) -> LiveBody {
@@ -200,13 +217,29 @@ fn live_body(model: &ModelVersion) -> LiveBody {
         objective: summary.objective.clone(),
         trees: summary.trees,
         entity: model.entity().to_owned(),
-        trained_at: contract.and_then(|contract| contract.model.trained_at).map(|time| time.to_string()),
-        lineage: contract.map(|contract| contract.model.lineage.clone()).unwrap_or_default(),
+        trained_at: contract
+            .and_then(|contract| contract.model.trained_at)
+            .map(|time| time.to_string()),
+        lineage: contract
+            .map(|contract| contract.model.lineage.clone())
+            .unwrap_or_default(),
         output: contract.map(|contract| format!("{:?}", contract.output.kind).to_lowercase()),
         bands: contract.map_or_else(Vec::new, |contract| {
-            contract.output.bands.iter().map(|band| BandBody { name: band.name.clone(), from: band.from }).collect()
+            contract
+                .output
+                .bands
+                .iter()
+                .map(|band| BandBody {
+                    name: band.name.clone(),
+                    from: band.from,
+                })
+                .collect()
         }),
-        features: model.inputs.iter().map(|input| feature_body(&input.contract)).collect(),
+        features: model
+            .inputs
+            .iter()
+            .map(|input| feature_body(&input.contract))
+            .collect(),
     }
 }
 
@@ -218,7 +251,9 @@ fn feature_body(contract: &FeatureContract) -> FeatureBody {
         r#type: contract.kind,
         categories: contract.categories.clone(),
         required: contract.required,
-        default: contract.default().and_then(|value| serde_json::to_value(value).ok()),
+        default: contract
+            .default()
+            .and_then(|value| serde_json::to_value(value).ok()),
         range: contract.range,
         max_age: contract.max_age().map(str::to_owned),
     }

@@ -27,11 +27,22 @@ pub fn router(app: Arc<App>) -> Router {
 /// 200 when at least one model and its features can answer; otherwise 503 and the reasons.
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let reasons = app.why_not_ready();
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": reasons.is_empty(), "reasons": reasons}))).into_response()
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({"ready": reasons.is_empty(), "reasons": reasons})),
+    )
+        .into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
-    let text = app.metrics.render().map_err(|error| Error::Internal(error.to_string()))?;
+    let text = app
+        .metrics
+        .render()
+        .map_err(|error| Error::Internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

@@ -38,7 +38,11 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let kind = self.kind();
         let status = status::of(kind);
-        let detail = if kind == Kind::Internal { INTERNAL.to_owned() } else { self.to_string() };
+        let detail = if kind == Kind::Internal {
+            INTERNAL.to_owned()
+        } else {
+            self.to_string()
+        };
         let mut response = response(status.http, status.label, status.title, detail);
         if matches!(kind, Kind::Overloaded | Kind::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -49,7 +53,16 @@ impl IntoResponse for Error {
 
 fn response(status: StatusCode, label: &str, title: &'static str, detail: String) -> Response {
     let r#type = format!("urn:evergreen:problem:{label}");
-    let mut response = (status, Json(Problem { r#type, title, status: status.as_u16(), detail })).into_response();
+    let mut response = (
+        status,
+        Json(Problem {
+            r#type,
+            title,
+            status: status.as_u16(),
+            detail,
+        }),
+    )
+        .into_response();
     let media_type = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response
@@ -62,14 +75,21 @@ pub(super) async fn no_route(uri: Uri) -> Response {
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not take {method}; see /docs", uri.path());
-    response(StatusCode::METHOD_NOT_ALLOWED, "no_method", "The path does not take this method", detail)
+    response(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_method",
+        "The path does not take this method",
+        detail,
+    )
 }
 
 /// The answer when a handler panicked; the server lives on.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let text = text
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
     tracing::error!(panic = text, "a handler panicked");
     Error::Internal(text.to_owned()).into_response()
 }

@@ -1,7 +1,5 @@
 //! `POST /v1/score` and `GET /v1/models/{model}/scores/{id}`.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -47,7 +45,7 @@ struct EntityBody {
     id: Option<IdBody>,
     /// Values that go before those of the feature source. `null` (or a bare `NaN`) is missing.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, FeatureBody>)]
+    #[schema(value_type = std::collections::BTreeMap<String, FeatureBody>)]
     features: Scalars,
 }
 
@@ -202,7 +200,10 @@ pub(super) async fn score(State(rest): State<Rest>, body: Body) -> Result<Json<S
         let body: ScoreBody = body::json(body)?;
         rest.scorer.answer(body.into()).await
     };
-    rest.counters.score.count(result.await).map(|scores| Json(scores.into()))
+    rest.counters
+        .score
+        .count(result.await)
+        .map(|scores| Json(scores.into()))
 }
 
 /// Scores one entity by its id.
@@ -226,13 +227,29 @@ pub(super) async fn score_one(
     let result = async {
         let Path((model, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
-        let entity = Entity { id: Some(EntityId::Text(id)), features: Vec::new() };
-        let model = ModelRef { name: model, version: query.version };
-        let request = ScoreRequest { model, entities: vec![entity], explain: query.explain };
+        let entity = Entity {
+            id: Some(EntityId::Text(id)),
+            features: Vec::new(),
+        };
+        let model = ModelRef {
+            name: model,
+            version: query.version,
+        };
+        let request = ScoreRequest {
+            model,
+            entities: vec![entity],
+            explain: query.explain,
+        };
         let Scores { model, mut results } = rest.scorer.answer(request).await?;
         match results.pop() {
-            Some(EntityScore { outcome: Outcome::NotFound(error) | Outcome::Failed(error), .. }) => Err(error),
-            Some(result) => Ok(ScoreOneBody { model: (&*model).into(), result: result_body(&model, result) }),
+            Some(EntityScore {
+                outcome: Outcome::NotFound(error) | Outcome::Failed(error),
+                ..
+            }) => Err(error),
+            Some(result) => Ok(ScoreOneBody {
+                model: (&*model).into(),
+                result: result_body(&model, result),
+            }),
             None => Err(Error::Internal("an answer without a result".to_owned())),
         }
     };
@@ -248,22 +265,40 @@ impl From<ScoreBody> for ScoreRequest {
             }),
             features: entity.features.0,
         });
-        let model = ModelRef { name: body.model, version: body.version };
-        Self { model, entities: entities.collect(), explain: body.explain }
+        let model = ModelRef {
+            name: body.model,
+            version: body.version,
+        };
+        Self {
+            model,
+            entities: entities.collect(),
+            explain: body.explain,
+        }
     }
 }
 
 impl From<&ModelVersion> for VersionBody {
     fn from(model: &ModelVersion) -> Self {
-        Self { name: model.name.clone(), version: model.version, sha256: model.sha256.clone() }
+        Self {
+            name: model.name.clone(),
+            version: model.version,
+            sha256: model.sha256.clone(),
+        }
     }
 }
 
 impl From<Scores> for ScoresBody {
     fn from(scores: Scores) -> Self {
         let model = &*scores.model;
-        let results = scores.results.into_iter().map(|result| result_body(model, result)).collect();
-        Self { model: model.into(), results }
+        let results = scores
+            .results
+            .into_iter()
+            .map(|result| result_body(model, result))
+            .collect();
+        Self {
+            model: model.into(),
+            results,
+        }
     }
 }
 
@@ -273,16 +308,36 @@ fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
         EntityId::Text(id) => IdBody::Text(id),
         EntityId::Int(id) => IdBody::Int(id),
     });
-    let empty = ResultBody { id, status, score: None, band: None, reasons: None, features: None, error: None };
+    let empty = ResultBody {
+        id,
+        status,
+        score: None,
+        band: None,
+        reasons: None,
+        features: None,
+        error: None,
+    };
     match result.outcome {
         Outcome::Scored(scored) => {
             let reasons = Some(reasons(model, &scored));
             let features = Some(features(model, &scored));
-            ResultBody { score: Some(scored.score), band: scored.band, reasons, features, ..empty }
+            ResultBody {
+                score: Some(scored.score),
+                band: scored.band,
+                reasons,
+                features,
+                ..empty
+            }
         }
         Outcome::NotFound(error) | Outcome::Failed(error) => {
             let kind = status::of(error.kind()).label;
-            ResultBody { error: Some(EntityErrorBody { kind, detail: error.to_string() }), ..empty }
+            ResultBody {
+                error: Some(EntityErrorBody {
+                    kind,
+                    detail: error.to_string(),
+                }),
+                ..empty
+            }
         }
     }
 }
@@ -302,10 +357,18 @@ fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<ReasonBody> {
 
 fn features(model: &ModelVersion, scored: &Scored) -> FeaturesBody {
     let names = |positions: &[usize]| {
-        let inputs = positions.iter().filter_map(|&position| model.inputs.get(position));
+        let inputs = positions
+            .iter()
+            .filter_map(|&position| model.inputs.get(position));
         inputs.map(|input| input.contract.name.clone()).collect()
     };
-    let Notes { missing, null, stale, out_of_range, defaulted } = &scored.notes;
+    let Notes {
+        missing,
+        null,
+        stale,
+        out_of_range,
+        defaulted,
+    } = &scored.notes;
     FeaturesBody {
         from: match scored.from {
             scoring::From::Request => "request",

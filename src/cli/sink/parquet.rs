@@ -35,18 +35,28 @@ enum Ids {
 
 impl Parquet {
     pub(super) fn new(file: BufWriter<File>) -> Self {
-        Self { file: Some(file), writer: None, ids: Ids::None, values: Vec::new(), present: Vec::new() }
+        Self {
+            file: Some(file),
+            writer: None,
+            ids: Ids::None,
+            values: Vec::new(),
+            present: Vec::new(),
+        }
     }
 
     fn open(&mut self, header: &Header, ids: Option<&Column>) -> Result<(), String> {
-        let Some(file) = self.file.take() else { return Ok(()) };
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
         self.ids = match (&header.id, ids) {
             (Some(_), Some(Column::Int(_))) => Ids::Int(Vec::new()),
             (Some(_), _) => Ids::Text(Vec::new()),
             (None, _) => Ids::None,
         };
         let schema = schema(header, &self.ids).map_err(|error| error.to_string())?;
-        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .build();
         let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
         self.writer = Some(writer.map_err(|error| error.to_string())?);
         Ok(())
@@ -58,7 +68,9 @@ impl Parquet {
             match (&mut self.ids, column.cell(row)) {
                 (Ids::None, _) => {}
                 (Ids::Int(ids), Cell::Int(id)) => ids.push(id),
-                (Ids::Int(_), _) => return Err("an id that is no whole number among whole numbers".to_owned()),
+                (Ids::Int(_), _) => {
+                    return Err("an id that is no whole number among whole numbers".to_owned());
+                }
                 (Ids::Text(ids), Cell::Text(id) | Cell::Untyped(id)) => ids.push(ByteArray::from(id)),
                 (Ids::Text(ids), Cell::Int(id)) => ids.push(ByteArray::from(id.to_string().as_str())),
                 (Ids::Text(ids), _) => ids.push(ByteArray::from("")),
@@ -68,7 +80,9 @@ impl Parquet {
     }
 
     fn write_group(&mut self, header: &Header) -> parquet::errors::Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
         if self.present.is_empty() {
             return Ok(());
         }
@@ -84,15 +98,28 @@ impl Parquet {
             let values = self.values.iter().skip(column).step_by(width).zip(&self.present);
             let values = values.filter(|&(_, &present)| present).map(|(&value, _)| value);
             let next = group.next_column()?;
-            #[expect(clippy::cast_possible_truncation, reason = "the numbers are of that kind, widened")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the numbers are of that kind, widened"
+            )]
             match header.numbers {
                 Numbers::Whole => {
-                    write_column::<Int32Type>(next, &values.map(|v| v as i32).collect::<Vec<_>>(), Some(&levels))?;
+                    write_column::<Int32Type>(
+                        next,
+                        &values.map(|v| v as i32).collect::<Vec<_>>(),
+                        Some(&levels),
+                    )?;
                 }
                 Numbers::Single => {
-                    write_column::<FloatType>(next, &values.map(|v| v as f32).collect::<Vec<_>>(), Some(&levels))?;
+                    write_column::<FloatType>(
+                        next,
+                        &values.map(|v| v as f32).collect::<Vec<_>>(),
+                        Some(&levels),
+                    )?;
                 }
-                Numbers::Double => write_column::<DoubleType>(next, &values.collect::<Vec<_>>(), Some(&levels))?,
+                Numbers::Double => {
+                    write_column::<DoubleType>(next, &values.collect::<Vec<_>>(), Some(&levels))?
+                }
             }
         }
         group.close()?;
@@ -108,19 +135,31 @@ impl Parquet {
 }
 
 impl Writer for Parquet {
-    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+    fn write(
+        &mut self,
+        header: &Header,
+        ids: Option<&Column>,
+        values: &[f64],
+        skip: &[bool],
+    ) -> Result<(), String> {
         self.open(header, ids)?;
         self.push_ids(ids, skip.len())?;
         self.values.extend_from_slice(values);
         self.present.extend(skip.iter().map(|skip| !skip));
-        if self.present.len() >= GROUP_ROWS { self.write_group(header).map_err(|error| error.to_string()) } else { Ok(()) }
+        if self.present.len() >= GROUP_ROWS {
+            self.write_group(header).map_err(|error| error.to_string())
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(mut self: Box<Self>, header: &Header) -> Result<(), String> {
         self.open(header, None)?;
         self.write_group(header).map_err(|error| error.to_string())?;
         let writer = self.writer.take();
-        writer.map_or(Ok(()), |writer| writer.close().map(drop).map_err(|error| error.to_string()))
+        writer.map_or(Ok(()), |writer| {
+            writer.close().map(drop).map_err(|error| error.to_string())
+        })
     }
 }
 

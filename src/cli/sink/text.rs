@@ -16,13 +16,21 @@ pub(super) struct Csv {
 impl Csv {
     pub(super) fn new(file: BufWriter<File>, header: &Header) -> Result<Self, String> {
         let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(header.id.iter().chain(&header.columns)).map_err(|error| error.to_string())?;
+        writer
+            .write_record(header.id.iter().chain(&header.columns))
+            .map_err(|error| error.to_string())?;
         Ok(Self { writer })
     }
 }
 
 impl Writer for Csv {
-    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+    fn write(
+        &mut self,
+        header: &Header,
+        ids: Option<&Column>,
+        values: &[f64],
+        skip: &[bool],
+    ) -> Result<(), String> {
         let mut record: Vec<String> = Vec::new();
         for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
             record.clear();
@@ -34,8 +42,16 @@ impl Writer for Csv {
                 Cell::Null | Cell::Time(_) => String::new(),
             }));
             let absent = skip.get(row) == Some(&true);
-            record.extend(values.iter().map(|&value| if absent { String::new() } else { number(value).to_string() }));
-            self.writer.write_record(&record).map_err(|error| error.to_string())?;
+            record.extend(values.iter().map(|&value| {
+                if absent {
+                    String::new()
+                } else {
+                    number(value).to_string()
+                }
+            }));
+            self.writer
+                .write_record(&record)
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -56,7 +72,13 @@ impl JsonLines {
 }
 
 impl Writer for JsonLines {
-    fn write(&mut self, header: &Header, ids: Option<&Column>, values: &[f64], skip: &[bool]) -> Result<(), String> {
+    fn write(
+        &mut self,
+        header: &Header,
+        ids: Option<&Column>,
+        values: &[f64],
+        skip: &[bool],
+    ) -> Result<(), String> {
         for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
             let mut object = Map::new();
             if let (Some(name), Some(ids)) = (&header.id, ids) {

@@ -60,7 +60,10 @@ pub(super) struct Ids {
 #[derive(Debug)]
 enum Keys {
     /// Texts end to end, and where each ends.
-    Text { bytes: String, ends: Vec<u32> },
+    Text {
+        bytes: String,
+        ends: Vec<u32>,
+    },
     Int(Vec<i64>),
 }
 
@@ -78,7 +81,10 @@ impl Keys {
             Self::Int(ids) => ids.get(row).copied().map(IdRef::Int),
             Self::Text { bytes, ends } => {
                 let end = *ends.get(row)? as usize;
-                let start = row.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, |&end| end as usize);
+                let start = row
+                    .checked_sub(1)
+                    .and_then(|before| ends.get(before))
+                    .map_or(0, |&end| end as usize);
                 bytes.get(start..end).map(IdRef::Text)
             }
         }
@@ -109,8 +115,14 @@ impl Keys {
 
 impl Ids {
     pub(super) fn with_capacity(rows: usize) -> Self {
-        let keys = Keys::Text { bytes: String::new(), ends: Vec::with_capacity(rows) };
-        Self { keys, index: HashTable::with_capacity(rows) }
+        let keys = Keys::Text {
+            bytes: String::new(),
+            ends: Vec::with_capacity(rows),
+        };
+        Self {
+            keys,
+            index: HashTable::with_capacity(rows),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -130,7 +142,9 @@ impl Ids {
                 // Only the digits as they are written count: "007" is not 7.
                 let number: i64 = text.parse().ok()?;
                 let mut digits = Digits::default();
-                (digits.of(number) == text).then(|| self.row(IdRef::Int(number))).flatten()
+                (digits.of(number) == text)
+                    .then(|| self.row(IdRef::Int(number)))
+                    .flatten()
             }
             (Keys::Text { .. }, IdRef::Int(number)) => self.row(IdRef::Text(Digits::default().of(number))),
             (_, id) => self.row(id),
@@ -138,7 +152,9 @@ impl Ids {
     }
 
     fn row(&self, id: IdRef<'_>) -> Option<usize> {
-        let found = self.index.find(hash(id), |&row| self.keys.get(row as usize) == Some(id));
+        let found = self
+            .index
+            .find(hash(id), |&row| self.keys.get(row as usize) == Some(id));
         found.map(|&row| row as usize)
     }
 
@@ -148,7 +164,10 @@ impl Ids {
             self.keys = Keys::Int(Vec::with_capacity(ends.capacity()));
         }
         if let Some(first) = self.find(id) {
-            return Err(format!("the id {id} stands twice: it is in row {} of the table as well", first + 1));
+            return Err(format!(
+                "the id {id} stands twice: it is in row {} of the table as well",
+                first + 1
+            ));
         }
         let row = u32::try_from(self.len()).map_err(|_| "more than 2^32 rows")?;
         self.keys.push(id)?;

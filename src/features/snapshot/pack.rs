@@ -46,19 +46,33 @@ impl Packed {
                 (codec, offset)
             })
             .collect();
-        Self { columns, stride, bytes: Vec::with_capacity(rows * stride), next: 0 }
+        Self {
+            columns,
+            stride,
+            bytes: Vec::with_capacity(rows * stride),
+            next: 0,
+        }
     }
 
     /// Appends the next value, row by row and column by column; NaN is null.
-    #[expect(clippy::cast_possible_truncation, reason = "each cast is checked by reading the value back")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each cast is checked by reading the value back"
+    )]
     pub(super) fn push(&mut self, value: f64) -> Result<(), String> {
         let (codec, offset) = self.columns[self.next];
         let start = self.bytes.len();
         match codec {
             Codec::Constant(_) => {}
-            Codec::I8 => self.bytes.extend((if value.is_nan() { i8::MIN } else { value as i8 }).to_le_bytes()),
-            Codec::I16 => self.bytes.extend((if value.is_nan() { i16::MIN } else { value as i16 }).to_le_bytes()),
-            Codec::I32 => self.bytes.extend((if value.is_nan() { i32::MIN } else { value as i32 }).to_le_bytes()),
+            Codec::I8 => self
+                .bytes
+                .extend((if value.is_nan() { i8::MIN } else { value as i8 }).to_le_bytes()),
+            Codec::I16 => self
+                .bytes
+                .extend((if value.is_nan() { i16::MIN } else { value as i16 }).to_le_bytes()),
+            Codec::I32 => self
+                .bytes
+                .extend((if value.is_nan() { i32::MIN } else { value as i32 }).to_le_bytes()),
             Codec::F32 => self.bytes.extend((value as f32).to_le_bytes()),
             Codec::F64 => self.bytes.extend(value.to_le_bytes()),
         }
@@ -67,7 +81,11 @@ impl Packed {
         // F32 columns are rounded on purpose; anything else that reads back differently was not in the survey.
         let same = stored == value || (stored.is_nan() && value.is_nan()) || codec == Codec::F32;
         debug_assert!(offset <= self.stride, "columns follow each other");
-        if same { Ok(()) } else { Err("the file changed while it was read".to_owned()) }
+        if same {
+            Ok(())
+        } else {
+            Err("the file changed while it was read".to_owned())
+        }
     }
 
     /// The number in a row and column; NaN for null.
@@ -106,13 +124,29 @@ mod tests {
 
     #[test]
     fn every_codec_gives_back_what_it_took() {
-        let codecs = vec![Codec::I8, Codec::Constant(5.0), Codec::I16, Codec::I32, Codec::F32, Codec::F64];
+        let codecs = vec![
+            Codec::I8,
+            Codec::Constant(5.0),
+            Codec::I16,
+            Codec::I32,
+            Codec::F32,
+            Codec::F64,
+        ];
         let mut packed = Packed::new(codecs, 2);
-        let rows = [[-127.0, 5.0, 32767.0, 1e9, 0.5, 0.1], [f64::NAN, 5.0, f64::NAN, f64::NAN, f64::NAN, f64::NAN]];
-        rows.iter().flatten().for_each(|&value| packed.push(value).unwrap());
+        let rows = [
+            [-127.0, 5.0, 32767.0, 1e9, 0.5, 0.1],
+            [f64::NAN, 5.0, f64::NAN, f64::NAN, f64::NAN, f64::NAN],
+        ];
+        rows.iter()
+            .flatten()
+            .for_each(|&value| packed.push(value).unwrap());
         for (row, values) in rows.iter().enumerate() {
             for (column, value) in values.iter().enumerate() {
-                assert_eq!(packed.get(row, column).to_bits(), value.to_bits(), "row {row} column {column}");
+                assert_eq!(
+                    packed.get(row, column).to_bits(),
+                    value.to_bits(),
+                    "row {row} column {column}"
+                );
             }
         }
         assert_eq!(packed.size_bytes(), 2 * (1 + 2 + 4 + 4 + 8));

@@ -52,7 +52,10 @@ impl Survey {
             if let Some(text) = text.filter(|text| !self.dictionary.contains_key(*text)) {
                 if self.dictionary.len() == MOST_CATEGORIES {
                     let text = shorten(text);
-                    return Err(format!("{text:?} is distinct text number {}; is this a category?", MOST_CATEGORIES + 1));
+                    return Err(format!(
+                        "{text:?} is distinct text number {}; is this a category?",
+                        MOST_CATEGORIES + 1
+                    ));
                 }
                 let code = self.dictionary.len() as u32;
                 self.dictionary.insert(text.to_owned(), code);
@@ -105,7 +108,11 @@ impl Survey {
 
     /// The texts of the codes, in code order.
     pub(super) fn into_dictionary(self) -> Vec<String> {
-        let mut texts: Vec<(u32, String)> = self.dictionary.into_iter().map(|(text, code)| (code, text)).collect();
+        let mut texts: Vec<(u32, String)> = self
+            .dictionary
+            .into_iter()
+            .map(|(text, code)| (code, text))
+            .collect();
         texts.sort_unstable();
         texts.into_iter().map(|(_, text)| text).collect()
     }

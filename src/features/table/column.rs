@@ -36,7 +36,6 @@ pub enum Column {
 
 /// A cell of [`Column::Mixed`].
 #[derive(Clone, Copy, Debug)]
-#[expect(missing_docs, reason = "each is the Cell of that name")]
 pub enum Mixed {
     Null,
     Bool(bool),
@@ -63,7 +62,10 @@ impl TextColumn {
     /// The text of a row.
     pub fn get(&self, row: usize) -> Option<&str> {
         let &(end, present) = self.ends.get(row)?;
-        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |&(end, _)| end);
+        let start = row
+            .checked_sub(1)
+            .and_then(|before| self.ends.get(before))
+            .map_or(0, |&(end, _)| end);
         present.then(|| self.bytes.get(start..end)).flatten()
     }
 

@@ -22,16 +22,25 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
 }
 
 fn reader(path: &Path) -> Result<Reader<File>, TableError> {
-    Ok(ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(open_file(path)?))
+    Ok(ReaderBuilder::new()
+        .buffer_capacity(1 << 16)
+        .from_reader(open_file(path)?))
 }
 
 fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableError> {
-    let header = reader.headers().map_err(|error| TableError::file(path, describe(&error)))?;
+    let header = reader
+        .headers()
+        .map_err(|error| TableError::file(path, describe(&error)))?;
     // A byte order mark belongs to no name; spreadsheets write one.
-    let names: Vec<String> =
-        header.iter().map(|name| name.trim_start_matches('\u{feff}').trim().to_owned()).collect();
+    let names: Vec<String> = header
+        .iter()
+        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+        .collect();
     if names.iter().all(String::is_empty) {
-        return Err(TableError::file(path, "the file is empty; expected a header line with column names"));
+        return Err(TableError::file(
+            path,
+            "the file is empty; expected a header line with column names",
+        ));
     }
     for (position, name) in names.iter().enumerate() {
         if names[..position].contains(name) {
@@ -43,7 +52,9 @@ fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableEr
 
 fn describe(error: &csv::Error) -> String {
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => {
             format!("{len} fields, but the header has {expected_len}")
         }
         csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
@@ -63,7 +74,13 @@ impl CsvFile {
                 found.ok_or_else(|| TableError::column(path, name, "the file has no such column"))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { path: Arc::new(path.to_owned()), reader, record: StringRecord::new(), chosen, row: 0 })
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            reader,
+            record: StringRecord::new(),
+            chosen,
+            row: 0,
+        })
     }
 }
 
@@ -87,7 +104,13 @@ impl Source for CsvFile {
         }
         let position = self.reader.position().byte();
         let columns = columns.into_iter().map(Column::Untyped).collect();
-        let batch = Batch { path: self.path.clone(), first_row, rows, columns, position };
+        let batch = Batch {
+            path: self.path.clone(),
+            first_row,
+            rows,
+            columns,
+            position,
+        };
         Ok((rows > 0).then_some(batch))
     }
 }

@@ -40,12 +40,20 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
             }
         }
     }
-    if names.is_empty() { Err(TableError::file(path, "the file holds no JSON object")) } else { Ok(names) }
+    if names.is_empty() {
+        Err(TableError::file(path, "the file holds no JSON object"))
+    } else {
+        Ok(names)
+    }
 }
 
 impl JsonFile {
     pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
-        let chosen = chosen.iter().enumerate().map(|(position, name)| (name.clone(), position)).collect();
+        let chosen = chosen
+            .iter()
+            .enumerate()
+            .map(|(position, name)| (name.clone(), position))
+            .collect();
         Ok(Self {
             path: Arc::new(path.to_owned()),
             reader: BufReader::with_capacity(1 << 16, open_file(path)?),
@@ -63,7 +71,11 @@ impl JsonFile {
             let read = std::io::Read::take(&mut self.reader, LINE_BYTES as u64 + 1).read_line(&mut self.line);
             let read = read.map_err(|error| TableError::row(&self.path, self.row + 1, error))?;
             if read > LINE_BYTES {
-                return Err(TableError::row(&self.path, self.row + 1, "the line is longer than 16 MiB"));
+                return Err(TableError::row(
+                    &self.path,
+                    self.row + 1,
+                    "the line is longer than 16 MiB",
+                ));
             }
             self.position += read as u64;
             if read == 0 {
@@ -85,13 +97,19 @@ impl JsonFile {
 impl Source for JsonFile {
     fn next(&mut self) -> Result<Option<Batch>, TableError> {
         let first_row = self.row + 1;
-        let mut columns: Vec<(Vec<Mixed>, TextColumn)> =
-            self.chosen.iter().map(|_| (Vec::new(), TextColumn::default())).collect();
+        let mut columns: Vec<(Vec<Mixed>, TextColumn)> = self
+            .chosen
+            .iter()
+            .map(|_| (Vec::new(), TextColumn::default()))
+            .collect();
         let mut rows = 0;
         while rows < BATCH_ROWS && self.read_line()? {
             columns.iter_mut().for_each(|(cells, _)| cells.push(Mixed::Null));
             for (name, value) in self.object()? {
-                let column = self.chosen.get(&name).and_then(|&position| columns.get_mut(position));
+                let column = self
+                    .chosen
+                    .get(&name)
+                    .and_then(|&position| columns.get_mut(position));
                 let Some((cells, texts)) = column else { continue };
                 cells[rows] = match value {
                     Scalar::Null => Mixed::Null,
@@ -110,8 +128,17 @@ impl Source for JsonFile {
             }
             rows += 1;
         }
-        let columns = columns.into_iter().map(|(cells, texts)| Column::Mixed(cells, texts)).collect();
-        let batch = Batch { path: self.path.clone(), first_row, rows, columns, position: self.position };
+        let columns = columns
+            .into_iter()
+            .map(|(cells, texts)| Column::Mixed(cells, texts))
+            .collect();
+        let batch = Batch {
+            path: self.path.clone(),
+            first_row,
+            rows,
+            columns,
+            position: self.position,
+        };
         Ok((rows > 0).then_some(batch))
     }
 }

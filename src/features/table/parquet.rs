@@ -47,7 +47,12 @@ enum Meaning {
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
     let reader = open(path)?;
     let schema = reader.metadata().file_metadata().schema_descr();
-    Ok(schema.columns().iter().filter(|column| is_flat(column)).map(|column| column.name().to_owned()).collect())
+    Ok(schema
+        .columns()
+        .iter()
+        .filter(|column| is_flat(column))
+        .map(|column| column.name().to_owned())
+        .collect())
 }
 
 fn is_flat(column: &ColumnDescPtr) -> bool {
@@ -63,11 +68,29 @@ impl ParquetFile {
     pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
         let reader = open(path)?;
         let schema = reader.metadata().file_metadata().schema_descr();
-        let chosen = chosen.iter().map(|name| leaf(path, schema, name)).collect::<Result<_, _>>()?;
-        let rows = reader.metadata().file_metadata().num_rows().try_into().unwrap_or(0);
+        let chosen = chosen
+            .iter()
+            .map(|name| leaf(path, schema, name))
+            .collect::<Result<_, _>>()?;
+        let rows = reader
+            .metadata()
+            .file_metadata()
+            .num_rows()
+            .try_into()
+            .unwrap_or(0);
         let bytes = path.metadata().map_or(0, |metadata| metadata.len());
         let path = Arc::new(path.to_owned());
-        Ok(Self { path, reader, chosen, group: 0, open: Vec::new(), left: 0, row: 0, rows, bytes })
+        Ok(Self {
+            path,
+            reader,
+            chosen,
+            group: 0,
+            open: Vec::new(),
+            left: 0,
+            row: 0,
+            rows,
+            bytes,
+        })
     }
 
     /// Opens row groups until one has rows; `false` at the end of the file.
@@ -100,24 +123,46 @@ impl Source for ParquetFile {
         let mut columns = Vec::with_capacity(self.chosen.len());
         for (leaf, reader) in self.chosen.iter().zip(&mut self.open) {
             let column = read(reader, leaf, rows).map_err(|(row, message)| {
-                TableError::cell(&self.path, self.row + row as u64 + 1, leaf.descriptor.name(), message)
+                TableError::cell(
+                    &self.path,
+                    self.row + row as u64 + 1,
+                    leaf.descriptor.name(),
+                    message,
+                )
             })?;
             columns.push(column);
         }
         let first_row = self.row + 1;
         self.left -= rows;
         self.row += rows as u64;
-        let position = if self.rows == 0 { 0 } else { self.bytes * self.row / self.rows };
-        Ok(Some(Batch { path: self.path.clone(), first_row, rows, columns, position }))
+        let position = if self.rows == 0 {
+            0
+        } else {
+            self.bytes * self.row / self.rows
+        };
+        Ok(Some(Batch {
+            path: self.path.clone(),
+            first_row,
+            rows,
+            columns,
+            position,
+        }))
     }
 }
 
 fn leaf(path: &Path, schema: &SchemaDescriptor, name: &str) -> Result<Leaf, TableError> {
-    let found = schema.columns().iter().position(|column| is_flat(column) && column.name() == name);
+    let found = schema
+        .columns()
+        .iter()
+        .position(|column| is_flat(column) && column.name() == name);
     let position = found.ok_or_else(|| TableError::column(path, name, "the file has no such flat column"))?;
     let descriptor = schema.column(position);
     let meaning = meaning(&descriptor).map_err(|message| TableError::column(path, name, message))?;
-    Ok(Leaf { position, descriptor, meaning })
+    Ok(Leaf {
+        position,
+        descriptor,
+        meaning,
+    })
 }
 
 /// The meaning of a column by its logical type, or, in older files, its converted type.
@@ -133,13 +178,19 @@ fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
         (Some(LogicalType::Date), _) | (None, ConvertedType::DATE) => Meaning::Time(MICROS_A_DAY, 1),
         (None, ConvertedType::TIMESTAMP_MILLIS) => Meaning::Time(1000, 1),
         (None, ConvertedType::TIMESTAMP_MICROS) => Meaning::Time(1, 1),
-        (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => Meaning::Decimal(column.type_scale()),
+        (Some(LogicalType::Decimal(_)), _) | (None, ConvertedType::DECIMAL) => {
+            Meaning::Decimal(column.type_scale())
+        }
         (Some(LogicalType::Integer(int)), _) if !int.is_signed => Meaning::Unsigned,
         (None, ConvertedType::UINT_32 | ConvertedType::UINT_64) => Meaning::Unsigned,
         (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _)
         | (None, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => Meaning::Text,
         (Some(LogicalType::Integer(_)) | None, _) => Meaning::Plain,
-        (Some(other), _) => return Err(format!("columns of type {other:?} are not read; write numbers or text")),
+        (Some(other), _) => {
+            return Err(format!(
+                "columns of type {other:?} are not read; write numbers or text"
+            ));
+        }
     })
 }
 
@@ -153,46 +204,70 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
         ColumnReader::BoolColumnReader(reader) => Ok(Column::Bool(cells(reader, column, rows)?)),
         ColumnReader::FloatColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
-            Ok(Column::Float(values.into_iter().map(|value| value.map(f64::from)).collect()))
+            Ok(Column::Float(
+                values.into_iter().map(|value| value.map(f64::from)).collect(),
+            ))
         }
         ColumnReader::DoubleColumnReader(reader) => Ok(Column::Float(cells(reader, column, rows)?)),
         ColumnReader::Int32ColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
             let unsigned = matches!(leaf.meaning, Meaning::Unsigned);
-            let widen = |value: i32| if unsigned { i64::from(value.cast_unsigned()) } else { i64::from(value) };
-            whole(values.into_iter().map(|value| value.map(widen)).collect(), leaf.meaning)
+            let widen = |value: i32| {
+                if unsigned {
+                    i64::from(value.cast_unsigned())
+                } else {
+                    i64::from(value)
+                }
+            };
+            whole(
+                values.into_iter().map(|value| value.map(widen)).collect(),
+                leaf.meaning,
+            )
         }
         ColumnReader::Int64ColumnReader(reader) => whole(cells(reader, column, rows)?, leaf.meaning),
         ColumnReader::Int96ColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
-            Ok(Column::Time(values.into_iter().map(|value| value.map(|time| time.to_micros())).collect()))
+            Ok(Column::Time(
+                values
+                    .into_iter()
+                    .map(|value| value.map(|time| time.to_micros()))
+                    .collect(),
+            ))
         }
         ColumnReader::ByteArrayColumnReader(reader) => {
             if !matches!(leaf.meaning, Meaning::Text | Meaning::Plain) {
-                return Err((0, "numbers stored as bytes are not read; write a double".to_owned()));
+                return Err((
+                    0,
+                    "numbers stored as bytes are not read; write a double".to_owned(),
+                ));
             }
             let mut texts = TextColumn::default();
             for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
                 match value {
                     None => texts.push(None),
                     Some(bytes) => {
-                        let text = std::str::from_utf8(bytes.data()).map_err(|_| (row, "not UTF-8 text".to_owned()))?;
+                        let text = std::str::from_utf8(bytes.data())
+                            .map_err(|_| (row, "not UTF-8 text".to_owned()))?;
                         texts.push(Some(text));
                     }
                 }
             }
             Ok(Column::Text(texts))
         }
-        ColumnReader::FixedLenByteArrayColumnReader(_) => {
-            Err((0, "columns of fixed-length bytes are not read; write numbers or text".to_owned()))
-        }
+        ColumnReader::FixedLenByteArrayColumnReader(_) => Err((
+            0,
+            "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
+        )),
     }
 }
 
 fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, String)> {
     match meaning {
         Meaning::Plain | Meaning::Text => Ok(Column::Int(values)),
-        Meaning::Unsigned => match values.iter().position(|value| value.is_some_and(|value| value < 0)) {
+        Meaning::Unsigned => match values
+            .iter()
+            .position(|value| value.is_some_and(|value| value < 0))
+        {
             Some(row) => Err((row, "an unsigned number beyond 2^63".to_owned())),
             None => Ok(Column::Int(values)),
         },
@@ -204,20 +279,38 @@ fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, S
                     .map(|value| Some(value.div_euclid(over)))
                     .ok_or_else(|| (row, "a timestamp out of range".to_owned())),
             };
-            Ok(Column::Time(values.into_iter().enumerate().map(scale).collect::<Result<_, _>>()?))
+            Ok(Column::Time(
+                values
+                    .into_iter()
+                    .enumerate()
+                    .map(scale)
+                    .collect::<Result<_, _>>()?,
+            ))
         }
         Meaning::Decimal(scale) => {
             if !(0..=EXACT_TEN).contains(&scale) {
-                return Err((0, format!("decimals of scale {scale} are not exact as floats; write a double")));
+                return Err((
+                    0,
+                    format!("decimals of scale {scale} are not exact as floats; write a double"),
+                ));
             }
             let power = 10f64.powi(scale);
             let divide = |(row, value): (usize, Option<i64>)| match value {
                 None => Ok(None),
                 #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
                 Some(value) if value.abs() <= crate::features::cell::EXACT => Ok(Some(value as f64 / power)),
-                Some(value) => Err((row, format!("the decimal {value}e-{scale} is not exact as a float"))),
+                Some(value) => Err((
+                    row,
+                    format!("the decimal {value}e-{scale} is not exact as a float"),
+                )),
             };
-            Ok(Column::Float(values.into_iter().enumerate().map(divide).collect::<Result<_, _>>()?))
+            Ok(Column::Float(
+                values
+                    .into_iter()
+                    .enumerate()
+                    .map(divide)
+                    .collect::<Result<_, _>>()?,
+            ))
         }
     }
 }
@@ -244,5 +337,8 @@ fn cells<T: DataType>(
         return Ok(values.into_iter().map(Some).collect());
     }
     let mut values = values.into_iter();
-    Ok(levels.iter().map(|&level| if level > 0 { values.next() } else { None }).collect())
+    Ok(levels
+        .iter()
+        .map(|&level| if level > 0 { values.next() } else { None })
+        .collect())
 }
