@@ -410,8 +410,8 @@ def _feature(column: pd.Series, name: str, declared: str | None, trained: _Train
         if strange.any():
             row = int(strange.idxmax())
             raise BundleError(
-                f'feature "{name}", row {row}: the model was not trained on the category {column[row]!r}; '
-                f"it knows {', '.join(map(repr, known))}"
+                f'feature "{name}", row {row}: the model was not trained on the category {column[row]}; '
+                f"it knows {', '.join(map(str, known))}"
             )
         if not trained.missing_category and column.isna().any():
             raise BundleError(f'feature "{name}", row {int(column.isna().idxmax())}: {trained.library} does not take '
@@ -689,7 +689,7 @@ def _load(path: Path) -> Any:
     raise BundleError(f"{path}: unknown ending: .ubj or .json of XGBoost, .txt of LightGBM, .cbm or .json of CatBoost")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Write an Evergreen bundle from a saved model and a Parquet file with rows it was trained on.",
         epilog="""examples:
@@ -709,7 +709,7 @@ From Python, save_bundle() takes labels, defaults, ranges and all else a contrac
     parser.add_argument("--iterations", choices=("all", "best"), help="trees to use, after early stopping")
     parser.add_argument("--band", action="append", default=[], metavar="NAME=FROM", help="may be given repeatedly")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
-    args = vars(parser.parse_args())
+    args = vars(parser.parse_args(arguments))
     model, sample, bands = args.pop("model"), args.pop("sample"), args.pop("band")
     try:
         bands = {name: float(start) for name, _, start in (band.rpartition("=") for band in bands)}

@@ -21,7 +21,7 @@ MODELS = Path(__file__).parents[2] / "models"
 sys.path.insert(0, str(MODELS))
 
 import evergreen_bundle  # noqa: E402
-from evergreen_bundle import BundleError, save_bundle  # noqa: E402
+from evergreen_bundle import BundleError, main, save_bundle  # noqa: E402
 
 ROWS = 400
 CITIES = ["Utrecht", "Łódź", "“Oslo”"]  # as in life: not ASCII, not in alphabetical order
@@ -162,7 +162,7 @@ def test_names_that_xgboost_garbles(tmp_path):
     """In XGBoost 3.2 two of these become one; trained and served are their codes, so nothing is mixed up."""
     names = ["ą", "ć", "ę", "ł"]
     X = pd.DataFrame({"town": pd.Categorical(names * 50, categories=names), "n": np.arange(200.0) % 7})
-    model = xgboost.train({"max_depth": 3}, matrix(X, X["town"].cat.codes), 30)
+    model = xgboost.train({"nthread": 1, "max_depth": 3}, matrix(X, X["town"].cat.codes), 30)
     bundle = save_bundle(model, X, tmp_path / "b")
     assert contract(bundle)["feature"][0]["categories"] == names
     for row in golden(bundle):
@@ -534,12 +534,7 @@ def test_no_library_is_imported_before_it_is_needed():
 # --- Command line ----------------------------------------------------------------------------------------------------
 
 
-def run(*arguments):
-    command = [sys.executable, MODELS / "evergreen_bundle.py", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_command_line(plain, y, tmp_path):
+def test_command_line(plain, y, tmp_path, capsys):
     plain = plain.drop(columns=["tier"])  # Parquet keeps categories of strings only
     plain.to_parquet(tmp_path / "sample.parquet")
     numbers = plain.drop(columns=["city"])
@@ -551,21 +546,23 @@ def test_command_line(plain, y, tmp_path):
     for model, library in {"m.ubj": "xgboost", "m.txt": "lightgbm", "m.cbm": "catboost", "m.json": "catboost"}.items():
         bundle = tmp_path / library / str(len(model))
         options = ["--entity", "account", "--band", "low=0", "--band", "high=0.5", "--overwrite"]
-        done = run(tmp_path / model, tmp_path / "sample.parquet", bundle, *options)
-        assert done.returncode == 0, done.stderr
-        assert "evergreen check" in done.stdout
+        main([str(tmp_path / model), str(tmp_path / "sample.parquet"), str(bundle), *options])
+        assert f"evergreen check {bundle}" in capsys.readouterr().out
         made = contract(bundle)
         assert (made["model"]["format"], made["model"]["entity"], made["model"]["name"]) == (library, "account", library)
         assert made["output"]["bands"][1] == {"name": "high", "from": 0.5}
 
 
-def test_command_line_errors_are_one_line(X, booster, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "sample", "says"),
+    [
+        ("m.ubj", "sample.parquet", "error: X lacks 7 of the model's 8 features"),
+        ("m.pkl", "sample.parquet", "unknown ending"),
+        ("m.ubj", "none.parquet", "none.parquet"),
+    ],
+)
+def test_command_line_errors(X, booster, model, sample, says, tmp_path):
     booster.save_model(tmp_path / "m.ubj")
     X[["calls"]].to_parquet(tmp_path / "sample.parquet")
-    for arguments, says in {
-        (tmp_path / "m.ubj", tmp_path / "sample.parquet"): "error: X lacks 7 of the model's 8 features",
-        (tmp_path / "m.pkl", tmp_path / "sample.parquet"): "unknown ending",
-        (tmp_path / "m.ubj", tmp_path / "none.parquet"): "none.parquet",
-    }.items():
-        done = run(*arguments, tmp_path / "b")
-        assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1
+    with pytest.raises(SystemExit, match=says):
+        main([str(tmp_path / model), str(tmp_path / sample), str(tmp_path / "b")])
