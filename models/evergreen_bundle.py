@@ -537,8 +537,8 @@ def _name(directory: Path) -> str:
 
 
 def _utc(when: dt.datetime | None) -> dt.datetime:
-    when = when or dt.datetime.now(dt.UTC)
-    when = when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+    when = when or dt.datetime.now(dt.timezone.utc)
+    when = when.replace(tzinfo=dt.timezone.utc) if when.tzinfo is None else when.astimezone(dt.timezone.utc)
     return when.replace(microsecond=0)
 
 

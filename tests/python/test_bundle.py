@@ -51,7 +51,8 @@ def X():
 @pytest.fixture(scope="module")
 def y(X):
     rng = np.random.default_rng(8)
-    signal = X["spend"].fillna(0) / 100 + X["calls"] - 2.0 * X["auto_pay"] + (X["city"] == "Łódź") + rng.normal(0, 1, ROWS)
+    signal = X["spend"].fillna(0) / 100 + X["calls"] - 2.0 * X["auto_pay"] + (X["city"] == "Łódź")
+    signal += rng.normal(0, 1, ROWS)
     return (signal > signal.median()).astype(int)
 
 
