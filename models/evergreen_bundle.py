@@ -77,6 +77,7 @@ def save_bundle(
                 catboost.CatBoost or one of its subclasses.
     X           rows as the model was trained on, a few hundred or more: they give the features' types, the golden
                 rows and the reference distribution. Columns may be in any order; further columns are ignored.
+                Categories are put into the model's order, where the model keeps one (XGBoost >= 3.1, LightGBM).
     name        the model's name; by default that of the directory that holds the version.
     entity      what a row is about: the key in the feature store.
     kind        what the score is: probability, margin, value or class; by default from the model's objective.

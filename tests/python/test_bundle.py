@@ -174,7 +174,9 @@ def test_names_that_xgboost_garbles(tmp_path):
 
 
 def test_a_wrapper_predicts_up_to_its_best_iteration(X, y, tmp_path):
-    model = xgboost.XGBClassifier(n_estimators=80, max_depth=6, early_stopping_rounds=3, n_jobs=1, enable_categorical=True)
+    model = xgboost.XGBClassifier(
+        n_estimators=80, max_depth=6, early_stopping_rounds=3, n_jobs=1, enable_categorical=True
+    )
     model.fit(X[:250], y[:250], eval_set=[(X[250:], y[250:])], verbose=False)
     assert model.best_iteration + 1 < model.get_booster().num_boosted_rounds()
     bundle = save_bundle(model, X, tmp_path / "b")
@@ -550,7 +552,11 @@ def test_command_line(plain, y, tmp_path, capsys):
         main([str(tmp_path / model), str(tmp_path / "sample.parquet"), str(bundle), *options])
         assert f"evergreen check {bundle}" in capsys.readouterr().out
         made = contract(bundle)
-        assert (made["model"]["format"], made["model"]["entity"], made["model"]["name"]) == (library, "account", library)
+        assert (made["model"]["format"], made["model"]["entity"], made["model"]["name"]) == (
+            library,
+            "account",
+            library,
+        )
         assert made["output"]["bands"][1] == {"name": "high", "from": 0.5}
 
 
