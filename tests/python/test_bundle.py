@@ -198,9 +198,14 @@ def test_best_without_early_stopping_is_refused(X, booster, tmp_path):
 
 @pytest.mark.parametrize(
     ("objective", "kind", "width"),
-    [("multi:softprob", "probability", (3, 3)), ("multi:softmax", "class", (3, 1)), ("reg:squarederror", "value", (1, 1)),
-     ("binary:logitraw", "margin", (1, 1)), ("count:poisson", "value", (1, 1))],
-)  # fmt: skip
+    [
+        ("multi:softprob", "probability", (3, 3)),
+        ("multi:softmax", "class", (3, 1)),
+        ("reg:squarederror", "value", (1, 1)),
+        ("binary:logitraw", "margin", (1, 1)),
+        ("count:poisson", "value", (1, 1)),
+    ],
+)
 def test_objectives(X, y, objective, kind, width, tmp_path):
     params = XGB | {"objective": objective} | ({"num_class": 3} if "multi" in objective else {})
     target = y + X["auto_pay"] if "multi" in objective else y
@@ -490,7 +495,8 @@ def test_a_column_without_any_value(X, y, tmp_path):
     frame = X[["calls"]].assign(empty=np.nan, tags=pd.Categorical([None] * ROWS, categories=["a"]))
     bundle = save_bundle(xgboost.train(XGB, matrix(frame, y), 2), frame, tmp_path / "b")
     assert reference(bundle)["features"]["empty"] == {
-        "kind": "numeric", "count": 0, "missing": ROWS, "min": None, "max": None, "mean": None, "edges": [], "counts": [0],
+        "kind": "numeric", "count": 0, "missing": ROWS, "min": None, "max": None, "mean": None,
+        "edges": [], "counts": [0],
     }  # fmt: skip
     assert reference(bundle)["features"]["tags"] == {"kind": "category", "missing": ROWS, "counts": {"a": 0}}
 
