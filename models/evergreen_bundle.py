@@ -77,6 +77,7 @@ def save_bundle(
                 catboost.CatBoost or one of its subclasses.
     X           rows as the model was trained on, a few hundred or more: they give the features' types, the golden
                 rows and the reference distribution. Columns may be in any order; further columns are ignored.
+                Categories are put into the model's order, where the model keeps one (XGBoost >= 3.1, LightGBM).
     name        the model's name; by default that of the directory that holds the version.
     entity      what a row is about: the key in the feature store.
     kind        what the score is: probability, margin, value or class; by default from the model's objective.
@@ -410,8 +411,8 @@ def _feature(column: pd.Series, name: str, declared: str | None, trained: _Train
         if strange.any():
             row = int(strange.idxmax())
             raise BundleError(
-                f'feature "{name}", row {row}: the model was not trained on the category {column[row]!r}; '
-                f"it knows {', '.join(map(repr, known))}"
+                f'feature "{name}", row {row}: the model was not trained on the category {column[row]}; '
+                f"it knows {', '.join(map(str, known))}"
             )
         if not trained.missing_category and column.isna().any():
             raise BundleError(f'feature "{name}", row {int(column.isna().idxmax())}: {trained.library} does not take '
@@ -537,8 +538,8 @@ def _name(directory: Path) -> str:
 
 
 def _utc(when: dt.datetime | None) -> dt.datetime:
-    when = when or dt.datetime.now(dt.UTC)
-    when = when.replace(tzinfo=dt.UTC) if when.tzinfo is None else when.astimezone(dt.UTC)
+    when = when or dt.datetime.now(dt.timezone.utc)
+    when = when.replace(tzinfo=dt.timezone.utc) if when.tzinfo is None else when.astimezone(dt.timezone.utc)
     return when.replace(microsecond=0)
 
 
@@ -689,7 +690,7 @@ def _load(path: Path) -> Any:
     raise BundleError(f"{path}: unknown ending: .ubj or .json of XGBoost, .txt of LightGBM, .cbm or .json of CatBoost")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Write an Evergreen bundle from a saved model and a Parquet file with rows it was trained on.",
         epilog="""examples:
@@ -709,7 +710,7 @@ From Python, save_bundle() takes labels, defaults, ranges and all else a contrac
     parser.add_argument("--iterations", choices=("all", "best"), help="trees to use, after early stopping")
     parser.add_argument("--band", action="append", default=[], metavar="NAME=FROM", help="may be given repeatedly")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
-    args = vars(parser.parse_args())
+    args = vars(parser.parse_args(arguments))
     model, sample, bands = args.pop("model"), args.pop("sample"), args.pop("band")
     try:
         bands = {name: float(start) for name, _, start in (band.rpartition("=") for band in bands)}
