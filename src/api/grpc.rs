@@ -43,16 +43,20 @@ impl From<Error> for tonic::Status {
 /// The embedded descriptors cannot be read.
 pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|error| error.to_string())?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients, grpcio's among them, only ask for v1alpha.
+    let v1 = reflection().build_v1().map_err(|error| error.to_string())?;
+    let v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
     let mut routes = Routes::builder();
     routes
         .add_service(scoring::service(app))
         .add_service(health)
-        .add_service(reflection);
+        .add_service(v1)
+        .add_service(v1alpha);
     Ok((routes.routes(), reporter))
 }
 

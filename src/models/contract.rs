@@ -366,10 +366,16 @@ impl Contract {
             let span = feature.span();
             let feature = feature.get_mut();
             if let Err(message) = feature.validate() {
-                return Err(error(Some(span), format!("feature `{}`: {message}", feature.name)));
+                return Err(error(
+                    Some(span),
+                    format!("feature `{}`: {message}", feature.name),
+                ));
             }
             if !names.insert(feature.name.clone()) {
-                return Err(error(Some(span), format!("feature `{}` is listed twice", feature.name)));
+                return Err(error(
+                    Some(span),
+                    format!("feature `{}` is listed twice", feature.name),
+                ));
             }
         }
         if contract.features.is_empty() {

@@ -216,13 +216,24 @@ fn codes(contract: &FeatureContract, feature: &Feature) -> Result<FxHashMap<Stri
     if named.is_empty() {
         return Err("it lists no categories, and neither does the model".to_owned());
     }
-    if !contract.categories.is_empty() && contract.categories != named {
+    if contract.categories.is_empty() {
+        return Ok(positions(&named));
+    }
+    // XGBoost 3.1 and 3.2 garble names that are not ASCII in the file: there the contract's list, in code order, is
+    // the better one, and only its length can be compared.
+    let garbled = contract.categories.iter().any(|name| !name.is_ascii());
+    let agree = if garbled {
+        contract.categories.len() == named.len()
+    } else {
+        contract.categories == named
+    };
+    if !agree {
         return Err(format!(
             "categories {:?}, but the model was trained on {named:?}",
             contract.categories
         ));
     }
-    Ok(positions(&named))
+    Ok(positions(&contract.categories))
 }
 
 fn positions(names: &[String]) -> FxHashMap<String, f64> {

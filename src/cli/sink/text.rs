@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 
-use serde_json::{Map, Value};
+use serde::Serializer as _;
+use serde_json::Value;
 
 use super::{Header, Numbers, Writer};
 use crate::features::cell::Cell;
@@ -42,13 +43,11 @@ impl Writer for Csv {
                 Cell::Null | Cell::Time(_) => String::new(),
             }));
             let absent = skip.get(row) == Some(&true);
-            record.extend(values.iter().map(|&value| {
-                if absent {
-                    String::new()
-                } else {
-                    number(value).to_string()
-                }
-            }));
+            record.extend(
+                values
+                    .iter()
+                    .map(|&value| if absent { String::new() } else { value.to_string() }),
+            );
             self.writer
                 .write_record(&record)
                 .map_err(|error| error.to_string())?;
@@ -80,20 +79,24 @@ impl Writer for JsonLines {
         skip: &[bool],
     ) -> Result<(), String> {
         for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
-            let mut object = Map::new();
-            if let (Some(name), Some(ids)) = (&header.id, ids) {
-                object.insert(name.clone(), id(ids.cell(row)));
-            }
-            for (name, &value) in header.columns.iter().zip(values) {
+            let id = header
+                .id
+                .as_deref()
+                .zip(ids)
+                .map(|(name, ids)| (name, id(ids.cell(row))));
+            let values = header.columns.iter().zip(values).map(|(name, &value)| {
                 let value = match (skip.get(row), header.numbers) {
                     (Some(true), _) => Value::Null,
                     #[expect(clippy::cast_possible_truncation, reason = "leaves and classes are small")]
                     (_, Numbers::Whole) => (value as i64).into(),
                     (_, Numbers::Single | Numbers::Double) => value.into(),
                 };
-                object.insert(name.clone(), value);
-            }
-            serde_json::to_writer(&mut self.file, &object).map_err(|error| error.to_string())?;
+                (name.as_str(), value)
+            });
+            // Key by key, for a map of serde_json's would sort them.
+            let mut line = serde_json::Serializer::new(&mut self.file);
+            line.collect_map(id.into_iter().chain(values))
+                .map_err(|error| error.to_string())?;
             self.file.write_all(b"\n").map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -112,15 +115,4 @@ fn id(cell: Cell<'_>) -> Value {
         Cell::Bool(id) => id.into(),
         Cell::Null | Cell::Time(_) => Value::Null,
     }
-}
-
-/// JSON's shortest exact form for numbers, which CSV takes as well.
-fn number(value: f64) -> impl std::fmt::Display {
-    struct Number(f64);
-    impl std::fmt::Display for Number {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.0.fmt(f)
-        }
-    }
-    Number(value)
 }

@@ -1,0 +1,254 @@
+"""`evergreen score`, `check` and `inspect`: what they print and write, against the training libraries."""
+
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from conftest import CUSTOMERS, MODELS
+
+BUNDLE = MODELS / "churn/1"
+
+
+@pytest.fixture(scope="session")
+def run(evergreen):
+    def run(*arguments, code=0):
+        ended = subprocess.run([evergreen, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+        assert ended.returncode == code, ended
+        return ended
+
+    return run
+
+
+def read(path):
+    """A table with its numbers exactly as written."""
+    match path.suffix:
+        case ".parquet":
+            return pd.read_parquet(path)
+        case ".csv":
+            return pd.read_csv(path)
+        case ".jsonl":
+            return pd.DataFrame([json.loads(line) for line in path.read_text().splitlines()])
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """Made-up rows with missing values and columns that no model takes, in an order of their own."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(9000, 5)).astype("float32"), columns=list("edcba"))
+    frame = frame.mask(rng.random(frame.shape) < 0.1)
+    frame.insert(0, "id", [f"row {number}" for number in range(len(frame))])
+    frame["note"] = "passes over"
+    return frame
+
+
+@pytest.fixture(scope="module")
+def boosters(frame):
+    features, rng = frame[list("abcde")], np.random.default_rng(4)
+    signal = features.fillna(0).sum(axis=1).to_numpy() + rng.normal(size=len(frame))
+
+    def train(label, **parameters):
+        matrix = xgboost.DMatrix(features, label)
+        return xgboost.train({"max_depth": 4, "nthread": 1} | parameters, matrix, 20)
+
+    return {
+        "binary": train((signal > 0).astype(int), objective="binary:logistic"),
+        "multi": train(np.digitize(signal, [-1, 1]), objective="multi:softprob", num_class=3),
+        "value": train(signal, objective="reg:squarederror"),
+    }
+
+
+def expected(booster, frame, kind):
+    matrix = xgboost.DMatrix(frame[list("abcde")])
+    match kind:
+        case "margin":
+            return booster.predict(matrix, output_margin=True)
+        case "leaf":
+            return booster.predict(matrix, pred_leaf=True)
+        case "contributions":
+            return booster.predict(matrix, pred_contribs=True).reshape(len(frame), -1)
+        case "class":
+            found = booster.predict(matrix)
+            return (found > 0.5).astype(int) if found.ndim == 1 else found.argmax(axis=1)
+    return booster.predict(matrix)
+
+
+CASES = [
+    ("binary", "probability", ["probability"]),
+    ("binary", "margin", ["margin"]),
+    ("binary", "class", ["class"]),
+    ("binary", "leaf", [f"leaf_{tree}" for tree in range(20)]),
+    ("binary", "contributions", [*"abcde", "bias"]),
+    ("multi", "probability", ["probability_0", "probability_1", "probability_2"]),
+    ("multi", "margin", ["margin_0", "margin_1", "margin_2"]),
+    ("multi", "class", ["class"]),
+    ("multi", "contributions", [f"{name}_{group}" for group in range(3) for name in [*"abcde", "bias"]]),
+    ("value", "value", ["value"]),
+]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("model, kind, columns", CASES)
+def test_every_kind_is_the_librarys(run, tmp_path, frame, boosters, model, kind, columns, ending):
+    boosters[model].save_model(tmp_path / "model.json")
+    frame.to_parquet(tmp_path / "rows.parquet")
+    out = tmp_path / f"out.{ending}"
+    run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.parquet", "--output", out, "--kind", kind)
+    found = read(out)
+    assert list(found.columns) == ["id", *columns]
+    assert found["id"].tolist() == frame["id"].tolist()
+    numbers = found[columns].to_numpy()
+    truth = expected(boosters[model], frame, kind).reshape(len(frame), -1)
+    if kind == "contributions":
+        np.testing.assert_allclose(numbers, truth, atol=2e-5)
+    elif kind in ("class", "leaf"):
+        assert np.array_equal(numbers, truth)
+    else:
+        assert numbers.dtype == (np.float32 if ending == "parquet" else np.float64)
+        assert np.array_equal(numbers.astype("float32"), truth), "some bits differ"
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_every_input_format_and_folders(run, tmp_path, frame, boosters, ending):
+    boosters["binary"].save_model(tmp_path / "model.ubj")
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    for number in range(3):
+        part = frame.iloc[3000 * number : 3000 * (number + 1)]
+        path = folder / f"part-{number}.{ending}"
+        if ending == "csv":
+            part.to_csv(path, index=False)
+        else:
+            part.to_json(path, orient="records", lines=True, double_precision=15)
+    out = tmp_path / "out.parquet"
+    run("score", "--model", tmp_path / "model.ubj", "--input", folder, "--output", out)
+    truth = expected(boosters["binary"], frame, "probability")
+    assert np.array_equal(read(out)["probability"].to_numpy(), truth)
+
+
+def test_a_bundle_by_name_scores_like_the_server(run, tmp_path, server):
+    out = tmp_path / "out.jsonl"
+    run("score", "--model", "churn", "--models", MODELS, "--input", CUSTOMERS, "--output", out)
+    found = read(out)
+    ids = found["customer_id"].tolist()
+    body = {"model": "churn", "entities": [{"id": id} for id in ids]}
+    results = server.http.post("/v1/score", json=body).json()["results"]
+    assert [result["score"] for result in results] == found["probability"].tolist()
+
+
+def test_a_calibrated_bundle_gives_the_calibrated_score(run, tmp_path):
+    shutil.copytree(BUNDLE, tmp_path / "1")
+    contract = tmp_path / "1/bundle.toml"
+    contract.write_text(contract.read_text().replace("[output]\n", '[output]\ncalibration = { kind = "platt", a = -0.9, b = 0.1 }\n'))
+    out, margins = tmp_path / "out.parquet", tmp_path / "margins.parquet"
+    run("score", "--model", tmp_path / "1", "--input", CUSTOMERS, "--output", out)
+    run("score", "--model", tmp_path / "1", "--input", CUSTOMERS, "--output", margins, "--kind", "margin")
+    margin = read(margins)["margin"].to_numpy().astype(float)
+    np.testing.assert_allclose(read(out)["probability"], 1 / (1 + np.exp(-0.9 * margin + 0.1)), rtol=1e-15)
+
+
+def test_what_is_wrong_is_named_and_no_output_is_left(run, tmp_path, frame, boosters):
+    boosters["value"].save_model(tmp_path / "model.json")
+    out = tmp_path / "out.csv"
+
+    def message(rows, name="rows.csv", *more):
+        path = tmp_path / name
+        rows.to_csv(path, index=False)
+        ended = run("score", "--model", tmp_path / "model.json", "--input", path, "--output", out, *more, code=2)
+        assert not out.exists() and not list(tmp_path.glob(".*.part"))
+        return ended.stderr
+
+    assert "missing columns: `b`, `d`" in message(frame.drop(columns=["b", "d"]))
+    wrong = frame.astype({"c": object})
+    wrong.loc[8191, "c"] = "x"
+    assert 'row 8192, column `c`: expected a number, found the text "x"' in message(wrong)
+    assert "gives no probability; use --kind value" in message(frame, "rows.csv", "--kind", "probability")
+    ended = run("score", "--model", "nobody", "--input", tmp_path / "rows.csv", "--output", out, code=2)
+    assert "nobody: neither a file or folder, nor a model in models" in ended.stderr
+    ended = run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.csv", "--output", "x.xls", code=2)
+    assert ".parquet, .csv" in ended.stderr
+
+
+def test_check_says_whether_a_bundle_may_go_live(run, tmp_path):
+    good = run("check", BUNDLE)
+    assert "may go live" in good.stdout and "margins bit-equal, values bit-equal" in good.stdout
+    answer = json.loads(run("check", "--json", BUNDLE).stdout)
+    assert answer["may_go_live"] and {step["outcome"] for step in answer["steps"]} == {"passed"}
+
+
+def spoil(folder, name, change):
+    """Changes a file of a copied bundle and puts the checksums right again, so that only the change is wrong."""
+    import hashlib
+
+    path = folder / name
+    path.write_bytes(change(path.read_bytes()))
+    if name != "bundle.toml":
+        contract = folder / "bundle.toml"
+        old = next(line for line in contract.read_text().splitlines() if line.startswith(f'"{name}" ='))
+        new = f'"{name}" = "{hashlib.sha256(path.read_bytes()).hexdigest()}"'
+        contract.write_text(contract.read_text().replace(old, new))
+
+
+def golden_off_by_one_ulp(data):
+    first, *rest = data.decode().splitlines()
+    row = json.loads(first)
+    row["margin"] = [float(np.nextafter(np.float32(row["margin"][0]), np.float32(9)))]
+    return "\n".join([json.dumps(row), *rest]).encode()
+
+
+SPOILED = [
+    ("model.ubj", lambda data: data[:-5], "parse", "byte "),
+    ("model.ubj", lambda data: b"garbage", "parse", ""),
+    ("golden.jsonl", golden_off_by_one_ulp, "golden", "line 1: margin"),
+    ("golden.jsonl", lambda data: b"", "golden", "no rows"),
+    ("golden.jsonl", lambda data: b"{}\n", "golden", "line 1: missing field"),
+    ("bundle.toml", lambda data: data.replace(b'"visits_30d"', b'"visits"', 1), "contract", "feature `visits`"),
+    ("bundle.toml", lambda data: data.replace(b"[model]", b"[modle]", 1), "files", "did you mean `model`?"),
+    ("bundle.toml", lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1), "files", "unknown variant"),
+]
+
+
+@pytest.mark.parametrize("name, change, step, part", SPOILED)
+def test_check_refuses_what_is_wrong_by_name(run, tmp_path, name, change, step, part):
+    folder = tmp_path / "1"
+    shutil.copytree(BUNDLE, folder)
+    spoil(folder, name, change)
+    answer = json.loads(run("check", "--json", folder, code=1).stdout)
+    failed = answer["steps"][-1]
+    assert not answer["may_go_live"] and failed["outcome"] == "failed"
+    assert failed["step"] == step and part in failed["detail"], failed
+    assert "may not go live" in run("check", folder, code=1).stdout
+
+
+def test_one_changed_byte_of_any_file_is_noticed(run, tmp_path):
+    for name in ("model.ubj", "golden.jsonl", "reference.json"):
+        folder = tmp_path / name
+        shutil.copytree(BUNDLE, folder)
+        data = bytearray((folder / name).read_bytes())
+        data[len(data) // 3] ^= 1
+        (folder / name).write_bytes(data)
+        failed = json.loads(run("check", "--json", folder, code=1).stdout)["steps"][-1]
+        assert failed["step"] == "checksums" and name in failed["detail"]
+
+
+def test_inspect_says_what_a_model_is(run):
+    booster = xgboost.Booster(model_file=BUNDLE / "model.ubj")
+    found = json.loads(run("inspect", "--json", BUNDLE).stdout)
+    assert (found["format"], found["objective"]) == ("xgboost", "binary:logistic")
+    assert found["trees"] == booster.num_boosted_rounds()
+    assert [feature["name"] for feature in found["features"]] == booster.feature_names
+    splits, gains = booster.get_score(importance_type="weight"), booster.get_score(importance_type="total_gain")
+    for feature in found["features"]:
+        assert feature["splits"] == splits.get(feature["name"], 0)
+        assert feature["gain"] == pytest.approx(gains.get(feature["name"], 0), rel=1e-5)
+    assert "binary:logistic" in run("inspect", BUNDLE).stdout
+
+
+def test_colours_stay_out_of_files_and_help_has_examples(run):
+    assert "\x1b" not in run("check", BUNDLE).stdout
+    for command in ("serve", "check", "score", "inspect"):
+        assert "Examples:" in run(command, "--help").stdout
+    assert "Exit codes" in run("--help").stdout
