@@ -312,7 +312,7 @@ impl FeatureContract {
 
     fn validate(&mut self) -> Result<(), String> {
         if let Some([low, high]) = self.range {
-            if !(low <= high) {
+            if low.is_nan() || high.is_nan() || low > high {
                 return Err(format!(
                     "range [{low}, {high}]: the first bound must not exceed the second"
                 ));
@@ -429,7 +429,11 @@ fn plain_name(name: &str) -> Result<(), String> {
 
 impl OutputSection {
     fn validate(&self) -> Result<(), String> {
-        if let Some(pair) = self.bands.windows(2).find(|pair| !(pair[0].from < pair[1].from)) {
+        if let Some(pair) = self
+            .bands
+            .windows(2)
+            .find(|pair| pair[0].from.total_cmp(&pair[1].from).is_ge())
+        {
             return Err(format!(
                 "bands: `{}` must start above `{}`",
                 pair[1].name, pair[0].name

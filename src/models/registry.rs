@@ -60,7 +60,7 @@ fn versions(dir: &Path) -> Result<Vec<(u64, PathBuf)>, String> {
         .into_iter()
         .filter_map(|(name, path)| Some((number(&name)?, path)));
     let mut versions: Vec<(u64, PathBuf)> = numbered.collect();
-    versions.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+    versions.sort_unstable_by_key(|&(version, _)| std::cmp::Reverse(version));
     Ok(versions)
 }
 

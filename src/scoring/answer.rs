@@ -8,6 +8,7 @@ use super::domain::{Entity, EntityScore, From, Outcome, Reason, ScoreRequest, Sc
 use super::live::Served;
 use crate::error::Error;
 use crate::features::cell::Cell;
+use crate::features::plan::Plan;
 use crate::features::row::{self, Found, Notes};
 use crate::features::snapshot::EntityId;
 use crate::forest::{OutputKind, PredictError, Scratch};
@@ -43,7 +44,7 @@ pub(super) fn score_all(
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |time| time.as_secs_f64());
-    let mut entities: Vec<(Option<EntityId>, Result<Ready, Outcome>)> =
+    let mut entities: Vec<(Option<EntityId>, Result<Ready, Error>)> =
         Vec::with_capacity(request.entities.len());
     for entity in request.entities {
         let before = rows.len();
@@ -58,19 +59,17 @@ pub(super) fn score_all(
     let evaluated = evaluate(model, &rows, request.explain)?;
     metrics.forest.observe(start.elapsed().as_secs_f64());
     let results = entities.into_iter().map(|(id, ready)| {
-        let outcome = ready.map_or_else(
-            |outcome| outcome,
-            |ready| evaluated.read(model, &rows, ready, request.explain),
-        );
+        let read = |ready| evaluated.read(model, &rows, ready, request.explain);
+        let outcome = ready.map_or_else(Outcome::Failed, read);
         EntityScore { id, outcome }
     });
     Ok(results.collect())
 }
 
 /// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
-fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> Result<Ready, Outcome> {
+fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> Result<Ready, Error> {
     let model = &*served.model;
-    let given = overrides(model, &entity.features).map_err(Outcome::Failed)?;
+    let given = overrides(model, &entity.features)?;
     let source = lookup(served, entity)?;
     let as_of = source.and_then(|(plan, row)| plan.as_of(row));
     let age = as_of.map(|time| now - time);
@@ -83,7 +82,7 @@ fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> 
                 age,
             ),
         };
-        rows.push(row::settle(input, position, found, age, &mut notes).map_err(Outcome::Failed)?);
+        rows.push(row::settle(input, position, found, age, &mut notes)?);
     }
     let from = if source.is_some() {
         From::Snapshot
@@ -100,34 +99,27 @@ fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> 
 }
 
 /// The entity's row in the source; `None` when the request's own values must do.
-fn lookup<'a>(
-    served: &'a Served,
-    entity: &Entity,
-) -> Result<Option<(&'a crate::features::plan::Plan, usize)>, Outcome> {
+fn lookup<'a>(served: &'a Served, entity: &Entity) -> Result<Option<(&'a Plan, usize)>, Error> {
     let Some(id) = &entity.id else {
-        let nothing = "an entity needs an id, or features, or both";
-        return if entity.features.is_empty() {
-            Err(failed(nothing))
-        } else {
-            Ok(None)
-        };
+        if entity.features.is_empty() {
+            return Err(Error::Invalid(
+                "an entity needs an id, or features, or both".to_owned(),
+            ));
+        }
+        return Ok(None);
     };
     let plan = served.plan.as_ref();
     match plan.and_then(|plan| plan.find(id.as_ref()).map(|row| (plan, row))) {
         Some(found) => Ok(Some(found)),
         None if !entity.features.is_empty() => Ok(None),
-        None if plan.is_none() => Err(Outcome::Failed(Error::Unavailable(
+        None if plan.is_none() => Err(Error::Unavailable(
             "there is no feature source to look ids up in".to_owned(),
-        ))),
+        )),
         None => {
             let message = format!("no {} `{id}`", served.model.entity());
-            Err(Outcome::NotFound(Error::EntityNotFound(message)))
+            Err(Error::EntityNotFound(message))
         }
     }
-}
-
-fn failed(message: &str) -> Outcome {
-    Outcome::Failed(Error::Invalid(message.to_owned()))
 }
 
 /// The request's values by position among the inputs.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
@@ -62,7 +62,7 @@ impl EntityScore {
         match &self.outcome {
             Outcome::Scored(scored) if scored.notes.degraded() => EntityResult::Degraded,
             Outcome::Scored(_) => EntityResult::Ok,
-            Outcome::NotFound(_) => EntityResult::NotFound,
+            Outcome::Failed(error) if error.kind() == Kind::EntityNotFound => EntityResult::NotFound,
             Outcome::Failed(_) => EntityResult::Error,
         }
     }
@@ -73,9 +73,8 @@ impl EntityScore {
 pub enum Outcome {
     /// A score; degraded or not.
     Scored(Scored),
-    /// The source does not know the id, and the request gave no features.
-    NotFound(Error),
-    /// No score, for a reason that concerns this entity alone.
+    /// No score, for a reason that concerns this entity alone: of [`Kind::EntityNotFound`] when the source does not
+    /// know the id and the request gave no features.
     Failed(Error),
 }
 

@@ -162,7 +162,7 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
             band: scored.band,
             ..empty
         },
-        Outcome::NotFound(error) | Outcome::Failed(error) => proto::ScoreResult {
+        Outcome::Failed(error) => proto::ScoreResult {
             error: Some(entity_error(&error)),
             ..empty
         },

@@ -243,7 +243,7 @@ pub(super) async fn score_one(
         let Scores { model, mut results } = rest.scorer.answer(request).await?;
         match results.pop() {
             Some(EntityScore {
-                outcome: Outcome::NotFound(error) | Outcome::Failed(error),
+                outcome: Outcome::Failed(error),
                 ..
             }) => Err(error),
             Some(result) => Ok(ScoreOneBody {
@@ -329,7 +329,7 @@ fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
                 ..empty
             }
         }
-        Outcome::NotFound(error) | Outcome::Failed(error) => {
+        Outcome::Failed(error) => {
             let kind = status::of(error.kind()).label;
             ResultBody {
                 error: Some(EntityErrorBody {

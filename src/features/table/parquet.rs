@@ -135,11 +135,7 @@ impl Source for ParquetFile {
         let first_row = self.row + 1;
         self.left -= rows;
         self.row += rows as u64;
-        let position = if self.rows == 0 {
-            0
-        } else {
-            self.bytes * self.row / self.rows
-        };
+        let position = (self.bytes * self.row).checked_div(self.rows).unwrap_or(0);
         Ok(Some(Batch {
             path: self.path.clone(),
             first_row,
