@@ -155,6 +155,11 @@ impl<T: Real> Builder<T> {
         Ok(())
     }
 
+    /// Corrects which numbers are category codes, where that depends on what the file says last.
+    pub(crate) fn codes(&mut self, codes: Codes) {
+        self.ensemble.codes = codes;
+    }
+
     /// Checks that leaves have one number, or one for each of `groups`.
     pub(crate) fn leaf_width_is(&self, groups: usize) -> Result<(), String> {
         match self.ensemble.leaf_width {

@@ -107,8 +107,20 @@ const OBJECTIVES: &[Objective] = &[
     objective("survival:cox", Task::Value, BaseLink::Log, Transform::Exp32),
 ];
 
-/// Looks an objective up.
-pub(super) fn find(name: &str) -> Result<Objective, String> {
+/// Looks an objective up, as the release that saved the file understood it.
+pub(super) fn find(name: &str, version: &[u32]) -> Result<Objective, String> {
+    let mut objective = newest(name)?;
+    match objective.name {
+        "binary:logitraw" if version < [1, 3].as_slice() => objective.base = BaseLink::Logit,
+        "survival:aft" if version.starts_with(&[2, 0]) => objective.transform = Transform::Exp32,
+        "reg:quantileerror" if version >= [3, 4].as_slice() => objective.transform = Transform::Sorted,
+        _ => {}
+    }
+    Ok(objective)
+}
+
+/// Looks an objective up in the table.
+fn newest(name: &str) -> Result<Objective, String> {
     OBJECTIVES
         .iter()
         .find(|objective| objective.name == name)
