@@ -176,6 +176,13 @@ impl<T: Real> Builder<T> {
         Ok(Test::Member(position))
     }
 
+    /// The same for a set that comes as a bitset.
+    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<Test<T>, String> {
+        let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
+        self.ensemble.sets.push(Set::Bits(words.into()));
+        Ok(Test::Member(position))
+    }
+
     /// Adds a tree of `nodes` nodes, the root first, as `describe` tells them.
     pub(crate) fn tree<'a>(
         &mut self,
@@ -347,13 +354,18 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    /// Gives the leaves from position `leaf` on their linear functions.
-    pub(crate) fn linear(&mut self, leaf: usize, linear: Linear) {
-        if self.ensemble.linear.len() <= leaf {
-            self.ensemble.linear.resize_with(leaf, Linear::default);
-            self.ensemble.linear.push(linear);
-        } else if let Some(slot) = self.ensemble.linear.get_mut(leaf) {
-            *slot = linear;
+    /// Gives the leaves of the last tree, which begin at position `first`, their linear functions by the
+    /// library's numbers; none if there are none.
+    pub(crate) fn linear(&mut self, first: usize, functions: Vec<Linear>) {
+        if functions.is_empty() && self.ensemble.linear.is_empty() {
+            return;
+        }
+        let Ensemble { linear, leaves, .. } = &mut self.ensemble;
+        linear.resize_with(first, Linear::default);
+        let mut functions = functions;
+        for leaf in leaves.iter().skip(first) {
+            let function = functions.get_mut(leaf.id as usize).map(std::mem::take);
+            linear.push(function.unwrap_or_default());
         }
     }
 
@@ -385,6 +397,7 @@ impl<T: Real> Builder<T> {
                 *flag = true;
             }
         }
+        self.check_linear(rest.features)?;
         for (position, tree) in self.ensemble.trees.iter().enumerate() {
             if tree.group as usize >= rest.groups {
                 let reason = format!("adds to group {}, but the model has {}", tree.group, rest.groups);
@@ -403,6 +416,21 @@ impl<T: Real> Builder<T> {
             categorical,
             depth: self.depth,
         })
+    }
+
+    /// Checks the features of linear leaves.
+    fn check_linear(&self, features: usize) -> Result<(), (usize, String)> {
+        for (leaf, linear) in self.ensemble.linear.iter().enumerate() {
+            for (feature, _) in &linear.terms {
+                if *feature as usize >= features {
+                    let trees = &self.ensemble.trees;
+                    let tree = trees.partition_point(|tree| tree.first_leaf as usize <= leaf);
+                    let reason = format!("a leaf uses feature {feature}, but the model has {features}");
+                    return Err((tree.saturating_sub(1), reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn tree_of(&self, split: usize) -> usize {

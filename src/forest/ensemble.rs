@@ -220,8 +220,6 @@ pub(crate) enum Input<T> {
 pub(crate) enum Finish<T> {
     /// Nothing: the sum, begun at the base, is the margin.
     None,
-    /// Divided by this.
-    Divide(T),
     /// `scale · sum + bias`, one bias per group.
     ScaleBias(T, Vec<T>),
 }
@@ -305,7 +303,6 @@ impl<T: Real> Ensemble<T> {
     pub(crate) fn finish(&self, sums: &mut [T]) {
         match &self.finish {
             Finish::None => {}
-            Finish::Divide(by) => sums.iter_mut().for_each(|sum| *sum = *sum / *by),
             Finish::ScaleBias(scale, bias) => {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum = *scale * *sum + *bias;
@@ -330,7 +327,6 @@ impl<T: Real> Ensemble<T> {
     pub(crate) fn finish_contributions(&self, group: usize, out: &mut [f64]) {
         match &self.finish {
             Finish::None => {}
-            Finish::Divide(by) => out.iter_mut().for_each(|part| *part /= by.to_f64()),
             Finish::ScaleBias(scale, bias) => {
                 out.iter_mut().for_each(|part| *part *= scale.to_f64());
                 if let (Some(last), Some(bias)) = (out.last_mut(), bias.get(group)) {

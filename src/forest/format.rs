@@ -1,5 +1,6 @@
 //! The formats: which one a file is, and one parser for each.
 
+mod lightgbm;
 mod limits;
 mod xgboost;
 
@@ -10,6 +11,7 @@ use super::{Forest, Format, FormatError, LoadOptions};
 enum Found {
     XgBoostJson,
     XgBoostUbjson,
+    LightGbm,
 }
 
 /// Reads a model file of any format.
@@ -17,6 +19,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     let found = detect(bytes)?;
     let format = match found {
         Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
+        Found::LightGbm => Format::LightGbm,
     };
     if let Some(wanted) = options.format
         && wanted != format
@@ -27,6 +30,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     }
     match found {
         Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
+        Found::LightGbm => lightgbm::read(bytes, options),
         Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
@@ -76,6 +80,7 @@ fn detect(bytes: &[u8]) -> Result<Found, FormatError> {
     match first {
         None => Err(refuse("the file is empty")),
         Some(b'{') => detect_json(bytes),
+        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => Ok(Found::LightGbm),
         Some(_) => Err(refuse(UNKNOWN)),
     }
 }

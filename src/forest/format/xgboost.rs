@@ -134,7 +134,7 @@ impl Saved {
         let groups = ensemble.groups;
         Ok(Forest {
             kernel: Kernel::choose(&ensemble),
-            transform: objective.transform,
+            transform: objective.link.into(),
             classes: objective.classes(groups),
             contributions: if ensemble.split_cover.is_empty() && !ensemble.splits.is_empty() {
                 Err("its file does not say how much training weight reached each node")

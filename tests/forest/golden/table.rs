@@ -34,7 +34,11 @@ pub(crate) struct Allowance {
 }
 
 /// Cases whose values cannot be the library's to the last bit, each with its reason; all others must be.
-const ALLOWED: &[(&str, u64, &str)] = &[];
+const ALLOWED: &[(&str, u64, &str)] = &[(
+    "lightgbm/3.2.1/cross_entropy_lambda",
+    32,
+    "3.2 computes log(1 + e^x), later releases log1p(e^x), and their files look alike",
+)];
 
 pub(crate) fn allowance(case: &str) -> Allowance {
     let value_ulp = ALLOWED
