@@ -75,6 +75,7 @@ struct Visit {
 pub(crate) struct Builder<T> {
     ensemble: Ensemble<T>,
     gains: Vec<T>,
+    lacks_cover: bool,
     depth: usize,
     seen: Vec<bool>,
 }
@@ -128,6 +129,7 @@ impl<T: Real> Builder<T> {
                 leaf_cover: Vec::new(),
             },
             gains: Vec::new(),
+            lacks_cover: false,
             depth: 0,
             seen: Vec::new(),
         }
@@ -369,10 +371,14 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    /// Forgets the training weights, for formats that do not save them.
-    pub(crate) fn without_cover(&mut self) {
-        self.ensemble.split_cover = Vec::new();
-        self.ensemble.leaf_cover = Vec::new();
+    /// Notes that a tree does not say how much training weight reached its nodes.
+    pub(crate) fn lacks_cover(&mut self) {
+        self.lacks_cover = true;
+    }
+
+    /// Whether every tree so far says how much training weight reached its nodes.
+    pub(crate) fn has_cover(&self) -> bool {
+        !self.lacks_cover
     }
 
     /// Checks what could not be checked tree by tree and hands the ensemble over.
@@ -403,6 +409,10 @@ impl<T: Real> Builder<T> {
                 let reason = format!("adds to group {}, but the model has {}", tree.group, rest.groups);
                 return Err((position, reason));
             }
+        }
+        if self.lacks_cover {
+            self.ensemble.split_cover = Vec::new();
+            self.ensemble.leaf_cover = Vec::new();
         }
         self.ensemble.features = rest.features;
         self.ensemble.groups = rest.groups;

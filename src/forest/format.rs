@@ -1,5 +1,6 @@
 //! The formats: which one a file is, and one parser for each.
 
+mod catboost;
 mod lightgbm;
 mod limits;
 mod xgboost;
@@ -12,6 +13,7 @@ enum Found {
     XgBoostJson,
     XgBoostUbjson,
     LightGbm,
+    CatBoost,
 }
 
 /// Reads a model file of any format.
@@ -20,6 +22,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     let format = match found {
         Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
         Found::LightGbm => Format::LightGbm,
+        Found::CatBoost => Format::CatBoost,
     };
     if let Some(wanted) = options.format
         && wanted != format
@@ -31,6 +34,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     match found {
         Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
         Found::LightGbm => lightgbm::read(bytes, options),
+        Found::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
         Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
@@ -96,6 +100,7 @@ fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
     let walked = document.object(|document, key| {
         found = match key {
             "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
+            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(Found::CatBoost),
             _ => None,
         };
         match found {

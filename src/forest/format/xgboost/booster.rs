@@ -24,8 +24,6 @@ pub(super) struct Booster {
     weights: Option<Vec<f32>>,
     categories: Vec<Option<Categories>>,
     has_trees: bool,
-    /// Some tree does not say how much training weight reached its nodes.
-    without_cover: bool,
 }
 
 /// Reads `gradient_booster`.
@@ -39,7 +37,6 @@ pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Booster, Fau
         weights: None,
         categories: Vec::new(),
         has_trees: false,
-        without_cover: false,
     };
     document.object(|document, key| match key {
         "name" => document.text().map(|name| booster.name = name.into_owned()),
@@ -84,7 +81,6 @@ impl Booster {
         document.array(|document, _| {
             let start = document.offset();
             columns.read(document)?;
-            self.without_cover |= !columns.has_cover();
             columns
                 .build(&mut self.builder)
                 .map_err(|why| Fault::new(start, why))
@@ -128,9 +124,6 @@ impl Booster {
             .map_err(|why| at(&format!("{PATH}.model.trees"), why))?;
         if version < [1, 7].as_slice() {
             self.builder.codes(Codes::NonNegativeElseMissing);
-        }
-        if self.without_cover {
-            self.builder.without_cover();
         }
         let built = self
             .builder

@@ -89,15 +89,13 @@ impl Columns {
         })
     }
 
-    /// Whether the tree says how much training weight reached its nodes.
-    pub(super) fn has_cover(&self) -> bool {
-        !self.cover.is_empty()
-    }
-
     /// Hands the tree to the builder.
     pub(super) fn build(&mut self, builder: &mut Builder) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
+        if self.cover.is_empty() {
+            builder.lacks_cover();
+        }
         self.collect_sets(builder)?;
         builder
             .tree(self.left.len(), |node| self.node(node))
