@@ -20,6 +20,7 @@
 #![allow(dead_code, reason = "the formats still to come use it")]
 
 mod builder;
+mod category;
 mod document;
 mod ensemble;
 mod format;

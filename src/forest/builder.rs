@@ -75,6 +75,7 @@ struct Visit {
 pub(crate) struct Builder<T> {
     ensemble: Ensemble<T>,
     gains: Vec<T>,
+    lacks_cover: bool,
     depth: usize,
     seen: Vec<bool>,
 }
@@ -128,6 +129,7 @@ impl<T: Real> Builder<T> {
                 leaf_cover: Vec::new(),
             },
             gains: Vec::new(),
+            lacks_cover: false,
             depth: 0,
             seen: Vec::new(),
         }
@@ -155,6 +157,11 @@ impl<T: Real> Builder<T> {
         Ok(())
     }
 
+    /// Corrects which numbers are category codes, where that depends on what the file says last.
+    pub(crate) fn codes(&mut self, codes: Codes) {
+        self.ensemble.codes = codes;
+    }
+
     /// Checks that leaves have one number, or one for each of `groups`.
     pub(crate) fn leaf_width_is(&self, groups: usize) -> Result<(), String> {
         match self.ensemble.leaf_width {
@@ -168,6 +175,13 @@ impl<T: Real> Builder<T> {
     pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<Test<T>, String> {
         let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
         self.ensemble.sets.push(Set::new(members));
+        Ok(Test::Member(position))
+    }
+
+    /// The same for a set that comes as a bitset.
+    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<Test<T>, String> {
+        let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
+        self.ensemble.sets.push(Set::Bits(words.into()));
         Ok(Test::Member(position))
     }
 
@@ -342,20 +356,29 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    /// Gives the leaves from position `leaf` on their linear functions.
-    pub(crate) fn linear(&mut self, leaf: usize, linear: Linear) {
-        if self.ensemble.linear.len() <= leaf {
-            self.ensemble.linear.resize_with(leaf, Linear::default);
-            self.ensemble.linear.push(linear);
-        } else if let Some(slot) = self.ensemble.linear.get_mut(leaf) {
-            *slot = linear;
+    /// Gives the leaves of the last tree, which begin at position `first`, their linear functions by the
+    /// library's numbers; none if there are none.
+    pub(crate) fn linear(&mut self, first: usize, functions: Vec<Linear>) {
+        if functions.is_empty() && self.ensemble.linear.is_empty() {
+            return;
+        }
+        let Ensemble { linear, leaves, .. } = &mut self.ensemble;
+        linear.resize_with(first, Linear::default);
+        let mut functions = functions;
+        for leaf in leaves.iter().skip(first) {
+            let function = functions.get_mut(leaf.id as usize).map(std::mem::take);
+            linear.push(function.unwrap_or_default());
         }
     }
 
-    /// Forgets the training weights, for formats that do not save them.
-    pub(crate) fn without_cover(&mut self) {
-        self.ensemble.split_cover = Vec::new();
-        self.ensemble.leaf_cover = Vec::new();
+    /// Notes that a tree does not say how much training weight reached its nodes.
+    pub(crate) fn lacks_cover(&mut self) {
+        self.lacks_cover = true;
+    }
+
+    /// Whether every tree so far says how much training weight reached its nodes.
+    pub(crate) fn has_cover(&self) -> bool {
+        !self.lacks_cover
     }
 
     /// Checks what could not be checked tree by tree and hands the ensemble over.
@@ -380,11 +403,16 @@ impl<T: Real> Builder<T> {
                 *flag = true;
             }
         }
+        self.check_linear(rest.features)?;
         for (position, tree) in self.ensemble.trees.iter().enumerate() {
             if tree.group as usize >= rest.groups {
                 let reason = format!("adds to group {}, but the model has {}", tree.group, rest.groups);
                 return Err((position, reason));
             }
+        }
+        if self.lacks_cover {
+            self.ensemble.split_cover = Vec::new();
+            self.ensemble.leaf_cover = Vec::new();
         }
         self.ensemble.features = rest.features;
         self.ensemble.groups = rest.groups;
@@ -398,6 +426,21 @@ impl<T: Real> Builder<T> {
             categorical,
             depth: self.depth,
         })
+    }
+
+    /// Checks the features of linear leaves.
+    fn check_linear(&self, features: usize) -> Result<(), (usize, String)> {
+        for (leaf, linear) in self.ensemble.linear.iter().enumerate() {
+            for (feature, _) in &linear.terms {
+                if *feature as usize >= features {
+                    let trees = &self.ensemble.trees;
+                    let tree = trees.partition_point(|tree| tree.first_leaf as usize <= leaf);
+                    let reason = format!("a leaf uses feature {feature}, but the model has {features}");
+                    return Err((tree.saturating_sub(1), reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn tree_of(&self, split: usize) -> usize {

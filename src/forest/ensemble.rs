@@ -158,6 +158,14 @@ impl Set {
         }
     }
 
+    /// One more than the greatest code that a bitset of this set has room for.
+    pub(crate) fn capacity(&self) -> u64 {
+        match self {
+            Self::Bits(words) => words.len() as u64 * 32,
+            Self::Sorted(members) => members.last().map_or(0, |last| (u64::from(*last) / 32 + 1) * 32),
+        }
+    }
+
     /// Bytes it holds.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -171,6 +179,8 @@ impl Set {
 pub(crate) enum Codes {
     /// `0 <= x < 16777216`.
     NonNegative,
+    /// The same, but what is no code, or is beyond the last 32-bit word of a split's set, goes where missing goes.
+    NonNegativeElseMissing,
     /// `-1 < x < 2147483648`: the fraction is cut off first, so −0.5 is category 0.
     Truncated,
 }
@@ -185,7 +195,7 @@ impl Codes {
     )]
     pub(crate) fn of(self, x: f64) -> Option<u32> {
         let is_code = match self {
-            Self::NonNegative => (0.0..16_777_216.0).contains(&x),
+            Self::NonNegative | Self::NonNegativeElseMissing => (0.0..16_777_216.0).contains(&x),
             Self::Truncated => x > -1.0 && x < 2_147_483_648.0,
         };
         is_code.then_some(x as u32)
@@ -210,8 +220,6 @@ pub(crate) enum Input<T> {
 pub(crate) enum Finish<T> {
     /// Nothing: the sum, begun at the base, is the margin.
     None,
-    /// Divided by this.
-    Divide(T),
     /// `scale · sum + bias`, one bias per group.
     ScaleBias(T, Vec<T>),
 }
@@ -295,7 +303,6 @@ impl<T: Real> Ensemble<T> {
     pub(crate) fn finish(&self, sums: &mut [T]) {
         match &self.finish {
             Finish::None => {}
-            Finish::Divide(by) => sums.iter_mut().for_each(|sum| *sum = *sum / *by),
             Finish::ScaleBias(scale, bias) => {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum = *scale * *sum + *bias;
@@ -320,7 +327,6 @@ impl<T: Real> Ensemble<T> {
     pub(crate) fn finish_contributions(&self, group: usize, out: &mut [f64]) {
         match &self.finish {
             Finish::None => {}
-            Finish::Divide(by) => out.iter_mut().for_each(|part| *part /= by.to_f64()),
             Finish::ScaleBias(scale, bias) => {
                 out.iter_mut().for_each(|part| *part *= scale.to_f64());
                 if let (Some(last), Some(bias)) = (out.last_mut(), bias.get(group)) {

@@ -1,5 +1,7 @@
 //! The formats: which one a file is, and one parser for each.
 
+mod catboost;
+mod lightgbm;
 mod limits;
 mod xgboost;
 
@@ -10,6 +12,8 @@ use super::{Forest, Format, FormatError, LoadOptions};
 enum Found {
     XgBoostJson,
     XgBoostUbjson,
+    LightGbm,
+    CatBoost,
 }
 
 /// Reads a model file of any format.
@@ -17,6 +21,8 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     let found = detect(bytes)?;
     let format = match found {
         Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
+        Found::LightGbm => Format::LightGbm,
+        Found::CatBoost => Format::CatBoost,
     };
     if let Some(wanted) = options.format
         && wanted != format
@@ -27,6 +33,8 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     }
     match found {
         Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
+        Found::LightGbm => lightgbm::read(bytes, options),
+        Found::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
         Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
@@ -76,6 +84,7 @@ fn detect(bytes: &[u8]) -> Result<Found, FormatError> {
     match first {
         None => Err(refuse("the file is empty")),
         Some(b'{') => detect_json(bytes),
+        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => Ok(Found::LightGbm),
         Some(_) => Err(refuse(UNKNOWN)),
     }
 }
@@ -91,6 +100,7 @@ fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
     let walked = document.object(|document, key| {
         found = match key {
             "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
+            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(Found::CatBoost),
             _ => None,
         };
         match found {

@@ -3,9 +3,18 @@
 //! `exp` and `log` are the C library's (that is what `std` calls on Linux), as they are for the training
 //! libraries, so that even the last bit of a probability agrees.
 
-/// The transform of a model, by the precision it is computed in.
+/// What turns a row's margins into its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Transform {
+pub(crate) struct Transform {
+    /// Each margin is divided by this first: by the number of iterations where a forest is averaged, else by 1,
+    /// which changes no bit.
+    divide: f64,
+    link: Link,
+}
+
+/// The function of an objective, by the precision it is computed in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Link {
     /// The margin is the value.
     Identity,
     /// `f32`: `1 / (1 + e^(−x) + 1e-16)`, x capped from below where the flag says so.
@@ -25,7 +34,7 @@ pub(crate) enum Transform {
     Hinge,
     /// The margins in ascending order (quantiles that must not cross).
     Sorted,
-    /// `f32`: the first margin, then each the one before plus softplus of its own.
+    /// `f32`: the first margin, then each the one before plus softplus of its own (and [`LEAST_GAP`]).
     CumulativeSoftplus32,
     /// `f32`: `1 / (1 + e^(−2x))`.
     DoubleLogistic32,
@@ -44,36 +53,50 @@ pub(crate) enum Transform {
     SignedSquare64,
 }
 
+impl From<Link> for Transform {
+    fn from(link: Link) -> Self {
+        Self { divide: 1.0, link }
+    }
+}
+
 impl Transform {
+    /// The same, of margins that are first averaged over so many iterations.
+    pub(crate) fn averaged(self, iterations: f64) -> Self {
+        Self {
+            divide: iterations,
+            ..self
+        }
+    }
+
     /// Numbers per row for so many margins.
     pub(crate) fn width(self, groups: usize) -> usize {
-        match self {
-            Self::ArgMax => 1,
+        match self.link {
+            Link::ArgMax => 1,
             _ => groups,
         }
     }
 
     /// Writes the values of one row. `margins` of an `f32` model are widened `f32`s, and so are its values.
     pub(crate) fn apply(self, margins: &[f64], out: &mut [f64]) {
-        match self {
-            Self::Identity => each(margins, out, |x| x),
-            Self::Logistic32 { capped } => each32(margins, out, |x| logistic32(x, capped)),
-            Self::Exp32 => each32(margins, out, f32::exp),
-            Self::ExpRounded => each(margins, out, |x| f64::from(narrow(x.exp()))),
-            Self::Softmax32 => softmax32(margins, out),
-            Self::ArgMax => each(&[position_of_max(margins)], out, |x| x),
-            Self::Hinge => each(margins, out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Self::Sorted => {
-                each(margins, out, |x| x);
-                out.sort_unstable_by(f64::total_cmp);
-            }
-            Self::CumulativeSoftplus32 => cumulative_softplus32(margins, out),
-            Self::DoubleLogistic32 => each32(margins, out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
-            Self::Sigmoid64 { steepness } => each(margins, out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
-            Self::Exp64 => each(margins, out, f64::exp),
-            Self::Log1pExp64 => each(margins, out, |x| x.exp().ln_1p()),
-            Self::Softmax64 => softmax64(margins, out),
-            Self::SignedSquare64 => each(margins, out, |x| x.signum() * x * x),
+        for (to, from) in out.iter_mut().zip(margins) {
+            *to = from / self.divide;
+        }
+        match self.link {
+            Link::Identity => {}
+            Link::Logistic32 { capped } => each32(out, |x| logistic32(x, capped)),
+            Link::Exp32 => each32(out, f32::exp),
+            Link::ExpRounded => each(out, |x| f64::from(narrow(x.exp()))),
+            Link::Softmax32 => softmax32(out),
+            Link::ArgMax => each(out, |_| position_of_max(margins)),
+            Link::Hinge => each(out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            Link::Sorted => out.sort_unstable_by(f64::total_cmp),
+            Link::CumulativeSoftplus32 => cumulative_softplus32(out),
+            Link::DoubleLogistic32 => each32(out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
+            Link::Sigmoid64 { steepness } => each(out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
+            Link::Exp64 => each(out, f64::exp),
+            Link::Log1pExp64 => each(out, |x| x.exp().ln_1p()),
+            Link::Softmax64 => softmax64(out),
+            Link::SignedSquare64 => each(out, |x| if x < 0.0 { -(x * x) } else { x * x }),
         }
     }
 }
@@ -91,14 +114,14 @@ pub(crate) fn position_of_max(numbers: &[f64]) -> f64 {
     best as f64
 }
 
-fn each(margins: &[f64], out: &mut [f64], f: impl Fn(f64) -> f64) {
-    for (to, from) in out.iter_mut().zip(margins) {
-        *to = f(*from);
+fn each(out: &mut [f64], f: impl Fn(f64) -> f64) {
+    for x in out {
+        *x = f(*x);
     }
 }
 
-fn each32(margins: &[f64], out: &mut [f64], f: impl Fn(f32) -> f32) {
-    each(margins, out, |x| f64::from(f(narrow(x))));
+fn each32(out: &mut [f64], f: impl Fn(f32) -> f32) {
+    each(out, |x| f64::from(f(narrow(x))));
 }
 
 /// Back to the `f32` it was widened from.
@@ -112,40 +135,38 @@ fn logistic32(x: f32, capped: bool) -> f32 {
     1.0 / (power.exp() + 1.0 + 1e-16)
 }
 
-fn softmax32(margins: &[f64], out: &mut [f64]) {
-    let most = margins.iter().map(|x| narrow(*x)).fold(f32::MIN, f32::max);
+fn softmax32(out: &mut [f64]) {
+    let most = out.iter().map(|x| narrow(*x)).fold(f32::MIN, f32::max);
     let mut sum = 0f64;
-    for (to, from) in out.iter_mut().zip(margins) {
-        *to = f64::from((narrow(*from) - most).exp());
-        sum += *to;
+    for x in out.iter_mut() {
+        *x = f64::from((narrow(*x) - most).exp());
+        sum += *x;
     }
     let sum = narrow(sum);
-    for to in out {
-        *to = f64::from(narrow(*to) / sum);
-    }
+    each32(out, |x| x / sum);
 }
 
-fn softmax64(margins: &[f64], out: &mut [f64]) {
-    let most = margins.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+fn softmax64(out: &mut [f64]) {
+    let most = out.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut sum = 0f64;
-    for (to, from) in out.iter_mut().zip(margins) {
-        *to = (from - most).exp();
-        sum += *to;
+    for x in out.iter_mut() {
+        *x = (*x - most).exp();
+        sum += *x;
     }
-    for to in out {
-        *to /= sum;
-    }
+    each(out, |x| x / sum);
 }
 
-fn cumulative_softplus32(margins: &[f64], out: &mut [f64]) {
+/// What keeps expectiles that must ascend apart.
+pub(crate) const LEAST_GAP: f32 = 1e-6;
+
+fn cumulative_softplus32(out: &mut [f64]) {
     let mut sum = 0f32;
-    for (position, (to, from)) in out.iter_mut().zip(margins).enumerate() {
-        let x = narrow(*from);
-        sum = if position == 0 {
-            x
-        } else {
-            sum + x.max(0.0) + (-x.abs()).exp().ln_1p()
+    for (position, number) in out.iter_mut().enumerate() {
+        let x = narrow(*number);
+        sum = match position {
+            0 => x,
+            _ => sum + (x.max(0.0) + (-x.abs()).exp().ln_1p() + LEAST_GAP),
         };
-        *to = f64::from(sum);
+        *number = f64::from(sum);
     }
 }

@@ -32,7 +32,7 @@ fn cases_in(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn compare(path: &Path) -> Result<Line, String> {
-    let case = Case::read(path);
+    let mut case = Case::read(path);
     let bytes = std::fs::read(path.with_file_name(&case.model)).unwrap();
     let options = LoadOptions {
         iterations: if case.best {
@@ -50,6 +50,7 @@ fn compare(path: &Path) -> Result<Line, String> {
             case.features
         ));
     }
+    case.encode(&forest);
     let mut line = Line::new(&case.name, case.rows);
     let mut scratch = Scratch::default();
     for output in &case.outputs {

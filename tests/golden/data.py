@@ -41,18 +41,21 @@ def score(matrix, seed=3):
     return signal + 0.3 * rng.normal(size=len(matrix)) + np.sign(x[:, 3]) * 0.4 + np.sign(x[:, 4]) * 0.3
 
 
-def trying_rows(matrix, kinds, thresholds, seed=11, random=40, infinite=True):
+def trying_rows(matrix, kinds, thresholds, seed=11, random=40, infinite=True, width=np.float32):
     """Rows that sit where implementations differ.
 
     `thresholds` maps a column to the thresholds that the model splits on. The rows are: random ones from the
-    table, then for each column exact thresholds and their f32 neighbours; zeros of both signs, subnormals, the
+    table, then for each column exact thresholds and their neighbours among the floats of `width`; zeros of both signs, subnormals, the
     library's zero threshold and its neighbours, the largest numbers, infinities, missing; and for categories
     negatives, fractions, codes beyond the training range and beyond the range of integers.
     """
     rng = np.random.default_rng(seed)
+    matrix = matrix.astype(width)
     rows = [matrix[rng.integers(len(matrix))].copy() for _ in range(random)]
-    zero = np.float32(1e-35)
-    special = [0.0, -0.0, 1e-45, -1e-45, 1e-39, zero, -zero, np.nextafter(zero, np.float32(1)), 3e38, -3e38, np.nan]
+    zero = width(np.float32(1e-35))
+    special = [0.0, -0.0, 1e-45, -1e-45, 1e-39, zero, -zero, np.nextafter(zero, width(1)), 3e38, -3e38, np.nan]
+    if width is np.float64:
+        special += [5e-324, -5e-324, 1e300, -1e300]
     if infinite:
         special += [np.inf, -np.inf]
     codes = [-0.5, -1.0, -7.0, 0.0, -0.0, 0.9, 1.5, 31.0, 32.0, 63.5, 64.0, 1e6, 16777215.0, 16777216.0, 2147483647.0, 4e9, np.nan]
@@ -61,15 +64,15 @@ def trying_rows(matrix, kinds, thresholds, seed=11, random=40, infinite=True):
         if kinds[column]:
             values += range(CATEGORIES + 3)
         else:
-            known = np.array(sorted(thresholds.get(column, ())), dtype=np.float32)
+            known = np.array(sorted(thresholds.get(column, ())), dtype=width)
             for threshold in known[rng.permutation(len(known))[:6]]:
-                values += [threshold, np.nextafter(threshold, np.float32(np.inf)), np.nextafter(threshold, np.float32(-np.inf))]
+                values += [threshold, np.nextafter(threshold, width(np.inf)), np.nextafter(threshold, width(-np.inf))]
         for value in values:
             row = matrix[rng.integers(len(matrix))].copy()
             row[column] = value
             rows.append(row)
-    rows.append(np.full(matrix.shape[1], np.nan, np.float32))
-    return np.array(rows, dtype=np.float32)
+    rows.append(np.full(matrix.shape[1], np.nan))
+    return np.array(rows, dtype=width)
 
 
 def telco(path):

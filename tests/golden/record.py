@@ -24,11 +24,12 @@ class Recorder:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def record(self, case, model, rows, outputs, iterations="all"):
+    def record(self, case, model, rows, outputs, iterations="all", texts=None):
         """Writes the `.gold` file of a case.
 
         `rows` is an f32 or f64 matrix, `outputs` maps an output kind (`margin`, `value`, `class`, `leaf`,
-        `contributions`) to what the library answered, one row per row.
+        `contributions`) to what the library answered, one row per row. `texts` maps a column to texts that take the
+        place of its numbers.
         """
         rows = np.ascontiguousarray(rows)
         assert rows.dtype in (np.float32, np.float64), rows.dtype
@@ -48,6 +49,7 @@ class Recorder:
             "features": rows.shape[1],
             "type": rows.dtype.name,
             "iterations": iterations,
+            "texts": texts or {},
             "outputs": described,
         }
         with open(self.path(case, ".gold"), "wb") as file:

@@ -78,8 +78,16 @@ class Cases:
         if label is None:
             label = target(objective, data.score(matrix))
         params = {"max_depth": 4, "eta": 0.4, "nthread": 2, "verbosity": 0, **params}
-        booster = xgb.train(params, matrix_for(matrix, kinds, label, objective), rounds)
-        self.save(case, booster, matrix, kinds, ubj=ubj, shap=shap)
+        try:
+            booster = xgb.train(params, matrix_for(matrix, kinds, label, objective), rounds)
+            self.save(case, booster, matrix, kinds, ubj=ubj, shap=shap)
+        except xgb.core.XGBoostError as error:
+            if VERSION >= (1, 2):
+                raise
+            # The oldest releases fail on some of their own files; what they never answered is no golden.
+            print("skipped", case, str(error).splitlines()[0][-150:])
+            for extension in (".json", ".ubj"):
+                self.recorder.path(f"{self.root}/{case}", extension).unlink(missing_ok=True)
 
     def save(self, case, booster, matrix, kinds, ubj=False, shap=True, model=None, iterations="all", limit=None):
         """Saves a booster and what it answers to the trying rows."""
@@ -96,10 +104,7 @@ class Cases:
         rows = data.trying_rows(matrix, kinds, known, infinite=False)
         if self.table is not None and matrix is self.table[0]:
             rows = np.concatenate([matrix, rows])
-        if VERSION < (3, 1) or not kinds.any():
-            asked = matrix_for(rows, kinds)
-        else:
-            asked = matrix_for(rows, kinds)
+        asked = matrix_for(rows, kinds)
         # What is saved is what is asked, in a process that only knows the file.
         booster = xgb.Booster(model_file=str(model))
         extra = {"iteration_range": limit} if limit else {}
@@ -144,6 +149,8 @@ class Cases:
             ("multi:softprob", 0.3), ("binary:logistic", 0.999999), ("binary:logistic", 1e-7), ("reg:gamma", 1.3),
             ("binary:hinge", 0.2), ("survival:cox", 0.9),
         ]:
+            if VERSION < (1, 1) and score in (0.999999, 1e-7):
+                continue  # saved as 0.000000 or 1.000000, which that release itself refuses to load
             more = {"num_class": 3} if objective.startswith("multi") else {}
             label = np.digitize(data.score(self.numeric[0]), [0, 1]) if more else None
             name = f"base-{objective.replace(':', '-')}-{score}"
@@ -224,6 +231,8 @@ class Cases:
         self.train("vector-leaf", {"objective": "reg:squarederror", **vector}, label=targets, shap=False)
         self.train("vector-leaf-ubjson", {"objective": "binary:logistic", **vector}, label=(targets > 0) * 1.0, shap=False, ubj=True)
         self.train("vector-leaf-classes", {"objective": "multi:softprob", "num_class": 3, **vector}, label=label, shap=False)
+        if VERSION >= (3, 3):
+            self.train("expectiles", {"objective": "reg:expectileerror", "expectile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"})
         self.train("quantiles", {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"})
 
     def telco(self):

@@ -97,7 +97,8 @@ impl Saved {
     }
 
     fn assemble(mut self, bytes: usize, options: &LoadOptions) -> Result<Forest, FormatError> {
-        let objective = objective::find(&self.objective).map_err(|why| at("learner.objective.name", why))?;
+        let objective = objective::find(&self.objective, &self.version)
+            .map_err(|why| at("learner.objective.name", why))?;
         let booster = self
             .booster
             .take()
@@ -118,7 +119,7 @@ impl Saved {
             base,
             finish: Finish::None,
         };
-        let (built, categories) = booster.assemble(best, rest)?;
+        let (built, categories) = booster.assemble(best, rest, &self.version)?;
         self.forest(built, categories, &objective)
     }
 
@@ -133,9 +134,13 @@ impl Saved {
         let groups = ensemble.groups;
         Ok(Forest {
             kernel: Kernel::choose(&ensemble),
-            transform: objective.transform,
+            transform: objective.link.into(),
             classes: objective.classes(groups),
-            contributions: Ok(()),
+            contributions: if ensemble.split_cover.is_empty() && !ensemble.splits.is_empty() {
+                Err("its file does not say how much training weight reached each node")
+            } else {
+                Ok(())
+            },
             features,
             summary: Summary {
                 format: Format::XgBoost,

@@ -3,7 +3,9 @@
 //! Positions are followed without checks of their own: the builder made sure that they are in range and that
 //! every path ends in a leaf.
 
-use crate::forest::ensemble::{Child, Comparison, Ensemble, Linear, Split, Target, Test, Tree, ZERO};
+use crate::forest::ensemble::{
+    Child, Codes, Comparison, Ensemble, Linear, Set, Split, Target, Test, Tree, ZERO,
+};
 use crate::forest::number::Real;
 
 /// Adds the leaves that each row reaches to its sums, tree by tree.
@@ -59,10 +61,17 @@ pub(crate) fn goes_left<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T)
             Comparison::Less => x < threshold,
             Comparison::LessEqual => x <= threshold,
         },
-        Test::Member(set) => ensemble
-            .codes
-            .of(x.to_f64())
-            .is_some_and(|code| ensemble.sets[set as usize].contains(code)),
+        Test::Member(set) => is_member(ensemble, split, &ensemble.sets[set as usize], x),
+    }
+}
+
+fn is_member<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, set: &Set, x: T) -> bool {
+    let code = ensemble.codes.of(x.to_f64());
+    match ensemble.codes {
+        Codes::NonNegative | Codes::Truncated => code.is_some_and(|code| set.contains(code)),
+        Codes::NonNegativeElseMissing => code
+            .filter(|code| u64::from(*code) < set.capacity())
+            .map_or(split.missing_left, |code| set.contains(code)),
     }
 }
 

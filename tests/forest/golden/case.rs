@@ -1,8 +1,9 @@
 //! Reading a `.gold` file (see `tests/golden/record.py`).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use evergreen::forest::OutputKind;
+use evergreen::forest::{Forest, OutputKind};
 use serde::Deserialize;
 
 /// One model and what its library answered.
@@ -13,6 +14,8 @@ pub(crate) struct Case {
     pub(crate) features: usize,
     pub(crate) best: bool,
     pub(crate) input: Vec<f64>,
+    /// Texts that take the place of a column's numbers.
+    pub(crate) texts: BTreeMap<usize, Vec<String>>,
     pub(crate) outputs: Vec<Output>,
 }
 
@@ -33,6 +36,8 @@ struct Head {
     features: usize,
     r#type: String,
     iterations: String,
+    #[serde(default)]
+    texts: BTreeMap<usize, Vec<String>>,
     outputs: Vec<OutputHead>,
 }
 
@@ -68,7 +73,21 @@ impl Case {
             features: head.features,
             best: head.iterations == "best",
             input,
+            texts: head.texts,
             outputs,
+        }
+    }
+}
+
+impl Case {
+    /// Replaces texts by the codes that the model has for them; one it does not know is missing.
+    pub(crate) fn encode(&mut self, forest: &Forest) {
+        for (column, texts) in &self.texts {
+            let categories = forest.features()[*column].categories.as_ref().unwrap();
+            for (row, text) in texts.iter().enumerate() {
+                let code = categories.code(text).map_or(f64::NAN, f64::from);
+                self.input[row * self.features + column] = code;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A text, in the space of the *values*: one number up to 3.0 (`5E-1`), a list from 3.1 (`[5E-1]`, one number for
 //! all groups or one for each). It is turned into margins once, in `f32`.
 
+use super::super::super::transform::LEAST_GAP;
 use super::objective::{BaseLink, Objective};
 
 /// The margins that each group's sum begins with.
@@ -56,7 +57,9 @@ fn link(scores: &mut [f32], link: BaseLink, clamps: bool) {
                     _ => continue,
                 };
                 if let Some(score) = scores.get_mut(at) {
-                    *score = gap.exp_m1().ln();
+                    // The gaps are kept away from zero by the same amount that the transform adds.
+                    let gap = (gap - LEAST_GAP).max(LEAST_GAP);
+                    *score = gap + (-(-gap).exp_m1()).ln();
                 }
             }
         }

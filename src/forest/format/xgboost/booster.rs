@@ -5,7 +5,7 @@
 
 use super::super::super::builder::{Built, Rest};
 use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::{Codes, Comparison, Input};
+use super::super::super::ensemble::{Codes, Comparison, Finish, Input};
 use super::super::super::{Categories, FormatError};
 use super::tree::Columns;
 use super::{Builder, at, categories, count};
@@ -92,6 +92,7 @@ impl Booster {
         mut self,
         best: Option<usize>,
         rest: Rest<f32>,
+        version: &[u32],
     ) -> Result<(Built<f32>, Vec<Option<Categories>>), FormatError> {
         const PATH: &str = "learner.gradient_booster";
         match self.name.as_str() {
@@ -113,6 +114,7 @@ impl Booster {
         for (tree, group) in self.groups.iter().enumerate() {
             self.builder.group(tree, *group);
         }
+        let rest = self.add_base(rest, version);
         let keep = self
             .end_of(best, trees)
             .map_err(|why| at(&format!("{PATH}.model.iteration_indptr"), why))?;
@@ -120,11 +122,24 @@ impl Booster {
         self.builder
             .leaf_width_is(rest.groups)
             .map_err(|why| at(&format!("{PATH}.model.trees"), why))?;
+        if version < [1, 7].as_slice() {
+            self.builder.codes(Codes::NonNegativeElseMissing);
+        }
         let built = self
             .builder
             .finish(rest)
             .map_err(|(tree, why)| at(&format!("{PATH}.model.trees[{tree}]"), why))?;
         Ok((built, self.categories))
+    }
+
+    /// Old releases add the trees up from zero and the base to their sum.
+    fn add_base(&self, mut rest: Rest<f32>, version: &[u32]) -> Rest<f32> {
+        let since = if self.weights.is_some() { [1, 4] } else { [1, 3] };
+        if version < since.as_slice() {
+            let base = std::mem::replace(&mut rest.base, vec![0.0; rest.groups]);
+            rest.finish = Finish::ScaleBias(1.0, base);
+        }
+        rest
     }
 
     /// Multiplies DART's weights into the leaves. The library multiplies leaf by weight in `f32` before it adds,

@@ -1,6 +1,6 @@
 //! The library's objectives: what each means for `base_score`, the values and the classes.
 
-use super::super::super::transform::Transform;
+use super::super::super::transform::Link;
 use super::super::super::{ClassRule, Task};
 
 /// How `base_score` becomes a margin.
@@ -18,97 +18,99 @@ pub(super) struct Objective {
     pub(super) name: &'static str,
     pub(super) task: Task,
     pub(super) base: BaseLink,
-    pub(super) transform: Transform,
+    pub(super) link: Link,
 }
 
-const LOGISTIC: Transform = Transform::Logistic32 { capped: true };
+const LOGISTIC: Link = Link::Logistic32 { capped: true };
 
-const fn objective(name: &'static str, task: Task, base: BaseLink, transform: Transform) -> Objective {
+const fn objective(name: &'static str, task: Task, base: BaseLink, link: Link) -> Objective {
     Objective {
         name,
         task,
         base,
-        transform,
+        link,
     }
 }
 
 /// Every objective that any release knows.
 const OBJECTIVES: &[Objective] = &[
-    objective("binary:hinge", Task::Binary, BaseLink::Identity, Transform::Hinge),
+    objective("binary:hinge", Task::Binary, BaseLink::Identity, Link::Hinge),
     objective("binary:logistic", Task::Binary, BaseLink::Logit, LOGISTIC),
-    objective(
-        "binary:logitraw",
-        Task::Value,
-        BaseLink::Identity,
-        Transform::Identity,
-    ),
-    objective("count:poisson", Task::Value, BaseLink::Log, Transform::Exp32),
+    objective("binary:logitraw", Task::Value, BaseLink::Identity, Link::Identity),
+    objective("count:poisson", Task::Value, BaseLink::Log, Link::Exp32),
     objective(
         "multi:softmax",
         Task::Multiclass,
         BaseLink::Identity,
-        Transform::ArgMax,
+        Link::ArgMax,
     ),
     objective(
         "multi:softprob",
         Task::Multiclass,
         BaseLink::Identity,
-        Transform::Softmax32,
+        Link::Softmax32,
     ),
-    objective("rank:map", Task::Value, BaseLink::Identity, Transform::Identity),
-    objective("rank:ndcg", Task::Value, BaseLink::Identity, Transform::Identity),
-    objective(
-        "rank:pairwise",
-        Task::Value,
-        BaseLink::Identity,
-        Transform::Identity,
-    ),
+    objective("rank:map", Task::Value, BaseLink::Identity, Link::Identity),
+    objective("rank:ndcg", Task::Value, BaseLink::Identity, Link::Identity),
+    objective("rank:pairwise", Task::Value, BaseLink::Identity, Link::Identity),
     objective(
         "reg:absoluteerror",
         Task::Value,
         BaseLink::Identity,
-        Transform::Identity,
+        Link::Identity,
     ),
     objective(
         "reg:expectileerror",
         Task::Value,
         BaseLink::InverseSoftplusOfGaps,
-        Transform::CumulativeSoftplus32,
+        Link::CumulativeSoftplus32,
     ),
-    objective("reg:gamma", Task::Value, BaseLink::Log, Transform::Exp32),
-    objective("reg:linear", Task::Value, BaseLink::Identity, Transform::Identity),
+    objective("reg:gamma", Task::Value, BaseLink::Log, Link::Exp32),
+    objective("reg:linear", Task::Value, BaseLink::Identity, Link::Identity),
     objective("reg:logistic", Task::Binary, BaseLink::Logit, LOGISTIC),
     objective(
         "reg:pseudohubererror",
         Task::Value,
         BaseLink::Identity,
-        Transform::Identity,
+        Link::Identity,
     ),
     objective(
         "reg:quantileerror",
         Task::Value,
         BaseLink::Identity,
-        Transform::Identity,
+        Link::Identity,
     ),
     objective(
         "reg:squarederror",
         Task::Value,
         BaseLink::Identity,
-        Transform::Identity,
+        Link::Identity,
     ),
     objective(
         "reg:squaredlogerror",
         Task::Value,
         BaseLink::Identity,
-        Transform::Identity,
+        Link::Identity,
     ),
-    objective("reg:tweedie", Task::Value, BaseLink::Log, Transform::Exp32),
-    objective("survival:aft", Task::Value, BaseLink::Log, Transform::ExpRounded),
-    objective("survival:cox", Task::Value, BaseLink::Log, Transform::Exp32),
+    objective("reg:tweedie", Task::Value, BaseLink::Log, Link::Exp32),
+    objective("survival:aft", Task::Value, BaseLink::Log, Link::ExpRounded),
+    objective("survival:cox", Task::Value, BaseLink::Log, Link::Exp32),
 ];
 
-/// Looks an objective up.
-pub(super) fn find(name: &str) -> Result<Objective, String> {
+/// Looks an objective up, as the release that saved the file understood it.
+pub(super) fn find(name: &str, version: &[u32]) -> Result<Objective, String> {
+    let mut objective = newest(name)?;
+    match objective.name {
+        "binary:logitraw" if version < [1, 3].as_slice() => objective.base = BaseLink::Logit,
+        "survival:aft" if version.starts_with(&[2, 0]) => objective.link = Link::Exp32,
+        "reg:quantileerror" if version >= [3, 4].as_slice() => objective.link = Link::Sorted,
+        _ => {}
+    }
+    Ok(objective)
+}
+
+/// Looks an objective up in the table.
+fn newest(name: &str) -> Result<Objective, String> {
     OBJECTIVES
         .iter()
         .find(|objective| objective.name == name)
@@ -125,8 +127,8 @@ pub(super) fn find(name: &str) -> Result<Objective, String> {
 impl Objective {
     /// How it tells classes apart.
     pub(super) fn classes(&self, groups: usize) -> ClassRule {
-        match (self.task, self.transform) {
-            (Task::Multiclass, Transform::ArgMax) => ClassRule::GreatestMargin,
+        match (self.task, self.link) {
+            (Task::Multiclass, Link::ArgMax) => ClassRule::GreatestMargin,
             (Task::Multiclass, _) => ClassRule::GreatestValue,
             (Task::Binary, _) if groups == 1 => ClassRule::ValueAbove(0.5),
             _ => ClassRule::None,

@@ -93,6 +93,9 @@ impl Columns {
     pub(super) fn build(&mut self, builder: &mut Builder) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
+        if self.cover.is_empty() {
+            builder.lacks_cover();
+        }
         self.collect_sets(builder)?;
         builder
             .tree(self.left.len(), |node| self.node(node))
@@ -106,8 +109,6 @@ impl Columns {
             ("split_indices", self.feature.len()),
             ("split_conditions", self.condition.len()),
             ("default_left", self.default_left.len()),
-            ("loss_changes", self.gain.len()),
-            ("sum_hessian", self.cover.len()),
             ("tree_param.num_nodes", self.nodes.unwrap_or(nodes)),
         ];
         for (what, length) in lengths {
@@ -115,11 +116,16 @@ impl Columns {
                 return Err(format!("{what} is {length}, but there are {nodes} left_children"));
             }
         }
-        if !self.split_type.is_empty() && self.split_type.len() != nodes {
-            return Err(format!(
-                "split_type has {} entries for {nodes} nodes",
-                self.split_type.len()
-            ));
+        // Old releases have no categories, and up to 3.1 trees with vector leaves no statistics.
+        let optional = [
+            ("split_type", self.split_type.len()),
+            ("loss_changes", self.gain.len()),
+            ("sum_hessian", self.cover.len()),
+        ];
+        for (what, length) in optional {
+            if length != 0 && length != nodes {
+                return Err(format!("{what} is {length}, but there are {nodes} left_children"));
+            }
         }
         Ok(())
     }

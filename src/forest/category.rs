@@ -1,0 +1,191 @@
+//! From a category's text to the code that the trees split on.
+
+use super::Categories;
+
+impl Categories {
+    /// The code of a category given as text; `None` if the model does not know it.
+    ///
+    /// Integer categories are matched by value, so `7`, `07` and `7.0` are one. A hash stands for every text that
+    /// hashes to it, as it does for the training library.
+    pub fn code(&self, text: &str) -> Option<u32> {
+        let position = match self {
+            Self::Codes => return text.parse().ok(),
+            Self::Names(names) => names.iter().position(|name| name == text),
+            Self::Integers(numbers) => {
+                let number = integer(text)?;
+                numbers.iter().position(|known| *known == number)
+            }
+            Self::Hashes(hashes) => {
+                let hash = low_half(city_hash(text.as_bytes()));
+                hashes.iter().position(|known| *known == hash)
+            }
+        };
+        position.and_then(|position| u32::try_from(position).ok())
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the library keeps this half")]
+fn low_half(hash: u64) -> u32 {
+    hash as u32
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+fn integer(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| {
+        let number: f64 = text.parse().ok()?;
+        (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64)
+    })
+}
+
+const K0: u64 = 0xc3a5_c85c_97cb_3127;
+const K1: u64 = 0xb492_b66f_be98_f273;
+const K2: u64 = 0x9ae1_6a3b_2f90_404f;
+const K3: u64 = 0xc949_d7c7_509e_6557;
+const MIX: u64 = 0x9ddf_ea08_eb38_2d69;
+
+/// The little-endian number at a place; the callers' lengths make it exist.
+fn word(text: &[u8], at: usize) -> u64 {
+    let bytes = text.get(at..).and_then(|rest| rest.first_chunk::<8>());
+    u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
+}
+
+fn half_word(text: &[u8], at: usize) -> u64 {
+    let bytes = text.get(at..).and_then(|rest| rest.first_chunk::<4>());
+    u64::from(u32::from_le_bytes(*bytes.unwrap_or(&[0; 4])))
+}
+
+fn fold(x: u64) -> u64 {
+    x ^ (x >> 47)
+}
+
+/// Two words into one.
+fn join(low: u64, high: u64) -> u64 {
+    let a = fold((low ^ high).wrapping_mul(MIX));
+    let b = fold((high ^ a).wrapping_mul(MIX));
+    b.wrapping_mul(MIX)
+}
+
+/// `CityHash64`, version 1 (Pike and Alakuijala), which the library keeps to for the sake of saved models.
+fn city_hash(text: &[u8]) -> u64 {
+    match text.len() {
+        0..=16 => up_to_16(text),
+        17..=32 => up_to_32(text),
+        33..=64 => up_to_64(text),
+        _ => longer(text),
+    }
+}
+
+fn up_to_16(text: &[u8]) -> u64 {
+    let length = text.len();
+    let size = length as u64;
+    match text {
+        [] => K2,
+        [first, ..] if length < 4 => {
+            let byte = |at: usize| u64::from(text.get(at).copied().unwrap_or(0));
+            let y = u64::from(*first) + (byte(length / 2) << 8);
+            let z = size + (byte(length - 1) << 2);
+            fold(y.wrapping_mul(K2) ^ z.wrapping_mul(K3)).wrapping_mul(K2)
+        }
+        _ if length <= 8 => join(size + (half_word(text, 0) << 3), half_word(text, length - 4)),
+        _ => {
+            let last = word(text, length - 8);
+            let turned = last
+                .wrapping_add(size)
+                .rotate_right(u32::try_from(length).unwrap_or(0));
+            join(word(text, 0), turned) ^ last
+        }
+    }
+}
+
+fn up_to_32(text: &[u8]) -> u64 {
+    let length = text.len();
+    let a = word(text, 0).wrapping_mul(K1);
+    let b = word(text, 8);
+    let c = word(text, length - 8).wrapping_mul(K2);
+    let d = word(text, length - 16).wrapping_mul(K0);
+    let low = a
+        .wrapping_sub(b)
+        .rotate_right(43)
+        .wrapping_add(c.rotate_right(30))
+        .wrapping_add(d);
+    let high = a
+        .wrapping_add((b ^ K3).rotate_right(20))
+        .wrapping_sub(c)
+        .wrapping_add(length as u64);
+    join(low, high)
+}
+
+/// Sum and mix of 32 bytes, begun at `a`; `z` is added where the two uses differ.
+fn quarter(a: u64, z: u64, second: u64, third: u64) -> (u64, u64) {
+    let b = a.wrapping_add(z).rotate_right(52);
+    let c = a.rotate_right(37);
+    let a = a.wrapping_add(second);
+    let c = c.wrapping_add(a.rotate_right(7));
+    let a = a.wrapping_add(third);
+    let mixed = b.wrapping_add(a.rotate_right(31)).wrapping_add(c);
+    (a.wrapping_add(z), mixed)
+}
+
+fn up_to_64(text: &[u8]) -> u64 {
+    let length = text.len();
+    let end = |back: usize| word(text, length - back);
+    let start = end(16)
+        .wrapping_add(length as u64)
+        .wrapping_mul(K0)
+        .wrapping_add(word(text, 0));
+    let (first, mixed) = quarter(start, word(text, 24), word(text, 8), word(text, 16));
+    let start = word(text, 16).wrapping_add(end(32));
+    let (last, mixed_last) = quarter(start, end(8), end(24), end(16));
+    let left = first.wrapping_add(mixed_last).wrapping_mul(K2);
+    let right = last.wrapping_add(mixed).wrapping_mul(K0);
+    let r = fold(left.wrapping_add(right));
+    fold(r.wrapping_mul(K0).wrapping_add(mixed)).wrapping_mul(K2)
+}
+
+/// A weak hash of the 32 bytes at a place, begun at `a` and `b`.
+fn weak(text: &[u8], at: usize, a: u64, b: u64) -> (u64, u64) {
+    let last = word(text, at + 24);
+    let a = a.wrapping_add(word(text, at));
+    let b = b.wrapping_add(a).wrapping_add(last).rotate_right(21);
+    let sum = a
+        .wrapping_add(word(text, at + 8))
+        .wrapping_add(word(text, at + 16));
+    let mixed = b.wrapping_add(sum.rotate_right(44)).wrapping_add(a);
+    (sum.wrapping_add(last), mixed)
+}
+
+fn longer(text: &[u8]) -> u64 {
+    let length = text.len();
+    let size = length as u64;
+    let mut x = word(text, 0);
+    let mut y = word(text, length - 16) ^ K1;
+    let mut z = word(text, length - 56) ^ K0;
+    let mut v = weak(text, length - 64, size, y);
+    let mut w = weak(text, length - 32, size.wrapping_mul(K1), K0);
+    z = z.wrapping_add(fold(v.1).wrapping_mul(K1));
+    x = z.wrapping_add(x).rotate_right(39).wrapping_mul(K1);
+    y = y.rotate_right(33).wrapping_mul(K1);
+    for at in (0..length - 1 - (length - 1) % 64).step_by(64) {
+        x = x
+            .wrapping_add(y)
+            .wrapping_add(v.0)
+            .wrapping_add(word(text, at + 16))
+            .rotate_right(37)
+            .wrapping_mul(K1);
+        y = y
+            .wrapping_add(v.1)
+            .wrapping_add(word(text, at + 48))
+            .rotate_right(42)
+            .wrapping_mul(K1);
+        x ^= w.1;
+        y ^= v.0;
+        z = (z ^ w.0).rotate_right(33);
+        v = weak(text, at, v.1.wrapping_mul(K1), x.wrapping_add(w.0));
+        w = weak(text, at + 32, z.wrapping_add(w.1), y);
+        std::mem::swap(&mut z, &mut x);
+    }
+    let low = join(v.0, w.0)
+        .wrapping_add(fold(y).wrapping_mul(K1))
+        .wrapping_add(z);
+    join(low, join(v.1, w.1).wrapping_add(x))
+}

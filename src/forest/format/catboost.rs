@@ -1,0 +1,206 @@
+//! CatBoost JSON: symmetric (`oblivious_trees`) and other (`trees`) forests on float and one-hot features.
+//!
+//! ```text
+//! {"features_info": {"float_features", "categorical_features", …},
+//!  "model_info": {"params": {"loss_function": {"type"}}, "catboost_version_info"},
+//!  "oblivious_trees": [{"splits", "leaf_values", "leaf_weights"}] | "trees": [{"split", "left", "right"}],
+//!  "scale_and_bias": [scale, [bias, …]]}
+//! ```
+//! Features that the library computes while it predicts (CTR statistics of categories, texts, embeddings) are
+//! refused by name: their tables would have to be evaluated exactly as well.
+
+mod features;
+mod loss;
+mod tree;
+
+use self::features::Inputs;
+use self::tree::Reader;
+use super::super::builder::{Builder, Rest};
+use super::super::document::{Document, Fault, Shape};
+use super::super::ensemble::{Codes, Comparison, Finish, Input};
+use super::super::kernel::Kernel;
+use super::super::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
+use super::limits;
+
+/// What a file says, before it is put together.
+struct Saved {
+    inputs: Option<Inputs>,
+    builder: Builder<f64>,
+    /// Numbers per leaf; known from the first tree on.
+    groups: Option<usize>,
+    loss: String,
+    version: Option<String>,
+    scale: f64,
+    bias: Vec<f64>,
+}
+
+/// Reads a model.
+///
+/// The file does not record a best iteration: the library cuts the model to it before it saves.
+pub(super) fn read<'a, D: Document<'a>>(
+    document: &mut D,
+    bytes: usize,
+    _options: &LoadOptions,
+) -> Result<Forest, FormatError> {
+    let mut saved = Saved {
+        inputs: None,
+        builder: Builder::new(Comparison::LessEqual, Codes::NonNegative, Input::Rounded),
+        groups: None,
+        loss: String::new(),
+        version: None,
+        scale: 1.0,
+        bias: Vec::new(),
+    };
+    saved.top(document)?;
+    document.end()?;
+    saved.assemble(bytes)
+}
+
+impl Saved {
+    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "features_info" if self.inputs.is_some() => Err(document.fault("given twice")),
+            "features_info" => {
+                self.inputs = Some(features::read(document, &mut self.builder)?);
+                Ok(())
+            }
+            "model_info" => self.info(document),
+            "oblivious_trees" => self.trees(document, Reader::symmetric),
+            "trees" => self.trees(document, Reader::nested),
+            "scale_and_bias" => self.scale_and_bias(document),
+            _ => document.skip(),
+        })
+    }
+
+    fn info<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "catboost_version_info" => {
+                self.version = version(&document.text()?);
+                Ok(())
+            }
+            "params" if document.shape()? == Shape::Object => document.object(|document, key| match key {
+                "loss_function" if document.shape()? == Shape::Object => {
+                    document.object(|document, key| match key {
+                        "type" => document.text().map(|name| self.loss = name.into_owned()),
+                        _ => document.skip(),
+                    })
+                }
+                _ => document.skip(),
+            }),
+            _ => document.skip(),
+        })
+    }
+
+    fn trees<'a, D: Document<'a>>(
+        &mut self,
+        document: &mut D,
+        read: impl Fn(&mut Reader, &mut D, &Inputs) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Some(inputs) = &self.inputs else {
+            return Err(document.fault("features_info must come before the trees"));
+        };
+        let mut reader = Reader::default();
+        document.array(|document, _| {
+            let start = document.offset();
+            reader.clear();
+            read(&mut reader, document, inputs)?;
+            let fault = |why: String| Fault::new(start, why);
+            self.groups = Some(reader.build(&mut self.builder).map_err(fault)?);
+            Ok(())
+        })
+    }
+
+    fn scale_and_bias<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.array(|document, position| match (position, document.shape()?) {
+            (0, _) => document.f64().map(|scale| self.scale = scale),
+            (1, Shape::Array) => document.f64s(&mut self.bias),
+            (1, _) => document.f64().map(|bias| self.bias = vec![bias]),
+            _ => Err(document.fault("expected a scale and its biases")),
+        })
+    }
+
+    fn assemble(mut self, bytes: usize) -> Result<Forest, FormatError> {
+        let inputs = self
+            .inputs
+            .take()
+            .ok_or_else(|| at("features_info", "there is none"))?;
+        let loss = loss::find(&self.loss).map_err(|why| at("model_info.params.loss_function", why))?;
+        limits::check("features_info", inputs.features.len(), bytes)?;
+        let groups = self.groups.unwrap_or_else(|| self.bias.len().max(1));
+        let finish = self.finish(groups).map_err(|why| at("scale_and_bias", why))?;
+        let has_cover = inputs.features.is_empty() || self.builder.has_cover();
+        let rest = Rest {
+            features: inputs.features.len(),
+            groups,
+            base: vec![0.0; groups],
+            finish,
+        };
+        let built = self
+            .builder
+            .finish(rest)
+            .map_err(|(tree, why)| at(&format!("tree {tree}"), why))?;
+        let ensemble = built.ensemble;
+        let mut features = inputs.features;
+        for (feature, (splits, gain)) in features.iter_mut().zip(&built.use_of) {
+            (feature.splits, feature.gain) = (*splits, *gain);
+        }
+        Ok(Forest {
+            kernel: Kernel::choose(&ensemble),
+            transform: loss.link.into(),
+            classes: loss.classes(groups),
+            contributions: match has_cover {
+                true => Ok(()),
+                false => Err("its file does not say how much training weight reached each leaf"),
+            },
+            features,
+            summary: Summary {
+                format: Format::CatBoost,
+                library_version: self.version,
+                objective: self.loss,
+                task: loss.task,
+                named: inputs.named,
+                trees: ensemble.trees.len(),
+                groups,
+                depth: built.depth,
+                leaves: ensemble.leaves.len(),
+                best_iteration: None,
+            },
+            trees: Trees::F64(ensemble),
+        })
+    }
+
+    fn finish(&self, groups: usize) -> Result<Finish<f64>, String> {
+        let mut bias = self.bias.clone();
+        if bias.is_empty() {
+            bias = vec![0.0; groups];
+        }
+        if bias.len() != groups {
+            return Err(format!("{} biases for {groups} groups", bias.len()));
+        }
+        if !self.scale.is_finite() || !bias.iter().all(|bias| bias.is_finite()) {
+            return Err("not finite".into());
+        }
+        #[expect(
+            clippy::float_cmp,
+            reason = "the identity, which the library does not compute either"
+        )]
+        if self.scale == 1.0 && bias.iter().all(|bias| *bias == 0.0) {
+            return Ok(Finish::None);
+        }
+        Ok(Finish::ScaleBias(self.scale, bias))
+    }
+}
+
+/// The release in the build information: `… Branch: tags/v1.2.10 …`.
+fn version(info: &str) -> Option<String> {
+    let (_, after) = info.split_once("tags/v")?;
+    after.split_whitespace().next().map(str::to_owned)
+}
+
+/// A fault in a named part of the model.
+fn at(path: &str, reason: impl Into<String>) -> FormatError {
+    FormatError {
+        at: path.to_owned(),
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,67 @@
+//! The library's losses, and the prediction that its estimators give by default for each.
+
+use super::super::super::transform::Link;
+use super::super::super::{ClassRule, Task};
+
+/// What a loss means to a prediction.
+#[derive(Clone, Copy)]
+pub(super) struct Loss {
+    pub(super) task: Task,
+    pub(super) link: Link,
+}
+
+impl Loss {
+    pub(super) fn classes(self, groups: usize) -> ClassRule {
+        match self.task {
+            Task::Multiclass => ClassRule::GreatestMargin,
+            Task::Binary if groups == 1 => ClassRule::ValueAbove(0.5),
+            Task::Binary | Task::Value => ClassRule::None,
+        }
+    }
+}
+
+/// Losses whose predictions are the raw sum.
+const RAW: &[&str] = &[
+    "",
+    "RMSE",
+    "MAE",
+    "Quantile",
+    "MultiQuantile",
+    "MAPE",
+    "LogCosh",
+    "LogLinQuantile",
+    "Huber",
+    "Expectile",
+    "Lq",
+    "MultiRMSE",
+    "MultiRMSEWithMissingValues",
+    "GroupQuantile",
+    "QueryRMSE",
+    "QuerySoftMax",
+    "QueryCrossEntropy",
+    "PairLogit",
+    "PairLogitPairwise",
+    "YetiRank",
+    "YetiRankPairwise",
+    "StochasticRank",
+    "StochasticFilter",
+    "LambdaMart",
+    "Cox",
+];
+
+/// Looks a loss up; a model that does not name its own (a sum of models) has raw predictions.
+pub(super) fn find(name: &str) -> Result<Loss, String> {
+    let logistic = Link::Sigmoid64 { steepness: 1.0 };
+    let (task, link) = match name {
+        "Logloss" | "CrossEntropy" | "MultiLogloss" | "MultiCrossEntropy" => (Task::Binary, logistic),
+        "MultiClass" => (Task::Multiclass, Link::Softmax64),
+        "MultiClassOneVsAll" => (Task::Multiclass, logistic),
+        "Poisson" | "Tweedie" => (Task::Value, Link::Exp64),
+        raw if RAW.contains(&raw) => (Task::Value, Link::Identity),
+        other => {
+            let other: String = other.chars().take(32).collect();
+            return Err(format!("the predictions of loss `{other}` are not known exactly"));
+        }
+    };
+    Ok(Loss { task, link })
+}

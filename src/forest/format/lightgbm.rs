@@ -1,0 +1,219 @@
+//! LightGBM's text, versions v3 and v4.
+//!
+//! ```text
+//! tree                          header: key=value
+//! Tree=0 …                      one block per tree: key=value, arrays separated by spaces
+//! end of trees
+//! feature_importances: … parameters: …        not read
+//! pandas_categorical:[[…], …]   categories of the columns that were categorical in a frame
+//! ```
+//! Everything is `f64`, printed so that it reads back exactly.
+
+mod header;
+mod lines;
+mod objective;
+mod tree;
+
+use self::header::Header;
+use self::lines::Lines;
+use self::objective::Objective;
+use self::tree::Columns;
+use super::super::builder::{Builder, Built, Rest};
+use super::super::document::{Document, Fault, Json, Shape};
+use super::super::ensemble::{Codes, Comparison, Finish, Input};
+use super::super::kernel::Kernel;
+use super::super::transform::Transform;
+use super::super::{
+    Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees,
+};
+use super::limits;
+
+/// Reads a model.
+///
+/// The file does not record a best iteration: the library saves the trees up to it and no more.
+pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, FormatError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| FormatError {
+        at: format!("byte {}", error.valid_up_to()),
+        reason: "this text is not valid UTF-8".into(),
+    })?;
+    let mut lines = Lines::new(text);
+    let header = Header::read(&mut lines)?;
+    limits::check("max_feature_idx", header.features, bytes.len())?;
+    limits::check("num_tree_per_iteration", header.groups, bytes.len())?;
+    let objective = objective::find(&header.objective).map_err(|why| at("objective", why))?;
+    let builder = trees(&mut lines, header.groups)?;
+    let pandas = pandas_categories(&mut lines)?;
+    let trees = builder.trees();
+    let rounds = trees / header.groups;
+    if rounds * header.groups != trees {
+        let why = format!("{trees} trees are no multiple of {} per iteration", header.groups);
+        return Err(at("num_tree_per_iteration", why));
+    }
+    let rest = Rest {
+        features: header.features,
+        groups: header.groups,
+        base: vec![0.0; header.groups],
+        finish: Finish::None,
+    };
+    let built = builder
+        .finish(rest)
+        .map_err(|(tree, why)| at(&format!("Tree={tree}"), why))?;
+    let features = features(&header, &built, pandas);
+    let ensemble = built.ensemble;
+    let linear = !ensemble.linear.is_empty();
+    Ok(Forest {
+        kernel: Kernel::choose(&ensemble),
+        transform: transform(&objective, header.average, rounds),
+        classes: objective.classes(),
+        contributions: match linear {
+            true => Err("its leaves are linear functions, for which the library has none either"),
+            false => Ok(()),
+        },
+        features,
+        summary: Summary {
+            format: Format::LightGbm,
+            library_version: Some(header.version),
+            objective: header.objective,
+            task: objective.task,
+            named: header.named,
+            trees: ensemble.trees.len(),
+            groups: ensemble.groups,
+            depth: built.depth,
+            leaves: ensemble.leaves.len(),
+            best_iteration: None,
+        },
+        trees: Trees::F64(ensemble),
+    })
+}
+
+/// The transform; a random forest's margins are sums, and only its values are averaged.
+#[expect(clippy::cast_precision_loss, reason = "a count of trees is far below 2^52")]
+fn transform(objective: &Objective, average: bool, rounds: usize) -> Transform {
+    let transform = Transform::from(objective.link);
+    if average && rounds > 0 {
+        transform.averaged(rounds as f64)
+    } else {
+        transform
+    }
+}
+
+/// Reads the blocks of trees, up to `end of trees`.
+fn trees(lines: &mut Lines<'_>, groups: usize) -> Result<Builder<f64>, FormatError> {
+    let mut builder = Builder::new(Comparison::LessEqual, Codes::Truncated, Input::TinyIsZero);
+    let mut columns = Columns::default();
+    while let Some(line) = lines.peek() {
+        if line == "end of trees" {
+            return Ok(builder);
+        }
+        if line.is_empty() {
+            lines.next();
+            continue;
+        }
+        let number = builder.trees();
+        if line != format!("Tree={number}") {
+            return Err(lines.fault(format!("expected `Tree={number}` or `end of trees`")));
+        }
+        lines.next();
+        columns
+            .read(lines)
+            .and_then(|()| columns.build(&mut builder).map_err(|why| lines.fault(why)))
+            .map_err(|error| FormatError {
+                at: format!("{}, Tree={number}", error.at),
+                ..error
+            })?;
+        builder.group(number, u32::try_from(number % groups).unwrap_or(u32::MAX));
+    }
+    Err(lines.fault("the file ends before `end of trees`"))
+}
+
+/// Reads the categories at the end of the file, if they are there.
+fn pandas_categories(lines: &mut Lines<'_>) -> Result<Vec<Categories>, FormatError> {
+    while let Some(line) = lines.next() {
+        if let Some(json) = line.strip_prefix("pandas_categorical:") {
+            let mut document = Json::new(json.as_bytes());
+            let categories = match document.shape().map_err(|fault| lines.within(fault))? {
+                Shape::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
+                _ => Vec::new(),
+            };
+            return Ok(categories);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
+    let mut all = Vec::new();
+    document.array(|document, _| {
+        let mut names = Vec::new();
+        let mut numbers = Vec::new();
+        let mut length = 0;
+        document.array(|document, _| {
+            length += 1;
+            match document.shape()? {
+                Shape::Text => names.push(document.text()?.into_owned()),
+                Shape::Scalar => numbers.extend(whole(document)?),
+                _ => document.skip()?,
+            }
+            Ok(())
+        })?;
+        // A column of anything else, or of a mixture, is left to the caller to encode.
+        all.push(if names.len() == length {
+            Categories::Names(names)
+        } else if numbers.len() == length {
+            Categories::Integers(numbers)
+        } else {
+            Categories::Codes
+        });
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// A number, if it is a whole one.
+#[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
+    let number = match document.f64() {
+        Ok(number) => number,
+        // Booleans are categories too, but no numbers; the word has been passed over.
+        Err(_) => return Ok(None),
+    };
+    Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
+}
+
+fn features(header: &Header, built: &Built<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
+    let is_category = |position: usize| {
+        header.categorical.get(position) == Some(&true) || built.categorical.get(position) == Some(&true)
+    };
+    let count = (0..header.features).filter(|at| is_category(*at)).count();
+    // The file lists them by position among the categorical columns of the frame; if the counts differ, columns
+    // were declared categorical by hand and the list cannot be told apart.
+    let mut pandas = if pandas.len() == count { pandas } else { Vec::new() }.into_iter();
+    let mut features = Vec::with_capacity(header.features);
+    for (position, (splits, gain)) in built.use_of.iter().enumerate() {
+        let category = is_category(position);
+        features.push(Feature {
+            name: header
+                .names
+                .get(position)
+                .cloned()
+                .unwrap_or_else(|| format!("Column_{position}")),
+            kind: if category {
+                FeatureKind::Category
+            } else {
+                FeatureKind::Number
+            },
+            categories: category.then(|| pandas.next().unwrap_or(Categories::Codes)),
+            splits: *splits,
+            gain: *gain,
+        });
+    }
+    features
+}
+
+/// A fault in a named part of the model.
+fn at(path: &str, reason: impl Into<String>) -> FormatError {
+    FormatError {
+        at: path.to_owned(),
+        reason: reason.into(),
+    }
+}

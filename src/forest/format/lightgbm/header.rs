@@ -1,0 +1,83 @@
+//! The header: everything before the first tree.
+
+use super::super::super::FormatError;
+use super::lines::{Lines, number};
+
+/// What the header says.
+#[derive(Default)]
+pub(super) struct Header {
+    pub(super) version: String,
+    /// Trees per iteration: one for each group.
+    pub(super) groups: usize,
+    pub(super) features: usize,
+    /// As the library writes it, with its parameters: `binary sigmoid:1`; empty for a custom objective.
+    pub(super) objective: String,
+    /// The sum is divided by the number of iterations.
+    pub(super) average: bool,
+    pub(super) names: Vec<String>,
+    /// The names are not just the library's own.
+    pub(super) named: bool,
+    /// Which features are categories.
+    pub(super) categorical: Vec<bool>,
+}
+
+impl Header {
+    /// Reads up to the first tree.
+    pub(super) fn read(lines: &mut Lines<'_>) -> Result<Self, FormatError> {
+        let mut header = Self::default();
+        while let Some(line) = lines.peek() {
+            if line.starts_with("Tree=") || line == "end of trees" {
+                return header.check(lines);
+            }
+            lines.next();
+            header.line(line).map_err(|why| lines.fault(why))?;
+        }
+        Err(lines.fault("the file ends inside its header"))
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        match key {
+            "version" => self.version = value.to_owned(),
+            "num_tree_per_iteration" => self.groups = number(value)?,
+            "max_feature_idx" => {
+                let last: u32 = number(value)?;
+                self.features = last as usize + 1;
+            }
+            "objective" => self.objective = value.trim().to_owned(),
+            "average_output" => self.average = true,
+            "feature_names" => self.names = value.split_ascii_whitespace().map(str::to_owned).collect(),
+            "feature_infos" => {
+                self.categorical = value.split_ascii_whitespace().map(lists_categories).collect();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check(mut self, lines: &Lines<'_>) -> Result<Self, FormatError> {
+        if !matches!(self.version.as_str(), "v3" | "v4") {
+            let version: String = self.version.chars().take(16).collect();
+            return Err(lines.fault(format!(
+                "version `{version}` is not one that can be read exactly (v3, v4); load the model with LightGBM 3 \
+                 or newer and save it again"
+            )));
+        }
+        for (what, length) in [("names", self.names.len()), ("infos", self.categorical.len())] {
+            if length != 0 && length != self.features {
+                return Err(lines.fault(format!("{length} feature_{what} for {} features", self.features)));
+            }
+        }
+        self.named = self
+            .names
+            .iter()
+            .enumerate()
+            .any(|(position, name)| *name != format!("Column_{position}"));
+        Ok(self)
+    }
+}
+
+/// A number's info is its range `[a:b]`, a category's the list `a:b:c`, that of an unused feature `none`.
+fn lists_categories(info: &str) -> bool {
+    info != "none" && !info.starts_with('[')
+}

@@ -1,0 +1,283 @@
+//! One tree: `num_leaves − 1` inner nodes and `num_leaves` leaves, each kind numbered from 0.
+//!
+//! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. To the builder, leaf `l` is node
+//! `num_leaves − 1 + l`, so that a tree of one leaf has its root at 0 too.
+
+use super::super::super::FormatError;
+use super::super::super::builder::{Builder, Node};
+use super::super::super::ensemble::{Linear, Test};
+use super::lines::{Lines, number, numbers};
+
+/// The arrays of a tree; kept from tree to tree so that only the largest allocates.
+#[derive(Default)]
+pub(super) struct Columns {
+    leaves: usize,
+    feature: Vec<u32>,
+    gain: Vec<f64>,
+    threshold: Vec<f64>,
+    decision: Vec<u8>,
+    left: Vec<i32>,
+    right: Vec<i32>,
+    value: Vec<f64>,
+    leaf_count: Vec<f64>,
+    count: Vec<f64>,
+    category_bounds: Vec<usize>,
+    category_words: Vec<u32>,
+    is_linear: bool,
+    constant: Vec<f64>,
+    terms: Vec<usize>,
+    term_feature: Vec<u32>,
+    coefficient: Vec<f64>,
+    /// Test of each set of categories.
+    sets: Vec<Test<f64>>,
+}
+
+/// What is missing at a split.
+#[derive(Clone, Copy, PartialEq)]
+enum Missing {
+    /// Nothing: NaN counts as 0.
+    None,
+    /// NaN and zeros.
+    Zero,
+    /// NaN.
+    Nan,
+}
+
+impl Columns {
+    fn clear(&mut self) {
+        // Arrays that a tree leaves out must not be those of the tree before.
+        *self = Self {
+            leaves: 0,
+            is_linear: false,
+            ..std::mem::take(self)
+        };
+        for column in [
+            &mut self.gain,
+            &mut self.threshold,
+            &mut self.value,
+            &mut self.leaf_count,
+        ] {
+            column.clear();
+        }
+        for column in [&mut self.count, &mut self.constant, &mut self.coefficient] {
+            column.clear();
+        }
+        for column in [
+            &mut self.feature,
+            &mut self.category_words,
+            &mut self.term_feature,
+        ] {
+            column.clear();
+        }
+        for column in [&mut self.left, &mut self.right] {
+            column.clear();
+        }
+        for column in [&mut self.category_bounds, &mut self.terms] {
+            column.clear();
+        }
+        self.decision.clear();
+    }
+
+    /// Reads the lines of a tree, up to the empty line after it.
+    pub(super) fn read(&mut self, lines: &mut Lines<'_>) -> Result<(), FormatError> {
+        self.clear();
+        while let Some(line) = lines.next() {
+            if line.is_empty() {
+                break;
+            }
+            self.line(line).map_err(|why| lines.fault(why))?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let (key, value) = line.split_once('=').ok_or("expected key=value")?;
+        match key {
+            "num_leaves" => self.leaves = number(value)?,
+            "split_feature" => numbers(value, &mut self.feature)?,
+            "split_gain" => numbers(value, &mut self.gain)?,
+            "threshold" => numbers(value, &mut self.threshold)?,
+            "decision_type" => numbers(value, &mut self.decision)?,
+            "left_child" => numbers(value, &mut self.left)?,
+            "right_child" => numbers(value, &mut self.right)?,
+            "leaf_value" => numbers(value, &mut self.value)?,
+            "leaf_count" => numbers(value, &mut self.leaf_count)?,
+            "internal_count" => numbers(value, &mut self.count)?,
+            "cat_boundaries" => numbers(value, &mut self.category_bounds)?,
+            "cat_threshold" => numbers(value, &mut self.category_words)?,
+            "is_linear" => self.is_linear = value == "1",
+            "leaf_const" => numbers(value, &mut self.constant)?,
+            "num_features" => numbers(value, &mut self.terms)?,
+            "leaf_features" => numbers(value, &mut self.term_feature)?,
+            "leaf_coeff" => numbers(value, &mut self.coefficient)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Hands the tree to the builder.
+    pub(super) fn build(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+        self.check_lengths()?;
+        self.collect_sets(builder)?;
+        let linear = if self.is_linear {
+            self.linear()?
+        } else {
+            Vec::new()
+        };
+        let first = builder.leaves();
+        let nodes = self.left.len() + self.value.len();
+        builder
+            .tree(nodes, |node| self.node(node))
+            .map_err(|fault| format!("node {}: {}", fault.node, fault.reason))?;
+        builder.linear(first, linear);
+        Ok(())
+    }
+
+    fn check_lengths(&self) -> Result<(), String> {
+        let leaves = self.leaves;
+        let splits = leaves.checked_sub(1).ok_or("a tree without leaves")?;
+        let lengths = [
+            ("leaf_value", self.value.len(), leaves),
+            ("split_feature", self.feature.len(), splits),
+            ("threshold", self.threshold.len(), splits),
+            ("decision_type", self.decision.len(), splits),
+            ("left_child", self.left.len(), splits),
+            ("right_child", self.right.len(), splits),
+        ];
+        for (what, length, expected) in lengths {
+            // A tree of one leaf may leave its empty arrays out, or fill them in vain.
+            if length != expected {
+                return Err(format!("{what} has {length} entries, expected {expected}"));
+            }
+        }
+        let optional = [
+            ("split_gain", self.gain.len(), splits),
+            ("internal_count", self.count.len(), splits),
+            ("leaf_count", self.leaf_count.len(), leaves),
+        ];
+        for (what, length, expected) in optional {
+            if length != 0 && length != expected {
+                return Err(format!("{what} has {length} entries, expected {expected}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_sets(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+        self.sets.clear();
+        for bounds in self.category_bounds.windows(2) {
+            let words = match bounds {
+                [from, to] => self.category_words.get(*from..*to),
+                _ => None,
+            };
+            let words = words.ok_or("cat_boundaries are out of range")?;
+            self.sets.push(builder.set_of_words(words)?);
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: usize) -> Result<Node<'_, f64>, String> {
+        // All columns are as long as their kind of node; what is beyond is no node.
+        let splits = self.left.len();
+        if node >= splits {
+            let leaf = node - splits;
+            return Ok(Node::Leaf {
+                id: u32::try_from(leaf).map_err(|_| "too many leaves")?,
+                value: self.value.get(leaf..=leaf).ok_or("no such leaf")?,
+                cover: self.leaf_count.get(leaf).copied().unwrap_or_default(),
+            });
+        }
+        let number = |column: &[f64]| column.get(node).copied().unwrap_or_default();
+        let decision = self.decision.get(node).copied().unwrap_or_default();
+        let threshold = number(&self.threshold);
+        let (test, missing_left, zero_missing) = match decision & 1 {
+            1 => (self.set(threshold)?, false, false),
+            _ => numeric(decision, threshold)?,
+        };
+        Ok(Node::Split {
+            feature: self.feature.get(node).copied().unwrap_or_default(),
+            test,
+            missing_left,
+            zero_missing,
+            left: child(&self.left, node, splits)?,
+            right: child(&self.right, node, splits)?,
+            cover: number(&self.count),
+            gain: number(&self.gain),
+        })
+    }
+
+    /// The test of the set whose number stands where a threshold would.
+    fn set(&self, number: f64) -> Result<Test<f64>, String> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, and what is out of range is refused"
+        )]
+        self.sets
+            .get(number as usize)
+            .copied()
+            .ok_or_else(|| format!("there is no set {number} of categories"))
+    }
+
+    /// The linear functions of the leaves. A leaf without terms is its constant.
+    fn linear(&mut self) -> Result<Vec<Linear>, String> {
+        let total = self
+            .terms
+            .iter()
+            .try_fold(0usize, |sum, terms| sum.checked_add(*terms));
+        let fits = self.terms.len() == self.leaves
+            && self.constant.len() == self.leaves
+            && total == Some(self.term_feature.len())
+            && total == Some(self.coefficient.len());
+        if !fits {
+            return Err("num_features, leaf_const, leaf_features and leaf_coeff do not fit".into());
+        }
+        let mut pairs = self
+            .term_feature
+            .iter()
+            .copied()
+            .zip(self.coefficient.iter().copied());
+        let mut all = Vec::with_capacity(self.leaves);
+        for ((terms, constant), value) in self.terms.iter().zip(&self.constant).zip(&mut self.value) {
+            let terms: Vec<(u32, f64)> = pairs.by_ref().take(*terms).collect();
+            if !(constant.is_finite() && terms.iter().all(|(_, coefficient)| coefficient.is_finite())) {
+                return Err("a linear leaf is not finite".into());
+            }
+            if terms.is_empty() {
+                *value = *constant;
+            }
+            all.push(Linear {
+                constant: *constant,
+                terms,
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// The test of a numeric split, and what is missing to it.
+fn numeric(decision: u8, threshold: f64) -> Result<(Test<f64>, bool, bool), String> {
+    let default_left = decision & 2 != 0;
+    let missing = match decision >> 2 & 3 {
+        0 => Missing::None,
+        1 => Missing::Zero,
+        2 => Missing::Nan,
+        other => return Err(format!("unknown kind {other} of missing value")),
+    };
+    let missing_left = match missing {
+        Missing::None => 0.0 <= threshold,
+        Missing::Zero | Missing::Nan => default_left,
+    };
+    Ok((Test::Threshold(threshold), missing_left, missing == Missing::Zero))
+}
+
+fn child(column: &[i32], node: usize, splits: usize) -> Result<usize, String> {
+    let child = column.get(node).copied().unwrap_or_default();
+    let (position, first) = if child < 0 { (!child, splits) } else { (child, 0) };
+    let position = usize::try_from(position).map_err(|_| "a child is out of range")?;
+    // An inner node's number must not reach into the leaves.
+    if first == 0 && position >= splits {
+        return Err(format!("child {child} is out of range"));
+    }
+    Ok(first + position)
+}
