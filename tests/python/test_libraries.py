@@ -1,0 +1,76 @@
+"""Bundles of every library, made by `models/evergreen_bundle.py`, pass the gate and serve their library's numbers."""
+
+import json
+import subprocess
+import sys
+
+import catboost
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost
+from conftest import ROOT, serving
+
+sys.path.insert(0, str(ROOT / "models"))
+from evergreen_bundle import save_bundle  # noqa: E402
+
+CITIES = ["Delft", "Łódź", "Gent", "Århus", "Utrecht", "Breda"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(11)
+    size = 2000
+    frame = pd.DataFrame(
+        {
+            "spend": rng.gamma(2.0, 50.0, size),
+            "calls": rng.poisson(2, size),
+            "auto_pay": rng.random(size) < 0.4,
+            "city": pd.Categorical(rng.choice(CITIES, size), categories=CITIES),
+        }
+    )
+    signal = frame["spend"] / 100 + frame["calls"] - frame["auto_pay"] + frame["city"].cat.codes.isin([1, 4])
+    label = (signal + rng.normal(0, 1, size) > signal.median()).astype(int)
+    frame.loc[rng.random(size) < 0.1, "spend"] = np.nan
+    return frame, label
+
+
+def train_xgboost(frame, label):
+    model = xgboost.XGBClassifier(n_estimators=40, max_depth=4, enable_categorical=True, max_cat_to_onehot=2, n_jobs=1)
+    return model.fit(frame, label), lambda model, frame: model.predict_proba(frame)[:, 1]
+
+
+def train_lightgbm(frame, label):
+    model = lightgbm.LGBMClassifier(n_estimators=40, n_jobs=1, verbose=-1)
+    return model.fit(frame, label), lambda model, frame: model.predict_proba(frame)[:, 1]
+
+
+def train_catboost(frame, label):
+    model = catboost.CatBoostClassifier(
+        iterations=40, depth=4, one_hot_max_size=10, thread_count=1, verbose=False, allow_writing_files=False
+    )
+    return model.fit(frame, label, cat_features=["city"]), lambda model, frame: model.predict_proba(frame)[:, 1]
+
+
+@pytest.mark.parametrize("train", [train_xgboost, train_lightgbm, train_catboost], ids=lambda train: train.__name__)
+def test_a_bundle_serves_its_librarys_numbers(evergreen, tmp_path, data, train):
+    frame, label = data
+    model, predict = train(frame, label)
+    bundle = tmp_path / "models/m/1"
+    save_bundle(model, frame, bundle, entity="id", bands={"low": 0.0, "high": 0.5})
+    judged = subprocess.run([evergreen, "check", "--json", bundle], capture_output=True, text=True)
+    steps = json.loads(judged.stdout)["steps"]
+    assert judged.returncode == 0, steps[-1]
+    golden = next(step for step in steps if step["step"] == "golden")
+    assert "margins bit-equal" in golden["detail"]
+    customers = tmp_path / "customers.parquet"
+    frame.assign(id=[f"C-{row}" for row in range(len(frame))], city=frame["city"].astype(str)).to_parquet(customers)
+    with serving(evergreen, tmp_path, models=tmp_path / "models", customers=customers) as server:
+        body = {"model": "m", "entities": [{"id": f"C-{row}"} for row in range(len(frame))]}
+        results = server.http.post("/v1/score", json=body).json()["results"]
+    found = np.array([result["score"] for result in results])
+    truth = predict(model, frame).astype(float)
+    ulp = np.abs(found.view("int64") - truth.view("int64")).max()
+    # Margins are bit-equal (see golden); a value ends in the library's own exp.
+    assert ulp <= 2 if train is not train_xgboost else (found == truth).all()
