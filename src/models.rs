@@ -3,6 +3,7 @@
 //! `bundle` reads what lies on disk, `gate` decides whether it may go live, `registry` holds what is live.
 
 pub mod bundle;
+mod codes;
 pub mod contract;
 pub mod gate;
 pub mod golden;

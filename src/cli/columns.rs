@@ -72,18 +72,29 @@ impl Offline {
         })
     }
 
-    /// The columns of `table` to read: the id's first, if there is one, then one per input.
-    pub(super) fn columns(&self, table: &Table) -> Result<(Option<String>, Vec<String>), TableError> {
+    /// The columns of `table` to read: the id's first (the one `asked` for, if any), then one per input.
+    pub(super) fn columns(
+        &self,
+        table: &Table,
+        asked: Option<&str>,
+    ) -> Result<(Option<String>, Vec<String>), TableError> {
         let entity = self
             .contract
             .as_ref()
-            .map(|contract| contract.model.entity.as_str());
+            .map(|contract| contract.model.entity.clone());
         let has = |name: &str| table.columns().iter().any(|column| column == name);
-        let id = entity
-            .into_iter()
-            .chain(["id", "customer_id"])
-            .find(|name| has(name))
-            .map(str::to_owned);
+        let feature = |name: &str| self.inputs.iter().any(|input| input.contract.name == name);
+        let named = || {
+            table
+                .columns()
+                .iter()
+                .find(|name| is_id(name) && !feature(name))
+                .cloned()
+        };
+        let id = asked
+            .map(str::to_owned)
+            .or_else(|| entity.filter(|name| has(name)))
+            .or_else(named);
         // The name in the model, or, where the table has no such column, the one in the store.
         let column = |input: &Input| {
             let (name, stored) = (&input.contract.name, input.contract.column());
@@ -133,5 +144,30 @@ impl Offline {
             }
         }
         Ok(rows)
+    }
+}
+
+/// Whether a column is named like an id: `id`, `customer_id`, `customerID`, `CustomerId`.
+fn is_id(name: &str) -> bool {
+    let Some((stem, end)) = name.len().checked_sub(2).and_then(|at| name.split_at_checked(at)) else {
+        return false;
+    };
+    let word = stem.is_empty() || stem.ends_with(['_', '-', ' ', '.']);
+    let camel = stem.ends_with(|letter: char| letter.is_ascii_lowercase()) && end.starts_with('I');
+    end.eq_ignore_ascii_case("id") && (word || camel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_known_by_their_names() {
+        for name in ["id", "ID", "customer_id", "customerID", "CustomerId", "row.id"] {
+            assert!(is_id(name), "{name}");
+        }
+        for name in ["paid", "grid", "d", "", "idle", "łid", "VALID"] {
+            assert!(!is_id(name), "{name}");
+        }
     }
 }

@@ -19,7 +19,8 @@ Examples:
   evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
 
 Columns are matched to features by name; others pass over. The output has the id (the contract's entity, or a column
-id or customer_id), then the kind's name, numbered from 0 when there are several; rows in the input's order.";
+named like id, customer_id or customerID), then the kind's name, numbered from 0 when there are several; rows in the
+input's order.";
 
 /// Score a table offline: Parquet, CSV or JSON lines in and out
 #[derive(Debug, Args)]
@@ -34,6 +35,9 @@ pub(super) struct Score {
     /// A file ending in .parquet, .csv or .jsonl
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// The column with the ids; without it, the contract's entity, or a column named like an id
+    #[arg(long, value_name = "COLUMN")]
+    id: Option<String>,
     /// What to predict; without it, what the contract answers, or the library's plain prediction
     #[arg(long, value_enum)]
     kind: Option<Kind>,
@@ -93,7 +97,7 @@ impl Score {
         let model = Offline::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
-        let done = score(&model, kind, &table, &self.output)?;
+        let done = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
         let (rows, output) = (thousands(done.rows), self.output.display());
         anstream::eprintln!("{rows} rows scored to {output}");
         if let Some((count, first)) = done.rejected {
@@ -132,8 +136,14 @@ struct Done {
     rejected: Option<(usize, String)>,
 }
 
-fn score(model: &Offline, kind: Kind, table: &Table, output: &Path) -> Result<Done, String> {
-    let (id, columns) = model.columns(table).map_err(|error| error.to_string())?;
+fn score(
+    model: &Offline,
+    kind: Kind,
+    table: &Table,
+    id: Option<&str>,
+    output: &Path,
+) -> Result<Done, String> {
+    let (id, columns) = model.columns(table, id).map_err(|error| error.to_string())?;
     let mut batches = table.batches(&columns).map_err(|error| error.to_string())?;
     let width = model
         .forest
@@ -218,7 +228,7 @@ fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
             .collect();
     }
     match width {
-        1 if kind != Kind::Leaf => vec![kind.name().to_owned()],
+        1 => vec![kind.name().to_owned()],
         _ => (0..width)
             .map(|number| format!("{}_{number}", kind.name()))
             .collect(),

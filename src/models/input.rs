@@ -1,10 +1,9 @@
 //! One input of a live model: its contract bound to the codes and the precision of its forest.
 
-use rustc_hash::FxHashMap;
-
+use super::codes::Codes;
 use super::contract::{FeatureContract, FeatureType};
 use crate::features::cell::Cell;
-use crate::forest::{Categories, Feature, FeatureKind, Precision};
+use crate::forest::{Feature, Precision};
 
 /// A feature as a live model takes it.
 #[derive(Debug)]
@@ -13,9 +12,10 @@ pub struct Input {
     pub contract: FeatureContract,
     /// The number used when there is no value.
     pub default: Option<f64>,
-    /// Codes of the named categories.
-    codes: FxHashMap<String, f64>,
+    codes: Codes,
     precision: Precision,
+    /// There is no contract: a boolean is 0 or 1 for any number, as the libraries take it.
+    bare: bool,
 }
 
 /// A cell, as the number the model takes.
@@ -43,12 +43,13 @@ impl Input {
         if named && feature.name != contract.name {
             return Err(format!("the model's feature here is `{}`", feature.name));
         }
-        let codes = codes(contract, feature)?;
+        let codes = Codes::of_contract(contract, feature)?;
         let mut input = Self {
             contract: contract.clone(),
             default: None,
             codes,
             precision,
+            bare: false,
         };
         input.default = input
             .contract
@@ -62,22 +63,14 @@ impl Input {
     /// The input for a feature of a model without a contract. Where the file does not name its categories, the codes
     /// themselves are expected.
     pub fn bare(feature: &Feature, precision: Precision) -> Self {
-        let names = match &feature.categories {
-            Some(Categories::Names(names)) => names.clone(),
-            Some(Categories::Integers(numbers)) => numbers.iter().map(i64::to_string).collect(),
-            Some(Categories::Codes | Categories::Hashes(_)) | None => Vec::new(),
-        };
-        let kind = match feature.kind {
-            FeatureKind::Category if !names.is_empty() => FeatureType::Category,
-            FeatureKind::Indicator => FeatureType::Bool,
-            FeatureKind::Category | FeatureKind::Number | FeatureKind::Integer => FeatureType::Float,
-        };
+        let (kind, codes) = Codes::of_feature(feature);
         let contract = FeatureContract::bare(&feature.name, kind);
         Self {
             contract,
             default: None,
-            codes: positions(&names),
+            codes,
             precision,
+            bare: true,
         }
     }
 
@@ -93,6 +86,10 @@ impl Input {
                 Some(text) => self.code(text).map_or(Encoded::UnknownCategory, Encoded::Value),
             });
         }
+        let cell = match cell {
+            Cell::Bool(value) if self.bare => Cell::Int(value.into()),
+            cell => cell,
+        };
         match cell.number(self.contract.kind)? {
             None => Ok(Encoded::Null),
             Some(value) => self.fits(value).map(|()| Encoded::Value(value)),
@@ -101,7 +98,7 @@ impl Input {
 
     /// The code of a named category.
     pub fn code(&self, category: &str) -> Option<f64> {
-        self.codes.get(category).copied()
+        self.codes.code(category)
     }
 
     /// Whether the model's precision holds a number of this size: a larger one would turn into infinity in silence.
@@ -111,7 +108,7 @@ impl Input {
     pub fn fits(&self, value: f64) -> Result<(), String> {
         #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
         match self.precision {
-            Precision::F32 if !(value as f32).is_finite() => Err(format!(
+            Precision::F32 if value.is_finite() && !(value as f32).is_finite() => Err(format!(
                 "{value} is beyond what this model's 32-bit floats can hold"
             )),
             Precision::F32 | Precision::F64 => Ok(()),
@@ -138,14 +135,10 @@ impl Input {
             return serde_json::Value::Null;
         }
         match self.contract.kind {
-            FeatureType::Category => {
-                let name = self
-                    .codes
-                    .iter()
-                    .find(|&(_, &code)| code == value)
-                    .map(|(name, _)| name.clone());
-                name.map_or(serde_json::Value::Null, serde_json::Value::from)
-            }
+            FeatureType::Category => self
+                .codes
+                .name(value)
+                .map_or(serde_json::Value::Null, serde_json::Value::from),
             FeatureType::Bool => (value != 0.0).into(),
             FeatureType::Int => {
                 #[expect(clippy::cast_possible_truncation, reason = "whole numbers up to 2^53")]
@@ -191,65 +184,4 @@ impl Input {
             Err(message) => Err(format!("default: {message}")),
         }
     }
-}
-
-/// The codes of a feature's categories, from the model where it names them, else from the contract.
-fn codes(contract: &FeatureContract, feature: &Feature) -> Result<FxHashMap<String, f64>, String> {
-    let categorical = feature.kind == FeatureKind::Category;
-    if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
-        let model = if categorical {
-            "splits on categories"
-        } else {
-            "splits on numbers"
-        };
-        return Err(format!("its type is {:?}, but the model {model}", contract.kind));
-    }
-    let Some(categories) = &feature.categories else {
-        return Ok(positions(&contract.categories));
-    };
-    let named: Vec<String> = match categories {
-        Categories::Codes => contract.categories.clone(),
-        Categories::Names(names) => names.clone(),
-        Categories::Integers(numbers) => numbers.iter().map(i64::to_string).collect(),
-        Categories::Hashes(hashes) => {
-            // The model asks about some categories only. The code of any other is one past the list: no split has it.
-            let unasked = hashes.len() as f64;
-            let code = |name: &String| categories.code(name).map_or(unasked, f64::from);
-            return Ok(contract
-                .categories
-                .iter()
-                .map(|name| (name.clone(), code(name)))
-                .collect());
-        }
-    };
-    if named.is_empty() {
-        return Err("it lists no categories, and neither does the model".to_owned());
-    }
-    if contract.categories.is_empty() {
-        return Ok(positions(&named));
-    }
-    // XGBoost 3.1 and 3.2 garble names that are not ASCII in the file: there the contract's list, in code order, is
-    // the better one, and only its length can be compared.
-    let garbled = contract.categories.iter().any(|name| !name.is_ascii());
-    let agree = if garbled {
-        contract.categories.len() == named.len()
-    } else {
-        contract.categories == named
-    };
-    if !agree {
-        return Err(format!(
-            "categories {:?}, but the model was trained on {named:?}",
-            contract.categories
-        ));
-    }
-    Ok(positions(&contract.categories))
-}
-
-fn positions(names: &[String]) -> FxHashMap<String, f64> {
-    #[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
-    names
-        .iter()
-        .enumerate()
-        .map(|(code, name)| (name.clone(), code as f64))
-        .collect()
 }

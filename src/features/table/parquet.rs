@@ -178,10 +178,13 @@ fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
             Meaning::Decimal(column.type_scale())
         }
         (Some(LogicalType::Integer(int)), _) if !int.is_signed => Meaning::Unsigned,
-        (None, ConvertedType::UINT_32 | ConvertedType::UINT_64) => Meaning::Unsigned,
+        (
+            None,
+            ConvertedType::UINT_8 | ConvertedType::UINT_16 | ConvertedType::UINT_32 | ConvertedType::UINT_64,
+        ) => Meaning::Unsigned,
         (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _)
         | (None, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => Meaning::Text,
-        (Some(LogicalType::Integer(_)) | None, _) => Meaning::Plain,
+        (Some(LogicalType::Integer(_) | LogicalType::Unknown) | None, _) => Meaning::Plain,
         (Some(other), _) => {
             return Err(format!(
                 "columns of type {other:?} are not read; write numbers or text"

@@ -1,0 +1,112 @@
+//! From the text that names a category to the code that the trees split on.
+
+use rustc_hash::FxHashMap;
+
+use super::contract::{FeatureContract, FeatureType};
+use crate::forest::{Categories, Feature, FeatureKind};
+
+/// The categories of one input.
+#[derive(Debug)]
+pub(super) enum Codes {
+    /// By a list of names; empty for numbers.
+    Named(FxHashMap<String, f64>),
+    /// By hash: any text has a code, but the model asks about some only.
+    Hashed(Categories),
+}
+
+impl Codes {
+    /// The categories of a feature without a contract, and the type its values have. Where the file does not name
+    /// the categories, the codes themselves are expected.
+    pub(super) fn of_feature(feature: &Feature) -> (FeatureType, Self) {
+        match &feature.categories {
+            Some(Categories::Names(names)) => (FeatureType::Category, positions(names)),
+            Some(Categories::Integers(numbers)) => (FeatureType::Category, positions(&digits(numbers))),
+            Some(hashes @ Categories::Hashes(_)) => (FeatureType::Category, Self::Hashed(hashes.clone())),
+            Some(Categories::Codes) | None => (FeatureType::Float, positions(&[])),
+        }
+    }
+
+    /// The categories of a contract's feature, held against those of the model.
+    ///
+    /// # Errors
+    /// The two disagree, or neither names any.
+    pub(super) fn of_contract(contract: &FeatureContract, feature: &Feature) -> Result<Self, String> {
+        let categorical = feature.kind == FeatureKind::Category;
+        if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
+            let splits = if categorical { "categories" } else { "numbers" };
+            return Err(format!(
+                "its type is {:?}, but the model splits on {splits}",
+                contract.kind
+            ));
+        }
+        let promised = &contract.categories;
+        let named = match &feature.categories {
+            None => return Ok(positions(promised)),
+            Some(hashes @ Categories::Hashes(_)) => {
+                let code = |name: &String| (name.clone(), by_hash(hashes, name));
+                return Ok(Self::Named(promised.iter().map(code).collect()));
+            }
+            Some(Categories::Codes) => promised.clone(),
+            Some(Categories::Names(names)) => names.clone(),
+            Some(Categories::Integers(numbers)) => digits(numbers),
+        };
+        if named.is_empty() {
+            return Err("it lists no categories, and neither does the model".to_owned());
+        }
+        if promised.is_empty() {
+            return Ok(positions(&named));
+        }
+        // XGBoost 3.1 and 3.2 garble names that are not ASCII in the file: there the contract's list, in code order,
+        // is the better one, and only its length can be compared.
+        let garbled = promised.iter().any(|name| !name.is_ascii());
+        if *promised == named || (garbled && promised.len() == named.len()) {
+            return Ok(positions(promised));
+        }
+        Err(format!(
+            "categories {promised:?}, but the model was trained on {named:?}"
+        ))
+    }
+
+    /// The code of a category.
+    pub(super) fn code(&self, category: &str) -> Option<f64> {
+        match self {
+            Self::Named(codes) => codes.get(category).copied(),
+            Self::Hashed(categories) => Some(by_hash(categories, category)),
+        }
+    }
+
+    /// The name behind a code.
+    pub(super) fn name(&self, code: f64) -> Option<&str> {
+        match self {
+            Self::Named(codes) => codes
+                .iter()
+                .find(|&(_, &known)| known == code)
+                .map(|(name, _)| name.as_str()),
+            Self::Hashed(_) => None,
+        }
+    }
+}
+
+/// The code of a text by its hash. Where the model does not ask about it, the code is one past those it does: no
+/// split has it.
+fn by_hash(categories: &Categories, text: &str) -> f64 {
+    let unasked = match categories {
+        Categories::Hashes(hashes) => hashes.len(),
+        Categories::Codes | Categories::Names(_) | Categories::Integers(_) => 0,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "a list of hashes is shorter than 2^53")]
+    categories.code(text).map_or(unasked as f64, f64::from)
+}
+
+fn digits(numbers: &[i64]) -> Vec<String> {
+    numbers.iter().map(i64::to_string).collect()
+}
+
+fn positions(names: &[String]) -> Codes {
+    #[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
+    let codes = names
+        .iter()
+        .enumerate()
+        .map(|(code, name)| (name.clone(), code as f64));
+    Codes::Named(codes.collect())
+}
