@@ -17,8 +17,6 @@
 //! predict     the outputs put together, without allocation once warm
 //! ```
 
-#![allow(dead_code, reason = "the formats still to come use it")]
-
 mod builder;
 mod category;
 mod document;

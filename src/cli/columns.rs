@@ -6,7 +6,7 @@ use super::check::identity;
 use crate::error::Error;
 use crate::features::row::{Found, Notes, settle};
 use crate::features::table::{Batch, Table, TableError};
-use crate::forest::{Forest, LoadOptions};
+use crate::forest::{Forest, Format, LoadOptions};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
 use crate::models::gate;
@@ -109,6 +109,12 @@ impl Offline {
         Ok((id, columns))
     }
 
+    /// Whether a category the model does not know is a mistake. With a contract its policy decides; without one,
+    /// LightGBM takes an unknown category for a missing value, and the other libraries refuse it.
+    fn knows_all_categories(&self) -> bool {
+        self.contract.is_none() && self.forest.summary().format != Format::LightGbm
+    }
+
     /// Puts the rows of a batch together, row-major. A row that the contract rejects is all NaN and is told to
     /// `rejected`.
     pub(super) fn rows(
@@ -124,13 +130,16 @@ impl Offline {
             let mut notes = Notes::default();
             let start = rows.len();
             for (position, (input, column)) in self.inputs.iter().zip(cells).enumerate() {
-                let fail = |message: String| {
+                let fail = |message: String| -> TableError {
                     let name = names.get(first_input + position).map_or("", String::as_str);
                     TableError::cell(&batch.path, batch.first_row + row as u64, name, message)
                 };
                 let found = match input.encode(column.cell(row)).map_err(fail)? {
                     Encoded::Value(value) => Found::Value(value),
                     Encoded::Null => Found::Null,
+                    Encoded::UnknownCategory if self.knows_all_categories() => {
+                        return Err(fail("not one of the model's categories".to_owned()));
+                    }
                     Encoded::UnknownCategory => Found::UnknownCategory,
                 };
                 match settle(input, position, found, None, &mut notes) {

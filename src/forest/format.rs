@@ -1,6 +1,7 @@
 //! The formats: which one a file is, and one parser for each.
 
 mod catboost;
+mod gbdt;
 mod lightgbm;
 mod limits;
 mod xgboost;
@@ -14,6 +15,7 @@ enum Found {
     XgBoostUbjson,
     LightGbm,
     CatBoost,
+    Gbdt,
 }
 
 /// Reads a model file of any format.
@@ -23,6 +25,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
         Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
         Found::LightGbm => Format::LightGbm,
         Found::CatBoost => Format::CatBoost,
+        Found::Gbdt => Format::Gbdt,
     };
     if let Some(wanted) = options.format
         && wanted != format
@@ -35,6 +38,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
         Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
         Found::LightGbm => lightgbm::read(bytes, options),
         Found::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
+        Found::Gbdt => gbdt::read(&mut Json::new(bytes), bytes.len(), options),
         Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
@@ -101,6 +105,7 @@ fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
         found = match key {
             "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
             "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(Found::CatBoost),
+            "conf" | "bias" => Some(Found::Gbdt),
             _ => None,
         };
         match found {

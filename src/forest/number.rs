@@ -1,7 +1,5 @@
 //! The two widths of float, and what the kernels ask of them.
 
-use super::precision::Precision;
-
 /// A number that a row may consist of: `f32` or `f64`.
 pub trait Number: Copy + Send + Sync + 'static {
     /// Widened without loss.
@@ -48,24 +46,16 @@ pub(crate) trait Real:
 {
     /// Zero.
     const ZERO: Self;
-    /// One.
-    const ONE: Self;
-    /// Which of the two it is.
-    const PRECISION: Precision;
     /// A row's number in this width.
     fn cast<X: Number>(x: X) -> Self;
     /// Whether it is not a number: how a missing value is written.
     fn missing(self) -> bool;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
-    /// `-∞`.
-    fn lowest() -> Self;
 }
 
 impl Real for f32 {
     const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const PRECISION: Precision = Precision::F32;
     fn cast<X: Number>(x: X) -> Self {
         x.to_f32()
     }
@@ -75,15 +65,10 @@ impl Real for f32 {
     fn finite(self) -> bool {
         self.is_finite()
     }
-    fn lowest() -> Self {
-        f32::NEG_INFINITY
-    }
 }
 
 impl Real for f64 {
     const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-    const PRECISION: Precision = Precision::F64;
     fn cast<X: Number>(x: X) -> Self {
         x.to_f64()
     }
@@ -92,8 +77,5 @@ impl Real for f64 {
     }
     fn finite(self) -> bool {
         self.is_finite()
-    }
-    fn lowest() -> Self {
-        f64::NEG_INFINITY
     }
 }

@@ -7,4 +7,5 @@
     reason = "a test that fails should stop"
 )]
 
+mod gbdt_crate;
 mod golden;

@@ -1,0 +1,43 @@
+//! What every target does with its bytes: load them, and if they load, predict.
+
+use evergreen::forest::{Format, Forest, LoadOptions, OutputKind, Scratch};
+
+/// Rows on which a model that loads is tried: the places where a decision is easily got wrong.
+const VALUES: [f32; 8] = [0.0, -0.0, 1.0, -0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.0e9];
+
+/// Models beyond this are loaded but not explained: exact contributions of deep trees take long by nature.
+const EXPLAINED: usize = 200;
+
+/// Loads `bytes` as one format and predicts every output of what loads.
+pub fn load_and_predict(bytes: &[u8], format: Format) {
+    let options = LoadOptions {
+        format: Some(format),
+        ..LoadOptions::default()
+    };
+    let Ok(forest) = Forest::from_bytes(bytes, &options) else {
+        return;
+    };
+    // A load may hold no more than a small multiple of its file.
+    assert!(forest.size_bytes() <= 64 * bytes.len() + (16 << 20), "{} bytes", forest.size_bytes());
+    let features = forest.features().len();
+    if features > 4096 || forest.summary().groups > 4096 {
+        return;
+    }
+    let row: Vec<f32> = (0..2 * features).map(|at| VALUES[at * 5 % VALUES.len()]).collect();
+    let mut scratch = Scratch::default();
+    for kind in [
+        OutputKind::Margin,
+        OutputKind::Value,
+        OutputKind::Class,
+        OutputKind::Leaf,
+        OutputKind::Contributions,
+    ] {
+        if kind == OutputKind::Contributions && forest.summary().leaves > EXPLAINED {
+            continue;
+        }
+        if let Ok(width) = forest.width(kind) {
+            let mut out = vec![0.0; 2 * width];
+            forest.predict(kind, &row, &mut out, &mut scratch).expect("the lengths fit");
+        }
+    }
+}

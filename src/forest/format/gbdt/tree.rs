@@ -1,0 +1,121 @@
+//! One tree: a list of nodes, the root first; a child of 0 is none.
+//!
+//! A split at which a missing value stops becomes two nodes: "is it missing?", which leads to a leaf of the
+//! node's own prediction, and the split itself. To the builder, of `n` nodes of the file, `i` is node `i`,
+//! `n + i` that leaf, and `2n + i` that split.
+
+use super::super::super::builder::{Builder, Node};
+use super::super::super::document::{Document, Fault, Shape};
+use super::super::super::ensemble::Test;
+use super::count;
+
+/// A node as the file has it.
+#[derive(Default)]
+struct Raw {
+    feature: u32,
+    threshold: f32,
+    prediction: f32,
+    /// −1 left, 0 stop here, anything else right.
+    missing: i64,
+    is_leaf: bool,
+    left: usize,
+    right: usize,
+}
+
+/// The nodes of a tree.
+#[derive(Default)]
+pub(super) struct Nodes(Vec<Raw>);
+
+impl Nodes {
+    /// Reads the next tree.
+    pub(super) fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        self.0.clear();
+        document.object(|document, key| match key {
+            "tree" => document.object(|document, key| match key {
+                "tree" => document.array(|document, _| {
+                    let mut raw = Raw::default();
+                    raw.read(document)?;
+                    self.0.push(raw);
+                    Ok(())
+                }),
+                _ => document.skip(),
+            }),
+            _ => document.skip(),
+        })
+    }
+
+    /// Hands the tree to the builder.
+    pub(super) fn build(&self, builder: &mut Builder<f32>) -> Result<(), String> {
+        builder
+            .tree(self.0.len().saturating_mul(3), |node| self.node(node))
+            .map_err(|fault| format!("node {}: {}", fault.node, fault.reason))
+    }
+
+    fn node(&self, node: usize) -> Result<Node<'_, f32>, String> {
+        let count = self.0.len();
+        let position = node % count.max(1);
+        let raw = self.0.get(position).ok_or("a tree without nodes")?;
+        if raw.is_leaf || node / count == 1 {
+            return Ok(Node::Leaf {
+                id: u32::try_from(position).map_err(|_| "too many nodes")?,
+                value: std::slice::from_ref(&raw.prediction),
+                cover: 0.0,
+            });
+        }
+        let child = |child: usize| match child {
+            0 => Err("a split without a child".to_owned()),
+            child if child >= count => Err(format!("child {child} is out of range")),
+            child => Ok(child),
+        };
+        let (test, left, right) = if raw.missing == 0 && node < count {
+            (Test::Missing, count + position, 2 * count + position)
+        } else {
+            (
+                Test::Threshold(raw.threshold),
+                child(raw.left)?,
+                child(raw.right)?,
+            )
+        };
+        Ok(Node::Split {
+            feature: raw.feature,
+            test,
+            missing_left: raw.missing == -1,
+            zero_missing: false,
+            left,
+            right,
+            cover: 0.0,
+            gain: 0.0,
+        })
+    }
+}
+
+impl Raw {
+    fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+        document.object(|document, key| match key {
+            "left" => count(document).map(|child| self.left = child),
+            "right" => count(document).map(|child| self.right = child),
+            "value" => document.object(|document, key| match key {
+                "feature_index" => {
+                    let index = document.integer()?;
+                    self.feature = u32::try_from(index).map_err(|_| document.fault("not an index"))?;
+                    Ok(())
+                }
+                "feature_value" => number(document).map(|number| self.threshold = number),
+                "pred" => number(document).map(|number| self.prediction = number),
+                "missing" => document.integer().map(|rule| self.missing = rule),
+                "is_leaf" => document.integer().map(|flag| self.is_leaf = flag != 0),
+                _ => document.skip(),
+            }),
+            _ => document.skip(),
+        })
+    }
+}
+
+/// A number; `null` is how the crate writes one that is not finite, which matters only where it is used.
+fn number<'a, D: Document<'a>>(document: &mut D) -> Result<f32, Fault> {
+    if document.shape()? == Shape::Null {
+        document.skip()?;
+        return Ok(f32::NAN);
+    }
+    document.f32()
+}
