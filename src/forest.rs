@@ -102,6 +102,12 @@ impl Forest {
         }
     }
 
+    /// Whether its values are probabilities: of a classifier whose plain prediction is not already the class
+    /// (`multi:softmax`, `binary:hinge`).
+    pub fn gives_probabilities(&self) -> bool {
+        self.summary.task != Task::Value && !self.transform.ends_in_class()
+    }
+
     /// Bytes held in memory.
     pub fn size_bytes(&self) -> usize {
         let trees = match &self.trees {

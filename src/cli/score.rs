@@ -8,7 +8,7 @@ use super::columns::Offline;
 use super::sink::{self, Header, Numbers};
 use super::{Failure, YELLOW, progress_bar, thousands};
 use crate::features::table::{Batch, Table};
-use crate::forest::{OutputKind, Precision, Scratch, Task};
+use crate::forest::{OutputKind, Precision, Scratch};
 use crate::models::contract::ScoreKind;
 use crate::scoring::calibration::calibrate;
 
@@ -110,20 +110,19 @@ impl Score {
 
 /// The kind asked for, or what the model is for.
 fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
-    let task = model.forest.summary().task;
-    let kind = asked.unwrap_or_else(
-        || match model.contract.as_ref().map(|contract| contract.output.kind) {
-            Some(ScoreKind::Probability) => Kind::Probability,
-            Some(ScoreKind::Margin) => Kind::Margin,
-            Some(ScoreKind::Class) => Kind::Class,
-            None if task != Task::Value => Kind::Probability,
-            Some(ScoreKind::Value) | None => Kind::Value,
-        },
-    );
-    if kind == Kind::Probability && task == Task::Value {
+    let probable = model.forest.gives_probabilities();
+    let contract = model.contract.as_ref().map(|contract| contract.output.kind);
+    let kind = asked.unwrap_or(match contract {
+        Some(ScoreKind::Probability) => Kind::Probability,
+        Some(ScoreKind::Margin) => Kind::Margin,
+        Some(ScoreKind::Class) => Kind::Class,
+        None if probable => Kind::Probability,
+        Some(ScoreKind::Value) | None => Kind::Value,
+    });
+    if kind == Kind::Probability && !probable {
+        let objective = &model.forest.summary().objective;
         return Err(format!(
-            "{} gives no probability; use --kind value",
-            model.forest.summary().objective
+            "{objective} gives no probability; use --kind value, margin or class"
         ));
     }
     Ok(kind)

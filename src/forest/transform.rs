@@ -76,6 +76,11 @@ impl Transform {
         }
     }
 
+    /// Whether the values are classes, not degrees of anything.
+    pub(crate) fn ends_in_class(self) -> bool {
+        matches!(self.link, Link::ArgMax | Link::Hinge)
+    }
+
     /// Writes the values of one row. `margins` of an `f32` model are widened `f32`s, and so are its values.
     pub(crate) fn apply(self, margins: &[f64], out: &mut [f64]) {
         for (to, from) in out.iter_mut().zip(margins) {

@@ -12,7 +12,7 @@ use super::contract::{Contract, ScoreKind};
 use super::golden;
 use super::input::Input;
 use super::version::output_of;
-use crate::forest::{Forest, LoadOptions, OutputKind, Scratch, Task};
+use crate::forest::{Forest, LoadOptions, OutputKind, Scratch};
 
 /// A step of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -194,11 +194,10 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
 
 fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), String> {
     let kind = contract.output.kind;
-    let task = forest.summary().task;
-    if kind == ScoreKind::Probability && task == Task::Value {
+    if kind == ScoreKind::Probability && !forest.gives_probabilities() {
         let objective = &forest.summary().objective;
         return Err(format!(
-            "[output] kind = \"probability\", but {objective} gives none; use kind = \"value\""
+            "[output] kind = \"probability\", but {objective} gives none; use \"value\", \"margin\" or \"class\""
         ));
     }
     match forest.width(output_of(kind)) {
