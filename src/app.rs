@@ -37,11 +37,9 @@ impl App {
             log_model(model, &metrics);
         }
         let live = found.iter().filter_map(|model| model.live.as_deref());
-        let path = &config.features.snapshot;
-        let snapshot = if path.as_os_str().is_empty() {
-            None
-        } else {
-            snapshot(path, &config, live, progress)?
+        let snapshot = match config.snapshot() {
+            Some(path) => snapshot(&path, &config, live, progress)?,
+            None => None,
         };
         if let Some(snapshot) = &snapshot {
             let (rows, ids) = snapshot.size_bytes();
@@ -50,7 +48,7 @@ impl App {
                 metrics.snapshot_rows.set(snapshot.len() as f64);
                 metrics.snapshot_bytes.set((rows + ids) as f64);
             }
-            tracing::info!(path = %path.display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
+            tracing::info!(path = %snapshot.path().display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
         let limits = Limits {
             batch: config.limits.batch,

@@ -73,7 +73,8 @@ impl Default for ModelsSection {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeaturesSection {
-    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for none.
+    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for [`CUSTOMERS`] in the models' folder, if it
+    /// is there.
     pub snapshot: PathBuf,
     /// The column with the instant at which a row was true; empty for none.
     pub as_of: String,
@@ -82,7 +83,7 @@ pub struct FeaturesSection {
 impl Default for FeaturesSection {
     fn default() -> Self {
         Self {
-            snapshot: "models/customers.parquet".into(),
+            snapshot: PathBuf::new(),
             as_of: "as_of".to_owned(),
         }
     }
@@ -150,7 +151,19 @@ pub struct Overrides {
     pub ops: Option<SocketAddr>,
 }
 
+/// The snapshot in the models' folder that is read when the settings name none.
+const CUSTOMERS: &str = "customers.parquet";
+
 impl Config {
+    /// The snapshot to read, if there is one.
+    pub fn snapshot(&self) -> Option<PathBuf> {
+        let named = &self.features.snapshot;
+        if named.as_os_str().is_empty() {
+            return Some(self.models.dir.join(CUSTOMERS)).filter(|path| path.exists());
+        }
+        Some(named.clone())
+    }
+
     /// Reads `file` if there is one, then the `EVERGREEN_*` variables among `environment`, then `overrides`.
     ///
     /// # Errors
@@ -176,7 +189,7 @@ impl Config {
         // Paths in a file are meant from where the file is.
         let base = path.parent().unwrap_or(Path::new(""));
         config.models.dir = base.join(&config.models.dir);
-        if config.features.snapshot != Path::new("") {
+        if !config.features.snapshot.as_os_str().is_empty() {
             config.features.snapshot = base.join(&config.features.snapshot);
         }
         Ok(config)

@@ -131,7 +131,9 @@ impl Live {
             .iter()
             .all(|served| served.plan.is_none() && served.model.contract.is_some())
         {
-            reasons.push("no feature source: set features.snapshot or start with --customers".to_owned());
+            reasons.push(
+                "no feature source: name the customers with features.snapshot or --customers".to_owned(),
+            );
         }
         reasons
     }
