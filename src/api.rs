@@ -1,7 +1,9 @@
 //! Translation between protocols and the scoring path; nothing is decided here.
 
+mod bytes;
 mod counters;
 pub mod grpc;
 pub mod http;
+mod open_inference;
 pub mod status;
 mod time;

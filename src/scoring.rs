@@ -6,7 +6,11 @@ mod admission;
 mod answer;
 pub(crate) mod calibration;
 mod domain;
+mod infer;
 pub(crate) mod live;
+mod matrix;
+mod statistics;
+pub mod tensor;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +18,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores};
+pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
 pub use live::{Live, Served};
+pub use statistics::Statistics;
 
 use crate::error::Error;
 use crate::telemetry::Metrics;
@@ -53,6 +59,11 @@ impl Scorer {
         }
     }
 
+    /// The limits of requests.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// What is live now.
     pub fn live(&self) -> Arc<Live> {
         self.live.load_full()
@@ -63,11 +74,21 @@ impl Scorer {
     /// # Errors
     /// See [`Scorer::score`].
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
-        if request.entities.len() <= INLINE_ENTITIES {
-            return self.score(request);
-        }
         let scorer = self.clone();
-        let task = tokio::task::spawn_blocking(move || scorer.score(request));
+        self.off_thread_if(request.entities.len(), move || scorer.score(request))
+            .await
+    }
+
+    /// Does the work of so many entities here, or, if they are many, on a thread that may take its time.
+    async fn off_thread_if<T: Send + 'static>(
+        &self,
+        entities: usize,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if entities <= INLINE_ENTITIES {
+            return work();
+        }
+        let task = tokio::task::spawn_blocking(work);
         task.await
             .unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
     }
@@ -78,7 +99,7 @@ impl Scorer {
     /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once.
     pub fn score(&self, request: ScoreRequest) -> Result<Scores, Error> {
         let start = Instant::now();
-        let _permit = self.admit(&request)?;
+        let _permit = self.permit(request.entities.len())?;
         let live = self.live();
         let served = live.find(&request.model)?;
         served.scorable()?;
@@ -92,17 +113,17 @@ impl Scorer {
         })
     }
 
-    fn admit(&self, request: &ScoreRequest) -> Result<admission::Permit<'_>, Error> {
-        let entities = request.entities.len();
+    /// Leave to score so many entities or rows.
+    fn permit(&self, entities: usize) -> Result<admission::Permit<'_>, Error> {
         if entities == 0 {
             return Err(Error::Invalid(
-                "entities: the list is empty; send at least one".to_owned(),
+                "there is nothing to score; send at least one entity or row".to_owned(),
             ));
         }
         if entities > self.limits.batch {
             let most = self.limits.batch;
             return Err(Error::TooLarge(format!(
-                "entities: {entities} in one request, at most {most} are allowed"
+                "{entities} entities or rows in one request, at most {most} are allowed"
             )));
         }
         self.admission.enter(entities)

@@ -3,6 +3,7 @@
 mod body;
 mod docs;
 mod models;
+mod open_inference;
 pub mod ops;
 mod problem;
 mod score;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,6 +36,7 @@ struct Operations {
     score_one: Counters,
     list_models: Counters,
     get_model: Counters,
+    infer: Counters,
 }
 
 #[derive(OpenApi)]
@@ -71,14 +75,18 @@ pub fn router(app: &App) -> Router {
             score_one: counters("score_one"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),
+            infer: counters("infer"),
         }),
     };
     let (router, description) = routes().split_for_parts();
     router
+        .merge(open_inference::router())
         .with_state(state)
         .merge(docs::router(description))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
+        .layer(RequestDecompressionLayer::new())
+        .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(problem::panicked))
 }

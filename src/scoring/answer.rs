@@ -11,7 +11,7 @@ use crate::features::cell::Cell;
 use crate::features::plan::Plan;
 use crate::features::row::{self, Found, Notes};
 use crate::features::snapshot::EntityId;
-use crate::forest::{OutputKind, PredictError, Scratch};
+use crate::forest::{Forest, OutputKind, PredictError, Scratch};
 use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
@@ -166,37 +166,36 @@ struct Evaluated {
 }
 
 fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evaluated, Error> {
-    let count = rows.len().checked_div(model.inputs.len()).unwrap_or(0);
-    SCRATCH.with_borrow_mut(|scratch| {
-        let mut predict = |kind: OutputKind| {
-            let mut out = vec![0.0; count * model.forest.width(kind)?];
-            model.forest.predict(kind, rows, &mut out, scratch)?;
-            Ok::<_, PredictError>(out)
-        };
-        let platt = model
-            .contract
-            .as_ref()
-            .and_then(|contract| contract.output.calibration.as_ref());
-        let margins = match platt {
-            Some(Calibration::Platt { .. }) => predict(OutputKind::Margin).map_err(internal)?,
-            _ => Vec::new(),
-        };
-        let scores = predict(model.score_output()).map_err(internal)?;
-        let contributions = match explain {
-            0 => Vec::new(),
-            _ => predict(OutputKind::Contributions)
-                .map_err(|error| Error::Invalid(format!("explain: {error}")))?,
-        };
-        Ok(Evaluated {
-            margins,
-            scores,
-            contributions,
-        })
+    let forest = &model.forest;
+    let platt = model
+        .contract
+        .as_ref()
+        .and_then(|contract| contract.output.calibration.as_ref());
+    let margins = match platt {
+        Some(Calibration::Platt { .. }) => predict(forest, OutputKind::Margin, rows)?,
+        _ => Vec::new(),
+    };
+    let scores = predict(forest, model.score_output(), rows)?;
+    let contributions = match explain {
+        0 => Vec::new(),
+        _ => predict(forest, OutputKind::Contributions, rows)?,
+    };
+    Ok(Evaluated {
+        margins,
+        scores,
+        contributions,
     })
 }
 
-fn internal(error: PredictError) -> Error {
-    Error::Internal(error.to_string())
+/// One output of a forest for a batch of rows, with this thread's working memory.
+pub(super) fn predict(forest: &Forest, kind: OutputKind, rows: &[f64]) -> Result<Vec<f64>, Error> {
+    let no_such_output = |error: PredictError| Error::Invalid(error.to_string());
+    let count = rows.len().checked_div(forest.features().len()).unwrap_or(0);
+    let mut out = vec![0.0; count * forest.width(kind).map_err(no_such_output)?];
+    SCRATCH
+        .with_borrow_mut(|scratch| forest.predict(kind, rows, &mut out, scratch))
+        .map_err(no_such_output)?;
+    Ok(out)
 }
 
 impl Evaluated {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::ModelRef;
+use super::{ModelRef, Statistics};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
@@ -35,6 +35,8 @@ pub struct Served {
     pub model: Arc<ModelVersion>,
     /// Where its features come from; `None` without a feature source.
     pub plan: Option<Plan>,
+    /// Counts of inference on tensors.
+    pub statistics: Statistics,
 }
 
 impl Served {
@@ -67,7 +69,11 @@ impl Live {
                     let source = snapshot.as_ref().filter(|_| model.contract.is_some());
                     let plan = source.map(|snapshot| Plan::new(snapshot, &model)).transpose();
                     let plan = plan.map_err(|message| format!("model `{name}`: {message}"))?;
-                    Some(Served { model, plan })
+                    Some(Served {
+                        model,
+                        plan,
+                        statistics: Statistics::default(),
+                    })
                 }
             };
             models.insert(name, Entry { served, refused });

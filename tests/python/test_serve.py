@@ -128,7 +128,7 @@ def test_one_entitys_trouble_never_fails_the_others(server, expected):
 BAD_BODIES = [
     (b"", 400, "the body is empty"),
     (b"{", 400, "EOF while parsing"),
-    (b'{"model": "churn", "entities": []}', 400, "the list is empty"),
+    (b'{"model": "churn", "entities": []}', 400, "there is nothing to score"),
     (b'{"model": "churn", "entities": [{"id": 1.5}]}', 400, "entities[0].id"),
     (b'{"model": "churn", "entities": [{"idd": "x"}]}', 400, "did you mean `id`?"),
     (b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}', 400, "`a` stands twice"),

@@ -12,20 +12,29 @@ use crate::nearest::with_hint;
 /// A body as axum hands it over.
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
-/// Parses a JSON body.
-pub(super) fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let bytes = body.map_err(|rejection| match rejection.status() {
+/// The bytes of a body.
+pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
+    body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge(
             "the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned(),
         ),
         _ => Error::Invalid(rejection.body_text()),
-    })?;
+    })
+}
+
+/// Parses a JSON body.
+pub(super) fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
+    parse(&bytes(body)?)
+}
+
+/// Parses JSON.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::Invalid(
             "the body is empty; expected a JSON object".to_owned(),
         ));
     }
-    let text = without_nan(&bytes);
+    let text = without_nan(bytes);
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -32,7 +32,7 @@ pub(super) struct Problem {
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// What a client is told of a defect: the detail is in the log.
-const INTERNAL: &str = "the details are in the server's log";
+pub(super) const INTERNAL: &str = "the details are in the server's log";
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {

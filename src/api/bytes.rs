@@ -1,0 +1,144 @@
+//! Tensors as bytes: little-endian, row-major; an element of BYTES has its length before it, in four bytes.
+
+use crate::error::Error;
+use crate::scoring::tensor::{Datatype, Elements};
+
+/// Tensors that stand one after the other.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// The next `size` bytes, for the input `name`.
+    pub(super) fn take(&mut self, name: &str, size: usize) -> Result<&'a [u8], Error> {
+        let (head, rest) = self.rest.split_at_checked(size).ok_or_else(|| {
+            let left = self.rest.len();
+            Error::Invalid(format!(
+                "input `{name}`: binary_data_size is {size}, but only {left} bytes are left"
+            ))
+        })?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    /// Checks that nothing is left over.
+    pub(super) fn end(&self) -> Result<(), Error> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!(
+            "{} bytes after the last binary tensor",
+            self.rest.len()
+        )))
+    }
+}
+
+/// Reads the elements of a tensor.
+pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Elements, Error> {
+    fn each<const N: usize, T>(bytes: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
+        bytes
+            .as_chunks::<N>()
+            .0
+            .iter()
+            .map(|chunk| from(*chunk))
+            .collect()
+    }
+    let size = datatype.size();
+    if size > 0 && !bytes.len().is_multiple_of(size) {
+        let length = bytes.len();
+        return Err(Error::Invalid(format!(
+            "input `{name}`: {length} bytes are no whole number of elements"
+        )));
+    }
+    Ok(match datatype {
+        Datatype::Bool | Datatype::Uint8 => Elements::Whole(each(bytes, |b: [u8; 1]| b[0].into())),
+        Datatype::Uint16 => Elements::Whole(each(bytes, |b| u16::from_le_bytes(b).into())),
+        Datatype::Uint32 => Elements::Whole(each(bytes, |b| u32::from_le_bytes(b).into())),
+        Datatype::Uint64 => {
+            let whole = |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX);
+            Elements::Whole(each(bytes, whole))
+        }
+        Datatype::Int8 => Elements::Whole(each(bytes, |b| i8::from_le_bytes(b).into())),
+        Datatype::Int16 => Elements::Whole(each(bytes, |b| i16::from_le_bytes(b).into())),
+        Datatype::Int32 => Elements::Whole(each(bytes, |b| i32::from_le_bytes(b).into())),
+        Datatype::Int64 => Elements::Whole(each(bytes, i64::from_le_bytes)),
+        Datatype::Fp32 => Elements::Float(each(bytes, |b| f32::from_le_bytes(b).into())),
+        Datatype::Fp64 => Elements::Float(each(bytes, f64::from_le_bytes)),
+        Datatype::Bytes => Elements::Text(texts(name, bytes)?),
+    })
+}
+
+fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
+    let torn = || {
+        Error::Invalid(format!(
+            "input `{name}`: a BYTES element is longer than its tensor"
+        ))
+    };
+    let mut texts = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(torn)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let (element, after) = after.split_at_checked(length).ok_or_else(torn)?;
+        texts.push(text(name, element)?);
+        rest = after;
+    }
+    Ok(texts)
+}
+
+/// An element of BYTES as text.
+pub(super) fn text(name: &str, element: &[u8]) -> Result<String, Error> {
+    let text = std::str::from_utf8(element).map(str::to_owned);
+    text.map_err(|_| Error::Invalid(format!("input `{name}`: a BYTES element is not UTF-8 text")))
+}
+
+/// Writes the elements of a tensor.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "outputs are FP32, FP64, INT32 or BYTES of that very width"
+)]
+pub(super) fn write(datatype: Datatype, elements: &Elements, out: &mut Vec<u8>) {
+    match elements {
+        Elements::Whole(values) => values
+            .iter()
+            .for_each(|&value| out.extend((value as i32).to_le_bytes())),
+        Elements::Float(values) if datatype == Datatype::Fp32 => {
+            values
+                .iter()
+                .for_each(|&value| out.extend((value as f32).to_le_bytes()));
+        }
+        Elements::Float(values) => values.iter().for_each(|&value| out.extend(value.to_le_bytes())),
+        Elements::Text(texts) => {
+            for text in texts {
+                out.extend((text.len() as u32).to_le_bytes());
+                out.extend(text.as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for (datatype, elements) in [
+            (Datatype::Fp32, Elements::Float(vec![0.5, -1.25])),
+            (Datatype::Fp64, Elements::Float(vec![0.1])),
+            (Datatype::Int32, Elements::Whole(vec![-7, 9])),
+            (Datatype::Bytes, Elements::Text(vec!["".into(), "Łódź".into()])),
+        ] {
+            let mut bytes = Vec::new();
+            write(datatype, &elements, &mut bytes);
+            assert_eq!(read("x", datatype, &bytes).unwrap(), elements);
+        }
+        assert!(read("x", Datatype::Fp32, &[0; 5]).is_err());
+        assert!(read("x", Datatype::Bytes, &[9, 0, 0, 0, 1]).is_err());
+    }
+}

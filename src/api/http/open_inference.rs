@@ -1,0 +1,214 @@
+//! The Open Inference Protocol (V2) over HTTP, as its standard clients use it: JSON or binary tensors in and out.
+
+mod binary;
+mod wire;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::Rest;
+use super::body::Body;
+use crate::api::open_inference::{EXTENSIONS, index, metadata, server_name, version};
+use crate::api::status;
+use crate::error::{Error, Kind};
+use crate::scoring::{ModelRef, Served};
+
+/// Where binary tensors begin in a body: the length of the JSON before them.
+const HEADER_LENGTH: &str = "inference-header-content-length";
+
+/// The routes, for a model's live version and for one that is named.
+pub(super) fn router() -> axum::Router<Rest> {
+    let mut router = axum::Router::new()
+        .route("/v2", get(server))
+        .route("/v2/health/live", get(|| async { Json(json!({"live": true})) }))
+        .route("/v2/health/ready", get(server_ready))
+        .route("/v2/models/stats", get(all_statistics))
+        .route("/v2/repository/index", post(repository_index));
+    for path in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
+        router = router
+            .route(path, get(model))
+            .route(&format!("{path}/ready"), get(model_ready))
+            .route(&format!("{path}/config"), get(config))
+            .route(&format!("{path}/stats"), get(statistics))
+            .route(&format!("{path}/infer"), post(infer));
+    }
+    router
+}
+
+/// An error in this protocol's words.
+struct V2Error(Error);
+
+impl From<Error> for V2Error {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for V2Error {
+    fn into_response(self) -> Response {
+        let kind = self.0.kind();
+        let text = if kind == Kind::Internal {
+            super::problem::INTERNAL.to_owned()
+        } else {
+            self.0.to_string()
+        };
+        (status::of(kind).http, Json(json!({"error": text}))).into_response()
+    }
+}
+
+/// The model of a path, with or without a version.
+type ModelPath = Path<Vec<(String, String)>>;
+
+fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
+    let part = |name: &str| {
+        parts
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone())
+    };
+    let name = part("model").unwrap_or_default();
+    let version = part("version").map(|text| version(&text)).transpose()?.flatten();
+    Ok(ModelRef { name, version })
+}
+
+async fn server() -> Json<Value> {
+    Json(json!({"name": server_name(), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}))
+}
+
+async fn server_ready(State(rest): State<Rest>) -> Response {
+    let ready = rest.scorer.live().why_not_ready().is_empty();
+    ready_response(ready)
+}
+
+/// 200 or 503, with a body for clients that read it.
+fn ready_response(ready: bool) -> Response {
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(json!({"ready": ready}))).into_response()
+}
+
+async fn model_ready(State(rest): State<Rest>, path: ModelPath) -> Result<Response, V2Error> {
+    let model = model_ref(path)?;
+    Ok(match rest.scorer.live().find(&model) {
+        Ok(_) => Json(json!({"name": model.name, "ready": true})).into_response(),
+        Err(error) if error.kind() == Kind::Unavailable => ready_response(false),
+        Err(error) => return Err(error.into()),
+    })
+}
+
+async fn model(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = rest.scorer.live();
+    let model = &live.find(&model_ref(path)?)?.model;
+    let described = metadata(model);
+    let tensors = |tensors: &[crate::api::open_inference::Described]| -> Vec<Value> {
+        let describe = |tensor: &crate::api::open_inference::Described| json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
+        tensors.iter().map(describe).collect()
+    };
+    Ok(Json(json!({
+        "name": model.name,
+        "versions": [model.version.to_string()],
+        "platform": described.platform,
+        "inputs": tensors(&described.inputs),
+        "outputs": tensors(&described.outputs),
+    })))
+}
+
+async fn config(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = rest.scorer.live();
+    let model = &live.find(&model_ref(path)?)?.model;
+    let described = metadata(model);
+    let tensor = |tensor: &crate::api::open_inference::Described| {
+        let name = tensor.datatype.name().replace("BYTES", "STRING");
+        json!({"name": tensor.name, "data_type": format!("TYPE_{name}"), "dims": &tensor.shape[1..]})
+    };
+    Ok(Json(json!({
+        "name": model.name,
+        "platform": described.platform,
+        "backend": server_name(),
+        "max_batch_size": rest.scorer.limits().batch,
+        "input": described.inputs.iter().map(tensor).collect::<Vec<_>>(),
+        "output": described.outputs.iter().map(tensor).collect::<Vec<_>>(),
+    })))
+}
+
+async fn statistics(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = rest.scorer.live();
+    let served = live.find(&model_ref(path)?)?;
+    Ok(Json(json!({"model_stats": [model_statistics(served)]})))
+}
+
+async fn all_statistics(State(rest): State<Rest>) -> Json<Value> {
+    let live = rest.scorer.live();
+    let served = live.models().filter_map(|(_, entry)| entry.served.as_ref());
+    Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
+}
+
+fn model_statistics(served: &Served) -> Value {
+    let duration = |(count, ns): (u64, u64)| json!({"count": count, "ns": ns});
+    let success = served.statistics.success();
+    let none = duration((0, 0));
+    json!({
+        "name": served.model.name,
+        "version": served.model.version.to_string(),
+        "inference_count": success.0,
+        "execution_count": success.0,
+        "inference_stats": {
+            "success": duration(success),
+            "fail": duration(served.statistics.failure()),
+            "queue": none,
+            "compute_input": none,
+            "compute_infer": duration(success),
+            "compute_output": none,
+            "cache_hit": none,
+            "cache_miss": none,
+        },
+        "batch_stats": [],
+    })
+}
+
+async fn repository_index(State(rest): State<Rest>) -> Json<Value> {
+    let lines = index(&rest.scorer.live()).into_iter().map(|line| {
+        json!({"name": line.name, "version": line.version, "state": line.state, "reason": line.reason})
+    });
+    Json(lines.collect())
+}
+
+async fn infer(
+    State(rest): State<Rest>,
+    path: ModelPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, V2Error> {
+    let result = async {
+        let body = super::body::bytes(body)?;
+        let (head, tensors) = binary::split(&headers, &body)?;
+        let request: wire::Request = super::body::parse(head)?;
+        let id = request.id.clone();
+        let plan = request.output_plan();
+        let inferred = rest
+            .scorer
+            .infer(request.into_domain(model_ref(path)?, tensors)?)
+            .await?;
+        Ok((inferred, id, plan))
+    };
+    let (inferred, id, plan) = rest.counters.infer.count(result.await)?;
+    let (head, tensors) = wire::response(&inferred, id, &plan)?;
+    if tensors.is_empty() {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], head).into_response());
+    }
+    let mut response = [head.as_slice(), tensors.as_slice()].concat().into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(HEADER_LENGTH, HeaderValue::from(head.len()));
+    Ok(response)
+}

@@ -1,0 +1,104 @@
+//! What the Open Inference Protocol says of models, the same over HTTP and gRPC.
+
+use crate::error::Error;
+use crate::forest::Precision;
+use crate::models::ModelVersion;
+use crate::scoring::live::Live;
+use crate::scoring::outputs;
+use crate::scoring::tensor::Datatype;
+
+/// The optional parts of the protocol that are there.
+pub(super) const EXTENSIONS: [&str; 4] = [
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "statistics",
+];
+
+/// The server's name in the protocol.
+pub(super) fn server_name() -> &'static str {
+    env!("CARGO_PKG_NAME")
+}
+
+/// A version as the protocol writes it: a whole number, or nothing for the live one.
+pub(super) fn version(text: &str) -> Result<Option<u64>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers"));
+    text.parse().map(Some).map_err(invalid)
+}
+
+/// A tensor that a model takes or gives; −1 stands for the number of rows.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) datatype: Datatype,
+    pub(super) shape: Vec<i64>,
+}
+
+/// What a model takes and gives.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    pub(super) platform: String,
+    pub(super) inputs: Vec<Described>,
+    pub(super) outputs: Vec<Described>,
+}
+
+/// The name under which a matrix of all features is described; any name is accepted.
+const MATRIX: &str = "features";
+
+pub(super) fn metadata(model: &ModelVersion) -> Metadata {
+    let size = |width: usize| i64::try_from(width).unwrap_or(i64::MAX);
+    let datatype = match model.forest.precision() {
+        Precision::F32 => Datatype::Fp32,
+        Precision::F64 => Datatype::Fp64,
+    };
+    let shape = vec![-1, size(model.forest.features().len())];
+    let outputs = outputs(&model.forest).into_iter().map(|output| Described {
+        name: output.name.to_owned(),
+        datatype: output.datatype,
+        shape: vec![-1, size(output.width)],
+    });
+    Metadata {
+        platform: format!("{:?}", model.forest.summary().format).to_lowercase(),
+        inputs: vec![Described {
+            name: MATRIX.to_owned(),
+            datatype,
+            shape,
+        }],
+        outputs: outputs.collect(),
+    }
+}
+
+/// A version in the repository's index.
+#[derive(Debug)]
+pub(super) struct IndexLine {
+    pub(super) name: String,
+    pub(super) version: String,
+    /// `READY` or `UNAVAILABLE`
+    pub(super) state: &'static str,
+    pub(super) reason: String,
+}
+
+pub(super) fn index(live: &Live) -> Vec<IndexLine> {
+    let mut lines = Vec::new();
+    for (name, entry) in live.models() {
+        let mut push = |version: u64, state, reason: String| {
+            lines.push(IndexLine {
+                name: name.to_owned(),
+                version: version.to_string(),
+                state,
+                reason,
+            });
+        };
+        if let Some(served) = &entry.served {
+            push(served.model.version, "READY", String::new());
+        }
+        for refused in &entry.refused {
+            let reason = refused.report.failure().map(|step| step.detail.clone());
+            push(refused.version, "UNAVAILABLE", reason.unwrap_or_default());
+        }
+    }
+    lines
+}

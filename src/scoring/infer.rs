@@ -1,0 +1,261 @@
+//! Inference on tensors. Three forms: one matrix of all features, one tensor per feature, or ids whose features are
+//! looked up. Matrices go to the model as they are; ids take the path of any scoring request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest};
+use super::matrix::{Matrix, matrix};
+use super::tensor::{Datatype, Elements, Tensor};
+use super::{Scorer, answer};
+use crate::error::Error;
+use crate::features::snapshot::EntityId;
+use crate::forest::{Forest, OutputKind, Precision};
+use crate::models::ModelVersion;
+use crate::nearest::hint;
+
+/// A request on tensors.
+#[derive(Clone, Debug)]
+pub struct InferRequest {
+    /// Which model.
+    pub model: ModelRef,
+    /// Its inputs.
+    pub inputs: Vec<Tensor>,
+    /// Names of the outputs wanted; none for the default.
+    pub outputs: Vec<String>,
+}
+
+/// The outputs of a model.
+#[derive(Debug)]
+pub struct Inferred {
+    /// The version that gave them.
+    pub model: Arc<ModelVersion>,
+    /// In the order wanted.
+    pub outputs: Vec<Tensor>,
+}
+
+/// An output that a model has.
+#[derive(Clone, Debug)]
+pub struct OutputTensor {
+    /// Its name.
+    pub name: &'static str,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Numbers per row.
+    pub width: usize,
+}
+
+/// The outputs of a forest, by name.
+const FOREST_OUTPUTS: [(&str, OutputKind); 6] = [
+    ("probability", OutputKind::Value),
+    ("value", OutputKind::Value),
+    ("margin", OutputKind::Margin),
+    ("class", OutputKind::Class),
+    ("contributions", OutputKind::Contributions),
+    ("leaf", OutputKind::Leaf),
+];
+
+/// The outputs for ids, with the type of each.
+const ENTITY_OUTPUTS: [(&str, Datatype); 3] = [
+    ("score", Datatype::Fp64),
+    ("band", Datatype::Bytes),
+    ("status", Datatype::Bytes),
+];
+
+impl Scorer {
+    /// Infers on tensors; a large request on a thread of its own.
+    ///
+    /// # Errors
+    /// The model, an input or an output is not one the model has; the text names it.
+    pub async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<Inferred, Error> {
+        let rows = request
+            .inputs
+            .first()
+            .and_then(|input| input.shape.first())
+            .copied()
+            .unwrap_or(0);
+        let scorer = self.clone();
+        self.off_thread_if(rows, move || scorer.infer_here(request)).await
+    }
+
+    fn infer_here(&self, request: InferRequest) -> Result<Inferred, Error> {
+        let start = Instant::now();
+        let live = self.live();
+        let served = live.find(&request.model)?;
+        let result = match entities(&served.model, &request.inputs) {
+            Some(entities) => self.infer_entities(request.model, entities, &request.outputs),
+            None => self.infer_matrix(&served.model, &request),
+        };
+        served.statistics.record(start.elapsed(), result.is_ok());
+        result
+    }
+
+    fn infer_entities(
+        &self,
+        model: ModelRef,
+        entities: Vec<Entity>,
+        wanted: &[String],
+    ) -> Result<Inferred, Error> {
+        let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
+        let wanted: Vec<&str> = match wanted {
+            [] => known().collect(),
+            names => names.iter().map(String::as_str).collect(),
+        };
+        if let Some(name) = wanted.iter().find(|wanted| !known().any(|name| name == **wanted)) {
+            return Err(no_output(name, known()));
+        }
+        let scores = self.score(ScoreRequest {
+            model,
+            entities,
+            explain: 0,
+        })?;
+        let outputs = wanted.iter().map(|name| entity_output(name, &scores.results));
+        Ok(Inferred {
+            outputs: outputs.collect(),
+            model: scores.model,
+        })
+    }
+
+    fn infer_matrix(&self, model: &Arc<ModelVersion>, request: &InferRequest) -> Result<Inferred, Error> {
+        let matrix = matrix(model, &request.inputs)?;
+        let _permit = self.permit(matrix.rows)?;
+        let outputs = match request.outputs.as_slice() {
+            [] => vec![forest_output(
+                &model.forest,
+                default_output(&model.forest),
+                &matrix,
+            )?],
+            names => names
+                .iter()
+                .map(|name| forest_output(&model.forest, name, &matrix))
+                .collect::<Result<_, _>>()?,
+        };
+        Ok(Inferred {
+            model: model.clone(),
+            outputs,
+        })
+    }
+}
+
+/// The outputs of a model for matrices, the default one first.
+pub fn outputs(forest: &Forest) -> Vec<OutputTensor> {
+    let default = default_output(forest);
+    let mut outputs: Vec<OutputTensor> = FOREST_OUTPUTS
+        .iter()
+        .filter(|&&(name, _)| name != "probability" || forest.gives_probabilities())
+        .filter_map(|&(name, kind)| {
+            let width = forest.width(kind).ok()?;
+            Some(OutputTensor {
+                name,
+                datatype: datatype(forest, kind),
+                width,
+            })
+        })
+        .collect();
+    outputs.sort_by_key(|output| output.name != default);
+    outputs
+}
+
+fn default_output(forest: &Forest) -> &'static str {
+    if forest.gives_probabilities() {
+        "probability"
+    } else {
+        "value"
+    }
+}
+
+fn datatype(forest: &Forest, kind: OutputKind) -> Datatype {
+    match (kind, forest.precision()) {
+        (OutputKind::Class | OutputKind::Leaf, _) => Datatype::Int32,
+        (_, Precision::F32) => Datatype::Fp32,
+        (_, Precision::F64) => Datatype::Fp64,
+    }
+}
+
+fn no_output<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+    let hint = hint(name, known.clone());
+    let known: Vec<&str> = known.collect();
+    Error::Invalid(format!(
+        "the model has no output `{name}`{hint}; it has: {}",
+        known.join(", ")
+    ))
+}
+
+fn forest_output(forest: &Forest, name: &str, matrix: &Matrix) -> Result<Tensor, Error> {
+    let known = outputs(forest);
+    let output = known.iter().find(|output| output.name == name);
+    let output = output.ok_or_else(|| no_output(name, known.iter().map(|output| output.name)))?;
+    let kind = FOREST_OUTPUTS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or(OutputKind::Value, |&(_, kind)| kind);
+    let values = answer::predict(forest, kind, &matrix.values)?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "classes and leaves are small whole numbers"
+    )]
+    let elements = match output.datatype {
+        Datatype::Int32 => Elements::Whole(values.iter().map(|&value| value as i64).collect()),
+        _ => Elements::Float(values),
+    };
+    let shape = vec![matrix.rows, output.width];
+    Ok(Tensor {
+        name: name.to_owned(),
+        datatype: output.datatype,
+        shape,
+        elements,
+    })
+}
+
+/// The entities of a request whose one input is named as the contract's entity.
+fn entities(model: &ModelVersion, inputs: &[Tensor]) -> Option<Vec<Entity>> {
+    let [ids] = inputs else { return None };
+    if ids.name != model.contract.as_ref()?.model.entity || model.input(&ids.name).is_some() {
+        return None;
+    }
+    let entity = |id| Entity {
+        id: Some(id),
+        features: Vec::new(),
+    };
+    match &ids.elements {
+        Elements::Text(texts) => Some(
+            texts
+                .iter()
+                .map(|id| entity(EntityId::Text(id.clone())))
+                .collect(),
+        ),
+        Elements::Whole(numbers) => Some(numbers.iter().map(|&id| entity(EntityId::Int(id))).collect()),
+        Elements::Float(_) => None,
+    }
+}
+
+fn entity_output(name: &str, results: &[EntityScore]) -> Tensor {
+    let scored = |result: &EntityScore| match &result.outcome {
+        Outcome::Scored(scored) => Some((scored.score, scored.band.clone())),
+        Outcome::Failed(_) => None,
+    };
+    let (datatype, elements) = match name {
+        "score" => {
+            let scores = results
+                .iter()
+                .map(|result| scored(result).map_or(f64::NAN, |(score, _)| score));
+            (Datatype::Fp64, Elements::Float(scores.collect()))
+        }
+        "band" => {
+            let bands = results
+                .iter()
+                .map(|result| scored(result).and_then(|(_, band)| band).unwrap_or_default());
+            (Datatype::Bytes, Elements::Text(bands.collect()))
+        }
+        _ => {
+            let statuses = results.iter().map(|result| result.result().label().to_owned());
+            (Datatype::Bytes, Elements::Text(statuses.collect()))
+        }
+    };
+    Tensor {
+        name: name.to_owned(),
+        datatype,
+        shape: vec![results.len()],
+        elements,
+    }
+}

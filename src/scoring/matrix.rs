@@ -1,0 +1,150 @@
+//! From tensors to the rows a model takes: exact, or refused with the name of the input.
+
+use super::tensor::{Datatype, Elements, Tensor};
+use crate::error::Error;
+use crate::features::cell::EXACT;
+use crate::forest::{Feature, Precision};
+use crate::models::ModelVersion;
+
+/// Rows of model inputs, row-major.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    pub(super) values: Vec<f64>,
+    pub(super) rows: usize,
+}
+
+/// The rows that the inputs describe: one tensor `[rows, features]`, or one `[rows]` or `[rows, 1]` per feature.
+pub(super) fn matrix(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> {
+    let features = model.forest.features();
+    match inputs {
+        [] => Err(invalid(
+            "inputs: the list is empty; send a matrix, one tensor per feature, or ids".to_owned(),
+        )),
+        [one] if is_matrix(one, features) => whole(model, one),
+        many => by_feature(model, many),
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::Invalid(message)
+}
+
+/// Whether a lone input is the matrix of all features, and not the only feature by name.
+fn is_matrix(input: &Tensor, features: &[Feature]) -> bool {
+    features.iter().all(|feature| feature.name != input.name)
+}
+
+fn whole(model: &ModelVersion, input: &Tensor) -> Result<Matrix, Error> {
+    let width = model.forest.features().len();
+    let rows = match *input.shape.as_slice() {
+        [rows, columns] if columns == width => rows,
+        [columns] if columns == width => 1,
+        _ => {
+            let (name, shape) = (&input.name, &input.shape);
+            return Err(invalid(format!(
+                "input `{name}`: expected the shape [rows, {width}], found {shape:?}"
+            )));
+        }
+    };
+    let values = numbers(model, input)?;
+    Ok(Matrix { values, rows })
+}
+
+fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> {
+    let features = model.forest.features();
+    let known = |name: &str| features.iter().any(|feature| feature.name == name);
+    if let Some(input) = inputs.iter().find(|input| !known(&input.name)) {
+        let hint = crate::nearest::hint(&input.name, features.iter().map(|feature| feature.name.as_str()));
+        return Err(invalid(format!(
+            "input `{}` is no feature of the model{hint}",
+            input.name
+        )));
+    }
+    let find = |feature: &Feature| {
+        inputs
+            .iter()
+            .filter(|input| input.name == feature.name)
+            .collect::<Vec<_>>()
+    };
+    let mut columns = Vec::with_capacity(features.len());
+    for (position, feature) in features.iter().enumerate() {
+        let [input] = find(feature)[..] else {
+            let problem = if find(feature).is_empty() {
+                "is missing"
+            } else {
+                "stands twice"
+            };
+            return Err(invalid(format!("input `{}` {problem}", feature.name)));
+        };
+        if !matches!(*input.shape.as_slice(), [_] | [_, 1]) {
+            let (name, shape) = (&input.name, &input.shape);
+            return Err(invalid(format!(
+                "input `{name}`: expected the shape [rows], found {shape:?}"
+            )));
+        }
+        columns.push(column(model, position, input)?);
+    }
+    let rows = columns.first().map_or(0, Vec::len);
+    if let Some(position) = columns.iter().position(|column| column.len() != rows) {
+        let (first, other) = (&features[0].name, &features[position].name);
+        return Err(invalid(format!(
+            "inputs `{first}` and `{other}` have different numbers of rows"
+        )));
+    }
+    let values = (0..rows)
+        .flat_map(|row| columns.iter().map(move |column| column[row]))
+        .collect();
+    Ok(Matrix { values, rows })
+}
+
+/// A feature's column: numbers, or names of categories.
+fn column(model: &ModelVersion, position: usize, input: &Tensor) -> Result<Vec<f64>, Error> {
+    let Elements::Text(texts) = &input.elements else {
+        return numbers(model, input);
+    };
+    let name = &input.name;
+    let Some(encoder) = model.inputs.get(position) else {
+        return Err(invalid(format!(
+            "input `{name}`: texts need a contract (bundle.toml); send numbers"
+        )));
+    };
+    let code = |text: &String| match text.as_str() {
+        "" => Ok(f64::NAN),
+        text => encoder
+            .code(text)
+            .ok_or_else(|| invalid(format!("input `{name}`: no category {text:?}"))),
+    };
+    texts.iter().map(code).collect()
+}
+
+/// Numbers as the model takes them, none changed in silence.
+fn numbers(model: &ModelVersion, input: &Tensor) -> Result<Vec<f64>, Error> {
+    let name = &input.name;
+    let single = model.forest.precision() == Precision::F32;
+    match &input.elements {
+        Elements::Text(_) => Err(invalid(format!(
+            "input `{name}`: expected numbers, found {}",
+            Datatype::Bytes.name()
+        ))),
+        Elements::Whole(values) => {
+            if let Some(value) = values.iter().find(|value| !(-EXACT..=EXACT).contains(*value)) {
+                let message = format!(
+                    "input `{name}`: {value} is beyond ±2^53, where whole numbers are no longer exact"
+                );
+                return Err(invalid(message));
+            }
+            #[expect(clippy::cast_precision_loss, reason = "checked just above to be exact")]
+            Ok(values.iter().map(|&value| value as f64).collect())
+        }
+        Elements::Float(values) => {
+            #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
+            let overflows = |value: &&f64| value.is_finite() && !(**value as f32).is_finite();
+            match values.iter().find(overflows).filter(|_| single) {
+                Some(value) => Err(invalid(format!(
+                    "input `{name}`: {value} is beyond what this model's 32-bit floats can hold"
+                ))),
+                None => Ok(values.clone()),
+            }
+        }
+    }
+}

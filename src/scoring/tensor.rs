@@ -1,0 +1,155 @@
+//! Tensors: named, typed, shaped numbers or texts, for clients that speak of matrices instead of customers.
+
+use crate::error::Error;
+
+/// The type of a tensor's elements, by the names of the Open Inference Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the protocol's type of that name")]
+pub enum Datatype {
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Fp32,
+    Fp64,
+    Bytes,
+}
+
+/// The protocol's names, and the bytes of an element (0: each has its own length).
+const DATATYPES: [(Datatype, &str, usize); 12] = [
+    (Datatype::Bool, "BOOL", 1),
+    (Datatype::Uint8, "UINT8", 1),
+    (Datatype::Uint16, "UINT16", 2),
+    (Datatype::Uint32, "UINT32", 4),
+    (Datatype::Uint64, "UINT64", 8),
+    (Datatype::Int8, "INT8", 1),
+    (Datatype::Int16, "INT16", 2),
+    (Datatype::Int32, "INT32", 4),
+    (Datatype::Int64, "INT64", 8),
+    (Datatype::Fp32, "FP32", 4),
+    (Datatype::Fp64, "FP64", 8),
+    (Datatype::Bytes, "BYTES", 0),
+];
+
+impl Datatype {
+    /// The type of that name.
+    ///
+    /// # Errors
+    /// There is none; the text lists those there are.
+    pub fn named(name: &str) -> Result<Self, Error> {
+        let found = DATATYPES.iter().find(|(_, known, _)| *known == name);
+        found.map(|&(datatype, ..)| datatype).ok_or_else(|| {
+            let known: Vec<&str> = DATATYPES.iter().map(|&(_, name, _)| name).collect();
+            Error::Invalid(format!("datatype `{name}` is none of {}", known.join(", ")))
+        })
+    }
+
+    /// Its name in the protocol.
+    pub fn name(self) -> &'static str {
+        DATATYPES
+            .iter()
+            .find(|(known, ..)| *known == self)
+            .map_or("", |&(_, name, _)| name)
+    }
+
+    /// Bytes of an element; 0 for [`Datatype::Bytes`].
+    pub fn size(self) -> usize {
+        DATATYPES
+            .iter()
+            .find(|(known, ..)| *known == self)
+            .map_or(0, |&(.., size)| size)
+    }
+
+    /// The least and the greatest whole number of an integer type.
+    pub fn whole_range(self) -> Option<(i64, i64)> {
+        Some(match self {
+            Self::Bool => (0, 1),
+            Self::Uint8 => (0, u8::MAX.into()),
+            Self::Uint16 => (0, u16::MAX.into()),
+            Self::Uint32 => (0, u32::MAX.into()),
+            // What is beyond i64 is beyond 2^53 as well, and no model takes that.
+            Self::Uint64 => (0, i64::MAX),
+            Self::Int8 => (i8::MIN.into(), i8::MAX.into()),
+            Self::Int16 => (i16::MIN.into(), i16::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Int64 => (i64::MIN, i64::MAX),
+            Self::Fp32 | Self::Fp64 | Self::Bytes => return None,
+        })
+    }
+}
+
+/// The elements of a tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// Of the integer types and BOOL.
+    Whole(Vec<i64>),
+    /// Of FP32 (widened) and FP64; NaN is missing.
+    Float(Vec<f64>),
+    /// Of BYTES.
+    Text(Vec<String>),
+}
+
+impl Elements {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(values) => values.len(),
+            Self::Float(values) => values.len(),
+            Self::Text(values) => values.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements.
+    pub datatype: Datatype,
+    /// Its dimensions.
+    pub shape: Vec<usize>,
+    /// Its elements; as many as the product of the dimensions.
+    pub elements: Elements,
+}
+
+impl Tensor {
+    /// Puts a tensor together.
+    ///
+    /// # Errors
+    /// A dimension is negative, or the elements are not as many as the shape says.
+    pub fn new(name: String, datatype: Datatype, shape: &[i64], elements: Elements) -> Result<Self, Error> {
+        let dimensions: Option<Vec<usize>> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
+        let product = |sizes: &Vec<usize>| {
+            sizes
+                .iter()
+                .try_fold(1usize, |product, &size| product.checked_mul(size))
+        };
+        let (Some(dimensions), Some(count)) = (&dimensions, dimensions.as_ref().and_then(product)) else {
+            return Err(Error::Invalid(format!(
+                "input `{name}`: no tensor has the shape {shape:?}"
+            )));
+        };
+        if count != elements.len() {
+            let found = elements.len();
+            let message = format!("input `{name}`: {found} elements, but the shape {shape:?} holds {count}");
+            return Err(Error::Invalid(message));
+        }
+        Ok(Self {
+            name,
+            datatype,
+            shape: dimensions.clone(),
+            elements,
+        })
+    }
+}
