@@ -1,5 +1,6 @@
 //! gRPC: the scoring service, health and reflection.
 
+mod open_inference;
 mod scoring;
 
 use std::sync::Arc;
@@ -20,6 +21,17 @@ use crate::error::{Error, Kind};
 mod proto {
     tonic::include_proto!("evergreen.v1");
     pub(super) const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("evergreen");
+}
+
+/// The messages and service of the Open Inference Protocol.
+#[expect(
+    clippy::all,
+    clippy::pedantic,
+    unreachable_pub,
+    reason = "generated from proto/"
+)]
+mod inference {
+    tonic::include_proto!("inference");
 }
 
 /// What a client is told of a defect: the detail is in the log.
@@ -54,6 +66,7 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
     let mut routes = Routes::builder();
     routes
         .add_service(scoring::service(app))
+        .add_service(open_inference::service(app))
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha);
@@ -64,7 +77,7 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
 pub async fn report_health(reporter: &HealthReporter, ready: bool) {
     use tonic_health::ServingStatus::{NotServing, Serving};
     let status = if ready { Serving } else { NotServing };
-    for service in ["", scoring::NAME] {
+    for service in ["", scoring::NAME, open_inference::NAME] {
         reporter.set_service_status(service, status).await;
     }
 }

@@ -316,7 +316,11 @@ impl<T: Real> Ensemble<T> {
     /// What a leaf adds to which group.
     pub(crate) fn outputs(&self, tree: &Tree, leaf: usize) -> impl Iterator<Item = (usize, f64)> {
         let values = &self.values[leaf * self.leaf_width..][..self.leaf_width];
-        let first = tree.group as usize;
+        let first = if self.leaf_width == 1 {
+            tree.group as usize
+        } else {
+            0
+        };
         values
             .iter()
             .enumerate()

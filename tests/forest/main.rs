@@ -9,3 +9,4 @@
 
 mod gbdt_crate;
 mod golden;
+mod hostile;

@@ -1,0 +1,336 @@
+//! `inference.GRPCInferenceService`: the Open Inference Protocol (V2) over gRPC, as its standard clients use it.
+
+use std::sync::Arc;
+
+use tonic::server::NamedService as _;
+use tonic::{Request, Response, Status};
+
+use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
+use super::inference::{self as v2};
+use crate::api::bytes;
+use crate::api::counters::Counters;
+use crate::api::open_inference::{Described, EXTENSIONS, index, metadata, server_name, version};
+use crate::app::App;
+use crate::error::{Error, Kind};
+use crate::scoring::tensor::{Datatype, Elements, Tensor};
+use crate::scoring::{InferRequest, Inferred, ModelRef, Scorer, Served};
+
+/// The service's full name.
+pub(super) const NAME: &str = GrpcInferenceServiceServer::<OpenInference>::NAME;
+
+/// The service of an application.
+pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInference> {
+    let infer = Counters::new(&app.metrics, "grpc", "infer");
+    let service = OpenInference {
+        scorer: app.scorer.clone(),
+        infer,
+    };
+    GrpcInferenceServiceServer::new(service).max_decoding_message_size(app.config.limits.body_bytes)
+}
+
+pub(super) struct OpenInference {
+    scorer: Arc<Scorer>,
+    infer: Counters,
+}
+
+fn model_ref(name: String, text: &str) -> Result<ModelRef, Error> {
+    Ok(ModelRef {
+        name,
+        version: version(text)?,
+    })
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for OpenInference {
+    async fn server_live(
+        &self,
+        _: Request<v2::ServerLiveRequest>,
+    ) -> Result<Response<v2::ServerLiveResponse>, Status> {
+        Ok(Response::new(v2::ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(
+        &self,
+        _: Request<v2::ServerReadyRequest>,
+    ) -> Result<Response<v2::ServerReadyResponse>, Status> {
+        let ready = self.scorer.live().why_not_ready().is_empty();
+        Ok(Response::new(v2::ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(
+        &self,
+        request: Request<v2::ModelReadyRequest>,
+    ) -> Result<Response<v2::ModelReadyResponse>, Status> {
+        let request = request.into_inner();
+        let model = model_ref(request.name, &request.version)?;
+        match self.scorer.live().find(&model) {
+            Ok(_) => Ok(Response::new(v2::ModelReadyResponse { ready: true })),
+            Err(error) if error.kind() == Kind::Unavailable => {
+                Ok(Response::new(v2::ModelReadyResponse { ready: false }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<v2::ServerMetadataRequest>,
+    ) -> Result<Response<v2::ServerMetadataResponse>, Status> {
+        Ok(Response::new(v2::ServerMetadataResponse {
+            name: server_name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            extensions: EXTENSIONS.map(str::to_owned).into(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<v2::ModelMetadataRequest>,
+    ) -> Result<Response<v2::ModelMetadataResponse>, Status> {
+        use v2::model_metadata_response::TensorMetadata;
+        let request = request.into_inner();
+        let live = self.scorer.live();
+        let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
+        let described = metadata(model);
+        let tensor = |tensor: Described| TensorMetadata {
+            name: tensor.name,
+            datatype: tensor.datatype.name().to_owned(),
+            shape: tensor.shape,
+        };
+        Ok(Response::new(v2::ModelMetadataResponse {
+            name: model.name.clone(),
+            versions: vec![model.version.to_string()],
+            platform: described.platform,
+            inputs: described.inputs.into_iter().map(tensor).collect(),
+            outputs: described.outputs.into_iter().map(tensor).collect(),
+        }))
+    }
+
+    async fn model_infer(
+        &self,
+        request: Request<v2::ModelInferRequest>,
+    ) -> Result<Response<v2::ModelInferResponse>, Status> {
+        let mut request = request.into_inner();
+        let id = std::mem::take(&mut request.id);
+        let result = match domain(request) {
+            Ok(request) => self.scorer.infer(request).await,
+            Err(error) => Err(error),
+        };
+        let inferred = self.infer.count(result)?;
+        Ok(Response::new(response(&inferred, id)))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<v2::ModelConfigRequest>,
+    ) -> Result<Response<v2::ModelConfigResponse>, Status> {
+        let request = request.into_inner();
+        let live = self.scorer.live();
+        let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
+        let described = metadata(model);
+        let dims = |tensor: &Described| tensor.shape.get(1..).unwrap_or_default().to_vec();
+        let inputs = described.inputs.iter().map(|tensor| v2::ModelInput {
+            name: tensor.name.clone(),
+            data_type: data_type(tensor.datatype).into(),
+            dims: dims(tensor),
+        });
+        let outputs = described.outputs.iter().map(|tensor| v2::ModelOutput {
+            name: tensor.name.clone(),
+            data_type: data_type(tensor.datatype).into(),
+            dims: dims(tensor),
+        });
+        let config = v2::ModelConfig {
+            name: model.name.clone(),
+            platform: described.platform.clone(),
+            max_batch_size: i32::try_from(self.scorer.limits().batch).unwrap_or(i32::MAX),
+            input: inputs.collect(),
+            output: outputs.collect(),
+            backend: server_name().to_owned(),
+        };
+        Ok(Response::new(v2::ModelConfigResponse { config: Some(config) }))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<v2::ModelStatisticsRequest>,
+    ) -> Result<Response<v2::ModelStatisticsResponse>, Status> {
+        let request = request.into_inner();
+        let live = self.scorer.live();
+        let model_stats = if request.name.is_empty() {
+            live.models()
+                .filter_map(|(_, entry)| entry.served.as_ref())
+                .map(statistics)
+                .collect()
+        } else {
+            vec![statistics(
+                live.find(&model_ref(request.name, &request.version)?)?,
+            )]
+        };
+        Ok(Response::new(v2::ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<v2::RepositoryIndexRequest>,
+    ) -> Result<Response<v2::RepositoryIndexResponse>, Status> {
+        use v2::repository_index_response::ModelIndex;
+        let ready_only = request.into_inner().ready;
+        let lines = index(&self.scorer.live())
+            .into_iter()
+            .filter(|line| !ready_only || line.state == "READY");
+        let models = lines.map(|line| ModelIndex {
+            name: line.name,
+            version: line.version,
+            state: line.state.to_owned(),
+            reason: line.reason,
+        });
+        Ok(Response::new(v2::RepositoryIndexResponse {
+            models: models.collect(),
+        }))
+    }
+}
+
+fn data_type(datatype: Datatype) -> v2::DataType {
+    match datatype {
+        Datatype::Bool => v2::DataType::TypeBool,
+        Datatype::Uint8 => v2::DataType::TypeUint8,
+        Datatype::Uint16 => v2::DataType::TypeUint16,
+        Datatype::Uint32 => v2::DataType::TypeUint32,
+        Datatype::Uint64 => v2::DataType::TypeUint64,
+        Datatype::Int8 => v2::DataType::TypeInt8,
+        Datatype::Int16 => v2::DataType::TypeInt16,
+        Datatype::Int32 => v2::DataType::TypeInt32,
+        Datatype::Int64 => v2::DataType::TypeInt64,
+        Datatype::Fp32 => v2::DataType::TypeFp32,
+        Datatype::Fp64 => v2::DataType::TypeFp64,
+        Datatype::Bytes => v2::DataType::TypeString,
+    }
+}
+
+fn statistics(served: &Served) -> v2::ModelStatistics {
+    let duration = |(count, ns): (u64, u64)| Some(v2::StatisticDuration { count, ns });
+    let success = served.statistics.success();
+    let none = duration((0, 0));
+    v2::ModelStatistics {
+        name: served.model.name.clone(),
+        version: served.model.version.to_string(),
+        inference_count: success.0,
+        execution_count: success.0,
+        inference_stats: Some(v2::InferStatistics {
+            success: duration(success),
+            fail: duration(served.statistics.failure()),
+            queue: none,
+            compute_input: none,
+            compute_infer: duration(success),
+            compute_output: none,
+            cache_hit: none,
+            cache_miss: none,
+        }),
+    }
+}
+
+fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
+    let model = model_ref(request.model_name, &request.model_version)?;
+    let (inputs, raw) = (request.inputs, request.raw_input_contents);
+    if !raw.is_empty() && raw.len() != inputs.len() {
+        let (raw, inputs) = (raw.len(), inputs.len());
+        return Err(Error::Invalid(format!(
+            "raw_input_contents: {raw} tensors for {inputs} inputs"
+        )));
+    }
+    let mut tensors = Vec::with_capacity(inputs.len());
+    for (position, input) in inputs.into_iter().enumerate() {
+        let datatype = Datatype::named(&input.datatype)?;
+        let elements = match (raw.get(position), input.contents) {
+            (Some(raw), None) => bytes::read(&input.name, datatype, raw)?,
+            (Some(_), Some(_)) => {
+                return Err(Error::Invalid(format!(
+                    "input `{}`: contents and raw contents; send one",
+                    input.name
+                )));
+            }
+            (None, contents) => elements(&input.name, datatype, contents.unwrap_or_default())?,
+        };
+        tensors.push(Tensor::new(input.name, datatype, &input.shape, elements)?);
+    }
+    let outputs = request.outputs.into_iter().map(|output| output.name).collect();
+    Ok(InferRequest {
+        model,
+        inputs: tensors,
+        outputs,
+    })
+}
+
+/// The elements in the field of their type.
+fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -> Result<Elements, Error> {
+    let whole = match datatype {
+        Datatype::Bool => contents.bool_contents.into_iter().map(i64::from).collect(),
+        Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => {
+            contents.int_contents.into_iter().map(i64::from).collect()
+        }
+        Datatype::Int64 => contents.int64_contents,
+        Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => {
+            contents.uint_contents.into_iter().map(i64::from).collect()
+        }
+        Datatype::Uint64 => {
+            let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            contents.uint64_contents.into_iter().map(whole).collect()
+        }
+        Datatype::Fp32 => {
+            return Ok(Elements::Float(
+                contents.fp32_contents.into_iter().map(f64::from).collect(),
+            ));
+        }
+        Datatype::Fp64 => return Ok(Elements::Float(contents.fp64_contents)),
+        Datatype::Bytes => {
+            let texts = contents
+                .bytes_contents
+                .iter()
+                .map(|element| bytes::text(name, element));
+            return texts.collect::<Result<_, _>>().map(Elements::Text);
+        }
+    };
+    let (least, most) = datatype.whole_range().unwrap_or((i64::MIN, i64::MAX));
+    match whole.iter().find(|value| !(least..=most).contains(*value)) {
+        Some(value) => Err(Error::Invalid(format!(
+            "input `{name}`: {value} is no {}",
+            datatype.name()
+        ))),
+        None => Ok(Elements::Whole(whole)),
+    }
+}
+
+/// Numbers go out raw only: that is where clients look for them.
+fn response(inferred: &Inferred, id: String) -> v2::ModelInferResponse {
+    use v2::model_infer_response::InferOutputTensor;
+    let mut raw = Vec::with_capacity(inferred.outputs.len());
+    let mut outputs = Vec::with_capacity(inferred.outputs.len());
+    for Tensor {
+        name,
+        datatype,
+        shape,
+        elements,
+    } in &inferred.outputs
+    {
+        let mut bytes = Vec::new();
+        bytes::write(*datatype, elements, &mut bytes);
+        raw.push(bytes);
+        outputs.push(InferOutputTensor {
+            name: name.clone(),
+            datatype: datatype.name().to_owned(),
+            shape: shape
+                .iter()
+                .map(|&size| i64::try_from(size).unwrap_or(i64::MAX))
+                .collect(),
+            ..Default::default()
+        });
+    }
+    v2::ModelInferResponse {
+        model_name: inferred.model.name.clone(),
+        model_version: inferred.model.version.to_string(),
+        id,
+        outputs,
+        raw_output_contents: raw,
+        ..Default::default()
+    }
+}

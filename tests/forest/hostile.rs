@@ -1,0 +1,67 @@
+//! Files that lie: mutations of real models must be refused with a place and a reason, or load and predict.
+//! Never a panic, an endless loop, or memory beyond a small multiple of the file.
+
+mod crafted;
+mod mutations;
+
+use evergreen::forest::{Forest, FormatError, LoadOptions, OutputKind, Scratch};
+
+/// Loads `bytes`; whatever loads must predict every output it claims to have.
+fn survive(bytes: &[u8]) -> Result<(), FormatError> {
+    let forest = Forest::from_bytes(bytes, &LoadOptions::default())?;
+    let limit = 64 * bytes.len() + (16 << 20);
+    assert!(
+        forest.size_bytes() <= limit,
+        "{} bytes of memory from {}",
+        forest.size_bytes(),
+        bytes.len()
+    );
+    let features = forest.features().len();
+    if features > 1 << 16 || forest.summary().groups > 1 << 12 {
+        return Ok(());
+    }
+    let values = [0.0, -0.0, 0.7, f64::NAN, f64::INFINITY, -3.0, 1e300, 2.0];
+    let row: Vec<f64> = (0..features).map(|at| values[at % values.len()]).collect();
+    let mut scratch = Scratch::default();
+    for kind in [
+        OutputKind::Margin,
+        OutputKind::Value,
+        OutputKind::Class,
+        OutputKind::Leaf,
+        OutputKind::Contributions,
+    ] {
+        if let Ok(width) = forest.width(kind) {
+            let mut out = vec![0.0; width];
+            forest.predict(kind, &row, &mut out, &mut scratch).unwrap();
+        }
+    }
+    Ok(())
+}
+
+/// A file that must be refused; gives the error as a person reads it.
+fn refused(bytes: &[u8]) -> String {
+    let error = survive(bytes).expect_err("this file must be refused");
+    assert!(!error.at.is_empty() && !error.reason.is_empty());
+    error.to_string()
+}
+
+/// The models that the fuzz targets start from, by name.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let mut all = Vec::new();
+    for target in std::fs::read_dir(root).unwrap() {
+        for seed in std::fs::read_dir(target.unwrap().path()).unwrap() {
+            let path = seed.unwrap().path();
+            all.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+    all.sort();
+    assert!(all.len() > 10);
+    all
+}
+
+/// One of the seeds as text.
+fn seed(end: &str) -> String {
+    let (_, bytes) = seeds().into_iter().find(|(name, _)| name.ends_with(end)).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
