@@ -6,9 +6,8 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    compiler
-        .include_imports(true)
-        .open_file("evergreen/v1/scoring.proto")?;
+    compiler.include_imports(true);
+    compiler.open_files(["evergreen/v1/scoring.proto", "inference/inference.proto"])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("evergreen.bin"), compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()
