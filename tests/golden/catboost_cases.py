@@ -54,6 +54,8 @@ class Cases:
 
     def train(self, case, params, table=None, label=None, columns=(), shap=True):
         """Trains on a table, with columns of texts appended, and records the case."""
+        if not self.recorder.wants(case):
+            return
         matrix, kinds = table or self.numeric
         loss = params.get("loss_function", "RMSE")
         if label is None:

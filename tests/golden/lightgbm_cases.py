@@ -60,6 +60,8 @@ class Cases:
 
     def train(self, case, params, rounds=6, table=None, label=None, shap=True):
         """Trains on a table and records the case."""
+        if not self.recorder.wants(case):
+            return
         matrix, kinds = table or self.numeric
         objective = params.get("objective", "regression")
         if label is None:

@@ -73,6 +73,8 @@ class Cases:
 
     def train(self, case, params, rounds=6, table=None, label=None, infinite=False, ubj=False, shap=True):
         """Trains on a table and records the case."""
+        if not self.recorder.wants(case):
+            return
         matrix, kinds = table or self.numeric
         objective = params.get("objective", "reg:squarederror")
         if label is None:
@@ -191,7 +193,7 @@ class Cases:
 
     def early_stopping(self):
         """best_iteration through the sklearn wrapper, which applies it."""
-        if VERSION < (1, 6):
+        if VERSION < (1, 6) or not self.recorder.wants("sklearn-early-stopping"):
             return
         matrix, kinds = self.numeric
         label = target("binary:logistic", data.score(matrix))

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{Document, Fault, MAX_NESTING, Shape};
+use super::{Document, Fault, MAX_NESTING, Shape, fit};
 
 /// A reader over UBJSON bytes.
 pub(crate) struct Ubjson<'a> {
@@ -305,6 +305,42 @@ impl<'a> Document<'a> for Ubjson<'a> {
     fn integer(&mut self) -> Result<i64, Fault> {
         let mark = self.mark()?;
         self.whole(mark)
+    }
+
+    fn f32s(&mut self, into: &mut Vec<f32>) -> Result<(), Fault> {
+        into.clear();
+        // Nearly all of a large model is arrays of this kind: they are converted without a check per number.
+        let start = self.at;
+        if let Head::Typed(b'd', count) = self.head()? {
+            let (numbers, _) = self.take(count * 4)?.as_chunks();
+            into.extend(numbers.iter().map(|bytes| f32::from_be_bytes(*bytes)));
+            return Ok(());
+        }
+        self.at = start;
+        self.array(|document, _| {
+            into.push(document.f32()?);
+            Ok(())
+        })
+    }
+
+    fn integers<I: TryFrom<i64>>(&mut self, into: &mut Vec<I>) -> Result<(), Fault> {
+        into.clear();
+        let start = self.at;
+        if let Head::Typed(b'l', count) = self.head()? {
+            let (numbers, _) = self.take(count * 4)?.as_chunks();
+            into.reserve(count);
+            for bytes in numbers {
+                let number = i64::from(i32::from_be_bytes(*bytes));
+                into.push(fit(number, self.at)?);
+            }
+            return Ok(());
+        }
+        self.at = start;
+        self.array(|document, _| {
+            let number = document.integer()?;
+            into.push(fit(number, document.at)?);
+            Ok(())
+        })
     }
 
     fn skip(&mut self) -> Result<(), Fault> {
