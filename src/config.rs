@@ -253,6 +253,8 @@ mod tests {
             &[
                 ("EVERGREEN_SERVER__HTTP", "127.0.0.1:2"),
                 ("EVERGREEN_LOG__FORMAT", "json"),
+                ("EVERGREEN_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+                ("EVERGREEN_SERVICE_HOST", "10.0.0.1"),
             ],
         )
         .unwrap();

@@ -7,8 +7,17 @@ use crate::nearest::hint;
 
 const PREFIX: &str = "EVERGREEN_";
 
-/// Variables of that prefix that are no settings: the command line reads them.
-const NOT_SETTINGS: [&str; 1] = ["EVERGREEN_CONFIG"];
+/// A variable of that prefix that is no setting: the command line reads it.
+const CONFIG_FILE: &str = "EVERGREEN_CONFIG";
+
+/// What Kubernetes puts into the environment of every pod beside a Service named `evergreen…`.
+const SERVICE_LINKS: [&str; 2] = ["_SERVICE_", "_PORT"];
+
+/// Whether a variable claims to be a setting.
+fn is_setting(name: &str) -> bool {
+    let link = !name.contains("__") && SERVICE_LINKS.iter().any(|part| name.contains(part));
+    name.starts_with(PREFIX) && name != CONFIG_FILE && !link
+}
 
 /// Applies the variables to `config`.
 ///
@@ -19,10 +28,7 @@ pub(super) fn apply(
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<(), String> {
     for (name, text) in environment {
-        let Some(path) = name
-            .strip_prefix(PREFIX)
-            .filter(|_| !NOT_SETTINGS.contains(&name.as_str()))
-        else {
+        let Some(path) = name.strip_prefix(PREFIX).filter(|_| is_setting(&name)) else {
             continue;
         };
         let mut table = Table::try_from(&*config).map_err(|error| error.to_string())?;

@@ -18,9 +18,7 @@ CUSTOMERS = MODELS / "customers.parquet"
 
 @pytest.fixture(scope="session")
 def evergreen():
-    """Path of the binary: the one named by EVERGREEN_BINARY, or a fresh debug build."""
-    if binary := os.environ.get("EVERGREEN_BINARY"):
-        return binary
+    """Path of the binary: a fresh debug build."""
     subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return str(target / "debug" / "evergreen")
