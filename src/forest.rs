@@ -32,6 +32,7 @@ mod shap;
 mod summary;
 mod transform;
 
+pub use kernel::KernelName;
 pub use load::{FormatError, Iterations, LoadOptions};
 pub use number::Number;
 pub use output::{OutputKind, PredictError};
@@ -81,7 +82,26 @@ impl Forest {
     /// # Errors
     /// A file that cannot be read *exactly* is refused, saying where and why.
     pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Self, FormatError> {
-        format::read(bytes, options)
+        let mut forest = format::read(bytes, options)?;
+        if let Some(name) = options.kernel.filter(|name| *name != forest.kernel.name()) {
+            forest.kernel = forest.kernel_named(name).ok_or_else(|| FormatError {
+                at: "kernel".into(),
+                reason: format!("{name} cannot evaluate this model on this machine"),
+            })?;
+        }
+        Ok(forest)
+    }
+
+    fn kernel_named(&self, name: KernelName) -> Option<Kernel> {
+        match &self.trees {
+            Trees::F32(ensemble) => Kernel::of(name, ensemble),
+            Trees::F64(ensemble) => Kernel::of(name, ensemble),
+        }
+    }
+
+    /// How its trees are walked.
+    pub fn kernel_name(&self) -> KernelName {
+        self.kernel.name()
     }
 
     /// What the model is.
@@ -108,7 +128,7 @@ impl Forest {
             Trees::F32(ensemble) => ensemble.bytes(),
             Trees::F64(ensemble) => ensemble.bytes(),
         };
-        trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
+        trees + self.kernel.bytes() + self.features.iter().map(Feature::size_bytes).sum::<usize>()
     }
 
     /// Turns one row's margins (`groups` numbers) into its values: the transform of the objective.
