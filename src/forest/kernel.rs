@@ -29,6 +29,8 @@ mod search;
 mod slots;
 mod stand;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use super::ensemble::Ensemble;
 use super::number::Real;

@@ -1,9 +1,9 @@
 //! Ranked trees on any machine: the tops are walked eight trees abreast, without branches.
 
-use super::super::ensemble::Ensemble;
+use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
-use super::ranked::{Ranked, Work};
-use super::search;
+use super::ranked::{Machine, Ranked, Work};
+use super::search::{self, BLOCK};
 use super::stand::{ABREAST, LANES, Line};
 use super::tail::Exits;
 
@@ -15,26 +15,33 @@ pub(super) fn add_leaves<T: Real>(
     sums: &mut [T],
     work: &mut Work,
 ) {
-    let comparison = ranked.ranker.comparison();
-    // SAFETY: `top` gives 2^levels exits at most.
-    unsafe {
-        ranked.add_leaves(
-            ensemble,
-            rows,
-            sums,
-            work,
-            |block, x| search::count(comparison, block, x),
-            |lines, levels, slots| top(lines, levels, slots),
-        );
+    // SAFETY: any machine will do.
+    unsafe { ranked.add_leaves::<Any>(ensemble, rows, sums, work) };
+}
+
+/// Any machine.
+struct Any;
+
+impl Machine for Any {
+    #[inline(always)]
+    unsafe fn passed<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32 {
+        search::count(comparison, block, x)
+    }
+
+    #[inline(always)]
+    unsafe fn top(lines: *const Line, levels: usize, slots: *const u8) -> Exits {
+        // SAFETY: the caller promises that so many lines and slots are there.
+        unsafe {
+            let lines = std::slice::from_raw_parts(lines, (1 << levels) - 1);
+            top(lines, levels, &*slots.cast::<[u8; 256]>())
+        }
     }
 }
 
 /// The exits of a stand's top.
 #[inline(always)]
-fn top(lines: &[Line], levels: usize, slots: *const u8) -> Exits {
+fn top(lines: &[Line], levels: usize, slots: &[u8; 256]) -> Exits {
     let mut exits = [0u8; LANES];
-    // SAFETY: a row has at least as many slots as a byte can name.
-    let slots = unsafe { &*slots.cast::<[u8; 256]>() };
     for lane in (0..LANES).step_by(ABREAST) {
         let mut place = [1usize; ABREAST];
         for _ in 0..levels {

@@ -1,12 +1,12 @@
 //! A model's trees over ranks, and the way of a row through them that all such kernels share.
 
-use super::super::ensemble::Ensemble;
+use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
 use super::ask::Readings;
 use super::ranker::Ranker;
 use super::search::BLOCK;
 use super::slots::Slots;
-use super::stand::{Line, Stands};
+use super::stand::{LANES, Line, Stands};
 use super::tail::{self, Exits, Rows};
 
 /// Rows whose sums are built side by side.
@@ -24,6 +24,21 @@ pub(crate) struct Ranked<T> {
     pub(super) reach: usize,
     /// Bytes from one row's slots to the next row's.
     stride: usize,
+}
+
+/// The steps that are done differently from machine to machine.
+pub(super) trait Machine {
+    /// How many of a block's thresholds a number has passed.
+    ///
+    /// # Safety
+    /// This is such a machine.
+    unsafe fn passed<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32;
+
+    /// The exits of a top: below `2^levels` for every lane.
+    ///
+    /// # Safety
+    /// This is such a machine; `lines` are those of all `levels`, at most six; there are 256 slots.
+    unsafe fn top(lines: *const Line, levels: usize, slots: *const u8) -> Exits;
 }
 
 /// Working memory: the slots of some rows.
@@ -53,19 +68,15 @@ impl<T: Real> Ranked<T> {
 
     /// Adds the leaves that each row reaches to its sums.
     ///
-    /// `count` tells how many of a block's thresholds a number has passed; `top` walks a stand's top.
-    ///
     /// # Safety
-    /// `top` gives exits below `2^levels` for the lanes that have trees; it may rely on 256 readable slots.
+    /// This is such a machine.
     #[inline(always)]
-    pub(super) unsafe fn add_leaves(
+    pub(super) unsafe fn add_leaves<M: Machine>(
         &self,
         ensemble: &Ensemble<T>,
         rows: &[T],
         sums: &mut [T],
         work: &mut Work,
-        count: impl Fn(&[T; BLOCK], T) -> u32 + Copy,
-        top: impl Fn(&[Line], usize, *const u8) -> Exits + Copy,
     ) {
         let (features, groups) = (ensemble.features, ensemble.groups);
         let at_once = (FILLED / self.stride).max(TOGETHER);
@@ -77,31 +88,30 @@ impl<T: Real> Ranked<T> {
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
             let into = work.slots.chunks_exact_mut(self.stride);
             for (row, into) in rows.chunks_exact(features).zip(into) {
-                self.ranker.fill(row, into, count);
+                // SAFETY: the caller vouches for the machine.
+                unsafe { self.ranker.fill::<M>(row, into) };
             }
             let count = rows.len() / features;
             // SAFETY: so many rows' slots have just been filled.
-            unsafe { self.walk(&work.slots[..count * self.stride], sums, groups, top) };
+            unsafe { self.walk::<M>(&work.slots[..count * self.stride], sums, groups) };
         }
     }
 
     #[inline(always)]
-    unsafe fn walk(
-        &self,
-        slots: &[u8],
-        sums: &mut [T],
-        groups: usize,
-        top: impl Fn(&[Line], usize, *const u8) -> Exits + Copy,
-    ) {
+    unsafe fn walk<M: Machine>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
         let mut first = 0;
         for stand in &self.stands.stands {
-            let lines = &self.stands.lines[stand.top..];
+            let lines = self.stands.lines[stand.top..].as_ptr();
             let mut together = slots.chunks_exact(TOGETHER * self.stride);
             let mut of_rows = sums.chunks_exact_mut(TOGETHER * groups);
             for (slots, sums) in together.by_ref().zip(of_rows.by_ref()) {
                 let slots: [*const u8; TOGETHER] =
                     std::array::from_fn(|row| slots[row * self.stride..].as_ptr());
-                let exits = slots.map(|slots| top(lines, stand.levels, slots));
+                let mut exits = [[0; LANES]; TOGETHER];
+                for (exits, slots) in exits.iter_mut().zip(slots) {
+                    // SAFETY: the lines are the stand's; a row's slots are at least 256.
+                    *exits = unsafe { M::top(lines, stand.levels, slots) };
+                }
                 let mut rows = Rows {
                     slots,
                     exits: &exits,
@@ -114,7 +124,11 @@ impl<T: Real> Ranked<T> {
             let rest = together.remainder().chunks_exact(self.stride);
             for (slots, sums) in rest.zip(of_rows.into_remainder().chunks_exact_mut(groups)) {
                 let slots = [slots.as_ptr()];
-                let exits = slots.map(|slots| top(lines, stand.levels, slots));
+                let mut exits = [[0; LANES]; 1];
+                for (exits, slots) in exits.iter_mut().zip(slots) {
+                    // SAFETY: the lines are the stand's; a row's slots are at least 256.
+                    *exits = unsafe { M::top(lines, stand.levels, slots) };
+                }
                 let mut rows = Rows {
                     slots,
                     exits: &exits,

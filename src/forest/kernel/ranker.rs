@@ -3,8 +3,9 @@
 use super::super::ensemble::{Child, Codes, Comparison, Ensemble, Split, Test, ZERO};
 use super::super::number::Real;
 use super::ask::{Reading, Readings};
+use super::ranked::Machine;
 use super::scalar;
-use super::search::{BLOCK, Search};
+use super::search::Search;
 
 /// A feature that is read as a number.
 #[derive(Clone, Copy, Debug)]
@@ -173,14 +174,18 @@ impl<T: Real> Ranker<T> {
         Some(())
     }
 
-    /// Fills a row's slots; `count` tells how many of a block's thresholds a number has passed.
+    /// Fills a row's slots.
+    ///
+    /// # Safety
+    /// This is such a machine.
     #[inline(always)]
-    pub(super) fn fill(&self, row: &[T], into: &mut [u8], count: impl Fn(&[T; BLOCK], T) -> u32 + Copy) {
+    pub(super) unsafe fn fill<M: Machine>(&self, row: &[T], into: &mut [u8]) {
         assert!(into.len() >= self.len, "too few slots");
         into[0] = 0;
         for number in &self.numbers {
             let x = row[number.feature as usize];
-            let rank = number.search.rank(&self.thresholds, x, count);
+            // SAFETY: the caller vouches for the machine.
+            let rank = unsafe { number.search.rank::<T, M>(&self.thresholds, self.comparison, x) };
             if let Some((first, last)) = number.plain {
                 let missing = if x.missing() { u8::MAX } else { 0 };
                 #[expect(
@@ -217,13 +222,7 @@ impl NumberSlot {
         if missing {
             return self.missing;
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "held within a byte"
-        )]
-        let held = (rank.cast_signed() - self.first).clamp(0, 255) as u8;
-        held
+        u8::try_from((rank.cast_signed() - self.first).max(0)).unwrap_or(u8::MAX)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::ensemble::Comparison;
 use super::super::number::Real;
+use super::ranked::Machine;
 
 /// Thresholds that are compared at once.
 pub(super) const BLOCK: usize = 16;
@@ -52,35 +53,38 @@ impl Search {
     }
 
     /// How many thresholds `x` has passed.
+    ///
+    /// # Safety
+    /// This is such a machine.
     #[inline(always)]
-    pub(super) fn rank<T: Real>(&self, all: &[T], x: T, count: impl Fn(&[T; BLOCK], T) -> u32 + Copy) -> u32 {
-        let block = if self.pivot_count as usize > MANY {
-            self.halve(all, x, count)
+    #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
+    pub(super) unsafe fn rank<T: Real, M: Machine>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+        let passed = if self.pivot_count as usize > MANY {
+            self.halve(all, comparison, x)
         } else {
             let mut passed = 0;
             for at in 0..self.pivot_blocks as usize {
-                passed += count(block(all, self.pivots as usize + at * BLOCK), x);
+                // SAFETY: the caller vouches for the machine.
+                passed += unsafe { M::passed(comparison, block(all, self.pivots as usize + at * BLOCK), x) };
             }
             passed
         };
-        let at = self.blocks as usize + block as usize * BLOCK;
-        block * BLOCK as u32 + count(self::block(all, at), x)
+        let at = self.blocks as usize + passed as usize * BLOCK;
+        // SAFETY: the caller vouches for the machine.
+        passed * BLOCK as u32 + unsafe { M::passed(comparison, block(all, at), x) }
     }
 
     /// The number of pivots passed, where there are many.
-    #[cold]
-    fn halve<T: Real>(&self, all: &[T], x: T, count: impl Fn(&[T; BLOCK], T) -> u32) -> u32 {
-        let (mut low, mut high) = (0, self.pivot_blocks as usize - 1);
-        while low < high {
-            let middle = usize::midpoint(low, high);
-            let here = block(all, self.pivots as usize + middle * BLOCK);
-            if count(here, x) as usize == BLOCK {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low as u32 * BLOCK as u32 + count(block(all, self.pivots as usize + low * BLOCK), x)
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer thresholds than splits, which are u32"
+    )]
+    fn halve<T: Real>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+        let pivots = &all[self.pivots as usize..][..self.pivot_count as usize];
+        pivots.partition_point(|pivot| match comparison {
+            Comparison::Less => *pivot <= x,
+            Comparison::LessEqual => *pivot < x,
+        }) as u32
     }
 }
 
