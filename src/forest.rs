@@ -44,7 +44,30 @@ use ensemble::Ensemble;
 use kernel::Kernel;
 use transform::Transform;
 
-/// A validated forest.
+/// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
+///
+/// ```no_run
+/// use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let forest = Forest::from_bytes(&std::fs::read("model.ubj")?, &LoadOptions::default())?;
+/// let mut scratch = Scratch::default();
+///
+/// // One row, into the caller's buffer; nothing is allocated once the scratch has grown.
+/// let row: Vec<f32> = vec![f32::NAN; forest.features().len()];
+/// let mut value = vec![0.0; forest.width(OutputKind::Value)?];
+/// forest.predict(OutputKind::Value, &row, &mut value, &mut scratch)?;
+///
+/// // Many rows, one after the other; `f64` input is as good.
+/// let rows: Vec<f64> = vec![0.5; 100 * forest.features().len()];
+/// let mut margins = vec![0.0; 100 * forest.width(OutputKind::Margin)?];
+/// forest.predict(OutputKind::Margin, &rows, &mut margins, &mut scratch)?;
+///
+/// fn shared<T: Send + Sync>(_: &T) {}
+/// shared(&forest);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Forest {
     trees: Trees,
