@@ -15,7 +15,13 @@ pub struct Timing {
 }
 
 /// Times all peers on batches of so many rows, in turn, `rounds` times.
-pub fn interleave(peers: &mut [Box<dyn Peer>], rows: &[f32], features: usize, batch: usize, rounds: usize) -> Vec<Timing> {
+pub fn interleave(
+    peers: &mut [Box<dyn Peer>],
+    rows: &[f32],
+    features: usize,
+    batch: usize,
+    rounds: usize,
+) -> Vec<Timing> {
     let mut times = vec![Vec::with_capacity(rounds); peers.len()];
     for round in 0..=rounds {
         for (peer, times) in peers.iter_mut().zip(&mut times) {

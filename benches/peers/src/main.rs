@@ -1,7 +1,7 @@
 //! Evergreen's engine beside what a user could pick instead.
 //!
 //! ```text
-//! peers MODELS [--rounds N] [--only NAME] [--kernel NAME]
+//! peers MODELS [--rounds N] [--only NAME]
 //! ```
 //! `MODELS` is what `models.py` wrote. Every peer answers the same rows in turn, round after round, on one thread;
 //! the table gives the median time of a row and how many times longer the peer takes than Evergreen.
@@ -26,7 +26,9 @@ struct Arguments {
 
 fn main() {
     let arguments = arguments();
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread();
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread();
     one_thread.build_global().expect("the first pool");
     println!("| model | rows | engine | µs a row (median) | least | × Evergreen |");
     println!("|---|---|---|---|---|---|");
@@ -38,7 +40,10 @@ fn main() {
 fn arguments() -> Arguments {
     let mut given = std::env::args().skip(1);
     let mut arguments = Arguments {
-        models: given.next().expect("usage: peers MODELS [--rounds N] [--only NAME]…").into(),
+        models: given
+            .next()
+            .expect("usage: peers MODELS [--rounds N] [--only NAME]…")
+            .into(),
         rounds: 41,
         only: Vec::new(),
     };
@@ -85,7 +90,11 @@ fn compare(path: &Path, rounds: usize) {
         agree(&mut peers, &rows[..64 * features]);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         for batch in [1, 64, ROWS] {
-            report(&name, batch, &clock::interleave(&mut peers, &rows, features, batch, rounds));
+            report(
+                &name,
+                batch,
+                &clock::interleave(&mut peers, &rows, features, batch, rounds),
+            );
         }
     }
 }
@@ -97,7 +106,11 @@ fn agree(peers: &mut [Box<dyn Peer>], rows: &[f32]) {
         let pairs = answer.iter().zip(&answers[0]);
         let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         if apart > 0.0 || answer.len() != answers[0].len() {
-            eprintln!("{}: {} numbers, up to {apart:e} from the first", peer.name(), answer.len());
+            eprintln!(
+                "{}: {} numbers, up to {apart:e} from the first",
+                peer.name(),
+                answer.len()
+            );
         }
     }
 }

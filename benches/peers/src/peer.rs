@@ -37,7 +37,8 @@ fn library(variable: &str, package: &str, inside: &str) -> Result<PathBuf, Strin
         return Ok(path.into());
     }
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let code = format!("import importlib.util as u; print(u.find_spec('{package}').submodule_search_locations[0])");
+    let code =
+        format!("import importlib.util as u; print(u.find_spec('{package}').submodule_search_locations[0])");
     let output = std::process::Command::new(python)
         .args(["-c", &code])
         .output()

@@ -17,7 +17,9 @@ struct Evergreen {
 pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, String> {
     let bytes = std::fs::read(model).map_err(|error| error.to_string())?;
     let forest = Forest::from_bytes(&bytes, &LoadOptions::default()).map_err(|error| error.to_string())?;
-    let width = forest.width(OutputKind::Value).map_err(|error| error.to_string())?;
+    let width = forest
+        .width(OutputKind::Value)
+        .map_err(|error| error.to_string())?;
     Ok(Box::new(Evergreen {
         forest,
         width,

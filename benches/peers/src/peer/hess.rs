@@ -38,9 +38,13 @@ impl Peer for Hess {
     }
 
     fn batch(&mut self, rows: &[f32]) -> &[f64] {
-        let answer = self.model.predict_rows(rows, Iterations::Best).expect("a prediction");
+        let answer = self
+            .model
+            .predict_rows(rows, Iterations::Best)
+            .expect("a prediction");
         self.out.clear();
-        self.out.extend(answer.as_slice().iter().map(|value| f64::from(*value)));
+        self.out
+            .extend(answer.as_slice().iter().map(|value| f64::from(*value)));
         &self.out
     }
 }

@@ -55,15 +55,29 @@ pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, Strin
         let library = Library::new(path).map_err(|error| error.to_string())?;
         let symbol = |error: libloading::Error| error.to_string();
         let create: Create = *library.get(b"LGBM_BoosterCreateFromModelfile").map_err(symbol)?;
-        let init: FastInit = *library.get(b"LGBM_BoosterPredictForMatSingleRowFastInit").map_err(symbol)?;
-        let predict_fast: Fast = *library.get(b"LGBM_BoosterPredictForMatSingleRowFast").map_err(symbol)?;
+        let init: FastInit = *library
+            .get(b"LGBM_BoosterPredictForMatSingleRowFastInit")
+            .map_err(symbol)?;
+        let predict_fast: Fast = *library
+            .get(b"LGBM_BoosterPredictForMatSingleRowFast")
+            .map_err(symbol)?;
         let predict_many: Many = *library.get(b"LGBM_BoosterPredictForMat").map_err(symbol)?;
         let mut iterations = 0;
         if create(file.as_ptr(), &raw mut iterations, &raw mut booster) != 0 {
             return Err("LightGBM cannot load the model".into());
         }
         let columns = i32::try_from(features).map_err(|error| error.to_string())?;
-        if init(booster, NORMAL, 0, -1, FLOAT64, columns, ONE_THREAD.as_ptr(), &raw mut fast) != 0 {
+        if init(
+            booster,
+            NORMAL,
+            0,
+            -1,
+            FLOAT64,
+            columns,
+            ONE_THREAD.as_ptr(),
+            &raw mut fast,
+        ) != 0
+        {
             return Err("LightGBM has no fast way for this model".into());
         }
         Ok(Box::new(Light {
@@ -90,7 +104,12 @@ impl Peer for Light {
         let mut length = 0;
         // SAFETY: the row is as long as announced, and 64 numbers are more than any model here gives.
         let failed = unsafe {
-            (self.predict_fast)(self.fast, self.input.as_ptr().cast(), &raw mut length, self.out.as_mut_ptr())
+            (self.predict_fast)(
+                self.fast,
+                self.input.as_ptr().cast(),
+                &raw mut length,
+                self.out.as_mut_ptr(),
+            )
         };
         assert_eq!(failed, 0);
         &self.out[..usize::try_from(length).expect("a length")]
