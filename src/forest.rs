@@ -32,6 +32,7 @@ mod shap;
 mod summary;
 mod transform;
 
+pub use kernel::KernelName;
 pub use load::{FormatError, Iterations, LoadOptions};
 pub use number::Number;
 pub use output::{OutputKind, PredictError};
@@ -43,7 +44,30 @@ use ensemble::Ensemble;
 use kernel::Kernel;
 use transform::Transform;
 
-/// A validated forest.
+/// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
+///
+/// ```no_run
+/// use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let forest = Forest::from_bytes(&std::fs::read("model.ubj")?, &LoadOptions::default())?;
+/// let mut scratch = Scratch::default();
+///
+/// // One row, into the caller's buffer; nothing is allocated once the scratch has grown.
+/// let row: Vec<f32> = vec![f32::NAN; forest.features().len()];
+/// let mut value = vec![0.0; forest.width(OutputKind::Value)?];
+/// forest.predict(OutputKind::Value, &row, &mut value, &mut scratch)?;
+///
+/// // Many rows, one after the other; `f64` input is as good.
+/// let rows: Vec<f64> = vec![0.5; 100 * forest.features().len()];
+/// let mut margins = vec![0.0; 100 * forest.width(OutputKind::Margin)?];
+/// forest.predict(OutputKind::Margin, &rows, &mut margins, &mut scratch)?;
+///
+/// fn shared<T: Send + Sync>(_: &T) {}
+/// shared(&forest);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Forest {
     trees: Trees,
@@ -81,7 +105,26 @@ impl Forest {
     /// # Errors
     /// A file that cannot be read *exactly* is refused, saying where and why.
     pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Self, FormatError> {
-        format::read(bytes, options)
+        let mut forest = format::read(bytes, options)?;
+        if let Some(name) = options.kernel.filter(|name| *name != forest.kernel.name()) {
+            forest.kernel = forest.kernel_named(name).ok_or_else(|| FormatError {
+                at: "kernel".into(),
+                reason: format!("{name} cannot evaluate this model on this machine"),
+            })?;
+        }
+        Ok(forest)
+    }
+
+    fn kernel_named(&self, name: KernelName) -> Option<Kernel> {
+        match &self.trees {
+            Trees::F32(ensemble) => Kernel::of(name, ensemble),
+            Trees::F64(ensemble) => Kernel::of(name, ensemble),
+        }
+    }
+
+    /// How its trees are walked.
+    pub fn kernel_name(&self) -> KernelName {
+        self.kernel.name()
     }
 
     /// What the model is.
@@ -114,7 +157,7 @@ impl Forest {
             Trees::F32(ensemble) => ensemble.bytes(),
             Trees::F64(ensemble) => ensemble.bytes(),
         };
-        trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
+        trees + self.kernel.bytes() + self.features.iter().map(Feature::size_bytes).sum::<usize>()
     }
 
     /// Turns one row's margins (`groups` numbers) into its values: the transform of the objective.

@@ -80,6 +80,7 @@ fn machine(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_json::Valu
         "sha256": sha256,
         "file_bytes": file_bytes,
         "memory_bytes": forest.size_bytes(),
+        "kernel": forest.kernel_name().to_string(),
         "features": features,
     })
 }
@@ -130,6 +131,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
                 bytes(file_bytes)
             ),
         ])
+        .add_row(["kernel", &forest.kernel_name().to_string()])
         .add_row(["sha256", sha256]);
     say!("{facts}\n");
     let mut features = Table::new();

@@ -7,6 +7,8 @@ pub struct LoadOptions {
     pub format: Option<super::Format>,
     /// Which boosting rounds take part.
     pub iterations: Iterations,
+    /// Insist on one kernel; `None` takes the fastest that can evaluate the model on this machine.
+    pub kernel: Option<super::KernelName>,
 }
 
 /// Which boosting rounds take part in a prediction.

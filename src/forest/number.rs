@@ -1,5 +1,7 @@
 //! The two widths of float, and what the kernels ask of them.
 
+use super::kernel::Lane;
+
 /// A number that a row may consist of: `f32` or `f64`.
 pub trait Number: Copy + Send + Sync + 'static {
     /// Widened without loss.
@@ -36,6 +38,7 @@ impl Number for f64 {
 /// two precisions cannot drift apart.
 pub(crate) trait Real:
     Number
+    + Lane
     + Default
     + PartialOrd
     + std::fmt::Debug

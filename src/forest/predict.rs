@@ -1,7 +1,7 @@
 //! Predictions: rows in, one of the outputs out.
 
 use super::ensemble::Ensemble;
-use super::kernel::{Kernel, scalar};
+use super::kernel::{Kernel, Work, scalar};
 use super::number::Real;
 use super::shap::{self, Paths};
 use super::transform::position_of_max;
@@ -30,6 +30,7 @@ struct Row {
 pub(super) struct Buffers<T> {
     rows: Vec<T>,
     sums: Vec<T>,
+    work: Work,
     paths: Paths,
 }
 
@@ -113,7 +114,7 @@ impl Forest {
             }
             match kind {
                 OutputKind::Margin | OutputKind::Value | OutputKind::Class => {
-                    buffers.margins(ensemble, self.kernel);
+                    buffers.margins(ensemble, &self.kernel);
                     self.write(kind, &buffers.sums, out, row);
                 }
                 OutputKind::Leaf => leaves(ensemble, &buffers.rows, out),
@@ -167,12 +168,12 @@ impl Forest {
 
 impl<T: Real> Buffers<T> {
     /// Replaces the sums by the margins of the prepared rows.
-    fn margins(&mut self, ensemble: &Ensemble<T>, kernel: Kernel) {
+    fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel) {
         self.sums.clear();
         for _ in 0..self.rows.len() / ensemble.features {
             self.sums.extend_from_slice(&ensemble.base);
         }
-        kernel.add_leaves(ensemble, &self.rows, &mut self.sums);
+        kernel.add_leaves(ensemble, &self.rows, &mut self.sums, &mut self.work);
         for sums in self.sums.chunks_exact_mut(ensemble.groups) {
             ensemble.finish(sums);
         }

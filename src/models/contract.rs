@@ -236,6 +236,7 @@ impl Contract {
         LoadOptions {
             format: self.model.format.map(Into::into),
             iterations: self.model.iterations.into(),
+            kernel: None,
         }
     }
 

@@ -86,6 +86,9 @@ struct LiveBody {
     #[schema(example = "binary:logistic")]
     objective: String,
     trees: usize,
+    /// How the trees are walked on this machine.
+    #[schema(example = "avx2")]
+    kernel: String,
     /// The name of the id.
     #[schema(example = "customer_id")]
     entity: String,
@@ -216,6 +219,7 @@ fn live_body(model: &ModelVersion) -> LiveBody {
         library,
         objective: summary.objective.clone(),
         trees: summary.trees,
+        kernel: model.forest.kernel_name().to_string(),
         entity: model.entity().to_owned(),
         trained_at: contract
             .and_then(|contract| contract.model.trained_at)

@@ -1,0 +1,67 @@
+//! Interleaved timing: a busy machine slows all peers alike.
+
+use std::time::{Duration, Instant};
+
+use crate::peer::Peer;
+
+/// Time that a peer gets in one round.
+const SLICE: Duration = Duration::from_millis(4);
+
+/// A peer's time for a row, in microseconds.
+pub struct Timing {
+    pub name: String,
+    pub median: f64,
+    pub least: f64,
+}
+
+/// Times all peers on batches of so many rows, in turn, `rounds` times.
+pub fn interleave(
+    peers: &mut [Box<dyn Peer>],
+    rows: &[f32],
+    features: usize,
+    batch: usize,
+    rounds: usize,
+) -> Vec<Timing> {
+    let mut times = vec![Vec::with_capacity(rounds); peers.len()];
+    for round in 0..=rounds {
+        for (peer, times) in peers.iter_mut().zip(&mut times) {
+            let time = slice(peer.as_mut(), rows, features, batch);
+            // The first round warms up.
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    let named = peers.iter().zip(times);
+    named
+        .map(|(peer, mut times)| {
+            times.sort_by(f64::total_cmp);
+            Timing {
+                name: peer.name(),
+                median: times[times.len() / 2],
+                least: times[0],
+            }
+        })
+        .collect()
+}
+
+/// Microseconds a row.
+fn slice(peer: &mut dyn Peer, rows: &[f32], features: usize, batch: usize) -> f64 {
+    let start = Instant::now();
+    let mut done = 0;
+    while start.elapsed() < SLICE {
+        // Reading the clock must not weigh: many rows between two looks at it.
+        for rows in rows.chunks_exact(batch * features).take(64) {
+            if batch == 1 {
+                std::hint::black_box(peer.row(std::hint::black_box(rows)));
+            } else {
+                std::hint::black_box(peer.batch(std::hint::black_box(rows)));
+            }
+            done += batch;
+            if batch * done > 1 << 16 {
+                break;
+            }
+        }
+    }
+    start.elapsed().as_secs_f64() * 1e6 / done as f64
+}

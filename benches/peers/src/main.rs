@@ -1,0 +1,126 @@
+//! Evergreen's engine beside what a user could pick instead.
+//!
+//! ```text
+//! peers MODELS [--rounds N] [--only NAME]
+//! ```
+//! `MODELS` is what `models.py` wrote. Every peer answers the same rows in turn, round after round, on one thread;
+//! the table gives the median time of a row and how many times longer the peer takes than Evergreen.
+
+mod clock;
+mod peer;
+
+use std::path::{Path, PathBuf};
+
+use clock::Timing;
+use peer::Peer;
+
+/// Rows in a file of rows.
+const ROWS: usize = 4096;
+
+/// What to measure.
+struct Arguments {
+    models: PathBuf,
+    rounds: usize,
+    only: Vec<String>,
+}
+
+fn main() {
+    let arguments = arguments();
+    let one_thread = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread();
+    one_thread.build_global().expect("the first pool");
+    println!("| model | rows | engine | µs a row (median) | least | × Evergreen |");
+    println!("|---|---|---|---|---|---|");
+    for path in models(&arguments) {
+        compare(&path, arguments.rounds);
+    }
+}
+
+fn arguments() -> Arguments {
+    let mut given = std::env::args().skip(1);
+    let mut arguments = Arguments {
+        models: given
+            .next()
+            .expect("usage: peers MODELS [--rounds N] [--only NAME]…")
+            .into(),
+        rounds: 41,
+        only: Vec::new(),
+    };
+    while let Some(flag) = given.next() {
+        let value = given.next().expect("a flag takes a value");
+        match flag.as_str() {
+            "--rounds" => arguments.rounds = value.parse().expect("--rounds takes a number"),
+            "--only" => arguments.only.push(value),
+            _ => panic!("no such flag: {flag}"),
+        }
+    }
+    arguments
+}
+
+/// Names of models, each once.
+fn models(arguments: &Arguments) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = std::fs::read_dir(&arguments.models)
+        .expect("the directory of models")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rows"))
+        .map(|path| path.with_extension(""))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            arguments.only.is_empty() || arguments.only.iter().any(|only| *only == name)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn compare(path: &Path, rounds: usize) {
+    let bytes = std::fs::read(path.with_extension("rows")).expect("rows");
+    let rows: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+        .collect();
+    let features = rows.len() / ROWS;
+    for extension in ["json", "txt", "cat.json"] {
+        let file = path.with_extension(extension);
+        if !file.exists() {
+            continue;
+        }
+        let mut peers = peer::all(&file, features);
+        agree(&mut peers, &rows[..64 * features]);
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        for batch in [1, 64, ROWS] {
+            report(
+                &name,
+                batch,
+                &clock::interleave(&mut peers, &rows, features, batch, rounds),
+            );
+        }
+    }
+}
+
+/// Says so if peers do not agree on the model.
+fn agree(peers: &mut [Box<dyn Peer>], rows: &[f32]) {
+    let answers: Vec<Vec<f64>> = peers.iter_mut().map(|peer| peer.batch(rows).to_vec()).collect();
+    for (peer, answer) in peers.iter().zip(&answers) {
+        let pairs = answer.iter().zip(&answers[0]);
+        let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        if apart > 0.0 || answer.len() != answers[0].len() {
+            eprintln!(
+                "{}: {} numbers, up to {apart:e} from the first",
+                peer.name(),
+                answer.len()
+            );
+        }
+    }
+}
+
+fn report(model: &str, batch: usize, timings: &[Timing]) {
+    for timing in timings {
+        let ratio = timing.median / timings[0].median;
+        println!(
+            "| {model} | {batch} | {} | {:.3} | {:.3} | {ratio:.1} |",
+            timing.name, timing.median, timing.least
+        );
+    }
+}

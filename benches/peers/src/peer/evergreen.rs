@@ -1,0 +1,48 @@
+//! Evergreen.
+
+use std::path::Path;
+
+use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+
+use super::Peer;
+
+struct Evergreen {
+    forest: Forest,
+    width: usize,
+    features: usize,
+    scratch: Scratch,
+    out: Vec<f64>,
+}
+
+pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, String> {
+    let bytes = std::fs::read(model).map_err(|error| error.to_string())?;
+    let forest = Forest::from_bytes(&bytes, &LoadOptions::default()).map_err(|error| error.to_string())?;
+    let width = forest
+        .width(OutputKind::Value)
+        .map_err(|error| error.to_string())?;
+    Ok(Box::new(Evergreen {
+        forest,
+        width,
+        features,
+        scratch: Scratch::default(),
+        out: Vec::new(),
+    }))
+}
+
+impl Peer for Evergreen {
+    fn name(&self) -> String {
+        "Evergreen".into()
+    }
+
+    fn row(&mut self, row: &[f32]) -> &[f64] {
+        self.batch(row)
+    }
+
+    fn batch(&mut self, rows: &[f32]) -> &[f64] {
+        self.out.resize(rows.len() / self.features * self.width, 0.0);
+        self.forest
+            .predict(OutputKind::Value, rows, &mut self.out, &mut self.scratch)
+            .expect("a prediction");
+        &self.out
+    }
+}

@@ -1,0 +1,52 @@
+//! The kernels by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A way of walking trees. All give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KernelName {
+    /// One row, one tree, one split at a time: any model on any machine; the reference for the others.
+    Scalar,
+    /// Ranks in place of numbers, several trees abreast without branches: any machine.
+    Lockstep,
+    /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
+    Avx2,
+}
+
+impl KernelName {
+    /// All of them, the fastest last.
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
+
+    /// Whether this machine can run it.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Scalar | Self::Lockstep => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => super::avx2::available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 => false,
+        }
+    }
+}
+
+impl fmt::Display for KernelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scalar => "scalar",
+            Self::Lockstep => "lockstep",
+            Self::Avx2 => "avx2",
+        })
+    }
+}
+
+impl FromStr for KernelName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kernel| kernel.to_string() == name)
+            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep and avx2)"))
+    }
+}

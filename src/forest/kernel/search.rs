@@ -1,0 +1,106 @@
+//! The rank of a number among sorted thresholds, sixteen comparisons at a time.
+
+use super::super::ensemble::Comparison;
+use super::super::number::Real;
+use super::ranked::Machine;
+
+/// Thresholds that are compared at once.
+pub(super) const BLOCK: usize = 16;
+
+/// Pivots beyond which they are halved instead of counted.
+const MANY: usize = 8 * BLOCK;
+
+/// Where one feature's thresholds lie: blocks padded with NaN, which no number passes, and the last threshold of
+/// every block but the last one as pivots, in blocks of their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    blocks: u32,
+    pivots: u32,
+    pivot_blocks: u32,
+    pivot_count: u32,
+}
+
+impl Search {
+    /// Lays thresholds out at the end of `into`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer thresholds than splits, which are u32"
+    )]
+    pub(super) fn new<T: Real>(thresholds: &[T], into: &mut Vec<T>) -> Self {
+        let pad = |into: &mut Vec<T>| into.resize(into.len().next_multiple_of(BLOCK), T::cast(f32::NAN));
+        let pivots: Vec<T> = thresholds
+            .chunks_exact(BLOCK)
+            .map(|block| block[BLOCK - 1])
+            .collect();
+        let count = thresholds.len().div_ceil(BLOCK).saturating_sub(1);
+        let pivots = &pivots[..count];
+        let pivots_at = into.len();
+        into.extend_from_slice(pivots);
+        pad(into);
+        let blocks = into.len();
+        into.extend_from_slice(thresholds);
+        // At least one block: a search always reads one.
+        if thresholds.is_empty() {
+            into.push(T::cast(f32::NAN));
+        }
+        pad(into);
+        Self {
+            blocks: blocks as u32,
+            pivots: pivots_at as u32,
+            pivot_blocks: ((blocks - pivots_at) / BLOCK) as u32,
+            pivot_count: count as u32,
+        }
+    }
+
+    /// How many thresholds `x` has passed.
+    ///
+    /// # Safety
+    /// This is such a machine.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
+    pub(super) unsafe fn rank<T: Real, M: Machine>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+        let passed = if self.pivot_count as usize > MANY {
+            self.halve(all, comparison, x)
+        } else {
+            let mut passed = 0;
+            for at in 0..self.pivot_blocks as usize {
+                // SAFETY: the caller vouches for the machine.
+                passed += unsafe { M::passed(comparison, block(all, self.pivots as usize + at * BLOCK), x) };
+            }
+            passed
+        };
+        let at = self.blocks as usize + passed as usize * BLOCK;
+        // SAFETY: the caller vouches for the machine.
+        passed * BLOCK as u32 + unsafe { M::passed(comparison, block(all, at), x) }
+    }
+
+    /// The number of pivots passed, where there are many.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer thresholds than splits, which are u32"
+    )]
+    fn halve<T: Real>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+        let pivots = &all[self.pivots as usize..][..self.pivot_count as usize];
+        pivots.partition_point(|pivot| match comparison {
+            Comparison::Less => *pivot <= x,
+            Comparison::LessEqual => *pivot < x,
+        }) as u32
+    }
+}
+
+#[inline(always)]
+fn block<T>(all: &[T], at: usize) -> &[T; BLOCK] {
+    match all[at..].first_chunk() {
+        Some(block) => block,
+        None => unreachable!("blocks are padded to their full length"),
+    }
+}
+
+/// How many of a block's thresholds `x` has passed, on any machine.
+#[inline(always)]
+pub(super) fn count<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32 {
+    match comparison {
+        Comparison::Less => block.iter().map(|threshold| u32::from(*threshold <= x)).sum(),
+        Comparison::LessEqual => block.iter().map(|threshold| u32::from(*threshold < x)).sum(),
+    }
+}

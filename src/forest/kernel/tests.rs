@@ -1,0 +1,275 @@
+//! Every kernel against the scalar reference, bit by bit, on random forests and rows.
+
+use super::super::builder::{Builder, Node, Rest};
+use super::super::ensemble::{Codes, Comparison, Ensemble, Finish, Input, Test};
+use super::super::number::Real;
+use super::{Kernel, KernelName, Work, scalar};
+
+/// A small random generator (splitmix64): the tests must fail alike everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() % n as u64).unwrap()
+    }
+}
+
+/// What a random forest looks like.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    trees: usize,
+    leaves: usize,
+    /// No path is longer.
+    depth: usize,
+    features: usize,
+    groups: usize,
+    /// Distinct thresholds on a feature.
+    thresholds: usize,
+    /// Of eight splits, so many ask for a category.
+    categorical: usize,
+    /// Splits may count zero as missing, or ask only whether a number is missing.
+    odd: bool,
+    comparison: Comparison,
+    codes: Codes,
+}
+
+const PLAIN: Shape = Shape {
+    trees: 40,
+    leaves: 64,
+    depth: 6,
+    features: 30,
+    groups: 1,
+    thresholds: 100,
+    categorical: 0,
+    odd: false,
+    comparison: Comparison::Less,
+    codes: Codes::NonNegative,
+};
+
+/// A node of a random tree: a leaf, or a split with its children.
+type Drawn = Option<(usize, usize)>;
+
+/// A tree of up to so many leaves, by splitting leaves at random.
+fn draw(random: &mut Random, shape: &Shape) -> Vec<Drawn> {
+    let mut nodes: Vec<Drawn> = vec![None];
+    let mut open = vec![(0, 0)];
+    let mut leaves = 1;
+    while leaves < shape.leaves && !open.is_empty() {
+        let (node, depth) = open.swap_remove(random.below(open.len()));
+        if depth == shape.depth {
+            continue;
+        }
+        let first = nodes.len();
+        nodes.extend([None, None]);
+        nodes[node] = Some((first, first + 1));
+        open.extend([(first, depth + 1), (first + 1, depth + 1)]);
+        leaves += 1;
+    }
+    nodes
+}
+
+/// The k-th threshold of every feature; a few are special.
+fn threshold<T: Real>(k: usize) -> T {
+    match k {
+        0 => T::cast(f32::INFINITY),
+        1 => T::cast(0f32),
+        2 => T::cast(-0f32),
+        3 => T::cast(f32::NEG_INFINITY),
+        _ => T::cast((k as f64 - 60.0) * 0.37),
+    }
+}
+
+fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
+    let mut builder = Builder::new(shape.comparison, shape.codes, Input::AsIs);
+    for tree in 0..shape.trees {
+        let nodes = draw(random, shape);
+        let mut tests = Vec::new();
+        for _ in &nodes {
+            let test = if random.below(8) < shape.categorical {
+                let members = (0..1 + random.below(6)).map(|_| u32::try_from(random.below(70)).unwrap());
+                builder.set(members.collect()).unwrap()
+            } else if shape.odd && random.below(9) == 0 {
+                Test::Missing
+            } else {
+                Test::Threshold(threshold(random.below(shape.thresholds)))
+            };
+            let zero_missing = shape.odd && !matches!(test, Test::Member(_)) && random.below(2) == 0;
+            let value = T::cast(random.below(1 << 20) as f64 / 3e5 - 1.7);
+            tests.push((
+                test,
+                random.below(shape.features),
+                random.below(2) == 0,
+                zero_missing,
+                [value],
+            ));
+        }
+        builder
+            .tree(nodes.len(), |node| {
+                let (test, feature, missing_left, zero_missing, value) = &tests[node];
+                Ok(match nodes[node] {
+                    None => Node::Leaf {
+                        id: 0,
+                        value,
+                        cover: T::ZERO,
+                    },
+                    Some((left, right)) => Node::Split {
+                        feature: u32::try_from(*feature).unwrap(),
+                        test: *test,
+                        missing_left: *missing_left,
+                        zero_missing: *zero_missing,
+                        left,
+                        right,
+                        cover: T::ZERO,
+                        gain: T::ZERO,
+                    },
+                })
+            })
+            .unwrap();
+        builder.group(tree, u32::try_from(tree % shape.groups).unwrap());
+    }
+    let rest = Rest {
+        features: shape.features,
+        groups: shape.groups,
+        base: vec![T::cast(0.5); shape.groups],
+        finish: Finish::None,
+    };
+    builder.finish(rest).unwrap().ensemble
+}
+
+/// A number that is likely to tell kernels apart.
+fn number<T: Real>(random: &mut Random, shape: &Shape) -> T {
+    let near = threshold::<f32>(random.below(shape.thresholds));
+    match random.below(12) {
+        0 => T::cast(f32::NAN),
+        1 => T::cast(-f32::NAN),
+        2 => T::cast(-0f32),
+        3 => T::cast(f32::INFINITY),
+        4 => T::cast(f32::NEG_INFINITY),
+        5 => T::cast(near.next_up()),
+        6 => T::cast(near.next_down()),
+        7 => threshold(random.below(shape.thresholds)),
+        8 => T::cast(random.below(80) as f64),
+        9 => T::cast(random.below(80) as f64 - 0.5),
+        10 => T::cast([1e-35f32, -1e-36, 16_777_216.0, 3e9, -1.0, f32::MIN_POSITIVE][random.below(6)]),
+        _ => T::cast(random.below(1 << 20) as f64 / 1e4 - 50.0),
+    }
+}
+
+fn agree_in<T: Real>(shape: &Shape, must: bool) {
+    let mut random = Random(shape.trees as u64 * 31 + shape.leaves as u64);
+    let ensemble = forest::<T>(&mut random, shape);
+    for name in KernelName::ALL.into_iter().filter(|name| name.available()) {
+        let Some(kernel) = Kernel::of(name, &ensemble) else {
+            assert!(!must, "{name} does not take {shape:?}");
+            continue;
+        };
+        let mut work = Work::default();
+        for rows in [1, 2, 5, 64, 67] {
+            let values: Vec<T> = (0..rows * shape.features)
+                .map(|_| number(&mut random, shape))
+                .collect();
+            let mut expected = vec![T::cast(0.25); rows * shape.groups];
+            let mut sums = expected.clone();
+            scalar::add_leaves(&ensemble, &values, &mut expected);
+            kernel.add_leaves(&ensemble, &values, &mut sums, &mut work);
+            for (at, (sum, expected)) in sums.iter().zip(&expected).enumerate() {
+                let (sum, expected) = (sum.to_f64().to_bits(), expected.to_f64().to_bits());
+                assert_eq!(sum, expected, "{name}, {shape:?}, number {at} of {rows} rows");
+            }
+        }
+    }
+}
+
+fn agree(shape: Shape) {
+    for comparison in [Comparison::Less, Comparison::LessEqual] {
+        let shape = Shape { comparison, ..shape };
+        agree_in::<f32>(&shape, true);
+        agree_in::<f64>(&shape, true);
+    }
+}
+
+#[test]
+fn agree_on_shapes_at_the_edges() {
+    for trees in [1, 7, 8, 31, 32, 33, 65] {
+        agree(Shape { trees, ..PLAIN });
+    }
+    for leaves in [1, 2, 3, 63, 64, 65, 255] {
+        agree(Shape {
+            leaves,
+            depth: 40,
+            ..PLAIN
+        });
+    }
+    for depth in 0..=11 {
+        agree(Shape {
+            depth,
+            leaves: 1 << depth,
+            trees: 9,
+            ..PLAIN
+        });
+    }
+}
+
+#[test]
+fn agree_on_many_thresholds_and_features() {
+    for thresholds in [1, 15, 16, 17, 254, 255, 256, 257, 600, 5000] {
+        agree(Shape {
+            thresholds,
+            features: 2,
+            leaves: 255,
+            depth: 20,
+            trees: 70,
+            ..PLAIN
+        });
+    }
+    for features in [1, 7, 8, 15, 16, 63, 64, 65, 127, 128, 129, 2000] {
+        agree(Shape { features, ..PLAIN });
+    }
+}
+
+#[test]
+fn agree_on_groups_and_odd_splits() {
+    for groups in [2, 3, 10] {
+        agree(Shape {
+            groups,
+            odd: true,
+            leaves: 31,
+            depth: 9,
+            ..PLAIN
+        });
+    }
+    agree(Shape { odd: true, ..PLAIN });
+}
+
+#[test]
+fn agree_on_categories() {
+    for codes in [
+        Codes::NonNegative,
+        Codes::NonNegativeElseMissing,
+        Codes::Truncated,
+    ] {
+        for categorical in [1, 4, 8] {
+            for trees in [3, 40] {
+                let shape = Shape {
+                    categorical,
+                    codes,
+                    trees,
+                    features: 5,
+                    depth: 8,
+                    ..PLAIN
+                };
+                // A model too small for its table of categories may be refused.
+                agree_in::<f32>(&shape, false);
+                agree_in::<f64>(&shape, false);
+            }
+        }
+    }
+}
