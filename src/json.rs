@@ -28,6 +28,9 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
+/// What a whole number is called that fits no `i64`.
+pub(crate) const BEYOND: &str = "a whole number beyond 2^63";
+
 struct ScalarVisitor;
 
 impl<'de> Visitor<'de> for ScalarVisitor {
@@ -46,8 +49,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Int(value))
     }
     fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
-        // Beyond i64 it is beyond 2^53 as well: the conversion refuses it there, with the feature's name.
-        Ok(Scalar::Int(i64::try_from(value).unwrap_or(i64::MAX)))
+        Ok(i64::try_from(value).map_or(Scalar::Other(BEYOND), Scalar::Int))
     }
     fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
         Ok(Scalar::Float(value))

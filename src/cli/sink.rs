@@ -4,10 +4,12 @@
 mod parquet;
 mod text;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
+use crate::features::cell::Cell;
 use crate::features::table::{Column, FileKind};
 
 /// The columns of the output.
@@ -19,6 +21,23 @@ pub(super) struct Header {
     pub(super) columns: Vec<String>,
     /// What kind of numbers they hold.
     pub(super) numbers: Numbers,
+}
+
+impl Header {
+    /// Refuses two columns of one name: no reader could tell them apart.
+    fn check(&self) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        let twice = self
+            .id
+            .iter()
+            .chain(&self.columns)
+            .find(|name| !seen.insert(name.as_str()));
+        twice.map_or(Ok(()), |name| {
+            Err(format!(
+                "two columns would be named `{name}`; rename the one of the input"
+            ))
+        })
+    }
 }
 
 /// A kind of numbers.
@@ -55,6 +74,9 @@ pub(super) struct Sink {
 /// Opens an output file; its ending says the format.
 pub(super) fn create(path: &Path, header: Header) -> Result<Sink, String> {
     let kind = FileKind::of(path).map_err(|error| error.to_string())?;
+    header
+        .check()
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
@@ -108,5 +130,19 @@ impl Drop for Sink {
     fn drop(&mut self) {
         // After `finish` there is nothing left to remove; after a failure the part must not stay.
         let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+/// An id that is no number, as text; `None` is null.
+fn id_text(cell: Cell<'_>) -> Option<String> {
+    match cell {
+        Cell::Null => None,
+        Cell::Text(id) | Cell::Untyped(id) => Some(id.to_owned()).filter(|id| !id.is_empty()),
+        Cell::Int(id) => Some(id.to_string()),
+        Cell::Float(id) => Some(id.to_string()).filter(|_| !id.is_nan()),
+        Cell::Bool(id) => Some(id.to_string()),
+        Cell::Time(micros) => jiff::Timestamp::from_microsecond(micros)
+            .ok()
+            .map(|time| time.to_string()),
     }
 }

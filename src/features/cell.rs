@@ -27,7 +27,9 @@ pub enum Cell<'a> {
 pub(crate) const EXACT: i64 = 1 << 53;
 
 /// Spellings of "no value" that CSV writers use for numbers.
-const NULLS: [&str; 9] = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>"];
+const NULLS: [&str; 11] = [
+    "", "#N/A", "n/a", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>",
+];
 
 impl Cell<'_> {
     /// The number that a feature of `kind` takes from this cell; `None` is null. Not for categories, whose codes
@@ -62,7 +64,7 @@ impl Cell<'_> {
             Cell::Null => Ok(None),
             Cell::Float(value) if value.is_nan() => Ok(None),
             Cell::Text(text) => Ok(Some(text)),
-            Cell::Untyped(text) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Cell::Untyped(text) => Ok(Some(text).filter(|text| !text.is_empty())),
             Cell::Int(value) => {
                 use std::fmt::Write as _;
                 digits.clear();

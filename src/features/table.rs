@@ -265,7 +265,9 @@ fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
         let hidden = file
             .file_name()
             .is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
-        if !hidden && file.is_file() {
+        // A job writes an empty part where it had no row.
+        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        if !hidden && !empty && file.is_file() {
             let kind = FileKind::of(&file)?;
             files.push((file, kind));
         }

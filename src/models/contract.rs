@@ -19,6 +19,9 @@ pub const FILE_NAME: &str = "bundle.toml";
 /// The layout of `bundle.toml` that this program reads.
 const LAYOUT: u32 = 1;
 
+/// The largest tolerance of a golden row, in units in the last place: what different `exp`s of one library come to.
+const MOST_ULP: u64 = 16;
+
 /// A parsed and validated `bundle.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -218,6 +221,12 @@ impl Contract {
             .output
             .validate()
             .map_err(|message| error(None, format!("[output] {message}")))?;
+        let golden = &contract.golden;
+        if golden.margin_ulp.max(golden.value_ulp) > MOST_ULP {
+            let message =
+                format!("[golden] a tolerance beyond {MOST_ULP} ulp is not the library's result any more");
+            return Err(error(None, message));
+        }
         for name in [&contract.model.file, &contract.golden.file] {
             if !contract.files.contains_key(name) {
                 return Err(error(None, format!("[files] lists no checksum for {name:?}")));

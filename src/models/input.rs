@@ -88,6 +88,8 @@ impl Input {
         }
         let cell = match cell {
             Cell::Bool(value) if self.bare => Cell::Int(value.into()),
+            Cell::Untyped(text) if self.bare && text.eq_ignore_ascii_case("true") => Cell::Int(1),
+            Cell::Untyped(text) if self.bare && text.eq_ignore_ascii_case("false") => Cell::Int(0),
             cell => cell,
         };
         match cell.number(self.contract.kind)? {

@@ -211,7 +211,9 @@ impl Evaluated {
         };
         let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
         if !score.is_finite() {
-            return Outcome::Failed(Error::Internal(format!("the model's score is {score}")));
+            return Outcome::Failed(Error::Rejected(format!(
+                "the model's score for these features is {score}"
+            )));
         }
         let band = band(&contract.output.bands, score);
         Outcome::Scored(Scored {
@@ -226,12 +228,15 @@ impl Evaluated {
 
     fn reasons(&self, model: &ModelVersion, rows: &[f64], row: usize, explain: usize) -> Vec<Reason> {
         let features = model.inputs.len();
-        // One group: a score is one number. The last contribution is the bias.
-        let contributions = self
-            .contributions
-            .chunks_exact(features + 1)
-            .nth(row)
-            .unwrap_or_default();
+        // Per group: one contribution per feature, then the bias. A class is explained by the margin of that class.
+        let groups = model.forest.summary().groups;
+        let group = if groups > 1 {
+            class_of(&self.scores, row)
+        } else {
+            0
+        };
+        let mut contributions = self.contributions.chunks_exact(features + 1);
+        let contributions = contributions.nth(row * groups + group).unwrap_or_default();
         let values = rows.chunks_exact(features).nth(row).unwrap_or_default();
         let mut reasons: Vec<Reason> = contributions
             .iter()
@@ -248,4 +253,14 @@ impl Evaluated {
         reasons.truncate(explain);
         reasons
     }
+}
+
+/// The class predicted for a row.
+fn class_of(scores: &[f64], row: usize) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a class is a small whole number"
+    )]
+    scores.get(row).map_or(0, |&class| class as usize)
 }

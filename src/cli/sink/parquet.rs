@@ -1,4 +1,4 @@
-//! Parquet output: one row group for every [`GROUP_ROWS`] rows.
+//! Parquet output: a row group whenever [`GROUP_NUMBERS`] or [`GROUP_ROWS`] are reached.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -10,11 +10,14 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 
-use super::{Header, Numbers, Writer};
+use super::{Header, Numbers, Writer, id_text};
 use crate::features::cell::Cell;
 use crate::features::table::Column;
 
-/// Rows held in memory until they are written as a row group.
+/// Numbers held in memory until they are written as a row group.
+const GROUP_NUMBERS: usize = 4 << 20;
+
+/// Most rows in a row group.
 const GROUP_ROWS: usize = 64 * 1024;
 
 pub(super) struct Parquet {
@@ -22,6 +25,8 @@ pub(super) struct Parquet {
     file: Option<BufWriter<File>>,
     writer: Option<SerializedFileWriter<BufWriter<File>>>,
     ids: Ids,
+    /// 1 for an id that is there, 0 for null.
+    id_levels: Vec<i16>,
     values: Vec<f64>,
     present: Vec<bool>,
 }
@@ -31,6 +36,28 @@ enum Ids {
     None,
     Text(Vec<ByteArray>),
     Int(Vec<i64>),
+    Double(Vec<f64>),
+}
+
+impl Ids {
+    /// The kind of ids in a column: numbers stay numbers, anything else is text.
+    fn of(column: Option<&Column>, rows: usize) -> Self {
+        let Some(column) = column else {
+            return Self::Text(Vec::new());
+        };
+        let cells = || {
+            (0..rows)
+                .map(|row| column.cell(row))
+                .filter(|cell| *cell != Cell::Null)
+        };
+        if cells().next().is_some() && cells().all(|cell| matches!(cell, Cell::Int(_))) {
+            Self::Int(Vec::new())
+        } else if cells().next().is_some() && cells().all(|cell| matches!(cell, Cell::Float(_))) {
+            Self::Double(Vec::new())
+        } else {
+            Self::Text(Vec::new())
+        }
+    }
 }
 
 impl Parquet {
@@ -39,19 +66,20 @@ impl Parquet {
             file: Some(file),
             writer: None,
             ids: Ids::None,
+            id_levels: Vec::new(),
             values: Vec::new(),
             present: Vec::new(),
         }
     }
 
-    fn open(&mut self, header: &Header, ids: Option<&Column>) -> Result<(), String> {
+    fn open(&mut self, header: &Header, ids: Option<&Column>, rows: usize) -> Result<(), String> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
-        self.ids = match (&header.id, ids) {
-            (Some(_), Some(Column::Int(_))) => Ids::Int(Vec::new()),
-            (Some(_), _) => Ids::Text(Vec::new()),
-            (None, _) => Ids::None,
+        self.ids = if header.id.is_some() {
+            Ids::of(ids, rows)
+        } else {
+            Ids::None
         };
         let schema = schema(header, &self.ids).map_err(|error| error.to_string())?;
         let properties = WriterProperties::builder()
@@ -65,16 +93,21 @@ impl Parquet {
     fn push_ids(&mut self, ids: Option<&Column>, rows: usize) -> Result<(), String> {
         let Some(column) = ids else { return Ok(()) };
         for row in 0..rows {
-            match (&mut self.ids, column.cell(row)) {
-                (Ids::None, _) => {}
+            let cell = column.cell(row);
+            match (&mut self.ids, cell) {
+                (Ids::None, _) | (_, Cell::Null) => {}
                 (Ids::Int(ids), Cell::Int(id)) => ids.push(id),
-                (Ids::Int(_), _) => {
-                    return Err("an id that is no whole number among whole numbers".to_owned());
+                (Ids::Double(ids), Cell::Float(id)) => ids.push(id),
+                (Ids::Int(_) | Ids::Double(_), _) => {
+                    return Err(
+                        "the ids begin as numbers and go on as something else; use .csv or .jsonl".to_owned(),
+                    );
                 }
-                (Ids::Text(ids), Cell::Text(id) | Cell::Untyped(id)) => ids.push(ByteArray::from(id)),
-                (Ids::Text(ids), Cell::Int(id)) => ids.push(ByteArray::from(id.to_string().as_str())),
-                (Ids::Text(ids), _) => ids.push(ByteArray::from("")),
+                (Ids::Text(ids), cell) => {
+                    ids.push(ByteArray::from(id_text(cell).unwrap_or_default().as_str()))
+                }
             }
+            self.id_levels.push(i16::from(cell != Cell::Null));
         }
         Ok(())
     }
@@ -87,10 +120,12 @@ impl Parquet {
             return Ok(());
         }
         let mut group = writer.next_row_group()?;
+        let id_levels = self.id_levels.as_slice();
         match &mut self.ids {
             Ids::None => {}
-            Ids::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, None)?,
-            Ids::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, None)?,
+            Ids::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, Some(id_levels))?,
+            Ids::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, Some(id_levels))?,
+            Ids::Double(ids) => write_column::<DoubleType>(group.next_column()?, ids, Some(id_levels))?,
         }
         let levels: Vec<i16> = self.present.iter().map(|&present| i16::from(present)).collect();
         let width = header.columns.len();
@@ -127,7 +162,9 @@ impl Parquet {
             Ids::None => {}
             Ids::Text(ids) => ids.clear(),
             Ids::Int(ids) => ids.clear(),
+            Ids::Double(ids) => ids.clear(),
         }
+        self.id_levels.clear();
         self.values.clear();
         self.present.clear();
         Ok(())
@@ -142,11 +179,11 @@ impl Writer for Parquet {
         values: &[f64],
         skip: &[bool],
     ) -> Result<(), String> {
-        self.open(header, ids)?;
+        self.open(header, ids, skip.len())?;
         self.push_ids(ids, skip.len())?;
         self.values.extend_from_slice(values);
         self.present.extend(skip.iter().map(|skip| !skip));
-        if self.present.len() >= GROUP_ROWS {
+        if self.present.len() >= GROUP_ROWS || self.values.len() >= GROUP_NUMBERS {
             self.write_group(header).map_err(|error| error.to_string())
         } else {
             Ok(())
@@ -154,7 +191,7 @@ impl Writer for Parquet {
     }
 
     fn finish(mut self: Box<Self>, header: &Header) -> Result<(), String> {
-        self.open(header, None)?;
+        self.open(header, None, 0)?;
         self.write_group(header).map_err(|error| error.to_string())?;
         let writer = self.writer.take();
         writer.map_or(Ok(()), |writer| {
@@ -168,10 +205,11 @@ fn schema(header: &Header, ids: &Ids) -> parquet::errors::Result<Type> {
     if let Some(name) = &header.id {
         let id = match ids {
             Ids::Int(_) => Type::primitive_type_builder(name, Physical::INT64),
+            Ids::Double(_) => Type::primitive_type_builder(name, Physical::DOUBLE),
             Ids::Text(_) | Ids::None => Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
                 .with_logical_type(Some(LogicalType::String)),
         };
-        fields.push(Arc::new(id.with_repetition(Repetition::REQUIRED).build()?));
+        fields.push(Arc::new(id.with_repetition(Repetition::OPTIONAL).build()?));
     }
     let physical = match header.numbers {
         Numbers::Whole => Physical::INT32,

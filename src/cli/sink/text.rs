@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write as _};
 use serde::Serializer as _;
 use serde_json::Value;
 
-use super::{Header, Numbers, Writer};
+use super::{Header, Numbers, Writer, id_text};
 use crate::features::cell::Cell;
 use crate::features::table::Column;
 
@@ -35,13 +35,7 @@ impl Writer for Csv {
         let mut record: Vec<String> = Vec::new();
         for (row, values) in values.chunks_exact(header.columns.len()).enumerate() {
             record.clear();
-            record.extend(ids.map(|ids| match ids.cell(row) {
-                Cell::Text(id) | Cell::Untyped(id) => id.to_owned(),
-                Cell::Int(id) => id.to_string(),
-                Cell::Float(id) => id.to_string(),
-                Cell::Bool(id) => id.to_string(),
-                Cell::Null | Cell::Time(_) => String::new(),
-            }));
+            record.extend(ids.map(|ids| id_text(ids.cell(row)).unwrap_or_default()));
             let absent = skip.get(row) == Some(&true);
             record.extend(
                 values
@@ -109,10 +103,9 @@ impl Writer for JsonLines {
 
 fn id(cell: Cell<'_>) -> Value {
     match cell {
-        Cell::Text(id) | Cell::Untyped(id) => id.into(),
         Cell::Int(id) => id.into(),
         Cell::Float(id) => id.into(),
         Cell::Bool(id) => id.into(),
-        Cell::Null | Cell::Time(_) => Value::Null,
+        cell => id_text(cell).map_or(Value::Null, Value::from),
     }
 }

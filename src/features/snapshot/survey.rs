@@ -72,6 +72,11 @@ impl Survey {
             self.whole &= value.fract() == 0.0 && !(value == 0.0 && value.is_sign_negative());
             #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
             let single = f64::from(value as f32);
+            if self.spec.single && value.is_finite() && single.is_infinite() {
+                return Err(format!(
+                    "{value:e} is beyond what 32-bit floats can hold, and the model takes no more"
+                ));
+            }
             self.single &= single == value;
         }
         Ok(())

@@ -12,7 +12,7 @@ use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file
 use crate::json::{self, Scalar};
 
 /// Lines whose keys make up the table's columns: JSON lines have no header.
-const HEADER_LINES: usize = 1000;
+const HEADER_LINES: usize = 100_000;
 
 /// Longest line accepted.
 const LINE_BYTES: usize = 16 << 20;

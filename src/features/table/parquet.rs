@@ -47,12 +47,14 @@ enum Meaning {
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
     let reader = open(path)?;
     let schema = reader.metadata().file_metadata().schema_descr();
-    Ok(schema
-        .columns()
-        .iter()
-        .filter(|column| is_flat(column))
-        .map(|column| column.name().to_owned())
-        .collect())
+    let mut names: Vec<String> = Vec::new();
+    for column in schema.columns().iter().filter(|column| is_flat(column)) {
+        if names.iter().any(|name| name == column.name()) {
+            return Err(TableError::column(path, column.name(), "the file names it twice"));
+        }
+        names.push(column.name().to_owned());
+    }
+    Ok(names)
 }
 
 fn is_flat(column: &ColumnDescPtr) -> bool {
@@ -253,10 +255,20 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
             }
             Ok(Column::Text(texts))
         }
-        ColumnReader::FixedLenByteArrayColumnReader(_) => Err((
-            0,
-            "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
-        )),
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => {
+            let Meaning::Decimal(_) = leaf.meaning else {
+                return Err((
+                    0,
+                    "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
+                ));
+            };
+            let mut values = Vec::with_capacity(rows);
+            for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
+                let value = value.map(|bytes| big_endian(bytes.data())).transpose();
+                values.push(value.map_err(|message| (row, message))?);
+            }
+            whole(values, leaf.meaning)
+        }
     }
 }
 
@@ -312,6 +324,21 @@ fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, S
             ))
         }
     }
+}
+
+/// A whole number in big-endian two's complement, as decimals are stored.
+fn big_endian(bytes: &[u8]) -> Result<i64, String> {
+    let sign = if bytes.first().is_some_and(|&byte| byte >= 0x80) {
+        -1i128
+    } else {
+        0
+    };
+    let number = bytes.iter().try_fold(sign, |number, &byte| {
+        Some(number.checked_mul(256)? | i128::from(byte))
+    });
+    number
+        .and_then(|number| i64::try_from(number).ok())
+        .ok_or_else(|| "a decimal beyond 64 bits".to_owned())
 }
 
 /// Decodes `rows` cells of a flat column.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::bytes::{self, Reader};
 use crate::error::Error;
-use crate::json::Scalar;
+use crate::json::{BEYOND, Scalar};
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, Inferred, ModelRef};
 
@@ -131,9 +131,8 @@ impl<'de> Visitor<'de> for Element<'_> {
         Ok(())
     }
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        // Beyond i64 it is beyond 2^53 as well, and is refused with the input's name.
         self.flat
-            .push(Scalar::Int(i64::try_from(value).unwrap_or(i64::MAX)));
+            .push(i64::try_from(value).map_or(Scalar::Other(BEYOND), Scalar::Int));
         Ok(())
     }
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
