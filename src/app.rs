@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::features::plan;
 use crate::features::snapshot::Snapshot;
 use crate::features::table::Table;
+use crate::models::gate::Step;
 use crate::models::registry;
 use crate::scoring::{Limits, Live, Scorer};
 use crate::telemetry::Metrics;
@@ -32,15 +33,14 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
-        let found = registry::load(&config.models.dir)?;
+        let mut found = registry::load(&config.models.dir)?;
+        let snapshot = match config.snapshot() {
+            Some(path) => snapshot(&path, &config, &mut found, progress)?,
+            None => None,
+        };
         for model in &found {
             log_model(model, &metrics);
         }
-        let live = found.iter().filter_map(|model| model.live.as_deref());
-        let snapshot = match config.snapshot() {
-            Some(path) => snapshot(&path, &config, live, progress)?,
-            None => None,
-        };
         if let Some(snapshot) = &snapshot {
             let (rows, ids) = snapshot.size_bytes();
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -53,8 +53,9 @@ impl App {
         let limits = Limits {
             batch: config.limits.batch,
             in_flight: config.limits.in_flight,
+            numbers: config.limits.numbers,
         };
-        let live = Live::new(found, snapshot)?;
+        let live = Live::new(found, snapshot);
         let scorer = Arc::new(Scorer::new(live, limits, metrics.clone()));
         Ok(Self {
             config,
@@ -79,22 +80,34 @@ impl App {
     }
 }
 
-fn snapshot<'a>(
+/// Reads the snapshot for the models that it can feed; the others are refused.
+fn snapshot(
     path: &Path,
     config: &Config,
-    live: impl Iterator<Item = &'a crate::models::ModelVersion>,
+    found: &mut [registry::Found],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Arc<Snapshot>>, String> {
     let table = Table::open(path).map_err(|error| error.to_string())?;
-    let as_of =
-        Some(config.features.as_of.as_str()).filter(|name| table.columns().iter().any(|known| known == name));
-    let Some(spec) = plan::spec(live, as_of)? else {
+    let mut reasons = Vec::new();
+    for model in &mut *found {
+        if let Some(reason) = model.live.as_ref().and_then(|live| plan::unfed(live, &table)) {
+            reasons.push(format!("model `{}`: {reason}", model.name));
+            model.refuse_live(Step::Features, reason);
+        }
+    }
+    // Customers that no model can take are a mistake in the settings, not in a model.
+    if !reasons.is_empty() && found.iter().all(|model| model.live.is_none()) {
+        return Err(reasons.join("; "));
+    }
+    let has = |name: &&str| table.columns().iter().any(|known| known == name);
+    let as_of = Some(config.features.as_of.as_str()).filter(has);
+    let Some(spec) = plan::spec(found.iter().filter_map(|model| model.live.as_deref()), as_of) else {
+        tracing::warn!(path = %path.display(), "no live model has a contract that takes these customers: not read");
         return Ok(None);
     };
     let total = table.bytes() * 2;
-    let snapshot =
-        Snapshot::load(path, &spec, &mut |done| progress(done, total)).map_err(|error| error.to_string())?;
-    Ok(Some(Arc::new(snapshot)))
+    let snapshot = Snapshot::load(path, &spec, &mut |done| progress(done, total));
+    Ok(Some(Arc::new(snapshot.map_err(|error| error.to_string())?)))
 }
 
 fn log_model(model: &registry::Found, metrics: &Metrics) {

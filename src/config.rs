@@ -99,6 +99,8 @@ pub struct LimitsSection {
     pub batch: usize,
     /// Most entities being scored at the same time; more is refused at once.
     pub in_flight: usize,
+    /// Most numbers in an answer on tensors.
+    pub numbers: usize,
 }
 
 impl Default for LimitsSection {
@@ -107,6 +109,7 @@ impl Default for LimitsSection {
             body_bytes: 4 << 20,
             batch: 10_000,
             in_flight: 100_000,
+            numbers: 10_000_000,
         }
     }
 }
@@ -214,6 +217,7 @@ impl Config {
             ("limits.body_bytes", limits.body_bytes),
             ("limits.batch", limits.batch),
             ("limits.in_flight", limits.in_flight),
+            ("limits.numbers", limits.numbers),
         ] {
             if value == 0 {
                 return Err(format!(

@@ -33,18 +33,23 @@ pub struct Limits {
     pub batch: usize,
     /// Most entities being scored at the same time.
     pub in_flight: usize,
+    /// Most numbers in an answer on tensors.
+    pub numbers: usize,
 }
 
-/// Entities above which a request is moved off the threads that serve connections: small requests are done before
-/// a hand-over would be, large ones must not keep others waiting.
-const INLINE_ENTITIES: usize = 64;
+/// Tree walks above which a request is moved off the threads that serve connections: a small request is done before
+/// a hand-over would be (32,768 walks take about 0.1 ms), a large one must not keep others waiting.
+const INLINE_WALKS: usize = 32 * 1024;
+
+/// Tree walks that explaining a score costs, against one for the score.
+const WALKS_TO_EXPLAIN: usize = 100;
 
 /// Scores requests against what is live.
 #[derive(Debug)]
 pub struct Scorer {
     live: ArcSwap<Live>,
     limits: Limits,
-    admission: Admission,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
 
@@ -54,7 +59,7 @@ impl Scorer {
         Self {
             live: ArcSwap::from_pointee(live),
             limits,
-            admission: Admission::new(limits.in_flight),
+            admission: Arc::new(Admission::new(limits.in_flight)),
             metrics,
         }
     }
@@ -74,23 +79,17 @@ impl Scorer {
     /// # Errors
     /// See [`Scorer::score`].
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
+        let start = Instant::now();
+        let permit = self.permit(request.entities.len())?;
+        let live = self.live();
+        let explain = if request.explain > 0 { WALKS_TO_EXPLAIN } else { 0 };
+        let walks =
+            request.entities.len() * (1 + explain) * live.find(&request.model)?.model.forest.summary().trees;
         let scorer = self.clone();
-        self.off_thread_if(request.entities.len(), move || scorer.score(request))
-            .await
-    }
-
-    /// Does the work of so many entities here, or, if they are many, on a thread that may take its time.
-    async fn off_thread_if<T: Send + 'static>(
-        &self,
-        entities: usize,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        if entities <= INLINE_ENTITIES {
-            return work();
-        }
-        let task = tokio::task::spawn_blocking(work);
-        task.await
-            .unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
+        off_thread_if(walks, move || {
+            scorer.score_admitted(&live, request, &permit, start)
+        })
+        .await
     }
 
     /// Scores a request on this thread. Each entity has its own outcome.
@@ -99,8 +98,17 @@ impl Scorer {
     /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once.
     pub fn score(&self, request: ScoreRequest) -> Result<Scores, Error> {
         let start = Instant::now();
-        let _permit = self.permit(request.entities.len())?;
-        let live = self.live();
+        let permit = self.permit(request.entities.len())?;
+        self.score_admitted(&self.live(), request, &permit, start)
+    }
+
+    fn score_admitted(
+        &self,
+        live: &Live,
+        request: ScoreRequest,
+        _: &admission::Permit,
+        start: Instant,
+    ) -> Result<Scores, Error> {
         let served = live.find(&request.model)?;
         served.scorable()?;
         let results = answer::score_all(served, request, &self.metrics)?;
@@ -114,7 +122,7 @@ impl Scorer {
     }
 
     /// Leave to score so many entities or rows.
-    fn permit(&self, entities: usize) -> Result<admission::Permit<'_>, Error> {
+    fn permit(&self, entities: usize) -> Result<admission::Permit, Error> {
         if entities == 0 {
             return Err(Error::Invalid(
                 "there is nothing to score; send at least one entity or row".to_owned(),
@@ -128,4 +136,17 @@ impl Scorer {
         }
         self.admission.enter(entities)
     }
+}
+
+/// Does so much work here, or, if it is much, on a thread that may take its time.
+async fn off_thread_if<T: Send + 'static>(
+    walks: usize,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    if walks <= INLINE_WALKS {
+        return work();
+    }
+    let task = tokio::task::spawn_blocking(work);
+    task.await
+        .unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
 }

@@ -82,11 +82,11 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     servers.spawn(async move { grpc.await.map_err(|error| format!("grpc: {error}")) });
-    let ops = axum::serve(no_delay(listeners.ops), api::http::ops::router(app.clone()));
-    let ops = tokio::spawn(
-        ops.with_graceful_shutdown(stop_ops.clone().cancelled_owned())
-            .into_future(),
-    );
+    let ops = serve_operations(
+        listeners.ops,
+        api::http::ops::router(app.clone()),
+        stop_ops.clone(),
+    )?;
     tokio::select! {
         () = signals.next() => {}
         Some(ended) = servers.join_next() => return Err(why(ended)),
@@ -107,9 +107,38 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         () = signals.next() => Err("a second signal: stopped at once".to_owned()),
     };
     stop_ops.cancel();
-    ops.abort();
+    // It only waits for the thread to see the token; a panic there has been logged.
+    let _ = tokio::task::spawn_blocking(move || ops.join()).await;
     tracing::info!("stopped");
     result
+}
+
+/// Serves the operations port on a thread of its own, so that a probe waits behind no scoring.
+fn serve_operations(
+    listener: TcpListener,
+    router: axum::Router,
+    stop: CancellationToken,
+) -> Result<std::thread::JoinHandle<()>, String> {
+    let listener = listener.into_std().map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let serve = async move {
+        let server = axum::serve(no_delay(TcpListener::from_std(listener)?), router);
+        // Open connections of probes and scrapers are not waited for.
+        tokio::select! {
+            result = server.into_future() => result,
+            () = stop.cancelled() => Ok(()),
+        }
+    };
+    let run = move || {
+        if let Err(error) = runtime.block_on(serve) {
+            tracing::error!(%error, "the operations port failed");
+        }
+    };
+    std::thread::Builder::new()
+        .name("operations".to_owned())
+        .spawn(run)
+        .map_err(|error| error.to_string())
 }
 
 fn no_delay(listener: TcpListener) -> impl axum::serve::Listener<Addr = SocketAddr> {

@@ -55,7 +55,7 @@ pub(super) fn metadata(model: &ModelVersion) -> Metadata {
         Precision::F64 => Datatype::Fp64,
     };
     let shape = vec![-1, size(model.forest.features().len())];
-    let outputs = outputs(&model.forest).into_iter().map(|output| Described {
+    let outputs = outputs(model).into_iter().map(|output| Described {
         name: output.name.to_owned(),
         datatype: output.datatype,
         shape: vec![-1, size(output.width)],

@@ -1,75 +1,61 @@
 //! From an input table's columns to the inputs of a model, for offline scoring.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::check::identity;
 use crate::error::Error;
 use crate::features::row::{Found, Notes, settle};
 use crate::features::table::{Batch, Table, TableError};
-use crate::forest::{Forest, Format, LoadOptions};
-use crate::models::bundle::Bundle;
-use crate::models::contract::Contract;
+use crate::forest::Format;
+use crate::models::ModelVersion;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
 use crate::models::registry;
 
 /// A model ready for offline scoring.
 pub(super) struct Offline {
-    pub(super) forest: Forest,
-    pub(super) contract: Option<Contract>,
-    inputs: Vec<Input>,
+    pub(super) version: Arc<ModelVersion>,
+    /// The inputs of a model without a contract.
+    bare: Vec<Input>,
 }
 
 impl Offline {
-    /// Loads a bundle (through the gate), a bare model file, or the newest good version of a model in `models`.
+    /// Takes a bundle or a bare model file through the gate, or the newest good version of a model in `models`.
     pub(super) fn load(model: &str, models: &Path) -> Result<Self, String> {
-        let path = PathBuf::from(model);
-        if !path.exists() {
-            return Self::named(model, models);
-        }
-        let bundle = Bundle::find(&path)?;
-        if bundle.contract.is_none() {
-            return Self::bare(&bundle);
-        }
-        let (name, version) = identity(&path);
-        let judged = gate::admit(&path, &name, version).map_err(|report| {
-            let reason = report.failure().map_or("", |step| step.detail.as_str());
-            format!("{}: {reason}", path.display())
-        })?;
-        Ok(Self {
-            forest: judged.forest,
-            contract: judged.contract,
-            inputs: judged.inputs,
-        })
-    }
-
-    fn named(name: &str, models: &Path) -> Result<Self, String> {
-        let folder = models.join(name);
-        if !folder.is_dir() {
+        let (path, folder) = (PathBuf::from(model), models.join(model));
+        let version = if path.exists() {
+            let (name, version) = identity(&path);
+            let judged = gate::admit(&path, &name, version).map_err(|report| {
+                let reason = report.failure().map_or("", |step| step.detail.as_str());
+                format!("{}: {reason}", path.display())
+            })?;
+            Arc::new(judged)
+        } else if folder.is_dir() {
+            registry::newest_good(&folder, model)?
+        } else {
+            let models = models.display();
             return Err(format!(
-                "{name}: neither a file or folder, nor a model in {}",
-                models.display()
+                "{model}: neither a file or folder, nor a model in {models}"
             ));
-        }
-        let version = registry::newest_path(&folder)?;
-        Self::load(&version.to_string_lossy(), models)
+        };
+        let features = version.forest.features().iter();
+        let bare = match version.contract {
+            Some(_) => Vec::new(),
+            None => features
+                .map(|feature| Input::bare(feature, version.forest.precision()))
+                .collect(),
+        };
+        Ok(Self { version, bare })
     }
 
-    fn bare(bundle: &Bundle) -> Result<Self, String> {
-        let files = bundle.read(None)?;
-        let fail = |message: String| format!("{}: {message}", bundle.path.display());
-        let forest =
-            Forest::from_bytes(&files.model, &LoadOptions::default()).map_err(|e| fail(e.to_string()))?;
-        let inputs = forest
-            .features()
-            .iter()
-            .map(|feature| Input::bare(feature, forest.precision()))
-            .collect();
-        Ok(Self {
-            forest,
-            contract: None,
-            inputs,
-        })
+    /// The model's inputs.
+    fn inputs(&self) -> &[Input] {
+        if self.version.contract.is_some() {
+            &self.version.inputs
+        } else {
+            &self.bare
+        }
     }
 
     /// The columns of `table` to read: the id's first (the one `asked` for, if any), then one per input.
@@ -79,11 +65,12 @@ impl Offline {
         asked: Option<&str>,
     ) -> Result<(Option<String>, Vec<String>), TableError> {
         let entity = self
+            .version
             .contract
             .as_ref()
             .map(|contract| contract.model.entity.clone());
         let has = |name: &str| table.columns().iter().any(|column| column == name);
-        let feature = |name: &str| self.inputs.iter().any(|input| input.contract.name == name);
+        let feature = |name: &str| self.inputs().iter().any(|input| input.contract.name == name);
         let named = || {
             table
                 .columns()
@@ -105,14 +92,14 @@ impl Offline {
             }
         };
         let mut columns: Vec<String> = id.iter().cloned().collect();
-        columns.extend(self.inputs.iter().map(column));
+        columns.extend(self.inputs().iter().map(column));
         Ok((id, columns))
     }
 
     /// Whether a category the model does not know is a mistake. With a contract its policy decides; without one,
     /// LightGBM takes an unknown category for a missing value, and the other libraries refuse it.
     fn knows_all_categories(&self) -> bool {
-        self.contract.is_none() && self.forest.summary().format != Format::LightGbm
+        self.version.contract.is_none() && self.version.forest.summary().format != Format::LightGbm
     }
 
     /// Puts the rows of a batch together, row-major. A row that the contract rejects is all NaN and is told to
@@ -125,11 +112,11 @@ impl Offline {
         rejected: &mut dyn FnMut(usize, &Error),
     ) -> Result<Vec<f64>, TableError> {
         let cells = batch.columns.get(first_input..).unwrap_or_default();
-        let mut rows = Vec::with_capacity(batch.rows * self.inputs.len());
+        let mut rows = Vec::with_capacity(batch.rows * self.inputs().len());
         for row in 0..batch.rows {
             let mut notes = Notes::default();
             let start = rows.len();
-            for (position, (input, column)) in self.inputs.iter().zip(cells).enumerate() {
+            for (position, (input, column)) in self.inputs().iter().zip(cells).enumerate() {
                 let fail = |message: String| -> TableError {
                     let name = names.get(first_input + position).map_or("", String::as_str);
                     TableError::cell(&batch.path, batch.first_row + row as u64, name, message)
@@ -146,7 +133,7 @@ impl Offline {
                     Ok(value) => rows.push(value),
                     Err(error) => {
                         rejected(row, &error);
-                        rows.resize(start + self.inputs.len(), f64::NAN);
+                        rows.resize(start + self.inputs().len(), f64::NAN);
                         break;
                     }
                 }

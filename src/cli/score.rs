@@ -88,12 +88,7 @@ impl Kind {
 
 impl Score {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if std::path::absolute(&self.input).ok() == std::path::absolute(&self.output).ok() {
-            return Err(Failure::Wrong(format!(
-                "{}: the output would replace the input",
-                self.output.display()
-            )));
-        }
+        apart(&self.input, &self.output)?;
         let model = Offline::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
@@ -108,10 +103,40 @@ impl Score {
     }
 }
 
+/// Checks that the output neither replaces the input nor lies among its files, where the next run would read it.
+fn apart(input: &Path, output: &Path) -> Result<(), String> {
+    let Ok(input) = input.canonicalize() else {
+        return Ok(());
+    };
+    let folder = output.parent().map(|folder| {
+        if folder.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            folder
+        }
+    });
+    let folder = folder.and_then(|folder| folder.canonicalize().ok());
+    let output = output
+        .canonicalize()
+        .ok()
+        .or_else(|| Some(folder?.join(output.file_name()?)));
+    match output {
+        Some(output) if output.starts_with(&input) => Err(format!(
+            "{}: the output would replace the input, or become part of it",
+            output.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The kind asked for, or what the model is for.
 fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
-    let probable = model.forest.gives_probabilities();
-    let contract = model.contract.as_ref().map(|contract| contract.output.kind);
+    let probable = model.version.forest.gives_probabilities();
+    let contract = model
+        .version
+        .contract
+        .as_ref()
+        .map(|contract| contract.output.kind);
     let kind = asked.unwrap_or(match contract {
         Some(ScoreKind::Probability) => Kind::Probability,
         Some(ScoreKind::Margin) => Kind::Margin,
@@ -120,7 +145,7 @@ fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
         Some(ScoreKind::Value) | None => Kind::Value,
     });
     if kind == Kind::Probability && !probable {
-        let objective = &model.forest.summary().objective;
+        let objective = &model.version.forest.summary().objective;
         return Err(format!(
             "{objective} gives no probability; use --kind value, margin or class"
         ));
@@ -145,6 +170,7 @@ fn score(
     let (id, columns) = model.columns(table, id).map_err(|error| error.to_string())?;
     let mut batches = table.batches(&columns).map_err(|error| error.to_string())?;
     let width = model
+        .version
         .forest
         .width(kind.output())
         .map_err(|error| error.to_string())?;
@@ -194,16 +220,19 @@ fn predict(
     out.clear();
     out.resize(batch.rows * width, 0.0);
     model
+        .version
         .forest
         .predict(kind.output(), rows, out, scratch)
         .map_err(|error| error.to_string())?;
     let calibrated = model
+        .version
         .contract
         .as_ref()
         .filter(|contract| contract.output.calibration.is_some());
     if let (Kind::Probability, Some(contract)) = (kind, calibrated) {
         let mut margins = vec![0.0; batch.rows];
         model
+            .version
             .forest
             .predict(OutputKind::Margin, rows, &mut margins, scratch)
             .map_err(|error| error.to_string())?;
@@ -215,9 +244,14 @@ fn predict(
 }
 
 fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
-    let groups = model.forest.summary().groups;
+    let groups = model.version.forest.summary().groups;
     if kind == Kind::Contributions {
-        let features = model.forest.features().iter().map(|feature| feature.name.clone());
+        let features = model
+            .version
+            .forest
+            .features()
+            .iter()
+            .map(|feature| feature.name.clone());
         let names: Vec<String> = features.chain(["bias".to_owned()]).collect();
         if groups == 1 {
             return names;
@@ -236,10 +270,11 @@ fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
 
 fn numbers(model: &Offline, kind: Kind) -> Numbers {
     let calibrated = model
+        .version
         .contract
         .as_ref()
         .is_some_and(|contract| contract.output.calibration.is_some());
-    match (kind, model.forest.precision()) {
+    match (kind, model.version.forest.precision()) {
         (Kind::Leaf | Kind::Class, _) => Numbers::Whole,
         (Kind::Probability, _) if calibrated => Numbers::Double,
         (_, Precision::F32) => Numbers::Single,

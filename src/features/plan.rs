@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::row::Found;
 use super::snapshot::{ColumnSpec, IdRef, Snapshot, SnapshotSpec};
+use super::table::Table;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
-use crate::models::contract::FeatureType;
+use crate::models::contract::{FeatureContract, FeatureType};
+use crate::nearest::hint;
 
 /// The columns that a model's inputs come from.
 #[derive(Debug)]
@@ -22,29 +24,34 @@ enum Planned {
     Category(usize, Vec<f64>),
 }
 
-/// What a snapshot must hold to serve `models`.
-///
-/// # Errors
-/// The models disagree about what a row is about.
+/// Why `table` cannot feed `model`; `None` when it can, or when the model has no contract and takes tensors only.
+pub fn unfed(model: &ModelVersion, table: &Table) -> Option<String> {
+    let contract = model.contract.as_ref()?;
+    let columns = contract.features().map(FeatureContract::column);
+    let needed = columns.chain([contract.model.entity.as_str()]);
+    let known = || table.columns().iter().map(String::as_str);
+    let missing: Vec<String> = needed
+        .filter(|name| !known().any(|column| column == *name))
+        .map(|name| format!("`{name}`{}", hint(name, known())))
+        .collect();
+    let path = table.path().display();
+    (!missing.is_empty()).then(|| format!("{path}: missing columns: {}", missing.join(", ")))
+}
+
+/// What a snapshot must hold to serve `models`; `None` when none of them has a contract. Models of another entity
+/// than the first one's are left to be refused by [`Plan::new`].
 pub fn spec<'a>(
     models: impl IntoIterator<Item = &'a ModelVersion>,
     as_of: Option<&str>,
-) -> Result<Option<SnapshotSpec>, String> {
+) -> Option<SnapshotSpec> {
     let mut spec: Option<SnapshotSpec> = None;
     for model in models {
         let Some(contract) = &model.contract else { continue };
-        let entity = contract.model.entity.as_str();
         let spec = spec.get_or_insert_with(|| SnapshotSpec {
-            entity: entity.to_owned(),
+            entity: contract.model.entity.clone(),
             as_of: as_of.map(str::to_owned),
             columns: Vec::new(),
         });
-        if spec.entity != entity {
-            return Err(format!(
-                "one snapshot cannot serve both `{}` and `{entity}` (model {})",
-                spec.entity, model.name
-            ));
-        }
         let single = model.forest.precision() == Precision::F32;
         for feature in contract.features() {
             let known = spec
@@ -54,8 +61,9 @@ pub fn spec<'a>(
             match known {
                 Some(column) => column.single &= single,
                 None => {
+                    let column = feature.column().to_owned();
                     spec.columns.push(ColumnSpec {
-                        column: feature.column().to_owned(),
+                        column,
                         kind: feature.kind,
                         single,
                     });
@@ -63,7 +71,7 @@ pub fn spec<'a>(
             }
         }
     }
-    Ok(spec)
+    spec
 }
 
 impl Plan {
@@ -72,6 +80,12 @@ impl Plan {
     /// # Errors
     /// The snapshot was read for other models: it lacks a column.
     pub fn new(snapshot: &Arc<Snapshot>, model: &ModelVersion) -> Result<Self, String> {
+        if snapshot.entity() != model.entity() {
+            let (held, wanted) = (snapshot.entity(), model.entity());
+            return Err(format!(
+                "the snapshot is keyed by `{held}`, as another model wants it, and not by `{wanted}`"
+            ));
+        }
         let mut columns = Vec::with_capacity(model.inputs.len());
         for input in &model.inputs {
             let (name, kind) = (input.contract.column(), input.contract.kind);

@@ -44,6 +44,7 @@ pub struct SnapshotSpec {
 #[derive(Debug)]
 pub struct Snapshot {
     path: PathBuf,
+    entity: String,
     specs: Vec<ColumnSpec>,
     ids: Ids,
     rows: Packed,
@@ -107,6 +108,7 @@ impl Snapshot {
         let dictionaries = surveys.into_iter().map(Survey::into_dictionary).collect();
         Ok(Self {
             path: path.to_owned(),
+            entity: spec.entity.clone(),
             specs: columns,
             ids,
             rows: packed,
@@ -118,6 +120,11 @@ impl Snapshot {
     /// Where it was read from.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The column that its ids come from.
+    pub fn entity(&self) -> &str {
+        &self.entity
     }
 
     /// Number of rows.

@@ -30,6 +30,8 @@ pub enum Step {
     Golden,
     /// The forest has been run, so that its memory is warm.
     WarmUp,
+    /// The feature source has what the contract asks for (at start-up, not in `evergreen check`).
+    Features,
 }
 
 /// How a step ended.
@@ -68,6 +70,17 @@ impl Report {
     /// The step that failed.
     pub fn failure(&self) -> Option<&StepResult> {
         self.steps.iter().find(|step| step.outcome == Outcome::Failed)
+    }
+
+    /// Adds a failure found elsewhere.
+    pub(super) fn fail(&mut self, step: Step, detail: String) {
+        let outcome = Outcome::Failed;
+        self.steps.push(StepResult {
+            step,
+            outcome,
+            detail,
+            milliseconds: 0.0,
+        });
     }
 
     /// Takes a step; its value if it passed.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::ModelVersion;
-use super::gate::{self, Report};
+use super::gate::{self, Report, Step};
 
 /// A model found in the folder.
 #[derive(Debug)]
@@ -15,6 +15,23 @@ pub struct Found {
     pub live: Option<Arc<ModelVersion>>,
     /// Versions that may not go live, newest first.
     pub refused: Vec<Refused>,
+}
+
+impl Found {
+    /// Refuses the version that was to go live, for a reason found after the gate.
+    pub fn refuse_live(&mut self, step: Step, reason: String) {
+        if let Some(live) = self.live.take() {
+            let mut report = live.report.clone();
+            report.fail(step, reason);
+            self.refused.insert(
+                0,
+                Refused {
+                    version: live.version,
+                    report,
+                },
+            );
+        }
+    }
 }
 
 /// A version that may not go live.
@@ -43,15 +60,31 @@ pub fn load(dir: &Path) -> Result<Vec<Found>, String> {
     Ok(found)
 }
 
-/// The folder of the newest version of the model in `dir`, judged or not.
+/// Judges the versions of the model in `dir`, newest first, until one passes.
 ///
 /// # Errors
-/// The folder cannot be read or holds no version.
-pub fn newest_path(dir: &Path) -> Result<PathBuf, String> {
-    let newest = versions(dir)?.into_iter().next();
-    newest
-        .map(|(_, path)| path)
-        .ok_or_else(|| format!("{}: holds no version (a folder such as 1)", dir.display()))
+/// The folder cannot be read or holds no version, or every version was refused; the text says why the newest was.
+pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> {
+    let versions = versions(dir)?;
+    if versions.is_empty() {
+        return Err(format!(
+            "{}: holds no version (a folder such as 1)",
+            dir.display()
+        ));
+    }
+    let found = newest(name.to_owned(), versions);
+    let reason = || {
+        let refused = found.refused.first()?;
+        Some(format!(
+            "version {}: {}",
+            refused.version,
+            refused.report.failure()?.detail
+        ))
+    };
+    found
+        .live
+        .clone()
+        .ok_or_else(|| format!("{}: {}", dir.display(), reason().unwrap_or_default()))
 }
 
 /// The versions of a model, newest first.

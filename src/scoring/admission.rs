@@ -1,5 +1,6 @@
 //! Bounded work: a request that would exceed the limit is refused at once, not queued.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
@@ -13,8 +14,8 @@ pub(super) struct Admission {
 
 /// A share of the limit, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Permit<'a> {
-    admission: &'a Admission,
+pub(super) struct Permit {
+    admission: Arc<Admission>,
     cost: usize,
 }
 
@@ -26,7 +27,7 @@ impl Admission {
         }
     }
 
-    pub(super) fn enter(&self, cost: usize) -> Result<Permit<'_>, Error> {
+    pub(super) fn enter(self: &Arc<Self>, cost: usize) -> Result<Permit, Error> {
         let admitted = self
             .busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
@@ -34,7 +35,7 @@ impl Admission {
             });
         match admitted {
             Ok(_) => Ok(Permit {
-                admission: self,
+                admission: self.clone(),
                 cost,
             }),
             Err(_) => Err(Error::Overloaded(format!(
@@ -45,7 +46,7 @@ impl Admission {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.busy.fetch_sub(self.cost, Ordering::Relaxed);
     }
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn work_beyond_the_limit_is_refused_until_some_is_done() {
-        let admission = Admission::new(10);
+        let admission = Arc::new(Admission::new(10));
         let permit = admission.enter(8).unwrap();
         assert!(admission.enter(3).is_err());
         assert!(admission.enter(2).is_ok());

@@ -1,17 +1,22 @@
 //! Inference on tensors. Three forms: one matrix of all features, one tensor per feature, or ids whose features are
 //! looked up. Matrices go to the model as they are; ids take the path of any scoring request.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::admission::Permit;
+use super::calibration::calibrate;
 use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest};
+use super::live::Live;
 use super::matrix::{Matrix, matrix};
 use super::tensor::{Datatype, Elements, Tensor};
-use super::{Scorer, answer};
+use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
 use crate::forest::{Forest, OutputKind, Precision};
 use crate::models::ModelVersion;
+use crate::models::contract::OutputSection;
 use crate::nearest::hint;
 
 /// A request on tensors.
@@ -74,16 +79,24 @@ impl Scorer {
             .and_then(|input| input.shape.first())
             .copied()
             .unwrap_or(0);
+        let permit = self.permit(rows)?;
+        let live = self.live();
+        let explain = request.outputs.iter().any(|name| name == "contributions");
+        let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
+        let walks = rows * (1 + explain) * live.find(&request.model)?.model.forest.summary().trees;
         let scorer = self.clone();
-        self.off_thread_if(rows, move || scorer.infer_here(request)).await
+        off_thread_if(walks, move || scorer.infer_admitted(&live, request, &permit)).await
     }
 
-    fn infer_here(&self, request: InferRequest) -> Result<Inferred, Error> {
+    fn infer_admitted(&self, live: &Live, request: InferRequest, permit: &Permit) -> Result<Inferred, Error> {
         let start = Instant::now();
-        let live = self.live();
         let served = live.find(&request.model)?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
+            return Err(Error::Invalid(format!("output `{twice}` is wanted twice")));
+        }
         let result = match entities(&served.model, &request.inputs) {
-            Some(entities) => self.infer_entities(request.model, entities, &request.outputs),
+            Some(entities) => self.infer_entities(live, request.model, entities, &request.outputs, permit),
             None => self.infer_matrix(&served.model, &request),
         };
         served.statistics.record(start.elapsed(), result.is_ok());
@@ -92,9 +105,11 @@ impl Scorer {
 
     fn infer_entities(
         &self,
+        live: &Live,
         model: ModelRef,
         entities: Vec<Entity>,
         wanted: &[String],
+        permit: &Permit,
     ) -> Result<Inferred, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
         let wanted: Vec<&str> = match wanted {
@@ -104,11 +119,12 @@ impl Scorer {
         if let Some(name) = wanted.iter().find(|wanted| !known().any(|name| name == **wanted)) {
             return Err(no_output(name, known()));
         }
-        let scores = self.score(ScoreRequest {
+        let request = ScoreRequest {
             model,
             entities,
             explain: 0,
-        })?;
+        };
+        let scores = self.score_admitted(live, request, permit, Instant::now())?;
         let outputs = wanted.iter().map(|name| entity_output(name, &scores.results));
         Ok(Inferred {
             outputs: outputs.collect(),
@@ -118,42 +134,67 @@ impl Scorer {
 
     fn infer_matrix(&self, model: &Arc<ModelVersion>, request: &InferRequest) -> Result<Inferred, Error> {
         let matrix = matrix(model, &request.inputs)?;
-        let _permit = self.permit(matrix.rows)?;
-        let outputs = match request.outputs.as_slice() {
-            [] => vec![forest_output(
-                &model.forest,
-                default_output(&model.forest),
-                &matrix,
-            )?],
+        let known = outputs(model);
+        let wanted = match request.outputs.as_slice() {
+            [] => known.iter().take(1).collect(),
             names => names
                 .iter()
-                .map(|name| forest_output(&model.forest, name, &matrix))
-                .collect::<Result<_, _>>()?,
+                .map(|name| find(&known, name))
+                .collect::<Result<Vec<_>, _>>()?,
         };
+        let numbers = matrix.rows * wanted.iter().map(|output| output.width).sum::<usize>();
+        if numbers > self.limits().numbers {
+            let most = self.limits().numbers;
+            let message = format!(
+                "the answer would hold {numbers} numbers, at most {most} are allowed; send fewer rows"
+            );
+            return Err(Error::TooLarge(message));
+        }
+        let outputs = wanted
+            .into_iter()
+            .map(|output| forest_output(model, output, &matrix));
         Ok(Inferred {
+            outputs: outputs.collect::<Result<_, _>>()?,
             model: model.clone(),
-            outputs,
         })
     }
 }
 
+fn find<'a>(known: &'a [OutputTensor], name: &str) -> Result<&'a OutputTensor, Error> {
+    let output = known.iter().find(|output| output.name == name);
+    output.ok_or_else(|| no_output(name, known.iter().map(|output| output.name)))
+}
+
 /// The outputs of a model for matrices, the default one first.
-pub fn outputs(forest: &Forest) -> Vec<OutputTensor> {
+pub fn outputs(model: &ModelVersion) -> Vec<OutputTensor> {
+    let forest = &model.forest;
     let default = default_output(forest);
     let mut outputs: Vec<OutputTensor> = FOREST_OUTPUTS
         .iter()
         .filter(|&&(name, _)| name != "probability" || forest.gives_probabilities())
         .filter_map(|&(name, kind)| {
             let width = forest.width(kind).ok()?;
+            let calibrated = name == "probability" && calibrated(model).is_some();
+            let datatype = if calibrated {
+                Datatype::Fp64
+            } else {
+                datatype(forest, kind)
+            };
             Some(OutputTensor {
                 name,
-                datatype: datatype(forest, kind),
+                datatype,
                 width,
             })
         })
         .collect();
     outputs.sort_by_key(|output| output.name != default);
     outputs
+}
+
+/// The output section of a contract that calibrates.
+fn calibrated(model: &ModelVersion) -> Option<&OutputSection> {
+    let output = &model.contract.as_ref()?.output;
+    output.calibration.as_ref().map(|_| output)
 }
 
 fn default_output(forest: &Forest) -> &'static str {
@@ -181,15 +222,19 @@ fn no_output<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Er
     ))
 }
 
-fn forest_output(forest: &Forest, name: &str, matrix: &Matrix) -> Result<Tensor, Error> {
-    let known = outputs(forest);
-    let output = known.iter().find(|output| output.name == name);
-    let output = output.ok_or_else(|| no_output(name, known.iter().map(|output| output.name)))?;
+fn forest_output(model: &ModelVersion, output: &OutputTensor, matrix: &Matrix) -> Result<Tensor, Error> {
+    let name = output.name;
     let kind = FOREST_OUTPUTS
         .iter()
         .find(|(known, _)| *known == name)
         .map_or(OutputKind::Value, |&(_, kind)| kind);
-    let values = answer::predict(forest, kind, &matrix.values)?;
+    let mut values = answer::predict(&model.forest, kind, &matrix.values)?;
+    if let Some(section) = calibrated(model).filter(|_| name == "probability") {
+        let margins = answer::predict(&model.forest, OutputKind::Margin, &matrix.values)?;
+        for (value, margin) in values.iter_mut().zip(margins) {
+            *value = calibrate(section, Some(margin), *value);
+        }
+    }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "classes and leaves are small whole numbers"

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
 use crate::models::ModelVersion;
+use crate::models::gate::Step;
 use crate::models::registry::{Found, Refused};
 use crate::nearest::hint;
 
@@ -56,29 +57,30 @@ impl Served {
 }
 
 impl Live {
-    /// Puts models and their feature source together.
-    ///
-    /// # Errors
-    /// The snapshot does not hold what a model needs.
-    pub fn new(found: Vec<Found>, snapshot: Option<Arc<Snapshot>>) -> Result<Self, String> {
+    /// Puts models and their feature source together. A model that the source cannot feed is refused.
+    pub fn new(found: Vec<Found>, snapshot: Option<Arc<Snapshot>>) -> Self {
         let mut models = BTreeMap::new();
-        for Found { name, live, refused } in found {
-            let served = match live {
-                None => None,
-                Some(model) => {
-                    let source = snapshot.as_ref().filter(|_| model.contract.is_some());
-                    let plan = source.map(|snapshot| Plan::new(snapshot, &model)).transpose();
-                    let plan = plan.map_err(|message| format!("model `{name}`: {message}"))?;
-                    Some(Served {
-                        model,
-                        plan,
-                        statistics: Statistics::default(),
-                    })
-                }
-            };
+        for mut found in found {
+            let source = snapshot
+                .as_ref()
+                .zip(found.live.as_deref().filter(|model| model.contract.is_some()));
+            let plan = source
+                .map(|(snapshot, model)| Plan::new(snapshot, model))
+                .transpose();
+            let plan = plan.unwrap_or_else(|reason| {
+                tracing::error!(model = found.name, reason, "version refused");
+                found.refuse_live(Step::Features, reason);
+                None
+            });
+            let Found { name, live, refused } = found;
+            let served = live.map(|model| Served {
+                model,
+                plan,
+                statistics: Statistics::default(),
+            });
             models.insert(name, Entry { served, refused });
         }
-        Ok(Self { models, snapshot })
+        Self { models, snapshot }
     }
 
     /// All models of the folder, by name.

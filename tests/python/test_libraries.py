@@ -74,3 +74,38 @@ def test_a_bundle_serves_its_librarys_numbers(evergreen, tmp_path, data, train):
     ulp = np.abs(found.view("int64") - truth.view("int64")).max()
     # Margins are bit-equal (see golden); a value ends in the library's own exp.
     assert ulp <= 2 if train is not train_xgboost else (found == truth).all()
+
+
+def test_reasons_of_a_class_are_those_of_its_margin(evergreen, tmp_path, data):
+    frame = data[0].drop(columns=["city"])
+    label = np.digitize(frame["calls"] + frame["spend"].fillna(0) / 100, [2, 4])
+    matrix = xgboost.DMatrix(frame, label)
+    booster = xgboost.train({"objective": "multi:softprob", "num_class": 3, "nthread": 1}, matrix, 10)
+    save_bundle(booster, frame, tmp_path / "models/m/1", entity="id", kind="class")
+    customers = tmp_path / "customers.parquet"
+    frame.assign(id=range(len(frame))).to_parquet(customers)
+    contributions, classes = booster.predict(matrix, pred_contribs=True), booster.predict(matrix).argmax(axis=1)
+    with serving(evergreen, tmp_path, models=tmp_path / "models", customers=customers) as server:
+        body = {"model": "m", "entities": [{"id": row} for row in range(60)], "explain": 9}
+        results = server.http.post("/v1/score", json=body).json()["results"]
+    assert {result["score"] for result in results} == {0, 1, 2}
+    for row, result in enumerate(results):
+        assert result["score"] == classes[row]
+        truth = dict(zip(frame.columns, contributions[row, classes[row]].tolist()))
+        for reason in result["reasons"]:
+            assert reason["contribution"] == pytest.approx(truth[reason["feature"]], abs=1e-5)
+
+
+def test_a_model_that_the_customers_cannot_feed_leaves_the_others_live(evergreen, tmp_path, data):
+    frame, label = data
+    good, _ = train_lightgbm(frame.drop(columns=["city"]), label)
+    wide, _ = train_lightgbm(frame.drop(columns=["city"]).assign(extra=1.0), label)
+    save_bundle(good, frame.drop(columns=["city"]), tmp_path / "models/good/1", entity="id")
+    save_bundle(wide, frame.drop(columns=["city"]).assign(extra=1.0), tmp_path / "models/wide/1", entity="id")
+    customers = tmp_path / "customers.csv"
+    frame.assign(id=range(len(frame))).to_csv(customers, index=False)
+    with serving(evergreen, tmp_path, models=tmp_path / "models", customers=customers) as server:
+        assert server.ops.get("/readyz").status_code == 200
+        assert server.http.get("/v1/models/good/scores/7").json()["status"] == "ok"
+        step = server.http.get("/v1/models/wide").json()["versions"][0]["steps"][-1]
+        assert step["step"] == "features" and "missing columns: `extra`" in step["detail"]

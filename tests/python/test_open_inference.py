@@ -149,6 +149,8 @@ MISTAKES = [
     (MODEL, [tensor("x", np.full((1, 24), 2**60), "INT64")], None, "beyond ±2^53"),
     (MODEL, [tensor("visits_30d", ZEROS[:, 0], "FP32")], None, "is missing"),
     (MODEL, [tensor("x", ZEROS, "FP32")], wanted("margins"), "did you mean `margin`?"),
+    (MODEL, [tensor("x", ZEROS, "FP32")], wanted("leaf", "leaf"), "output `leaf` is wanted twice"),
+    (MODEL, [tensor("x", np.zeros((10_001, 24), "float32"), "FP32")], None, "at most 10000"),
     ("chrun", [tensor("x", ZEROS, "FP32")], None, "did you mean `churn`?"),
 ]
 

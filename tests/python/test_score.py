@@ -252,3 +252,53 @@ def test_colours_stay_out_of_files_and_help_has_examples(run):
     for command in ("serve", "check", "score", "inspect"):
         assert "Examples:" in run(command, "--help").stdout
     assert "Exit codes" in run("--help").stdout
+
+
+IDS = {
+    "text": ["a", None, "c"],
+    "int": pd.array([7, None, 2**60], dtype="Int64"),
+    "float": [7.0, None, 9.5],
+    "bool": [True, False, True],
+    "time": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"], utc=True),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+@pytest.mark.parametrize("kind", IDS)
+def test_ids_of_every_kind_come_out_as_they_went_in(run, tmp_path, frame, boosters, kind, ending):
+    boosters["value"].save_model(tmp_path / "model.json")
+    rows = frame.head(3).assign(id=IDS[kind])
+    rows.to_parquet(tmp_path / "rows.parquet")
+    out = tmp_path / f"out.{ending}"
+    run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.parquet", "--output", out)
+    found = read(out)["id"]
+    if kind == "time":
+        found = pd.to_datetime(found)
+    given = [None if pd.isna(id) else id for id in rows["id"]]
+    assert [None if pd.isna(id) else id for id in found] == given
+
+
+def test_decimals_are_numbers_and_a_bool_is_one_too(run, tmp_path, frame, boosters):
+    from decimal import Decimal
+
+    import pyarrow
+    import pyarrow.parquet
+
+    boosters["value"].save_model(tmp_path / "model.json")
+    rows = frame.head(3)[list("abcde")].assign(a=[1.25, -0.5, 3.0], b=[1.0, 0.0, 1.0])
+    table = {name: rows[name].tolist() for name in "cde"}
+    table |= {"a": pyarrow.array([Decimal("1.25"), Decimal("-0.50"), Decimal("3.00")]), "b": [True, False, True]}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "rows.parquet")
+    run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.parquet", "--output", tmp_path / "o.parquet")
+    truth = boosters["value"].predict(xgboost.DMatrix(rows))
+    assert np.array_equal(read(tmp_path / "o.parquet")["value"], truth)
+
+
+def test_an_output_never_replaces_or_joins_its_input(run, tmp_path, frame, boosters):
+    boosters["value"].save_model(tmp_path / "model.json")
+    (tmp_path / "rows").mkdir()
+    path = tmp_path / "rows/part.csv"
+    frame.head(9).to_csv(path, index=False)
+    for given, output in [(path, tmp_path / "rows/../rows/part.csv"), (tmp_path / "rows", tmp_path / "rows/out.csv")]:
+        ended = run("score", "--model", tmp_path / "model.json", "--input", given, "--output", output, code=2)
+        assert "would replace the input, or become part of it" in ended.stderr

@@ -288,6 +288,9 @@ def test_bad_snapshots_are_refused_by_row_and_column(evergreen, tmp_path, custom
     text.loc[7, "visits_30d"] = "many"
     found = message("text.csv", lambda path: text.to_csv(path, index=False))
     assert "row 8, column `visits_30d`: expected a" in found and '"many"' in found
+    huge = customers.astype({"mattresses": float})
+    huge.loc[3, "mattresses"] = 1e39
+    assert "row 4, column `mattresses`: " in message("huge.csv", lambda path: huge.to_csv(path, index=False))
     whole = CUSTOMERS.read_bytes()
     assert "not a complete Parquet file" in message("torn.parquet", lambda path: path.write_bytes(whole[:-100]))
     lines = customers.to_json(orient="records", lines=True, date_format="iso")
