@@ -172,7 +172,7 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}', "1.5 is no INT64"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1e39]}]}', "is no FP32"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}', "no data"),
-        ('{"inputs": []}', "the list is empty"),
+        ('{"inputs": []}', "there is nothing to score"),
         ("{", "EOF"),
     ],
 )

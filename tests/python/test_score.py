@@ -258,7 +258,6 @@ IDS = {
     "text": ["a", None, "c"],
     "int": pd.array([7, None, 2**60], dtype="Int64"),
     "float": [7.0, None, 9.5],
-    "bool": [True, False, True],
     "time": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"], utc=True),
 }
 
