@@ -73,7 +73,7 @@ impl Default for ModelsSection {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeaturesSection {
-    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for [`CUSTOMERS`] in the models' folder, if it
+    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for `customers.parquet` in the models' folder, if it
     /// is there.
     pub snapshot: PathBuf,
     /// The column with the instant at which a row was true; empty for none.

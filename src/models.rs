@@ -8,6 +8,7 @@ pub mod contract;
 pub mod gate;
 pub mod golden;
 pub mod input;
+pub mod reference;
 pub mod registry;
 mod version;
 

@@ -11,6 +11,7 @@ use super::bundle::{Bundle, Files};
 use super::contract::{Contract, ScoreKind};
 use super::golden;
 use super::input::Input;
+use super::reference::{self, Reference};
 use super::version::output_of;
 use crate::forest::{Forest, LoadOptions, OutputKind, Scratch};
 
@@ -28,6 +29,8 @@ pub enum Step {
     Contract,
     /// The golden rows give the training library's outputs.
     Golden,
+    /// The training-time distributions can be read and agree with the contract.
+    Reference,
     /// The forest has been run, so that its memory is warm.
     WarmUp,
     /// The feature source has what the contract asks for (at start-up, not in `evergreen check`).
@@ -135,6 +138,7 @@ fn steps(path: &Path, name: &str, version: u64, report: &mut Report) -> Option<M
     report.take(Step::Golden, || {
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
+    report.take(Step::Reference, || distributions(&files, contract.as_ref()))?;
     report.take(Step::WarmUp, || warm_up(&forest))?;
     let sha256 = files.sha256;
     Some(ModelVersion {
@@ -246,6 +250,16 @@ fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &
         Outcome::Passed,
         format!("{} rows: margins {margins}, values {values}", found.rows),
     ))
+}
+
+fn distributions(files: &Files, contract: Option<&Contract>) -> Judged<()> {
+    let name = reference::FILE_NAME;
+    let (Some(contract), Some(text)) = (contract, files.others.get(name)) else {
+        return Ok(((), Outcome::Skipped, format!("no {name}")));
+    };
+    let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
+    let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    Ok(((), Outcome::Passed, detail))
 }
 
 /// Rows evaluated to bring a forest into the caches.

@@ -64,7 +64,7 @@ struct JudgedBody {
 /// A step of the gate.
 #[derive(Debug, Serialize, ToSchema)]
 struct StepBody {
-    /// `files`, `checksums`, `parse`, `contract`, `golden`, `warm_up`, `features`
+    /// `files`, `checksums`, `parse`, `contract`, `golden`, `reference`, `warm_up`, `features`
     #[schema(value_type = String, example = "golden")]
     step: serde_json::Value,
     /// `passed`, `skipped` or `failed`

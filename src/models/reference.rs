@@ -1,0 +1,138 @@
+//! The training-time distribution of every feature and of the score, `reference.json`: what drift is measured against.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::contract::{Contract, FeatureType};
+use crate::nearest::with_hint;
+
+/// The file's name inside a bundle.
+pub const FILE_NAME: &str = "reference.json";
+
+/// The distributions of a bundle.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// Rows they were counted over.
+    pub rows: u64,
+    /// By feature.
+    pub features: BTreeMap<String, Distribution>,
+    /// Of the model's value; absent where it is not one number.
+    pub score: Option<Bins>,
+}
+
+/// The distribution of a feature.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Distribution {
+    /// Of numbers.
+    Numeric {
+        /// Rows with a value.
+        count: u64,
+        /// Rows without one.
+        missing: u64,
+        /// The least value; `None` without values.
+        min: Option<f64>,
+        /// The greatest value.
+        max: Option<f64>,
+        /// Their mean.
+        mean: Option<f64>,
+        /// Inner edges of the bins, strictly ascending.
+        edges: Vec<f64>,
+        /// Rows in each bin: one more than there are edges; bin `i` holds `edges[i-1] <= x < edges[i]`.
+        counts: Vec<u64>,
+    },
+    /// Of categories.
+    Category {
+        /// Rows without a value.
+        missing: u64,
+        /// Rows of each category.
+        counts: BTreeMap<String, u64>,
+    },
+}
+
+/// The distribution of the score.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bins {
+    /// Inner edges of the bins, strictly ascending.
+    pub edges: Vec<f64>,
+    /// Rows in each bin.
+    pub counts: Vec<u64>,
+    /// The mean score.
+    pub mean: Option<f64>,
+}
+
+impl Reference {
+    /// Parses the distributions and holds them against the contract.
+    ///
+    /// # Errors
+    /// Names the line, or the feature and what is wrong with it.
+    pub fn parse(text: &[u8], contract: &Contract) -> Result<Self, String> {
+        let reference: Self = serde_json::from_slice(text).map_err(|error| with_hint(&error.to_string()))?;
+        for feature in contract.features() {
+            let at = |message: String| format!("feature `{}`: {message}", feature.name);
+            let found = reference.features.get(&feature.name);
+            let found = found.ok_or_else(|| at("has no distribution".to_owned()))?;
+            found.check(feature.kind, reference.rows).map_err(at)?;
+        }
+        let known = |name: &&String| contract.features().any(|feature| feature.name == **name);
+        if let Some(name) = reference.features.keys().find(|name| !known(name)) {
+            return Err(format!("feature `{name}`: the contract lists none of that name"));
+        }
+        if let Some(score) = &reference.score {
+            bins(&score.edges, &score.counts, reference.rows)
+                .map_err(|message| format!("score: {message}"))?;
+        }
+        Ok(reference)
+    }
+}
+
+impl Distribution {
+    fn check(&self, kind: FeatureType, rows: u64) -> Result<(), String> {
+        let total = |present: u64, missing: u64| match present.checked_add(missing) {
+            Some(total) if total == rows => Ok(()),
+            _ => Err(format!(
+                "{present} rows with a value and {missing} without are not the {rows} rows in all"
+            )),
+        };
+        match self {
+            Self::Numeric { .. } if kind == FeatureType::Category => {
+                Err("is a category, its kind is numeric".to_owned())
+            }
+            Self::Category { .. } if kind != FeatureType::Category => {
+                Err("is no category, its kind is".to_owned())
+            }
+            Self::Numeric {
+                count,
+                missing,
+                edges,
+                counts,
+                ..
+            } => {
+                total(*count, *missing)?;
+                bins(edges, counts, *count)
+            }
+            Self::Category { missing, counts } => total(counts.values().sum(), *missing),
+        }
+    }
+}
+
+fn bins(edges: &[f64], counts: &[u64], rows: u64) -> Result<(), String> {
+    if counts.len() != edges.len() + 1 {
+        return Err(format!(
+            "{} edges make {} bins, not {}",
+            edges.len(),
+            edges.len() + 1,
+            counts.len()
+        ));
+    }
+    if !edges.is_sorted_by(|a, b| a < b) {
+        return Err("edges must ascend strictly".to_owned());
+    }
+    match counts.iter().sum::<u64>() {
+        sum if sum == rows => Ok(()),
+        sum => Err(format!("the bins hold {sum} rows, not {rows}")),
+    }
+}
