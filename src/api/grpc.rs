@@ -9,7 +9,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::app::App;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// The generated messages and service traits.
 #[expect(
@@ -34,18 +34,12 @@ mod inference {
     tonic::include_proto!("inference");
 }
 
-/// What a client is told of a defect: the detail is in the log.
-const INTERNAL: &str = "the details are in the server's log";
-
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
-        let kind = error.kind();
-        let message = if kind == Kind::Internal {
-            INTERNAL.to_owned()
-        } else {
-            error.to_string()
-        };
-        Self::new(super::status::of(kind).grpc, message)
+        Self::new(
+            super::status::of(error.kind()).grpc,
+            super::status::message(&error),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use tonic::Code;
 
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 
 /// How an error looks from outside.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,14 @@ pub fn of(kind: Kind) -> Status {
             "internal",
             "Evergreen made a mistake",
         ),
+    }
+}
+
+/// What a client is told of an error. Of a defect of our own no more than that there is one: the rest goes to the log.
+pub(super) fn message(error: &Error) -> String {
+    match error.kind() {
+        Kind::Internal => "the details are in the server's log".to_owned(),
+        _ => error.to_string(),
     }
 }
 

@@ -39,6 +39,12 @@ impl ModelVersion {
         self.inputs.iter().position(|input| input.contract.name == name)
     }
 
+    /// The names of the inputs at some positions.
+    pub fn input_names(&self, positions: &[usize]) -> Vec<String> {
+        let inputs = positions.iter().filter_map(|&position| self.inputs.get(position));
+        inputs.map(|input| input.contract.name.clone()).collect()
+    }
+
     /// The name of the id, for look-ups and for error messages.
     pub fn entity(&self) -> &str {
         self.contract

@@ -104,6 +104,16 @@ pub enum From {
     Snapshot,
 }
 
+impl From {
+    /// As it stands in answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
 /// One feature's part in a score.
 #[derive(Clone, Debug)]
 pub struct Reason {

@@ -15,7 +15,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
 use crate::models::ModelVersion;
-use crate::scoring::{self, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer};
 use crate::telemetry::EntityResult;
 
 /// The service's full name.
@@ -172,7 +172,7 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
 fn entity_error(error: &Error) -> proto::EntityError {
     proto::EntityError {
         kind: status::of(error.kind()).label.to_owned(),
-        detail: error.to_string(),
+        detail: status::message(error),
     }
 }
 
@@ -204,12 +204,7 @@ fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {
 }
 
 fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport {
-    let names = |positions: &[usize]| {
-        let inputs = positions
-            .iter()
-            .filter_map(|&position| model.inputs.get(position));
-        inputs.map(|input| input.contract.name.clone()).collect()
-    };
+    let names = |positions: &[usize]| model.input_names(positions);
     let Notes {
         missing,
         null,
@@ -217,12 +212,8 @@ fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport
         out_of_range,
         defaulted,
     } = &scored.notes;
-    let from = match scored.from {
-        scoring::From::Request => "request",
-        scoring::From::Snapshot => "snapshot",
-    };
     proto::FeatureReport {
-        from: from.to_owned(),
+        from: scored.from.label().to_owned(),
         as_of: scored.as_of,
         missing: names(missing),
         null: names(null),

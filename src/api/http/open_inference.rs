@@ -50,13 +50,8 @@ impl From<Error> for V2Error {
 
 impl IntoResponse for V2Error {
     fn into_response(self) -> Response {
-        let kind = self.0.kind();
-        let text = if kind == Kind::Internal {
-            super::problem::INTERNAL.to_owned()
-        } else {
-            self.0.to_string()
-        };
-        (status::of(kind).http, Json(json!({"error": text}))).into_response()
+        let text = status::message(&self.0);
+        (status::of(self.0.kind()).http, Json(json!({"error": text}))).into_response()
     }
 }
 

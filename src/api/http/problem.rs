@@ -31,18 +31,11 @@ pub(super) struct Problem {
 /// Seconds after which a refused client may come again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// What a client is told of a defect: the detail is in the log.
-pub(super) const INTERNAL: &str = "the details are in the server's log";
-
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let kind = self.kind();
         let status = status::of(kind);
-        let detail = if kind == Kind::Internal {
-            INTERNAL.to_owned()
-        } else {
-            self.to_string()
-        };
+        let detail = status::message(&self);
         let mut response = response(status.http, status.label, status.title, detail);
         if matches!(kind, Kind::Overloaded | Kind::Unavailable) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

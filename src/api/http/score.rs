@@ -16,7 +16,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalars;
 use crate::models::ModelVersion;
-use crate::scoring::{self, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores};
 
 /// Whom to score, with which model.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -334,7 +334,7 @@ fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
             ResultBody {
                 error: Some(EntityErrorBody {
                     kind,
-                    detail: error.to_string(),
+                    detail: status::message(&error),
                 }),
                 ..empty
             }
@@ -356,12 +356,7 @@ fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<ReasonBody> {
 }
 
 fn features(model: &ModelVersion, scored: &Scored) -> FeaturesBody {
-    let names = |positions: &[usize]| {
-        let inputs = positions
-            .iter()
-            .filter_map(|&position| model.inputs.get(position));
-        inputs.map(|input| input.contract.name.clone()).collect()
-    };
+    let names = |positions: &[usize]| model.input_names(positions);
     let Notes {
         missing,
         null,
@@ -370,10 +365,7 @@ fn features(model: &ModelVersion, scored: &Scored) -> FeaturesBody {
         defaulted,
     } = &scored.notes;
     FeaturesBody {
-        from: match scored.from {
-            scoring::From::Request => "request",
-            scoring::From::Snapshot => "snapshot",
-        },
+        from: scored.from.label(),
         as_of: scored.as_of.and_then(rfc3339),
         missing: names(missing),
         null: names(null),
