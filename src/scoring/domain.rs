@@ -1,6 +1,7 @@
 //! What is asked and what is answered, in no protocol's words.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::{Error, Kind};
 use crate::features::row::Notes;
@@ -18,6 +19,8 @@ pub struct ScoreRequest {
     pub entities: Vec<Entity>,
     /// Number of reasons wanted for each score.
     pub explain: usize,
+    /// When the client stops waiting; `None` leaves it to the server's own limits.
+    pub deadline: Option<Instant>,
 }
 
 /// A model, and maybe one of its versions.

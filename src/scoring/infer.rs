@@ -28,6 +28,8 @@ pub struct InferRequest {
     pub inputs: Vec<Tensor>,
     /// Names of the outputs wanted; none for the default.
     pub outputs: Vec<String>,
+    /// When the client stops waiting; `None` leaves it to the server's own limits.
+    pub deadline: Option<Instant>,
 }
 
 /// The outputs of a model.
@@ -96,7 +98,14 @@ impl Scorer {
             return Err(Error::Invalid(format!("output `{twice}` is wanted twice")));
         }
         let result = match entities(&served.model, &request.inputs) {
-            Some(entities) => self.infer_entities(live, request.model, entities, &request.outputs, permit),
+            Some(entities) => self.infer_entities(
+                live,
+                request.model,
+                entities,
+                &request.outputs,
+                request.deadline,
+                permit,
+            ),
             None => self.infer_matrix(&served.model, &request),
         };
         served.statistics.record(start.elapsed(), result.is_ok());
@@ -109,6 +118,7 @@ impl Scorer {
         model: ModelRef,
         entities: Vec<Entity>,
         wanted: &[String],
+        deadline: Option<Instant>,
         permit: &Permit,
     ) -> Result<Inferred, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
@@ -123,6 +133,7 @@ impl Scorer {
             model,
             entities,
             explain: 0,
+            deadline,
         };
         let scores = self.score_admitted(live, request, permit, Instant::now())?;
         let outputs = wanted.iter().map(|name| entity_output(name, &scores.results));

@@ -258,6 +258,7 @@ fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
         model,
         inputs: tensors,
         outputs,
+        deadline: None,
     })
 }
 

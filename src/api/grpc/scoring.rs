@@ -108,6 +108,7 @@ impl From<proto::ScoreRequest> for ScoreRequest {
             model,
             entities,
             explain: request.explain as usize,
+            deadline: None,
         }
     }
 }

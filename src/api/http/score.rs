@@ -239,6 +239,7 @@ pub(super) async fn score_one(
             model,
             entities: vec![entity],
             explain: query.explain,
+            deadline: None,
         };
         let Scores { model, mut results } = rest.scorer.answer(request).await?;
         match results.pop() {
@@ -273,6 +274,7 @@ impl From<ScoreBody> for ScoreRequest {
             model,
             entities: entities.collect(),
             explain: body.explain,
+            deadline: None,
         }
     }
 }

@@ -182,6 +182,7 @@ impl Request {
             model,
             inputs,
             outputs,
+            deadline: None,
         })
     }
 }
