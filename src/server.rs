@@ -79,6 +79,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
     servers.spawn(async move { http.await.map_err(|error| format!("http: {error}")) });
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
     let grpc = tonic::transport::Server::builder()
+        .layer(api::context::ContextLayer)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     servers.spawn(async move { grpc.await.map_err(|error| format!("grpc: {error}")) });

@@ -1,6 +1,7 @@
 //! REST: the routes, and the OpenAPI description made from the same declarations.
 
 mod body;
+mod deadline;
 mod docs;
 mod models;
 mod open_inference;
@@ -19,6 +20,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::scoring::Scorer;
@@ -45,6 +47,7 @@ struct Operations {
         title = "Evergreen",
         description = "Scores of gradient-boosted tree models: an id in, a score with its band and reasons out."
     ),
+    components(schemas(problem::Problem)),
     tags(
         (name = "score", description = "Scores of entities, by id or by features"),
         (name = "models", description = "What is live, and what it promises")
@@ -89,4 +92,5 @@ pub fn router(app: &App) -> Router {
         .layer(RequestDecompressionLayer::new())
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(ContextLayer)
 }

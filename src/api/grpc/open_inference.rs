@@ -1,6 +1,8 @@
 //! `inference.GRPCInferenceService`: the Open Inference Protocol (V2) over gRPC, as its standard clients use it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
@@ -8,8 +10,11 @@ use tonic::{Request, Response, Status};
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
 use crate::api::bytes;
+use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
-use crate::api::open_inference::{Described, EXTENSIONS, index, metadata, server_name, version};
+use crate::api::open_inference::{
+    Described, EXTENSIONS, TIMEOUT, index, metadata, no_timeout, server_name, timeout, version,
+};
 use crate::app::App;
 use crate::error::{Error, Kind};
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
@@ -110,9 +115,11 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelInferRequest>,
     ) -> Result<Response<v2::ModelInferResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        about_model(&request.model_name);
         let id = std::mem::take(&mut request.id);
-        let result = match domain(request) {
+        let request = deadline::of(&extensions).and_then(|deadline| domain(request, deadline));
+        let result = match request {
             Ok(request) => self.scorer.infer(request).await,
             Err(error) => Err(error),
         };
@@ -229,7 +236,8 @@ fn statistics(served: &Served) -> v2::ModelStatistics {
     }
 }
 
-fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
+fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<InferRequest, Error> {
+    let deadline = deadline::earlier(deadline, parameter_timeout(&request.parameters)?);
     let model = model_ref(request.model_name, &request.model_version)?;
     let (inputs, raw) = (request.inputs, request.raw_input_contents);
     if !raw.is_empty() && raw.len() != inputs.len() {
@@ -258,8 +266,22 @@ fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
         model,
         inputs: tensors,
         outputs,
-        deadline: None,
+        deadline,
     })
+}
+
+/// The deadline among the parameters: what the standard clients' own argument becomes.
+fn parameter_timeout(parameters: &HashMap<String, v2::InferParameter>) -> Result<Option<Instant>, Error> {
+    use v2::infer_parameter::ParameterChoice as Choice;
+    let Some(parameter) = parameters.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let micros = match parameter.parameter_choice {
+        Some(Choice::Int64Param(micros)) => u64::try_from(micros).map_err(|_| no_timeout(micros))?,
+        Some(Choice::Uint64Param(micros)) => micros,
+        _ => return Err(no_timeout("something else")),
+    };
+    Ok(timeout(Instant::now(), micros))
 }
 
 /// The elements in the field of their type.

@@ -1,12 +1,14 @@
 //! `evergreen.v1.ScoringService`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
 
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
+use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
 use crate::api::status;
 use crate::app::App;
@@ -46,9 +48,13 @@ impl ScoringService for Scoring {
         &self,
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
-        let scores = self
-            .score
-            .count(self.scorer.answer(request.into_inner().into()).await)?;
+        let (_, extensions, request) = request.into_parts();
+        about_model(&request.model);
+        let result = match deadline::of(&extensions) {
+            Ok(deadline) => self.scorer.answer(domain(request, deadline)).await,
+            Err(error) => Err(error),
+        };
+        let scores = self.score.count(result)?;
         let model = &*scores.model;
         let results = scores
             .results
@@ -97,19 +103,16 @@ fn version(model: &ModelVersion) -> proto::ModelVersion {
     }
 }
 
-impl From<proto::ScoreRequest> for ScoreRequest {
-    fn from(request: proto::ScoreRequest) -> Self {
-        let model = ModelRef {
-            name: request.model,
-            version: request.version,
-        };
-        let entities = request.entities.into_iter().map(Into::into).collect();
-        Self {
-            model,
-            entities,
-            explain: request.explain as usize,
-            deadline: None,
-        }
+fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> ScoreRequest {
+    let model = ModelRef {
+        name: request.model,
+        version: request.version,
+    };
+    ScoreRequest {
+        model,
+        entities: request.entities.into_iter().map(Into::into).collect(),
+        explain: request.explain as usize,
+        deadline,
     }
 }
 

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::Rest;
 use super::body::Body;
+use super::deadline::Deadline;
+use crate::api::context::about_model;
 use crate::api::open_inference::{EXTENSIONS, index, metadata, server_name, version};
 use crate::api::status;
 use crate::error::{Error, Kind};
@@ -178,6 +180,7 @@ async fn repository_index(State(rest): State<Rest>) -> Json<Value> {
 async fn infer(
     State(rest): State<Rest>,
     path: ModelPath,
+    Deadline(deadline): Deadline,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, V2Error> {
@@ -187,10 +190,10 @@ async fn infer(
         let request: wire::Request = super::body::parse(head)?;
         let id = request.id.clone();
         let plan = request.output_plan();
-        let inferred = rest
-            .scorer
-            .infer(request.into_domain(model_ref(path)?, tensors)?)
-            .await?;
+        let model = model_ref(path)?;
+        about_model(&model.name);
+        let request = request.into_domain(model, tensors, deadline?)?;
+        let inferred = rest.scorer.infer(request).await?;
         Ok((inferred, id, plan))
     };
     let (inferred, id, plan) = rest.counters.infer.count(result.await)?;
