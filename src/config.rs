@@ -2,6 +2,7 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+mod grpc;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::toml_text;
+
+pub use grpc::{GrpcSection, StreamsSection};
 
 /// All settings. Every key is explained in `evergreen.example.toml`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -20,8 +23,12 @@ pub struct Config {
     pub models: ModelsSection,
     /// Where the features are.
     pub features: FeaturesSection,
+    /// Connections of gRPC.
+    pub grpc: GrpcSection,
     /// What a request may ask for.
     pub limits: LimitsSection,
+    /// Streams of requests.
+    pub streams: StreamsSection,
     /// What is logged.
     pub log: LogSection,
 }
@@ -40,6 +47,8 @@ pub struct ServerSection {
     pub drain_seconds: u64,
     /// Seconds after which requests still running are given up when stopping.
     pub grace_seconds: u64,
+    /// Answers of at least so many bytes are compressed for clients that understand it.
+    pub compress_bytes: usize,
 }
 
 impl Default for ServerSection {
@@ -51,6 +60,7 @@ impl Default for ServerSection {
             ops: port(8082),
             drain_seconds: 0,
             grace_seconds: 20,
+            compress_bytes: 8 << 10,
         }
     }
 }
@@ -212,6 +222,7 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.streams.validate()?;
         let limits = &self.limits;
         for (key, value) in [
             ("limits.body_bytes", limits.body_bytes),

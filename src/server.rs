@@ -78,7 +78,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
     let http = http.with_graceful_shutdown(stop.clone().cancelled_owned());
     servers.spawn(async move { http.await.map_err(|error| format!("http: {error}")) });
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
-    let grpc = tonic::transport::Server::builder()
+    let grpc = api::grpc::server(&app.config)
         .layer(api::context::ContextLayer)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());

@@ -1,7 +1,9 @@
 //! gRPC: the scoring service, health and reflection.
 
 mod open_inference;
+mod options;
 mod scoring;
+mod status;
 
 use std::sync::Arc;
 
@@ -9,7 +11,8 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::app::App;
-use crate::error::Error;
+
+pub(crate) use options::server;
 
 /// The generated messages and service traits.
 #[expect(
@@ -32,15 +35,6 @@ mod proto {
 )]
 mod inference {
     tonic::include_proto!("inference");
-}
-
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        Self::new(
-            super::status::of(error.kind()).grpc,
-            super::status::message(&error),
-        )
-    }
 }
 
 /// The services of the gRPC port, and the handle that says whether they are healthy.

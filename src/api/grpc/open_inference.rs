@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
+use super::options::{respond, with_options};
 use crate::api::bytes;
 use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
@@ -29,13 +30,21 @@ pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInferenc
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
+        compress_bytes: app.config.server.compress_bytes,
     };
-    GrpcInferenceServiceServer::new(service).max_decoding_message_size(app.config.limits.body_bytes)
+    with_options!(GrpcInferenceServiceServer::new(service), app.config)
 }
 
 pub(super) struct OpenInference {
     scorer: Arc<Scorer>,
     infer: Counters,
+    compress_bytes: usize,
+}
+
+impl OpenInference {
+    fn respond<T: prost::Message>(&self, message: T) -> Response<T> {
+        respond(message, self.compress_bytes)
+    }
 }
 
 fn model_ref(name: String, text: &str) -> Result<ModelRef, Error> {
@@ -51,7 +60,7 @@ impl GrpcInferenceService for OpenInference {
         &self,
         _: Request<v2::ServerLiveRequest>,
     ) -> Result<Response<v2::ServerLiveResponse>, Status> {
-        Ok(Response::new(v2::ServerLiveResponse { live: true }))
+        Ok(self.respond(v2::ServerLiveResponse { live: true }))
     }
 
     async fn server_ready(
@@ -59,7 +68,7 @@ impl GrpcInferenceService for OpenInference {
         _: Request<v2::ServerReadyRequest>,
     ) -> Result<Response<v2::ServerReadyResponse>, Status> {
         let ready = self.scorer.live().why_not_ready().is_empty();
-        Ok(Response::new(v2::ServerReadyResponse { ready }))
+        Ok(self.respond(v2::ServerReadyResponse { ready }))
     }
 
     async fn model_ready(
@@ -69,9 +78,9 @@ impl GrpcInferenceService for OpenInference {
         let request = request.into_inner();
         let model = model_ref(request.name, &request.version)?;
         match self.scorer.live().find(&model) {
-            Ok(_) => Ok(Response::new(v2::ModelReadyResponse { ready: true })),
+            Ok(_) => Ok(self.respond(v2::ModelReadyResponse { ready: true })),
             Err(error) if error.kind() == Kind::Unavailable => {
-                Ok(Response::new(v2::ModelReadyResponse { ready: false }))
+                Ok(self.respond(v2::ModelReadyResponse { ready: false }))
             }
             Err(error) => Err(error.into()),
         }
@@ -81,7 +90,7 @@ impl GrpcInferenceService for OpenInference {
         &self,
         _: Request<v2::ServerMetadataRequest>,
     ) -> Result<Response<v2::ServerMetadataResponse>, Status> {
-        Ok(Response::new(v2::ServerMetadataResponse {
+        Ok(self.respond(v2::ServerMetadataResponse {
             name: server_name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: EXTENSIONS.map(str::to_owned).into(),
@@ -102,7 +111,7 @@ impl GrpcInferenceService for OpenInference {
             datatype: tensor.datatype.name().to_owned(),
             shape: tensor.shape,
         };
-        Ok(Response::new(v2::ModelMetadataResponse {
+        Ok(self.respond(v2::ModelMetadataResponse {
             name: model.name.clone(),
             versions: vec![model.version.to_string()],
             platform: described.platform,
@@ -124,7 +133,7 @@ impl GrpcInferenceService for OpenInference {
             Err(error) => Err(error),
         };
         let inferred = self.infer.count(result)?;
-        Ok(Response::new(response(&inferred, id)))
+        Ok(self.respond(response(&inferred, id)))
     }
 
     async fn model_config(
@@ -154,7 +163,7 @@ impl GrpcInferenceService for OpenInference {
             output: outputs.collect(),
             backend: server_name().to_owned(),
         };
-        Ok(Response::new(v2::ModelConfigResponse { config: Some(config) }))
+        Ok(self.respond(v2::ModelConfigResponse { config: Some(config) }))
     }
 
     async fn model_statistics(
@@ -173,7 +182,7 @@ impl GrpcInferenceService for OpenInference {
                 live.find(&model_ref(request.name, &request.version)?)?,
             )]
         };
-        Ok(Response::new(v2::ModelStatisticsResponse { model_stats }))
+        Ok(self.respond(v2::ModelStatisticsResponse { model_stats }))
     }
 
     async fn repository_index(
@@ -191,7 +200,7 @@ impl GrpcInferenceService for OpenInference {
             state: line.state.to_owned(),
             reason: line.reason,
         });
-        Ok(Response::new(v2::RepositoryIndexResponse {
+        Ok(self.respond(v2::RepositoryIndexResponse {
             models: models.collect(),
         }))
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
 
+use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
 use crate::api::context::{about_model, deadline};
@@ -31,8 +32,9 @@ pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
         score: counters("score"),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
+        compress_bytes: app.config.server.compress_bytes,
     };
-    ScoringServiceServer::new(scoring).max_decoding_message_size(app.config.limits.body_bytes)
+    with_options!(ScoringServiceServer::new(scoring), app.config)
 }
 
 pub(super) struct Scoring {
@@ -40,6 +42,7 @@ pub(super) struct Scoring {
     score: Counters,
     list_models: Counters,
     get_model: Counters,
+    compress_bytes: usize,
 }
 
 #[tonic::async_trait]
@@ -61,10 +64,11 @@ impl ScoringService for Scoring {
             .into_iter()
             .map(|result| score_result(model, result))
             .collect();
-        Ok(Response::new(proto::ScoreResponse {
+        let response = proto::ScoreResponse {
             model: Some(version(model)),
             results,
-        }))
+        };
+        Ok(respond(response, self.compress_bytes))
     }
 
     async fn list_models(
@@ -74,9 +78,8 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let models = live.models().filter_map(|(_, entry)| entry.served.as_ref());
         let models = models.map(|served| version(&served.model)).collect();
-        Ok(Response::new(
-            self.list_models.count(Ok(proto::ListModelsResponse { models }))?,
-        ))
+        let response = self.list_models.count(Ok(proto::ListModelsResponse { models }))?;
+        Ok(respond(response, self.compress_bytes))
     }
 
     async fn get_model(
@@ -91,7 +94,7 @@ impl ScoringService for Scoring {
         let model = self
             .get_model
             .count(live.find(&name).map(|served| &*served.model))?;
-        Ok(Response::new(described(model)))
+        Ok(respond(described(model), self.compress_bytes))
     }
 }
 

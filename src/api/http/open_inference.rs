@@ -52,8 +52,15 @@ impl From<Error> for V2Error {
 
 impl IntoResponse for V2Error {
     fn into_response(self) -> Response {
+        let status = status::of(self.0.kind());
         let text = status::message(&self.0);
-        (status::of(self.0.kind()).http, Json(json!({"error": text}))).into_response()
+        let mut response = (status.http, Json(json!({"error": text}))).into_response();
+        if let Some(after) = status.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        response
     }
 }
 

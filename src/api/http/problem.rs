@@ -72,17 +72,15 @@ impl IntoResponses for Problems {
     }
 }
 
-/// Seconds after which a refused client may come again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let kind = self.kind();
-        let status = status::of(kind);
+        let status = status::of(self.kind());
         let detail = status::message(&self);
         let mut response = response(status.http, status.label, status.title, detail);
-        if matches!(kind, Kind::Overloaded | Kind::Unavailable) {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(after) = status.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.as_secs().into());
         }
         response
     }
