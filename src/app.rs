@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::Config;
 use crate::features::plan;
 use crate::features::snapshot::Snapshot;
@@ -22,6 +24,8 @@ pub struct App {
     pub scorer: Arc<Scorer>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
+    pub closing: CancellationToken,
     stopping: AtomicBool,
 }
 
@@ -61,6 +65,7 @@ impl App {
             config,
             scorer,
             metrics,
+            closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
         })
     }

@@ -72,7 +72,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
     let (routes, health) = api::grpc::routes(&app)?;
     api::grpc::report_health(&health, app.why_not_ready().is_empty()).await;
     // Two tokens: the operations port stays open until the others are done, for probes watch the way down.
-    let (stop, stop_ops) = (CancellationToken::new(), CancellationToken::new());
+    let (stop, stop_ops) = (app.closing.clone(), CancellationToken::new());
     let mut servers = JoinSet::new();
     let http = axum::serve(no_delay(listeners.http), api::http::router(&app));
     let http = http.with_graceful_shutdown(stop.clone().cancelled_owned());

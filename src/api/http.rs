@@ -3,6 +3,7 @@
 mod body;
 mod deadline;
 mod docs;
+mod lines;
 mod models;
 mod open_inference;
 pub mod ops;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -24,6 +26,7 @@ use utoipa_axum::routes;
 use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
+use crate::config::StreamsSection;
 use crate::scoring::Scorer;
 
 /// What every handler needs.
@@ -31,12 +34,21 @@ use crate::scoring::Scorer;
 struct Rest {
     scorer: Arc<Scorer>,
     counters: Arc<Operations>,
+    streams: Arc<Streams>,
+}
+
+/// What streams need beside.
+#[derive(Debug)]
+struct Streams {
+    settings: StreamsSection,
+    closing: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Operations {
     score: Counters,
     score_one: Counters,
+    score_lines: Counters,
     list_models: Counters,
     get_model: Counters,
     infer: Counters,
@@ -60,6 +72,7 @@ fn routes() -> OpenApiRouter<Rest> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
+        .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
 }
@@ -82,9 +95,14 @@ pub fn router(app: &App) -> Router {
         counters: Arc::new(Operations {
             score: counters("score"),
             score_one: counters("score_one"),
+            score_lines: counters("score_lines"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),
             infer: counters("infer"),
+        }),
+        streams: Arc::new(Streams {
+            settings: app.config.streams.clone(),
+            closing: app.closing.clone(),
         }),
     };
     let (router, description) = routes().split_for_parts();

@@ -32,6 +32,14 @@ pub(super) fn version(text: &str) -> Result<Option<u64>, Error> {
     text.parse().map(Some).map_err(invalid)
 }
 
+/// Why a model is not loaded or unloaded on request.
+pub(super) fn no_loading() -> Error {
+    Error::Invalid(
+        "loading and unloading models over this protocol is not enabled: models are served from the folder that models.dir names"
+            .to_owned(),
+    )
+}
+
 /// The parameter of a request that says how many microseconds the client waits; 0 is for ever.
 pub(super) const TIMEOUT: &str = "timeout";
 

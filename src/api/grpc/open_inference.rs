@@ -14,7 +14,7 @@ use crate::api::bytes;
 use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
 use crate::api::open_inference::{
-    Described, EXTENSIONS, TIMEOUT, index, metadata, no_timeout, server_name, timeout, version,
+    Described, EXTENSIONS, TIMEOUT, index, metadata, no_loading, no_timeout, server_name, timeout, version,
 };
 use crate::app::App;
 use crate::error::{Error, Kind};
@@ -203,6 +203,20 @@ impl GrpcInferenceService for OpenInference {
         Ok(self.respond(v2::RepositoryIndexResponse {
             models: models.collect(),
         }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        _: Request<v2::RepositoryModelLoadRequest>,
+    ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
+        Err(no_loading().into())
+    }
+
+    async fn repository_model_unload(
+        &self,
+        _: Request<v2::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
+        Err(no_loading().into())
     }
 }
 

@@ -1,10 +1,12 @@
 //! `evergreen.v1.ScoringService`.
 
+mod stream;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use tonic::server::NamedService as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::options::{respond, with_options};
 use super::proto;
@@ -18,8 +20,9 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores};
 use crate::telemetry::EntityResult;
+use stream::Batches;
 
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
@@ -30,6 +33,7 @@ pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
     let scoring = Scoring {
         scorer: app.scorer.clone(),
         score: counters("score"),
+        stream: Batches::new(app),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
@@ -40,6 +44,7 @@ pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
 pub(super) struct Scoring {
     scorer: Arc<Scorer>,
     score: Counters,
+    stream: Batches,
     list_models: Counters,
     get_model: Counters,
     compress_bytes: usize,
@@ -57,18 +62,19 @@ impl ScoringService for Scoring {
             Ok(deadline) => self.scorer.answer(domain(request, deadline)).await,
             Err(error) => Err(error),
         };
-        let scores = self.score.count(result)?;
-        let model = &*scores.model;
-        let results = scores
-            .results
-            .into_iter()
-            .map(|result| score_result(model, result))
-            .collect();
-        let response = proto::ScoreResponse {
-            model: Some(version(model)),
-            results,
-        };
+        let response = response(self.score.count(result)?);
         Ok(respond(response, self.compress_bytes))
+    }
+
+    type ScoreStreamStream = stream::Answers;
+
+    async fn score_stream(
+        &self,
+        request: Request<Streaming<proto::ScoreStreamRequest>>,
+    ) -> Result<Response<stream::Answers>, Status> {
+        let (_, extensions, batches) = request.into_parts();
+        let deadline = deadline::of(&extensions)?;
+        Ok(Response::new(self.stream.answers(batches, deadline)))
     }
 
     async fn list_models(
@@ -103,6 +109,16 @@ fn version(model: &ModelVersion) -> proto::ModelVersion {
         name: model.name.clone(),
         version: model.version,
         sha256: model.sha256.clone(),
+    }
+}
+
+/// The answer as a message.
+fn response(scores: Scores) -> proto::ScoreResponse {
+    let model = &*scores.model;
+    let results = scores.results.into_iter();
+    proto::ScoreResponse {
+        model: Some(version(model)),
+        results: results.map(|result| score_result(model, result)).collect(),
     }
 }
 

@@ -24,10 +24,10 @@ use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 #[into_params(parameter_in = Query)]
 pub(super) struct ScoreQuery {
     /// A version; without it, the live one.
-    version: Option<u64>,
+    pub(super) version: Option<u64>,
     /// How many reasons to give.
     #[serde(default)]
-    explain: usize,
+    pub(super) explain: usize,
 }
 
 /// Scores entities, by id or by features. Each has its own status: one entity's trouble never fails the others.

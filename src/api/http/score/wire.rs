@@ -7,11 +7,13 @@ use utoipa::ToSchema;
 
 use crate::api::status;
 use crate::api::time::rfc3339;
+use crate::error::Error;
 use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalars;
 use crate::models::ModelVersion;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores};
+use crate::telemetry::EntityResult;
 
 /// Whom to score, with which model.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -229,20 +231,12 @@ impl From<Scores> for ScoresBody {
 }
 
 pub(in crate::api::http) fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
-    let status = result.result().label();
+    let status = result.result();
     let id = result.id.map(|id| match id {
         EntityId::Text(id) => IdBody::Text(id),
         EntityId::Int(id) => IdBody::Int(id),
     });
-    let empty = ResultBody {
-        id,
-        status,
-        score: None,
-        band: None,
-        reasons: None,
-        features: None,
-        error: None,
-    };
+    let empty = ResultBody::without_score(id, status);
     match result.outcome {
         Outcome::Scored(scored) => {
             let reasons = Some(reasons(model, &scored));
@@ -255,15 +249,40 @@ pub(in crate::api::http) fn result_body(model: &ModelVersion, result: EntityScor
                 ..empty
             }
         }
-        Outcome::Failed(error) => {
-            let kind = status::of(error.kind()).label;
-            ResultBody {
-                error: Some(EntityErrorBody {
-                    kind,
-                    detail: status::message(&error),
-                }),
-                ..empty
-            }
+        Outcome::Failed(error) => ResultBody {
+            error: Some((&error).into()),
+            ..empty
+        },
+    }
+}
+
+impl ResultBody {
+    /// What is said of someone whom the scoring path never saw.
+    pub(in crate::api::http) fn failed(error: &Error) -> Self {
+        Self {
+            error: Some(error.into()),
+            ..Self::without_score(None, EntityResult::Error)
+        }
+    }
+
+    fn without_score(id: Option<IdBody>, status: EntityResult) -> Self {
+        Self {
+            id,
+            status: status.label(),
+            score: None,
+            band: None,
+            reasons: None,
+            features: None,
+            error: None,
+        }
+    }
+}
+
+impl From<&Error> for EntityErrorBody {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: status::of(error.kind()).label,
+            detail: status::message(error),
         }
     }
 }
