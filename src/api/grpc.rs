@@ -13,6 +13,7 @@ use tonic_health::server::HealthReporter;
 use crate::app::App;
 
 pub(crate) use options::server;
+use options::with_options;
 
 /// The generated messages and service traits.
 #[expect(
@@ -55,9 +56,9 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
     routes
         .add_service(scoring::service(app))
         .add_service(open_inference::service(app))
-        .add_service(health)
-        .add_service(v1)
-        .add_service(v1alpha);
+        .add_service(with_options!(health, app.config))
+        .add_service(with_options!(v1, app.config))
+        .add_service(with_options!(v1alpha, app.config));
     Ok((routes.routes(), reporter))
 }
 

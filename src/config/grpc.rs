@@ -10,10 +10,9 @@ pub struct GrpcSection {
     pub keepalive_seconds: u64,
     /// Seconds after which a connection that does not answer is closed.
     pub keepalive_timeout_seconds: u64,
-    /// Seconds after which a client is asked to connect again, so that it finds new servers; 0 never asks.
+    /// Seconds after which a client is asked to connect again, so that it finds new servers; 0 never asks. What runs on
+    /// the old connection is finished there.
     pub max_connection_age_seconds: u64,
-    /// Seconds that such a connection may go on with what runs.
-    pub max_connection_age_grace_seconds: u64,
 }
 
 impl Default for GrpcSection {
@@ -22,7 +21,6 @@ impl Default for GrpcSection {
             keepalive_seconds: 60,
             keepalive_timeout_seconds: 20,
             max_connection_age_seconds: 1800,
-            max_connection_age_grace_seconds: 300,
         }
     }
 }
@@ -35,7 +33,7 @@ pub struct StreamsSection {
     pub batches: usize,
     /// Longest line of a bulk request, in bytes.
     pub line_bytes: usize,
-    /// Seconds that a bulk request may take.
+    /// Seconds that a stream or a bulk request may take.
     pub seconds: u64,
     /// Seconds that a bulk request waits for its client: for the next line, or until an answer is taken.
     pub idle_seconds: u64,

@@ -3,6 +3,7 @@
 
 mod reader;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -99,11 +100,12 @@ pub(super) async fn score_lines(
         explain,
     };
     // One answer may wait while the next batch is scored.
-    let (sender, receiver) = mpsc::channel(1);
+    let (sender, mut receiver) = mpsc::channel(1);
     tokio::spawn(bulk.run(Reader::new(body, longest), sender).in_current_span());
-    let answers = stream::unfold(receiver, |mut receiver| async {
-        let bytes: Bytes = receiver.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(bytes), receiver))
+    // Compression asks on after the end, which a channel allows.
+    let answers = stream::poll_fn(move |context| {
+        let answer = receiver.poll_recv(context);
+        answer.map(|bytes| bytes.map(Ok::<Bytes, Infallible>))
     });
     Ok((
         [(header::CONTENT_TYPE, "application/x-ndjson")],

@@ -3,7 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{self, Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span};
 use super::super::proto::score_stream_response::Outcome;
 use super::super::{proto, status};
 use super::{domain, response};
+use crate::api::context::deadline::earlier;
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::error::Error;
@@ -28,6 +29,7 @@ pub(super) struct Batches {
     counters: Counters,
     /// How many are worked on at the same time.
     at_once: usize,
+    longest: Duration,
     closing: CancellationToken,
 }
 
@@ -37,6 +39,7 @@ impl Batches {
             scorer: app.scorer.clone(),
             counters: Counters::new(&app.metrics, "grpc", "score_stream"),
             at_once: app.config.streams.batches,
+            longest: Duration::from_secs(app.config.streams.seconds),
             closing: app.closing.clone(),
         }
     }
@@ -46,6 +49,7 @@ impl Batches {
     where
         B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
     {
+        let deadline = earlier(deadline, Instant::now().checked_add(self.longest));
         let end = Box::pin(end(self.closing.clone(), deadline));
         let (scorer, counters) = (self.scorer.clone(), self.counters.clone());
         // The call itself is over when the stream begins; its log lines go on bearing its id.
@@ -77,7 +81,7 @@ async fn end(closing: CancellationToken, deadline: Option<Instant>) -> Error {
         () = closing.cancelled() => {
             Error::Unavailable("the server is stopping: connect again, and send what was not answered".to_owned())
         }
-        () = time_is_up => Error::DeadlineExceeded("`grpc-timeout` was up before the stream ended".to_owned()),
+        () = time_is_up => Error::DeadlineExceeded("the stream's time was up: `grpc-timeout`, or `streams.seconds`".to_owned()),
     }
 }
 
