@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::features::plan;
 use crate::features::snapshot::Snapshot;
+use crate::features::sources::Sources;
 use crate::features::table::Table;
 use crate::models::gate::Step;
 use crate::models::registry;
@@ -22,6 +22,8 @@ pub struct App {
     pub config: Config,
     /// The scoring path.
     pub scorer: Arc<Scorer>,
+    /// The feature stores.
+    pub sources: Sources,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
@@ -37,9 +39,10 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+        let sources = Sources::new(&config, metrics.feature.clone())?;
         let mut found = registry::load(&config.models.dir)?;
         let snapshot = match config.snapshot() {
-            Some(path) => snapshot(&path, &config, &mut found, progress)?,
+            Some(path) => snapshot(&path, &config, &sources, &mut found, progress)?,
             None => None,
         };
         for model in &found {
@@ -59,11 +62,12 @@ impl App {
             in_flight: config.limits.in_flight,
             numbers: config.limits.numbers,
         };
-        let live = Live::new(found, snapshot);
+        let live = Live::new(found, &sources, snapshot);
         let scorer = Arc::new(Scorer::new(live, limits, metrics.clone()));
         Ok(Self {
             config,
             scorer,
+            sources,
             metrics,
             closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
@@ -89,13 +93,14 @@ impl App {
 fn snapshot(
     path: &Path,
     config: &Config,
+    sources: &Sources,
     found: &mut [registry::Found],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Arc<Snapshot>>, String> {
     let table = Table::open(path).map_err(|error| error.to_string())?;
     let mut reasons = Vec::new();
     for model in &mut *found {
-        if let Some(reason) = model.live.as_ref().and_then(|live| plan::unfed(live, &table)) {
+        if let Some(reason) = model.live.as_ref().and_then(|live| sources.unfed(live, &table)) {
             reasons.push(format!("model `{}`: {reason}", model.name));
             model.refuse_live(Step::Features, reason);
         }
@@ -106,7 +111,8 @@ fn snapshot(
     }
     let has = |name: &&str| table.columns().iter().any(|known| known == name);
     let as_of = Some(config.features.as_of.as_str()).filter(has);
-    let Some(spec) = plan::spec(found.iter().filter_map(|model| model.live.as_deref()), as_of) else {
+    let Some(spec) = sources.snapshot_spec(found.iter().filter_map(|model| model.live.as_deref()), as_of)
+    else {
         tracing::warn!(path = %path.display(), "no live model has a contract that takes these customers: not read");
         return Ok(None);
     };

@@ -1,5 +1,8 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
+mod features;
+
+pub use features::{FeatureCounters, FeatureMetrics, SourceMetrics};
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     Registry, TextEncoder,
@@ -56,6 +59,8 @@ pub struct Metrics {
     pub snapshot_rows: Gauge,
     /// Bytes that the snapshot holds in memory.
     pub snapshot_bytes: Gauge,
+    /// Feature stores, their caches, and what became of features.
+    pub feature: FeatureMetrics,
 }
 
 impl Metrics {
@@ -118,6 +123,7 @@ impl Metrics {
             model_refused,
             snapshot_rows: rows.with_label_values(&none),
             snapshot_bytes: bytes.with_label_values(&none),
+            feature: FeatureMetrics::new(&registry)?,
             registry,
         })
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::ModelVersion;
 use super::bundle::{Bundle, Files};
 use super::contract::{Contract, ScoreKind};
+use super::derived::{Derived, Operand};
 use super::golden;
 use super::input::Input;
 use super::reference::{self, Reference};
@@ -134,7 +135,7 @@ fn steps(path: &Path, name: &str, version: u64, report: &mut Report) -> Option<M
     let (bundle, contract) = report.take(Step::Files, || find(path))?;
     let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
     let forest = report.take(Step::Parse, || parse(&files, contract.as_ref()))?;
-    let inputs = report.take(Step::Contract, || agree(&forest, contract.as_ref()))?;
+    let (inputs, operands, derived) = report.take(Step::Contract, || agree(&forest, contract.as_ref()))?;
     report.take(Step::Golden, || {
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
@@ -148,6 +149,8 @@ fn steps(path: &Path, name: &str, version: u64, report: &mut Report) -> Option<M
         forest,
         contract,
         inputs,
+        operands,
+        derived,
         report: Report::default(),
     })
 }
@@ -185,9 +188,12 @@ fn parse(files: &Files, contract: Option<&Contract>) -> Judged<Forest> {
     Ok((forest, Outcome::Passed, detail))
 }
 
-fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
+/// The inputs of a model, the other values that it rests on, and how inputs are worked out from them.
+type Inputs = (Vec<Input>, Vec<Operand>, Vec<Option<Derived>>);
+
+fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Inputs> {
     let Some(contract) = contract else {
-        return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned()));
+        return Ok((Inputs::default(), Outcome::Skipped, "no contract".to_owned()));
     };
     let features = forest.features();
     if contract.features().len() != features.len() {
@@ -202,8 +208,14 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
     score_is_one_number(forest, contract)?;
+    let operands = Operand::of(contract);
+    let derived = inputs.iter().map(|input| {
+        let derived = Derived::bind(input, &inputs, &operands);
+        derived.map_err(|message| format!("feature `{}`: {message}", input.contract.name))
+    });
+    let derived = derived.collect::<Result<_, _>>()?;
     Ok((
-        inputs,
+        (inputs, operands, derived),
         Outcome::Passed,
         format!("{} features and the output agree", features.len()),
     ))

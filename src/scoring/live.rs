@@ -7,10 +7,12 @@ use super::{ModelRef, Statistics};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
+use crate::features::sources::Sources;
 use crate::models::ModelVersion;
 use crate::models::gate::Step;
 use crate::models::registry::{Found, Refused};
 use crate::nearest::hint;
+use crate::telemetry::FeatureCounters;
 
 /// Everything that can answer.
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Entry {
     /// The version that answers.
-    pub served: Option<Served>,
+    pub served: Option<Arc<Served>>,
     /// Versions that may not.
     pub refused: Vec<Refused>,
 }
@@ -38,9 +40,22 @@ pub struct Served {
     pub plan: Option<Plan>,
     /// Counts of inference on tensors.
     pub statistics: Statistics,
+    /// What became of its features.
+    pub features: FeatureCounters,
 }
 
 impl Served {
+    fn new(model: Arc<ModelVersion>, plan: Option<Plan>, sources: &Sources) -> Self {
+        let names = model.inputs.iter().map(|input| input.contract.name.as_str());
+        let features = sources.counters(&model.name, names);
+        Self {
+            model,
+            plan,
+            statistics: Statistics::default(),
+            features,
+        }
+    }
+
     /// Whether it can answer for entities, not just tensors.
     ///
     /// # Errors
@@ -57,30 +72,35 @@ impl Served {
 }
 
 impl Live {
-    /// Puts models and their feature source together. A model that the source cannot feed is refused.
-    pub fn new(found: Vec<Found>, snapshot: Option<Arc<Snapshot>>) -> Self {
-        let mut models = BTreeMap::new();
-        for mut found in found {
-            let source = snapshot
-                .as_ref()
-                .zip(found.live.as_deref().filter(|model| model.contract.is_some()));
-            let plan = source
-                .map(|(snapshot, model)| Plan::new(snapshot, model))
-                .transpose();
-            let plan = plan.unwrap_or_else(|reason| {
-                tracing::error!(model = found.name, reason, "version refused");
-                found.refuse_live(Step::Features, reason);
-                None
-            });
-            let Found { name, live, refused } = found;
-            let served = live.map(|model| Served {
-                model,
-                plan,
-                statistics: Statistics::default(),
-            });
-            models.insert(name, Entry { served, refused });
+    /// Puts models and their feature sources together. A model that the sources cannot feed is refused.
+    pub fn new(mut found: Vec<Found>, sources: &Sources, snapshot: Option<Arc<Snapshot>>) -> Self {
+        let live: Vec<Arc<ModelVersion>> = found.iter().filter_map(|found| found.live.clone()).collect();
+        let plans = sources.plan(
+            &live.iter().map(Arc::as_ref).collect::<Vec<_>>(),
+            snapshot.as_ref(),
+        );
+        let mut served: BTreeMap<String, Arc<Served>> = BTreeMap::new();
+        for (model, plan) in live.into_iter().zip(plans) {
+            match plan {
+                Ok(plan) => {
+                    served.insert(model.name.clone(), Arc::new(Served::new(model, plan, sources)));
+                }
+                Err(reason) => {
+                    tracing::error!(model = model.name, reason, "version refused");
+                    let of = found.iter_mut().find(|found| found.name == model.name);
+                    of.into_iter()
+                        .for_each(|found| found.refuse_live(Step::Features, reason.clone()));
+                }
+            }
         }
-        Self { models, snapshot }
+        let entries = found.into_iter().map(|Found { name, refused, .. }| {
+            let served = served.remove(&name);
+            (name, Entry { served, refused })
+        });
+        Self {
+            models: entries.collect(),
+            snapshot,
+        }
     }
 
     /// All models of the folder, by name.
@@ -107,7 +127,7 @@ impl Live {
     ///
     /// # Errors
     /// There is no such model or version, or none of its versions passed the gate.
-    pub fn find(&self, model: &ModelRef) -> Result<&Served, Error> {
+    pub fn find(&self, model: &ModelRef) -> Result<&Arc<Served>, Error> {
         let name = &model.name;
         let Some(served) = &self.entry(name)?.served else {
             return Err(Error::Unavailable(format!(
@@ -127,7 +147,7 @@ impl Live {
 
     /// Why nothing can be answered; empty when something can.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let live: Vec<&Served> = self
+        let live: Vec<&Arc<Served>> = self
             .models
             .values()
             .filter_map(|entry| entry.served.as_ref())
@@ -140,7 +160,7 @@ impl Live {
             .all(|served| served.plan.is_none() && served.model.contract.is_some())
         {
             reasons.push(
-                "no feature source: name the customers with features.snapshot or --customers".to_owned(),
+                "no feature source: name the customers with features.snapshot or --customers, or a store with [source.NAME]".to_owned(),
             );
         }
         reasons

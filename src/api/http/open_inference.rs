@@ -154,7 +154,7 @@ async fn statistics(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Va
 
 async fn all_statistics(State(rest): State<Rest>) -> Json<Value> {
     let live = rest.scorer.live();
-    let served = live.models().filter_map(|(_, entry)| entry.served.as_ref());
+    let served = live.models().filter_map(|(_, entry)| entry.served.as_deref());
     Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
 }
 
