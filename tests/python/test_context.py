@@ -1,5 +1,6 @@
 """Ids, traces and deadlines of requests, over REST and gRPC alike."""
 
+import json
 import re
 import socket
 import threading
@@ -100,6 +101,49 @@ def test_a_deadline_that_cannot_be_read_is_named_over_rest(server, name, value):
     assert answer.status_code == 400 and f"`{name}`" in answer.json()["detail"]
     answer = server.http.post("/v2/models/churn/infer", json={"inputs": []}, headers={name: value})
     assert answer.status_code == 400 and f"`{name}`" in answer.json()["error"]
+
+
+def test_a_deadline_is_kept_over_rest(server):
+    """The time runs from the headers on: the body comes too late."""
+    body = json.dumps(ENTITY).encode()
+    url = server.http.base_url
+    with socket.create_connection((url.host, url.port), timeout=10) as connection:
+        head = f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
+        connection.sendall(f"{head}x-request-timeout-ms: 20\r\n\r\n".encode())
+        time.sleep(0.1)
+        connection.sendall(body)
+        answer = connection.recv(65536).decode()
+    assert answer.startswith("HTTP/1.1 504") and "urn:evergreen:problem:deadline_exceeded" in answer
+
+
+@both
+def test_work_on_another_thread_is_answered_for_in_time(server, ask):
+    """Reasons for many take longer than a millisecond; the client is told when its time is up."""
+    ids = ["C-1042"] * 3000
+    if ask is over_rest:
+        body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 24}
+        answer = server.http.post("/v1/score", json=body, headers={"x-request-timeout-ms": "30"})
+        assert answer.status_code == 504 and "deadline_exceeded" in answer.json()["type"]
+        return
+    with grpc.insecure_channel(server.grpc) as channel:
+        call, request = Client(channel).prepare(
+            "Score", model="churn", entities=[{"text_id": id} for id in ids], explain=24
+        )
+        with pytest.raises(grpc.RpcError) as error:
+            # A proxy's word for how long the server has; the client itself waits on.
+            call(request, timeout=30, metadata=[("x-envoy-expected-rq-timeout-ms", "30")])
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert details(error.value)["ErrorInfo"].reason == "deadline_exceeded"
+
+
+def test_open_inferences_own_timeout_is_kept(server):
+    rows = [[0.0] * 24] * 3000
+    tensor = {"name": "x", "shape": [3000, 24], "datatype": "FP32", "data": rows}
+    body = {"inputs": [tensor], "outputs": [{"name": "contributions"}], "parameters": {"timeout": 100}}
+    assert server.http.post("/v2/models/churn/infer", json=body).status_code == 504
+    body["parameters"]["timeout"] = "soon"
+    answer = server.http.post("/v2/models/churn/infer", json=body)
+    assert answer.status_code == 400 and "`timeout`" in answer.json()["error"]
 
 
 def details(error):

@@ -43,6 +43,23 @@ pub(in crate::api) fn of(extensions: &Extensions) -> Result<Option<Instant>, Err
         .map_or(Ok(None), |Deadline(deadline)| deadline.clone())
 }
 
+/// Works until the deadline. Work on another thread is not stopped by it, but its client is told in time, and in this
+/// protocol's words: the transport's own timer would call it cancelled.
+pub(in crate::api) async fn within<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let Some(deadline) = deadline else {
+        return work.await;
+    };
+    let result = tokio::time::timeout_at(deadline.into(), work).await;
+    result.unwrap_or_else(|_| {
+        Err(Error::DeadlineExceeded(
+            "the request's time was up before it was scored".to_owned(),
+        ))
+    })
+}
+
 /// The earlier of two deadlines.
 pub(in crate::api) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {

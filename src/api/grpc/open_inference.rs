@@ -129,7 +129,7 @@ impl GrpcInferenceService for OpenInference {
         let id = std::mem::take(&mut request.id);
         let request = deadline::of(&extensions).and_then(|deadline| domain(request, deadline));
         let result = match request {
-            Ok(request) => self.scorer.infer(request).await,
+            Ok(request) => deadline::within(request.deadline, self.scorer.infer(request)).await,
             Err(error) => Err(error),
         };
         let inferred = self.infer.count(result)?;

@@ -59,7 +59,7 @@ impl ScoringService for Scoring {
         let (_, extensions, request) = request.into_parts();
         about_model(&request.model);
         let result = match deadline::of(&extensions) {
-            Ok(deadline) => self.scorer.answer(domain(request, deadline)).await,
+            Ok(deadline) => deadline::within(deadline, self.scorer.answer(domain(request, deadline))).await,
             Err(error) => Err(error),
         };
         let response = response(self.score.count(result)?);

@@ -26,7 +26,8 @@ use super::problem::Problems;
 use super::score::ScoreQuery;
 use super::score::wire::{EntityBody, ResultBody, result_body};
 use super::{Rest, Streams};
-use crate::api::context::{about_model, deadline::earlier};
+use crate::api::context::about_model;
+use crate::api::context::deadline::{earlier, within};
 use crate::api::counters::Counters;
 use crate::error::{Error, Kind};
 use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer};
@@ -242,7 +243,7 @@ impl Bulk {
                 explain: self.explain,
                 deadline: self.deadline,
             };
-            match self.scorer.answer(request).await {
+            match within(self.deadline, self.scorer.answer(request)).await {
                 Err(error) if error.kind() == Kind::Overloaded => {
                     let pause = at(self.deadline);
                     if timeout(PAUSE, pause).await.is_ok() {

@@ -14,6 +14,7 @@ use super::Rest;
 use super::body::Body;
 use super::deadline::Deadline;
 use crate::api::context::about_model;
+use crate::api::context::deadline::within;
 use crate::api::open_inference::{EXTENSIONS, index, metadata, no_loading, server_name, version};
 use crate::api::status;
 use crate::error::{Error, Kind};
@@ -204,7 +205,7 @@ async fn infer(
         let model = model_ref(path)?;
         about_model(&model.name);
         let request = request.into_domain(model, tensors, deadline?)?;
-        let inferred = rest.scorer.infer(request).await?;
+        let inferred = within(request.deadline, rest.scorer.infer(request)).await?;
         Ok((inferred, id, plan))
     };
     let (inferred, id, plan) = rest.counters.infer.count(result.await)?;

@@ -13,6 +13,7 @@ use super::body::{self, Body};
 use super::deadline::{Deadline, RequestHeaders};
 use super::problem::Problems;
 use crate::api::context::about_model;
+use crate::api::context::deadline::within;
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
@@ -47,7 +48,7 @@ pub(super) async fn score(
         let deadline = deadline?;
         let body: ScoreBody = body::json(body)?;
         about_model(&body.model);
-        rest.scorer.answer(body.into_domain(deadline)).await
+        within(deadline, rest.scorer.answer(body.into_domain(deadline))).await
     };
     rest.counters
         .score
@@ -71,6 +72,7 @@ pub(super) async fn score_one(
     query: Result<Query<ScoreQuery>, QueryRejection>,
 ) -> Result<Json<ScoreOneBody>, Error> {
     let result = async {
+        let deadline = deadline?;
         let Path((model, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
         about_model(&model);
@@ -86,9 +88,9 @@ pub(super) async fn score_one(
             model,
             entities: vec![entity],
             explain: query.explain,
-            deadline: deadline?,
+            deadline,
         };
-        let Scores { model, mut results } = rest.scorer.answer(request).await?;
+        let Scores { model, mut results } = within(deadline, rest.scorer.answer(request)).await?;
         match results.pop() {
             Some(EntityScore {
                 outcome: Outcome::Failed(error),

@@ -13,7 +13,7 @@ use tracing::{Instrument as _, Span};
 use super::super::proto::score_stream_response::Outcome;
 use super::super::{proto, status};
 use super::{domain, response};
-use crate::api::context::deadline::earlier;
+use crate::api::context::deadline::{earlier, within};
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::error::Error;
@@ -128,5 +128,5 @@ async fn score(
     deadline: Option<Instant>,
 ) -> Result<Scores, Error> {
     let request = request.ok_or_else(|| Error::Invalid("`request`: a batch needs one".to_owned()))?;
-    scorer.answer(domain(request, deadline)).await
+    within(deadline, scorer.answer(domain(request, deadline))).await
 }
