@@ -1,5 +1,7 @@
 //! Connections that send one prepared request again and again, as cheaply as can be: the driver shares the cores.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::{http1, http2};
@@ -9,6 +11,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::Result;
+
+/// A server that takes longer does not answer at all.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is asked, and of whom.
 #[derive(Clone)]
@@ -83,6 +88,11 @@ impl Sender {
 
     /// Asks once and returns the answer's bytes.
     pub async fn ask(&mut self) -> Result<Bytes> {
+        let answer = tokio::time::timeout(PATIENCE, self.exchange()).await;
+        answer.map_err(|_| format!("no answer in {PATIENCE:?}"))?
+    }
+
+    async fn exchange(&mut self) -> Result<Bytes> {
         let response = match self {
             Self::Rest(target, sender) => {
                 sender.ready().await?;
