@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::features::snapshot::Snapshot;
 use crate::features::sources::Sources;
 use crate::features::table::Table;
+use crate::features::warm;
 use crate::models::gate::Step;
 use crate::models::registry;
 use crate::scoring::{Limits, Live, Scorer};
@@ -25,6 +26,8 @@ pub struct App {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     stopping: AtomicBool,
+    /// The caches are being filled.
+    warming: AtomicBool,
 }
 
 impl App {
@@ -66,7 +69,35 @@ impl App {
             sources,
             metrics,
             stopping: AtomicBool::new(false),
+            warming: AtomicBool::new(false),
         })
+    }
+
+    /// Fills the caches with what they held when the last run ended. Readiness waits for it, but no longer than the
+    /// settings say.
+    pub async fn warm(&self) {
+        let features = &self.config.features;
+        if features.warm.as_os_str().is_empty() {
+            return;
+        }
+        self.warming.store(true, Ordering::Relaxed);
+        match warm::load(&self.sources, &features.warm, features.warm_timeout.0).await {
+            Ok(entities) => tracing::info!(entities, "caches warmed"),
+            Err(error) => tracing::warn!(error, "caches not warmed"),
+        }
+        self.warming.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps what the caches hold for the next run.
+    pub fn keep_warm(&self) {
+        let path = &self.config.features.warm;
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        match warm::save(&self.sources, path) {
+            Ok(entities) => tracing::info!(entities, path = %path.display(), "ids of the caches written"),
+            Err(error) => tracing::warn!(error, "ids of the caches not written"),
+        }
     }
 
     /// Says that the server is about to stop: readiness fails from now on.
@@ -77,6 +108,9 @@ impl App {
     /// Why requests should go elsewhere; empty when ready.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
+        if self.warming.load(Ordering::Relaxed) {
+            reasons.push("the caches are being filled".to_owned());
+        }
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push("the server is stopping".to_owned());
         }

@@ -11,6 +11,7 @@ pub(crate) mod live;
 mod matrix;
 mod statistics;
 pub mod tensor;
+mod view;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequ
 pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
 pub use live::{Live, Served};
 pub use statistics::Statistics;
+pub use view::{EntityFeatures, FeatureView};
 
 use crate::error::Error;
 use crate::features::plan::Gathered;

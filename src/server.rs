@@ -70,7 +70,6 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, String> {
 pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
     let (routes, health) = api::grpc::routes(&app)?;
-    api::grpc::report_health(&health, app.why_not_ready().is_empty()).await;
     // Two tokens: the operations port stays open until the others are done, for probes watch the way down.
     let (stop, stop_ops) = (CancellationToken::new(), CancellationToken::new());
     let mut servers = JoinSet::new();
@@ -87,8 +86,14 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         api::http::ops::router(app.clone()),
         stop_ops.clone(),
     )?;
+    let warm = async {
+        app.warm().await;
+        api::grpc::report_health(&health, app.why_not_ready().is_empty()).await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = signals.next() => {}
+        () = warm => {}
         Some(ended) = servers.join_next() => return Err(why(ended)),
     }
     app.stop();
@@ -106,6 +111,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         result = drain => result,
         () = signals.next() => Err("a second signal: stopped at once".to_owned()),
     };
+    app.keep_warm();
     stop_ops.cancel();
     // It only waits for the thread to see the token; a panic there has been logged.
     let _ = tokio::task::spawn_blocking(move || ops.join()).await;

@@ -86,7 +86,7 @@ pub(super) struct ScoreOneBody {
 
 /// The version that gave the scores.
 #[derive(Debug, Serialize, ToSchema)]
-struct VersionBody {
+pub(super) struct VersionBody {
     #[schema(example = "churn")]
     name: String,
     #[schema(example = 3)]
@@ -180,10 +180,10 @@ struct EntityErrorBody {
 #[into_params(parameter_in = Query)]
 pub(super) struct ScoreQuery {
     /// A version; without it, the live one.
-    version: Option<u64>,
+    pub(super) version: Option<u64>,
     /// How many reasons to give.
     #[serde(default)]
-    explain: usize,
+    pub(super) explain: usize,
 }
 
 /// Scores entities, by id or by features. Each has its own status: one entity's trouble never fails the others.
