@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::Config;
 use crate::features::snapshot::Snapshot;
 use crate::features::sources::Sources;
@@ -25,6 +27,8 @@ pub struct App {
     pub sources: Sources,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
+    pub closing: CancellationToken,
     stopping: AtomicBool,
     /// The caches are being filled.
     warming: AtomicBool,
@@ -68,6 +72,7 @@ impl App {
             scorer,
             sources,
             metrics,
+            closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             warming: AtomicBool::new(false),
         })

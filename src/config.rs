@@ -2,6 +2,7 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+mod grpc;
 pub mod source;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::toml_text;
 use source::{SourceSection, Span};
 
+pub use grpc::{GrpcSection, StreamsSection};
+
 /// All settings. Every key is explained in `evergreen.example.toml`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,11 +27,15 @@ pub struct Config {
     pub models: ModelsSection,
     /// Where the features are.
     pub features: FeaturesSection,
+    /// Connections of gRPC.
+    pub grpc: GrpcSection,
     /// Remote feature stores, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceSection>,
     /// What a request may ask for.
     pub limits: LimitsSection,
+    /// Streams of requests.
+    pub streams: StreamsSection,
     /// What is logged.
     pub log: LogSection,
 }
@@ -47,6 +54,8 @@ pub struct ServerSection {
     pub drain_seconds: u64,
     /// Seconds after which requests still running are given up when stopping.
     pub grace_seconds: u64,
+    /// Answers of at least so many bytes are compressed for clients that understand it.
+    pub compress_bytes: usize,
 }
 
 impl Default for ServerSection {
@@ -58,6 +67,7 @@ impl Default for ServerSection {
             ops: port(8082),
             drain_seconds: 0,
             grace_seconds: 20,
+            compress_bytes: 8 << 10,
         }
     }
 }
@@ -235,6 +245,7 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.streams.validate()?;
         for (name, source) in &self.source {
             source
                 .validate()

@@ -1,5 +1,8 @@
 //! What the Open Inference Protocol says of models, the same over HTTP and gRPC.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
 use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
@@ -27,6 +30,31 @@ pub(super) fn version(text: &str) -> Result<Option<u64>, Error> {
     }
     let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers"));
     text.parse().map(Some).map_err(invalid)
+}
+
+/// Why a model is not loaded or unloaded on request.
+pub(super) fn no_loading() -> Error {
+    Error::Invalid(
+        "loading and unloading models over this protocol is not enabled: models are served from the folder that models.dir names"
+            .to_owned(),
+    )
+}
+
+/// The parameter of a request that says how many microseconds the client waits; 0 is for ever.
+pub(super) const TIMEOUT: &str = "timeout";
+
+/// The deadline of a request that arrived then.
+pub(super) fn timeout(arrived: Instant, micros: u64) -> Option<Instant> {
+    if micros == 0 {
+        return None;
+    }
+    arrived.checked_add(Duration::from_micros(micros))
+}
+
+pub(super) fn no_timeout(found: impl fmt::Display) -> Error {
+    Error::Invalid(format!(
+        "parameter `{TIMEOUT}`: expected a whole number of microseconds, found {found}"
+    ))
 }
 
 /// A tensor that a model takes or gives; −1 stands for the number of rows.

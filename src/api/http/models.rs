@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::problem::Problem;
+use super::problem::Problems;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
@@ -157,8 +157,7 @@ pub(super) async fn list(State(rest): State<Rest>) -> Result<Json<ModelsBody>, E
     params(("model" = String, Path, example = "churn")),
     responses(
         (status = 200, body = ModelBody),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "The request is not valid"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such model"),
+        Problems,
     )
 )]
 pub(super) async fn get(
