@@ -2,13 +2,16 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+mod storage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::is_remote;
 use crate::toml_text;
+pub use storage::StorageSection;
 
 /// All settings. Every key is explained in `evergreen.example.toml`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -20,6 +23,8 @@ pub struct Config {
     pub models: ModelsSection,
     /// Where the features are.
     pub features: FeaturesSection,
+    /// How object storage is reached.
+    pub storage: StorageSection,
     /// What a request may ask for.
     pub limits: LimitsSection,
     /// What is logged.
@@ -191,9 +196,14 @@ impl Config {
         let mut config: Self = toml_text::parse(path, &text).map_err(|error| error.to_string())?;
         // Paths in a file are meant from where the file is.
         let base = path.parent().unwrap_or(Path::new(""));
-        config.models.dir = base.join(&config.models.dir);
-        if !config.features.snapshot.as_os_str().is_empty() {
-            config.features.snapshot = base.join(&config.features.snapshot);
+        for path in [
+            &mut config.models.dir,
+            &mut config.features.snapshot,
+            &mut config.storage.cache,
+        ] {
+            if !path.as_os_str().is_empty() && !is_remote(path) {
+                *path = base.join(&*path);
+            }
         }
         Ok(config)
     }

@@ -15,6 +15,7 @@
 //! | [`models`] | bundles, the gate, the folder of models |
 //! | [`forest`] | the engine: formats, kernels, contributions; pure computation |
 //! | [`telemetry`] | every metric, and the log |
+//! | [`storage`] | local folders and object storage |
 //! | [`error`] | the one error of a request |
 //!
 //! Imports point down: `api` → `scoring` → `features`, `models` → `forest`; `error`, `json`, `nearest`, `telemetry`
@@ -39,5 +40,6 @@ pub mod models;
 mod nearest;
 pub mod scoring;
 pub mod server;
+pub mod storage;
 pub mod telemetry;
 pub mod toml_text;

@@ -19,7 +19,7 @@ CUSTOMERS = MODELS / "customers.parquet"
 @pytest.fixture(scope="session")
 def evergreen():
     """Path of the binary: a fresh debug build."""
-    subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--features", "full"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return str(target / "debug" / "evergreen")
 
