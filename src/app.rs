@@ -1,16 +1,11 @@
 //! The composition root: settings in, everything that serves out. Built once, then shared.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::config::Config;
-use crate::features::plan;
-use crate::features::snapshot::Snapshot;
-use crate::features::table::Table;
-use crate::models::gate::Step;
-use crate::models::registry;
-use crate::scoring::{Limits, Live, Scorer};
+use crate::config::{Config, LimitsSection};
+use crate::reload::{self, Reloader};
+use crate::scoring::{Limits, Scorer};
 use crate::telemetry::Metrics;
 
 /// Everything a running server needs.
@@ -22,7 +17,18 @@ pub struct App {
     pub scorer: Arc<Scorer>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Hands orders to the thread that loads models.
+    pub reload: reload::Handle,
     stopping: AtomicBool,
+}
+
+/// The limits of requests, as the settings say.
+fn limits(section: &LimitsSection) -> Limits {
+    Limits {
+        batch: section.batch,
+        in_flight: section.in_flight,
+        numbers: section.numbers,
+    }
 }
 
 impl App {
@@ -33,15 +39,9 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
-        let mut found = registry::load(&config.models.dir)?;
-        let snapshot = match config.snapshot() {
-            Some(path) => snapshot(&path, &config, &mut found, progress)?,
-            None => None,
-        };
-        for model in &found {
-            log_model(model, &metrics);
-        }
-        if let Some(snapshot) = &snapshot {
+        let reloader = Reloader::start(&config, &metrics, progress)?;
+        let live = reloader.live();
+        if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             {
@@ -50,17 +50,13 @@ impl App {
             }
             tracing::info!(path = %snapshot.path().display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
-        let limits = Limits {
-            batch: config.limits.batch,
-            in_flight: config.limits.in_flight,
-            numbers: config.limits.numbers,
-        };
-        let live = Live::new(found, snapshot);
-        let scorer = Arc::new(Scorer::new(live, limits, metrics.clone()));
+        let scorer = Arc::new(Scorer::new(live, limits(&config.limits), metrics.clone()));
+        let reload = reloader.run(&scorer).map_err(|error| error.to_string())?;
         Ok(Self {
             config,
             scorer,
             metrics,
+            reload,
             stopping: AtomicBool::new(false),
         })
     }
@@ -77,64 +73,5 @@ impl App {
             reasons.push("the server is stopping".to_owned());
         }
         reasons
-    }
-}
-
-/// Reads the snapshot for the models that it can feed; the others are refused.
-fn snapshot(
-    path: &Path,
-    config: &Config,
-    found: &mut [registry::Found],
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Option<Arc<Snapshot>>, String> {
-    let table = Table::open(path).map_err(|error| error.to_string())?;
-    let mut reasons = Vec::new();
-    for model in &mut *found {
-        if let Some(reason) = model.live.as_ref().and_then(|live| plan::unfed(live, &table)) {
-            reasons.push(format!("model `{}`: {reason}", model.name));
-            model.refuse_live(Step::Features, reason);
-        }
-    }
-    // Customers that no model can take are a mistake in the settings, not in a model.
-    if !reasons.is_empty() && found.iter().all(|model| model.live.is_none()) {
-        return Err(reasons.join("; "));
-    }
-    let has = |name: &&str| table.columns().iter().any(|known| known == name);
-    let as_of = Some(config.features.as_of.as_str()).filter(has);
-    let Some(spec) = plan::spec(found.iter().filter_map(|model| model.live.as_deref()), as_of) else {
-        tracing::warn!(path = %path.display(), "no live model has a contract that takes these customers: not read");
-        return Ok(None);
-    };
-    let total = table.bytes() * 2;
-    let snapshot = Snapshot::load(path, &spec, &mut |done| progress(done, total));
-    Ok(Some(Arc::new(snapshot.map_err(|error| error.to_string())?)))
-}
-
-fn log_model(model: &registry::Found, metrics: &Metrics) {
-    for refused in &model.refused {
-        let reason = refused.report.failure().map_or("", |step| step.detail.as_str());
-        tracing::error!(
-            model = model.name,
-            version = refused.version,
-            reason,
-            "version refused"
-        );
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    metrics
-        .model_refused
-        .with_label_values(&[&model.name])
-        .set(model.refused.len() as f64);
-    if let Some(live) = &model.live {
-        metrics
-            .model_live
-            .with_label_values(&[&model.name, &live.version.to_string()])
-            .set(1.0);
-        tracing::info!(
-            model = live.name,
-            version = live.version,
-            sha256 = live.sha256,
-            "version live"
-        );
     }
 }

@@ -2,6 +2,7 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+pub mod models;
 mod storage;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::is_remote;
 use crate::toml_text;
+pub use models::ModelsSection;
 pub use storage::StorageSection;
 
 /// All settings. Every key is explained in `evergreen.example.toml`.
@@ -57,20 +59,6 @@ impl Default for ServerSection {
             drain_seconds: 0,
             grace_seconds: 20,
         }
-    }
-}
-
-/// `[models]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelsSection {
-    /// The folder with `<model>/<version>/`.
-    pub dir: PathBuf,
-}
-
-impl Default for ModelsSection {
-    fn default() -> Self {
-        Self { dir: "models".into() }
     }
 }
 
@@ -222,6 +210,7 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.models.validate()?;
         let limits = &self.limits;
         for (key, value) in [
             ("limits.body_bytes", limits.body_bytes),

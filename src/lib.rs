@@ -10,6 +10,7 @@
 //! | [`app`] | the composition root: settings in, everything that serves out |
 //! | [`server`] | listeners, readiness, the way down |
 //! | [`api`] | translation: REST, gRPC, operations; one table of error statuses |
+//! | [`reload`] | models come and go while the server serves |
 //! | [`scoring`] | the scoring path, admission, the answer |
 //! | [`features`] | tables, the snapshot, the row a model sees |
 //! | [`models`] | bundles, the gate, the folder of models |
@@ -36,8 +37,10 @@ pub mod error;
 pub mod features;
 pub mod forest;
 pub mod json;
+mod memory;
 pub mod models;
 mod nearest;
+pub mod reload;
 pub mod scoring;
 pub mod server;
 pub mod storage;

@@ -9,7 +9,9 @@ mod domain;
 mod infer;
 pub(crate) mod live;
 mod matrix;
+pub mod rollout;
 mod statistics;
+pub mod tally;
 pub mod tensor;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores};
+pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores, Which};
 pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
 pub use live::{Live, Served};
 pub use statistics::Statistics;
@@ -48,7 +50,7 @@ const WALKS_TO_EXPLAIN: usize = 100;
 #[derive(Debug)]
 pub struct Scorer {
     live: ArcSwap<Live>,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
 }
@@ -58,7 +60,7 @@ impl Scorer {
     pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> Self {
         Self {
             live: ArcSwap::from_pointee(live),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             admission: Arc::new(Admission::new(limits.in_flight)),
             metrics,
         }
@@ -66,7 +68,19 @@ impl Scorer {
 
     /// The limits of requests.
     pub fn limits(&self) -> Limits {
-        self.limits
+        **self.limits.load()
+    }
+
+    /// Sets other limits, for requests from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.set_limit(limits.in_flight);
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Puts something else in front of the requests from now on; what was live before, which those that have begun
+    /// use to their end.
+    pub fn replace(&self, live: Live) -> Arc<Live> {
+        self.live.swap(Arc::new(live))
     }
 
     /// What is live now.
@@ -128,8 +142,8 @@ impl Scorer {
                 "there is nothing to score; send at least one entity or row".to_owned(),
             ));
         }
-        if entities > self.limits.batch {
-            let most = self.limits.batch;
+        let most = self.limits().batch;
+        if entities > most {
             return Err(Error::TooLarge(format!(
                 "{entities} entities or rows in one request, at most {most} are allowed"
             )));

@@ -1,5 +1,7 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
+pub mod models;
+
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     Registry, TextEncoder,
@@ -7,6 +9,7 @@ use prometheus::{
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSection};
+pub use models::ModelMetrics;
 
 /// From a microsecond, for a cached row and a small forest, to ten seconds, for a bulk request.
 const SECONDS: [f64; 18] = [
@@ -48,10 +51,8 @@ pub struct Metrics {
     pub forest: Histogram,
     /// Seconds of a scoring request from admission to answer, without the protocol.
     pub whole: Histogram,
-    /// 1 for each live version of a model.
-    pub model_live: GaugeVec,
-    /// Versions that the gate refused, by model.
-    pub model_refused: GaugeVec,
+    /// Models on their way to answering.
+    pub models: ModelMetrics,
     /// Rows of the snapshot.
     pub snapshot_rows: Gauge,
     /// Bytes that the snapshot holds in memory.
@@ -92,13 +93,6 @@ impl Metrics {
         let options = HistogramOpts::new("evergreen_stage_seconds", help).buckets(SECONDS.to_vec());
         let stages = HistogramVec::new(options, &["stage"])?;
         registry.register(Box::new(stages.clone()))?;
-        let model_live = gauges(
-            "evergreen_model_live",
-            "1 for each live version of a model.",
-            &["model", "version"],
-        )?;
-        let help = "Versions of a model that the gate refused.";
-        let model_refused = gauges("evergreen_model_refused_versions", help, &["model"])?;
         let rows = gauges("evergreen_snapshot_rows", "Rows of the snapshot.", &[])?;
         let bytes = gauges(
             "evergreen_snapshot_bytes",
@@ -114,8 +108,7 @@ impl Metrics {
             features: stages.with_label_values(&["features"]),
             forest: stages.with_label_values(&["forest"]),
             whole: stages.with_label_values(&["whole"]),
-            model_live,
-            model_refused,
+            models: ModelMetrics::new(&registry)?,
             snapshot_rows: rows.with_label_values(&none),
             snapshot_bytes: bytes.with_label_values(&none),
             registry,

@@ -11,7 +11,7 @@ use crate::forest::Format;
 use crate::models::ModelVersion;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
-use crate::models::registry;
+use crate::models::repository;
 
 /// A model ready for offline scoring.
 pub(super) struct Offline {
@@ -32,7 +32,7 @@ impl Offline {
             })?;
             Arc::new(judged)
         } else if folder.is_dir() {
-            registry::newest_good(&folder, model)?
+            repository::newest_good(&folder, model)?
         } else {
             let models = models.display();
             return Err(format!(

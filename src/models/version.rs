@@ -3,6 +3,7 @@
 use super::contract::{Contract, ScoreKind};
 use super::gate::Report;
 use super::input::Input;
+use super::reference::Reference;
 use crate::forest::{Forest, OutputKind};
 
 /// A version of a model, immutable once it is live.
@@ -20,6 +21,8 @@ pub struct ModelVersion {
     pub contract: Option<Contract>,
     /// The inputs in the model's order; empty without a contract.
     pub inputs: Vec<Input>,
+    /// The training-time distributions, if the bundle has them.
+    pub reference: Option<Reference>,
     /// How it passed the gate.
     pub report: Report,
 }

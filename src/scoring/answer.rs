@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::calibration::{band, calibrate};
 use super::domain::{Entity, EntityScore, From, Outcome, Reason, ScoreRequest, Scored};
 use super::live::Served;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::features::cell::Cell;
 use crate::features::plan::Plan;
 use crate::features::row::{self, Found, Notes};
@@ -59,11 +59,28 @@ pub(super) fn score_all(
     let evaluated = evaluate(model, &rows, request.explain)?;
     metrics.forest.observe(start.elapsed().as_secs_f64());
     let results = entities.into_iter().map(|(id, ready)| {
-        let read = |ready| evaluated.read(model, &rows, ready, request.explain);
+        let read = |ready| evaluated.read(served, &rows, ready, request.explain);
         let outcome = ready.map_or_else(Outcome::Failed, read);
-        EntityScore { id, outcome }
+        tally(served, &outcome);
+        EntityScore {
+            id,
+            model: None,
+            outcome,
+        }
     });
     Ok(results.collect())
+}
+
+/// Counts what became of an entity, for those who watch the version. What the request itself did wrong is not the
+/// version's doing.
+fn tally(served: &Served, outcome: &Outcome) {
+    match outcome {
+        Outcome::Scored(scored) => served.tally.score(scored.value),
+        Outcome::Failed(error) => match error.kind() {
+            Kind::Rejected | Kind::Internal => served.tally.failed(),
+            _ => {}
+        },
+    }
 }
 
 /// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
@@ -108,7 +125,7 @@ fn lookup<'a>(served: &'a Served, entity: &Entity) -> Result<Option<(&'a Plan, u
         }
         return Ok(None);
     };
-    let plan = served.plan.as_ref();
+    let plan = served.plan.as_deref();
     match plan.and_then(|plan| plan.find(id.as_ref()).map(|row| (plan, row))) {
         Some(found) => Ok(Some(found)),
         None if !entity.features.is_empty() => Ok(None),
@@ -199,7 +216,8 @@ pub(super) fn predict(forest: &Forest, kind: OutputKind, rows: &[f64]) -> Result
 }
 
 impl Evaluated {
-    fn read(&self, model: &ModelVersion, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+    fn read(&self, served: &Served, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+        let model = &*served.model;
         let Ready {
             row,
             notes,
@@ -211,13 +229,15 @@ impl Evaluated {
         };
         let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
         if !score.is_finite() {
+            served.tally.not_finite();
             return Outcome::Failed(Error::Rejected(format!(
                 "the model's score for these features is {score}"
             )));
         }
-        let band = band(&contract.output.bands, score);
+        let band = band(&served.bands, score);
         Outcome::Scored(Scored {
             score,
+            value,
             band,
             reasons: self.reasons(model, rows, row, explain),
             notes,

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ModelRef, Statistics};
+use super::rollout::Rollout;
+use super::tally::Tally;
+use super::{ModelRef, Statistics, Which};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
 use crate::models::ModelVersion;
-use crate::models::gate::Step;
-use crate::models::registry::{Found, Refused};
+use crate::models::contract::Band;
+use crate::models::status::{Event, VersionStatus};
 use crate::nearest::hint;
 
 /// Everything that can answer.
@@ -20,27 +22,68 @@ pub struct Live {
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
-/// A model of the folder, live or not.
-#[derive(Debug)]
+/// A model of the repository, live or not.
+#[derive(Debug, Default)]
 pub struct Entry {
-    /// The version that answers.
-    pub served: Option<Served>,
-    /// Versions that may not.
-    pub refused: Vec<Refused>,
+    /// The version that answers requests which name none.
+    pub served: Option<Arc<Served>>,
+    /// Every version that can answer, newest first.
+    pub loaded: Vec<Arc<Served>>,
+    /// Names for versions.
+    pub labels: BTreeMap<String, u64>,
+    /// Versions that are being tried beside the one that answers.
+    pub rollout: Rollout,
+    /// Every version that is there or answers, newest first.
+    pub versions: Vec<VersionStatus>,
+    /// What happened lately, newest last.
+    pub events: Vec<Event>,
 }
 
 /// A live version with its way to the features.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// The version.
     pub model: Arc<ModelVersion>,
     /// Where its features come from; `None` without a feature source.
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
+    /// Its bands: the settings' or the contract's.
+    pub bands: Arc<[Band]>,
     /// Counts of inference on tensors.
-    pub statistics: Statistics,
+    pub statistics: Arc<Statistics>,
+    /// What its answers are like.
+    pub tally: Arc<Tally>,
 }
 
 impl Served {
+    /// A version that has not answered yet. `bands` go before the contract's, unless there are none.
+    pub fn new(model: Arc<ModelVersion>, plan: Option<Plan>, bands: &[Band]) -> Self {
+        let tally = Arc::new(Tally::of(&model));
+        let bands = effective(&model, bands);
+        Self {
+            model,
+            plan: plan.map(Arc::new),
+            bands,
+            statistics: Arc::default(),
+            tally,
+        }
+    }
+
+    /// The same with other bands.
+    pub fn with_bands(&self, bands: &[Band]) -> Self {
+        Self {
+            bands: effective(&self.model, bands),
+            ..self.clone()
+        }
+    }
+
+    /// The same with other feature sources.
+    pub fn with_plan(&self, plan: Option<Plan>) -> Self {
+        Self {
+            plan: plan.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
     /// Whether it can answer for entities, not just tensors.
     ///
     /// # Errors
@@ -56,39 +99,33 @@ impl Served {
     }
 }
 
+fn effective(model: &ModelVersion, bands: &[Band]) -> Arc<[Band]> {
+    let contract = model.contract.as_ref();
+    match contract {
+        Some(contract) if bands.is_empty() => contract.output.bands.as_slice().into(),
+        _ => bands.into(),
+    }
+}
+
+impl Entry {
+    /// A version that can answer, by its number.
+    pub fn version(&self, version: u64) -> Option<&Arc<Served>> {
+        self.loaded.iter().find(|served| served.model.version == version)
+    }
+}
+
 impl Live {
-    /// Puts models and their feature source together. A model that the source cannot feed is refused.
-    pub fn new(found: Vec<Found>, snapshot: Option<Arc<Snapshot>>) -> Self {
-        let mut models = BTreeMap::new();
-        for mut found in found {
-            let source = snapshot
-                .as_ref()
-                .zip(found.live.as_deref().filter(|model| model.contract.is_some()));
-            let plan = source
-                .map(|(snapshot, model)| Plan::new(snapshot, model))
-                .transpose();
-            let plan = plan.unwrap_or_else(|reason| {
-                tracing::error!(model = found.name, reason, "version refused");
-                found.refuse_live(Step::Features, reason);
-                None
-            });
-            let Found { name, live, refused } = found;
-            let served = live.map(|model| Served {
-                model,
-                plan,
-                statistics: Statistics::default(),
-            });
-            models.insert(name, Entry { served, refused });
-        }
+    /// Puts models and their feature source together.
+    pub fn new(models: BTreeMap<String, Entry>, snapshot: Option<Arc<Snapshot>>) -> Self {
         Self { models, snapshot }
     }
 
-    /// All models of the folder, by name.
+    /// All models of the repository, by name.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.models.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// A model of the folder, live or not.
+    /// A model of the repository, live or not.
     ///
     /// # Errors
     /// There is none of that name; the text lists those there are.
@@ -106,28 +143,48 @@ impl Live {
     /// The version that answers for `model`.
     ///
     /// # Errors
-    /// There is no such model or version, or none of its versions passed the gate.
-    pub fn find(&self, model: &ModelRef) -> Result<&Served, Error> {
+    /// There is no such model, version or label, or none of its versions passed the gate.
+    pub fn find(&self, model: &ModelRef) -> Result<&Arc<Served>, Error> {
         let name = &model.name;
-        let Some(served) = &self.entry(name)?.served else {
-            return Err(Error::Unavailable(format!(
-                "model `{name}` has no version that may go live"
-            )));
-        };
-        match model.version {
-            Some(version) if version != served.model.version => {
-                let live = served.model.version;
-                Err(Error::ModelNotFound(format!(
-                    "model `{name}` has no live version {version}; live is {live}"
-                )))
+        let entry = self.entry(name)?;
+        let number = match &model.version {
+            Which::Live => {
+                let served = entry.served.as_ref();
+                return served.ok_or_else(|| {
+                    Error::Unavailable(format!("model `{name}` has no version that may go live"))
+                });
             }
-            _ => Ok(served),
-        }
+            Which::Number(version) => *version,
+            Which::Label(label) => *entry.labels.get(label).ok_or_else(|| {
+                let known: Vec<&str> = entry.labels.keys().map(String::as_str).collect();
+                let hint = hint(label, known.iter().copied());
+                let known = match known.as_slice() {
+                    [] => "it has none".to_owned(),
+                    known => format!("there are: {}", known.join(", ")),
+                };
+                Error::ModelNotFound(format!("model `{name}` has no label `{label}`{hint}; {known}"))
+            })?,
+        };
+        entry.version(number).ok_or_else(|| {
+            let live: Vec<String> = entry
+                .loaded
+                .iter()
+                .map(|served| served.model.version.to_string())
+                .collect();
+            let live = if live.is_empty() {
+                "none".to_owned()
+            } else {
+                live.join(", ")
+            };
+            Error::ModelNotFound(format!(
+                "model `{name}` has no live version {number}; live is {live}"
+            ))
+        })
     }
 
     /// Why nothing can be answered; empty when something can.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let live: Vec<&Served> = self
+        let live: Vec<&Arc<Served>> = self
             .models
             .values()
             .filter_map(|entry| entry.served.as_ref())

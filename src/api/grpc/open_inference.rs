@@ -158,7 +158,7 @@ impl GrpcInferenceService for OpenInference {
         let live = self.scorer.live();
         let model_stats = if request.name.is_empty() {
             live.models()
-                .filter_map(|(_, entry)| entry.served.as_ref())
+                .filter_map(|(_, entry)| entry.served.as_deref())
                 .map(statistics)
                 .collect()
         } else {

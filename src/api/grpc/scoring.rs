@@ -15,7 +15,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Which};
 use crate::telemetry::EntityResult;
 
 /// The service's full name.
@@ -80,7 +80,7 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let name = ModelRef {
             name: request.into_inner().model,
-            version: None,
+            version: Which::Live,
         };
         let model = self
             .get_model
@@ -101,7 +101,7 @@ impl From<proto::ScoreRequest> for ScoreRequest {
     fn from(request: proto::ScoreRequest) -> Self {
         let model = ModelRef {
             name: request.model,
-            version: request.version,
+            version: request.version.map_or(Which::Live, Which::Number),
         };
         let entities = request.entities.into_iter().map(Into::into).collect();
         Self {

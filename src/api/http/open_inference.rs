@@ -66,7 +66,10 @@ fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
             .map(|(_, value)| value.clone())
     };
     let name = part("model").unwrap_or_default();
-    let version = part("version").map(|text| version(&text)).transpose()?.flatten();
+    let version = part("version")
+        .map(|text| version(&text))
+        .transpose()?
+        .unwrap_or_default();
     Ok(ModelRef { name, version })
 }
 
@@ -141,7 +144,7 @@ async fn statistics(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Va
 
 async fn all_statistics(State(rest): State<Rest>) -> Json<Value> {
     let live = rest.scorer.live();
-    let served = live.models().filter_map(|(_, entry)| entry.served.as_ref());
+    let served = live.models().filter_map(|(_, entry)| entry.served.as_deref());
     Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
 }
 

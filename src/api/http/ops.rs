@@ -1,4 +1,4 @@
-//! The operations port: probes and metrics.
+//! The operations port: probes and metrics; administration is in `admin.rs`.
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(|| async { Json(json!({"live": true})) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .merge(super::admin::router())
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)

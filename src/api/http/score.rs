@@ -16,7 +16,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalars;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores, Which};
 
 /// Whom to score, with which model.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -27,6 +27,9 @@ pub(super) struct ScoreBody {
     model: String,
     /// A version; without it, the live one.
     version: Option<u64>,
+    /// A label, in place of a version.
+    #[schema(example = "stable")]
+    label: Option<String>,
     /// Whom to score.
     #[schema(min_items = 1)]
     entities: Vec<EntityBody>,
@@ -178,6 +181,8 @@ struct EntityErrorBody {
 pub(super) struct ScoreQuery {
     /// A version; without it, the live one.
     version: Option<u64>,
+    /// A label, in place of a version.
+    label: Option<String>,
     /// How many reasons to give.
     #[serde(default)]
     explain: usize,
@@ -198,7 +203,7 @@ pub(super) struct ScoreQuery {
 pub(super) async fn score(State(rest): State<Rest>, body: Body) -> Result<Json<ScoresBody>, Error> {
     let result = async {
         let body: ScoreBody = body::json(body)?;
-        rest.scorer.answer(body.into()).await
+        rest.scorer.answer(body.try_into()?).await
     };
     rest.counters
         .score
@@ -233,7 +238,7 @@ pub(super) async fn score_one(
         };
         let model = ModelRef {
             name: model,
-            version: query.version,
+            version: Which::named(query.version, query.label)?,
         };
         let request = ScoreRequest {
             model,
@@ -257,8 +262,10 @@ pub(super) async fn score_one(
     rest.counters.score_one.count(result.await).map(Json)
 }
 
-impl From<ScoreBody> for ScoreRequest {
-    fn from(body: ScoreBody) -> Self {
+impl TryFrom<ScoreBody> for ScoreRequest {
+    type Error = Error;
+
+    fn try_from(body: ScoreBody) -> Result<Self, Error> {
         let entities = body.entities.into_iter().map(|entity| Entity {
             id: entity.id.map(|id| match id {
                 IdBody::Text(id) => EntityId::Text(id),
@@ -268,14 +275,14 @@ impl From<ScoreBody> for ScoreRequest {
         });
         let model = ModelRef {
             name: body.model,
-            version: body.version,
+            version: Which::named(body.version, body.label)?,
         };
-        Self {
+        Ok(Self {
             model,
             entities: entities.collect(),
             explain: body.explain,
             deadline: None,
-        }
+        })
     }
 }
 
