@@ -1,5 +1,7 @@
 //! The composition root: settings in, everything that serves out. Built once, then shared.
 
+pub mod settings;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{Entry, Fetched, FileStat, file_name, temporary_name, version_number};
 
@@ -91,6 +92,7 @@ impl Folder {
     ) -> Result<u64, String> {
         let folder = self.path(folder);
         std::fs::create_dir_all(&folder).map_err(|error| fail(&folder, &error))?;
+        remove_leftovers(&folder);
         let staging = Staging::new(&folder)?;
         for file in files.iter().map(PathBuf::as_path).chain(manifest) {
             copy(file, &staging.path.join(file_name(file)?), progress)?;
@@ -128,6 +130,9 @@ fn taken(error: &std::io::Error) -> bool {
     )
 }
 
+/// Beginning of the name of a hidden folder for what is being published.
+const STAGING: &str = ".publishing";
+
 /// A hidden folder for what is being written; removed unless it was renamed. One that a killed publisher left behind
 /// is no version, for its name begins with a dot.
 struct Staging {
@@ -136,7 +141,7 @@ struct Staging {
 
 impl Staging {
     fn new(folder: &Path) -> Result<Self, String> {
-        let path = folder.join(temporary_name(".publishing"));
+        let path = folder.join(temporary_name(STAGING));
         std::fs::create_dir(&path).map_err(|error| fail(&path, &error))?;
         Ok(Self { path })
     }
@@ -146,6 +151,23 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // After the rename there is nothing left to remove.
         let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Publishers that run longer than this have been killed.
+const LEFTOVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Removes what killed publishers left behind long ago.
+fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = folder.read_dir() else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let ours = entry.file_name().to_string_lossy().starts_with(STAGING);
+        let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = changed.and_then(|changed| changed.elapsed().ok());
+        if ours && age.is_some_and(|age| age > LEFTOVER) {
+            // Whoever could not remove it leaves it to the next.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

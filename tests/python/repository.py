@@ -98,6 +98,7 @@ class Load:
     def __enter__(self):
         for thread in self._threads:
             thread.start()
+        until(lambda: self.answers > 10 or self.failures)
         return self
 
     def __exit__(self, *_):
