@@ -41,7 +41,7 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
-        let reloader = Reloader::start(&config, &metrics, progress)?;
+        let mut reloader = Reloader::start(&config, &metrics, progress)?;
         let live = reloader.live();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
@@ -52,7 +52,8 @@ impl App {
             }
             tracing::info!(path = %snapshot.path().display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
-        let scorer = Arc::new(Scorer::new(live, limits(&config.limits), metrics.clone()));
+        let scorer = Scorer::new(live, limits(&config.limits), metrics.clone());
+        let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
         let reload = reloader.run(&scorer).map_err(|error| error.to_string())?;
         Ok(Self {
             config,

@@ -27,6 +27,8 @@ pub use statistics::Statistics;
 use crate::error::Error;
 use crate::telemetry::Metrics;
 use admission::Admission;
+use rollout::mirror::Mirror;
+use rollout::split::Split;
 
 /// Limits of one request and of all together.
 #[derive(Clone, Copy, Debug)]
@@ -53,17 +55,22 @@ pub struct Scorer {
     limits: ArcSwap<Limits>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    mirror: Mirror,
 }
 
 impl Scorer {
     /// A scorer for `live`.
-    pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The system gives no thread for scoring beside the answers.
+    pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        Ok(Self {
             live: ArcSwap::from_pointee(live),
             limits: ArcSwap::from_pointee(limits),
             admission: Arc::new(Admission::new(limits.in_flight)),
             metrics,
-        }
+            mirror: Mirror::start()?,
+        })
     }
 
     /// The limits of requests.
@@ -125,14 +132,27 @@ impl Scorer {
     ) -> Result<Scores, Error> {
         let served = live.find(&request.model)?;
         served.scorable()?;
-        let results = answer::score_all(served, request, &self.metrics)?;
+        let trials = live.trials(&request.model);
+        let scores = match trials {
+            Some(rollout) => {
+                let (metrics, mirror) = (&*self.metrics, &self.mirror);
+                let split = Split {
+                    served,
+                    rollout,
+                    metrics,
+                    mirror,
+                };
+                split.score(request)?
+            }
+            None => Scores {
+                model: served.model.clone(),
+                results: answer::score_all(served, request, &self.metrics)?,
+            },
+        };
         self.metrics.whole.observe(start.elapsed().as_secs_f64());
         self.metrics
-            .entities_scored(results.iter().map(EntityScore::result));
-        Ok(Scores {
-            model: served.model.clone(),
-            results,
-        })
+            .entities_scored(scores.results.iter().map(EntityScore::result));
+        Ok(scores)
     }
 
     /// Leave to score so many entities or rows.

@@ -11,6 +11,7 @@ use crate::models::gate::Report;
 use crate::models::repository::Found;
 use crate::models::status::{Event, VersionState, VersionStatus};
 use crate::scoring::Served;
+use crate::scoring::rollout::comparison::{Comparison, Handles, Kind};
 
 /// Files that do not agree count as still being copied for so long after they last changed.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -106,7 +107,12 @@ pub(super) struct Model {
     /// Of a version that has just gone live.
     pub(super) watch: Option<Watch>,
     pub(super) events: VecDeque<Event>,
+    /// How versions being tried compare, now and lately, newest last.
+    pub(super) comparisons: Vec<Arc<Comparison>>,
 }
+
+/// Comparisons kept.
+const COMPARISONS: usize = 6;
 
 impl Model {
     pub(super) fn new(policy: &PolicySection) -> Self {
@@ -135,6 +141,29 @@ impl Model {
         }
         let at = SystemTime::now();
         self.events.push_back(Event { at, what });
+    }
+
+    /// The comparison of a version being tried with the one that answers; a new one if there is none yet.
+    pub(super) fn comparison(
+        &mut self,
+        kind: Kind,
+        base: u64,
+        candidate: u64,
+        handles: impl FnOnce() -> Handles,
+    ) -> Arc<Comparison> {
+        let known = self.comparisons.iter();
+        let known = known
+            .rev()
+            .find(|c| (c.kind, c.base, c.candidate) == (kind, base, candidate));
+        if let Some(known) = known {
+            return known.clone();
+        }
+        let comparison = Arc::new(Comparison::new(kind, base, candidate, handles()));
+        if self.comparisons.len() == COMPARISONS {
+            self.comparisons.remove(0);
+        }
+        self.comparisons.push(comparison.clone());
+        comparison
     }
 
     /// Takes a look at the repository into account. Returns the versions whose files have not come to agree in time.

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use super::Reloader;
 use super::model::{Model, State};
 use super::watch::{Watch, misbehaves, since};
-use crate::config::models::ShareSection;
 use crate::memory;
 use crate::scoring::live::Entry;
+use crate::scoring::rollout::comparison::Kind;
 use crate::scoring::rollout::{Rollout, Share};
 use crate::scoring::{Live, Served};
+use crate::telemetry::ModelMetrics;
 
 impl Reloader {
     /// Brings a model to where its policy wants it: loads, chooses who answers, swaps, lets go.
@@ -42,18 +43,19 @@ impl Reloader {
         for (name, model) in &self.models {
             self.metrics.models.states(name, model.live, &model.statuses());
         }
-        if let Some(scorer) = &self.scorer {
-            self.retired.push(scorer.replace(self.live()));
+        if let Some(scorer) = self.scorer.clone() {
+            let live = self.live();
+            self.retired.push(scorer.replace(live));
             self.retire();
         }
     }
 
     /// What answers from now on.
-    pub fn live(&self) -> Live {
-        let models: BTreeMap<String, Entry> = self
-            .models
-            .iter()
-            .map(|(name, model)| (name.clone(), entry(model)))
+    pub fn live(&mut self) -> Live {
+        let metrics = &self.metrics.models;
+        let models = self.models.iter_mut();
+        let models: BTreeMap<String, Entry> = models
+            .map(|(name, model)| (name.clone(), entry(name, model, metrics)))
             .collect();
         Live::new(models, self.feeder.snapshot().cloned())
     }
@@ -146,16 +148,12 @@ fn change_over(name: &str, model: &mut Model, watch: Duration) {
         });
 }
 
-fn entry(model: &Model) -> Entry {
-    let served = |number: u64| -> Option<Arc<Served>> { model.versions.get(&number)?.served().cloned() };
-    let share = |share: &Option<ShareSection>| {
-        let share = share.as_ref()?;
-        let served = served(share.version).filter(|_| model.live != Some(share.version))?;
-        Some(Share {
-            served,
-            share: share.share,
-        })
+fn entry(name: &str, model: &mut Model, metrics: &ModelMetrics) -> Entry {
+    let rollout = Rollout {
+        canary: share(name, model, Kind::Canary, metrics),
+        shadow: share(name, model, Kind::Shadow, metrics),
     };
+    let served = |number: u64| -> Option<Arc<Served>> { model.versions.get(&number)?.served().cloned() };
     Entry {
         served: model.live.and_then(served),
         loaded: model
@@ -165,11 +163,26 @@ fn entry(model: &Model) -> Entry {
             .filter_map(|version| version.served().cloned())
             .collect(),
         labels: model.labels.clone(),
-        rollout: Rollout {
-            canary: share(&model.canary),
-            shadow: share(&model.shadow),
-        },
+        rollout,
+        comparisons: model.comparisons.clone(),
         versions: model.statuses(),
         events: model.events.iter().cloned().collect(),
     }
+}
+
+/// A version being tried, if it is loaded and not the one that answers anyway.
+fn share(name: &str, model: &mut Model, kind: Kind, metrics: &ModelMetrics) -> Option<Share> {
+    let asked = match kind {
+        Kind::Canary => &model.canary,
+        Kind::Shadow => &model.shadow,
+    };
+    let (share, candidate) = asked.as_ref().map(|asked| (asked.share, asked.version))?;
+    let base = model.live.filter(|&live| live != candidate)?;
+    let served = model.versions.get(&candidate)?.served()?.clone();
+    let handles = || metrics.comparison(name, kind, base, candidate);
+    Some(Share {
+        served,
+        share,
+        comparison: model.comparison(kind, base, candidate, handles),
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::admission::Permit;
 use super::calibration::calibrate;
-use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest};
+use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
 use super::live::Live;
 use super::matrix::{Matrix, matrix};
 use super::tensor::{Datatype, Elements, Tensor};
@@ -63,10 +63,11 @@ const FOREST_OUTPUTS: [(&str, OutputKind); 6] = [
 ];
 
 /// The outputs for ids, with the type of each.
-const ENTITY_OUTPUTS: [(&str, Datatype); 3] = [
+const ENTITY_OUTPUTS: [(&str, Datatype); 4] = [
     ("score", Datatype::Fp64),
     ("band", Datatype::Bytes),
     ("status", Datatype::Bytes),
+    ("version", Datatype::Int64),
 ];
 
 impl Scorer {
@@ -123,7 +124,8 @@ impl Scorer {
     ) -> Result<Inferred, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
         let wanted: Vec<&str> = match wanted {
-            [] => known().collect(),
+            // Who gave the score is of interest only while two versions answer.
+            [] => known().filter(|name| *name != "version").collect(),
             names => names.iter().map(String::as_str).collect(),
         };
         if let Some(name) = wanted.iter().find(|wanted| !known().any(|name| name == **wanted)) {
@@ -136,7 +138,7 @@ impl Scorer {
             deadline,
         };
         let scores = self.score_admitted(live, request, permit, Instant::now())?;
-        let outputs = wanted.iter().map(|name| entity_output(name, &scores.results));
+        let outputs = wanted.iter().map(|name| entity_output(name, &scores));
         Ok(Inferred {
             outputs: outputs.collect(),
             model: scores.model,
@@ -285,7 +287,8 @@ fn entities(model: &ModelVersion, inputs: &[Tensor]) -> Option<Vec<Entity>> {
     }
 }
 
-fn entity_output(name: &str, results: &[EntityScore]) -> Tensor {
+fn entity_output(name: &str, scores: &Scores) -> Tensor {
+    let results = &scores.results;
     let scored = |result: &EntityScore| match &result.outcome {
         Outcome::Scored(scored) => Some((scored.score, scored.band.clone())),
         Outcome::Failed(_) => None,
@@ -302,6 +305,13 @@ fn entity_output(name: &str, results: &[EntityScore]) -> Tensor {
                 .iter()
                 .map(|result| scored(result).and_then(|(_, band)| band).unwrap_or_default());
             (Datatype::Bytes, Elements::Text(bands.collect()))
+        }
+        "version" => {
+            let version = |result: &EntityScore| result.model.as_ref().unwrap_or(&scores.model).version;
+            let versions = results
+                .iter()
+                .map(|result| i64::try_from(version(result)).unwrap_or(i64::MAX));
+            (Datatype::Int64, Elements::Whole(versions.collect()))
         }
         _ => {
             let statuses = results.iter().map(|result| result.result().label().to_owned());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::rollout::Rollout;
+use super::rollout::comparison::Comparison;
 use super::tally::Tally;
 use super::{ModelRef, Statistics, Which};
 use crate::error::Error;
@@ -33,6 +34,8 @@ pub struct Entry {
     pub labels: BTreeMap<String, u64>,
     /// Versions that are being tried beside the one that answers.
     pub rollout: Rollout,
+    /// How they compare, and how those tried lately did.
+    pub comparisons: Vec<Arc<Comparison>>,
     /// Every version that is there or answers, newest first.
     pub versions: Vec<VersionStatus>,
     /// What happened lately, newest last.
@@ -180,6 +183,12 @@ impl Live {
                 "model `{name}` has no live version {number}; live is {live}"
             ))
         })
+    }
+
+    /// What is being tried beside the version that answers; `None` for requests that name a version themselves.
+    pub fn trials(&self, model: &ModelRef) -> Option<&Rollout> {
+        let rollout = &self.models.get(&model.name)?.rollout;
+        Some(rollout).filter(|rollout| model.version == Which::Live && !rollout.is_empty())
     }
 
     /// Why nothing can be answered; empty when something can.

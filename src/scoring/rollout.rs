@@ -1,9 +1,14 @@
 //! Trying a version beside the one that answers: for a share of the entities (canary), or without answering (shadow).
 
+pub mod comparison;
+pub(crate) mod mirror;
+pub(crate) mod split;
+
 use std::sync::Arc;
 
 use super::live::Served;
 use crate::features::snapshot::{EntityId, IdRef};
+use comparison::Comparison;
 
 /// The versions being tried.
 #[derive(Debug, Default)]
@@ -21,6 +26,15 @@ pub struct Share {
     pub served: Arc<Served>,
     /// 0 to 1.
     pub share: f64,
+    /// How it compares with the version that answers.
+    pub comparison: Arc<Comparison>,
+}
+
+impl Rollout {
+    /// Whether no version is being tried.
+    pub fn is_empty(&self) -> bool {
+        self.canary.is_none() && self.shadow.is_none()
+    }
 }
 
 impl Share {

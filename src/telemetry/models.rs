@@ -1,9 +1,12 @@
 //! Metrics of models on their way to answering. Set when something changes, never by a request.
 
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use crate::models::gate::Report;
 use crate::models::status::{VersionState, VersionStatus};
+use crate::scoring::rollout::comparison::{EDGES, Handles, Kind};
 
 /// The handles.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub struct ModelMetrics {
     step_seconds: GaugeVec,
     /// Versions taken back, by model and by whom: `operator` or `watch`.
     pub rollbacks: IntCounterVec,
+    compared: IntCounterVec,
+    differences: HistogramVec,
     reachable: IntGauge,
     looks: IntCounter,
     failed_looks: IntCounter,
@@ -44,6 +49,13 @@ impl ModelMetrics {
             "Looks at the repository, by result: ok or failed.",
             &["result"],
         )?;
+        let options = HistogramOpts::new(
+            "evergreen_trial_score_difference",
+            "The candidate's score less that of the version that answers.",
+        );
+        let labels = ["model", "kind", "base", "candidate"];
+        let differences = HistogramVec::new(options.buckets(EDGES.to_vec()), &labels)?;
+        registry.register(Box::new(differences.clone()))?;
         let none: [&str; 0] = [];
         Ok(Self {
             live: gauges(
@@ -81,6 +93,12 @@ impl ModelMetrics {
                 "Versions taken back, by whom: operator or watch.",
                 &["model", "by"],
             )?,
+            compared: counters(
+                "evergreen_trial_entities_total",
+                "Entities scored by two versions, by what came of it: same_band, up, down, failed or dropped.",
+                &["model", "kind", "base", "candidate", "result"],
+            )?,
+            differences,
             reachable: whole(
                 "evergreen_repository_reachable",
                 "1 when the repository could be listed at the last look.",
@@ -90,6 +108,25 @@ impl ModelMetrics {
             looks: looks.with_label_values(&["ok"]),
             failed_looks: looks.with_label_values(&["failed"]),
         })
+    }
+
+    /// The handles of a comparison.
+    pub fn comparison(&self, model: &str, kind: Kind, base: u64, candidate: u64) -> Handles {
+        let (base, candidate) = (base.to_string(), candidate.to_string());
+        let labels = [model, kind.label(), &base, &candidate];
+        let count = |result| {
+            let [model, kind, base, candidate] = labels;
+            self.compared
+                .with_label_values(&[model, kind, base, candidate, result])
+        };
+        Handles {
+            same_band: count("same_band"),
+            up: count("up"),
+            down: count("down"),
+            failed: count("failed"),
+            dropped: count("dropped"),
+            difference: self.differences.with_label_values(&labels),
+        }
     }
 
     /// Counts a look at the repository.

@@ -46,9 +46,11 @@ impl ScoringService for Scoring {
         &self,
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
-        let scores = self
-            .score
-            .count(self.scorer.answer(request.into_inner().into()).await)?;
+        let result = match request.into_inner().try_into() {
+            Ok(request) => self.scorer.answer(request).await,
+            Err(error) => Err(error),
+        };
+        let scores = self.score.count(result)?;
         let model = &*scores.model;
         let results = scores
             .results
@@ -97,19 +99,21 @@ fn version(model: &ModelVersion) -> proto::ModelVersion {
     }
 }
 
-impl From<proto::ScoreRequest> for ScoreRequest {
-    fn from(request: proto::ScoreRequest) -> Self {
+impl TryFrom<proto::ScoreRequest> for ScoreRequest {
+    type Error = Error;
+
+    fn try_from(request: proto::ScoreRequest) -> Result<Self, Error> {
         let model = ModelRef {
             name: request.model,
-            version: request.version.map_or(Which::Live, Which::Number),
+            version: Which::named(request.version, request.label)?,
         };
         let entities = request.entities.into_iter().map(Into::into).collect();
-        Self {
+        Ok(Self {
             model,
             entities,
             explain: request.explain as usize,
             deadline: None,
-        }
+        })
     }
 }
 
@@ -150,8 +154,11 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
         EntityId::Text(id) => proto::score_result::Id::TextId(id),
         EntityId::Int(id) => proto::score_result::Id::IntegerId(id),
     });
+    let other = result.model.clone();
+    let model = other.as_deref().unwrap_or(model);
     let empty = proto::ScoreResult {
         id,
+        version: other.as_ref().map(|model| model.version),
         status: status.into(),
         ..Default::default()
     };

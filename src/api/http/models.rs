@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::models::contract::{FeatureContract, FeatureType};
 use crate::models::status::VersionStatus;
 use crate::scoring::live::Entry;
+use crate::scoring::rollout::comparison::{Comparison, EDGES, Kind};
 use crate::scoring::{Live, Served};
 
 /// The models of the folder.
@@ -53,8 +54,51 @@ pub(super) struct ModelBody {
     labels: BTreeMap<String, u64>,
     /// What happened lately, newest last.
     events: Vec<EventBody>,
+    /// Versions being tried beside the one that answers, and those tried lately.
+    trials: Vec<TrialBody>,
     /// The live version.
     live: Option<LiveBody>,
+}
+
+/// A version being tried: how its scores compare with those of the version that answers.
+#[derive(Debug, Serialize, ToSchema)]
+struct TrialBody {
+    /// `canary`: it answers for a share of the entities; `shadow`: it is only scored beside the answer.
+    #[schema(example = "shadow")]
+    kind: &'static str,
+    /// The share of entities; absent when the trial has ended.
+    share: Option<f64>,
+    base: u64,
+    candidate: u64,
+    #[schema(
+        example = "version 8 would have moved 3.0% of 1200 customers across a band (20 of 1200 scores went up a band, 16 down)"
+    )]
+    summary: String,
+    /// Scores compared.
+    compared: u64,
+    same_score: u64,
+    same_band: u64,
+    /// Scores that the candidate put into a higher band.
+    up: u64,
+    /// Scores that the candidate put into a lower band.
+    down: u64,
+    /// Entities that only one of the two gave a score.
+    failed: u64,
+    /// Entities not compared, for there was no time.
+    dropped: u64,
+    /// Different customers, each counted when first seen.
+    customers: u64,
+    moved_customers: u64,
+    moved_percent: f64,
+    /// The candidate's score less the base's: inner edges of the bins, and scores in each.
+    differences: HistogramBody,
+}
+
+/// A histogram.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistogramBody {
+    edges: Vec<f64>,
+    counts: Vec<u64>,
 }
 
 /// Something that happened to the model.
@@ -208,7 +252,44 @@ pub(super) fn model_body(name: String, entry: &Entry) -> ModelBody {
         versions: entry.versions.iter().map(version_body).collect(),
         labels: entry.labels.clone(),
         events: events.collect(),
+        trials: entry
+            .comparisons
+            .iter()
+            .map(|comparison| trial_body(entry, comparison))
+            .collect(),
         live: entry.served.as_deref().map(live_body),
+    }
+}
+
+fn trial_body(entry: &Entry, comparison: &Comparison) -> TrialBody {
+    let running = match comparison.kind {
+        Kind::Canary => &entry.rollout.canary,
+        Kind::Shadow => &entry.rollout.shadow,
+    };
+    let running = running
+        .as_ref()
+        .filter(|share| std::ptr::eq(&*share.comparison, comparison));
+    let figures = comparison.figures();
+    TrialBody {
+        kind: comparison.kind.label(),
+        share: running.map(|share| share.share),
+        base: comparison.base,
+        candidate: comparison.candidate,
+        summary: comparison.summary(),
+        compared: figures.compared(),
+        same_score: figures.same_score,
+        same_band: figures.same_band,
+        up: figures.up,
+        down: figures.down,
+        failed: figures.failed,
+        dropped: figures.dropped,
+        customers: figures.customers,
+        moved_customers: figures.moved,
+        moved_percent: figures.moved_percent(),
+        differences: HistogramBody {
+            edges: EDGES.to_vec(),
+            counts: figures.bins,
+        },
     }
 }
 

@@ -114,6 +114,10 @@ struct ResultBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "high")]
     band: Option<String>,
+    /// The version that gave this score, where it is not the answer's: while a canary takes a share of the entities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 4)]
+    version: Option<u64>,
     /// What contributed most to the score, on the margin's scale (log-odds for a probability).
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<ReasonBody>>,
@@ -313,6 +317,8 @@ impl From<Scores> for ScoresBody {
 
 fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
     let status = result.result().label();
+    let other = result.model.clone();
+    let model = other.as_deref().unwrap_or(model);
     let id = result.id.map(|id| match id {
         EntityId::Text(id) => IdBody::Text(id),
         EntityId::Int(id) => IdBody::Int(id),
@@ -322,6 +328,7 @@ fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
         status,
         score: None,
         band: None,
+        version: other.as_ref().map(|model| model.version),
         reasons: None,
         features: None,
         error: None,
