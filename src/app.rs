@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, LimitsSection};
+use crate::features::sources::Sources;
 use crate::reload::{self, Reloader};
 use crate::scoring::{Limits, Scorer};
 use crate::telemetry::Metrics;
@@ -17,6 +18,8 @@ pub struct App {
     pub config: Config,
     /// The scoring path.
     pub scorer: Arc<Scorer>,
+    /// The feature stores.
+    pub sources: Arc<Sources>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Hands orders to the thread that loads models.
@@ -41,7 +44,8 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
-        let mut reloader = Reloader::start(&config, &metrics, progress)?;
+        let sources = Arc::new(Sources::new(&config, metrics.feature.clone())?);
+        let mut reloader = Reloader::start(&config, &sources, &metrics, progress)?;
         let live = reloader.live();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
@@ -58,6 +62,7 @@ impl App {
         Ok(Self {
             config,
             scorer,
+            sources,
             metrics,
             reload,
             stopping: AtomicBool::new(false),

@@ -3,16 +3,20 @@
 
 mod environment;
 pub mod models;
+pub mod source;
 mod storage;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::storage::is_remote;
 use crate::toml_text;
 pub use models::ModelsSection;
+use source::{SourceSection, Span};
 pub use storage::StorageSection;
 
 /// All settings. Every key is explained in `evergreen.example.toml`.
@@ -27,6 +31,9 @@ pub struct Config {
     pub features: FeaturesSection,
     /// How object storage is reached.
     pub storage: StorageSection,
+    /// Remote feature stores, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub source: BTreeMap<String, SourceSection>,
     /// What a request may ask for.
     pub limits: LimitsSection,
     /// What is logged.
@@ -71,6 +78,13 @@ pub struct FeaturesSection {
     pub snapshot: PathBuf,
     /// The column with the instant at which a row was true; empty for none.
     pub as_of: String,
+    /// The source of features whose group no source names; empty for the snapshot, or the only source without one.
+    pub default: String,
+    /// A file for the ids in the caches: written when stopping, read to fill the caches at the next start. Empty for
+    /// none.
+    pub warm: PathBuf,
+    /// The longest that readiness waits for the caches to be filled.
+    pub warm_timeout: Span,
 }
 
 impl Default for FeaturesSection {
@@ -78,6 +92,9 @@ impl Default for FeaturesSection {
         Self {
             snapshot: PathBuf::new(),
             as_of: "as_of".to_owned(),
+            default: String::new(),
+            warm: PathBuf::new(),
+            warm_timeout: Span(Duration::from_secs(10)),
         }
     }
 }
@@ -155,7 +172,9 @@ impl Config {
     pub fn snapshot(&self) -> Option<PathBuf> {
         let named = &self.features.snapshot;
         if named.as_os_str().is_empty() {
-            return Some(self.models.dir.join(CUSTOMERS)).filter(|path| path.exists());
+            // Who names a store has no use for the sample.
+            let sample = Some(self.models.dir.join(CUSTOMERS)).filter(|_| self.source.is_empty());
+            return sample.filter(|path| path.exists());
         }
         Some(named.clone())
     }
@@ -193,6 +212,10 @@ impl Config {
                 *path = base.join(&*path);
             }
         }
+        if !config.features.warm.as_os_str().is_empty() {
+            config.features.warm = base.join(&config.features.warm);
+        }
+        config.source.values_mut().for_each(|source| source.rebase(base));
         Ok(config)
     }
 
@@ -211,6 +234,11 @@ impl Config {
 
     fn validate(&self) -> Result<(), String> {
         self.models.validate()?;
+        for (name, source) in &self.source {
+            source
+                .validate()
+                .map_err(|message| format!("[source.{name}] {message}"))?;
+        }
         let limits = &self.limits;
         for (key, value) in [
             ("limits.body_bytes", limits.body_bytes),

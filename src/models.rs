@@ -5,6 +5,7 @@
 pub mod bundle;
 mod codes;
 pub mod contract;
+pub mod derived;
 pub mod gate;
 pub mod golden;
 pub mod input;

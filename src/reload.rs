@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 use crate::config::models::PolicySection;
 use crate::config::{Config, ModelsSection};
 use crate::error::Error;
+use crate::features::plan::Plan;
+use crate::features::sources::Sources;
 use crate::memory;
 use crate::models::ModelVersion;
 use crate::models::gate::{Context, Report, Step};
@@ -77,12 +79,13 @@ impl Reloader {
     /// The repository or the customers cannot be read.
     pub fn start(
         config: &Config,
+        sources: &Arc<Sources>,
         metrics: &Arc<Metrics>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
         let mut reloader = Self {
             repository: Repository::open(&config.models.dir, &config.storage)?,
-            feeder: Feeder::new(config),
+            feeder: Feeder::new(config, sources),
             settings: config.models.clone(),
             metrics: metrics.clone(),
             models: BTreeMap::new(),
@@ -309,33 +312,24 @@ impl Reloader {
     /// Gives a version its way to the features; once the server runs, the customers are read anew if it needs more of
     /// them than there is.
     fn make_ready(&mut self, name: &str, model: ModelVersion) -> Result<Served, Report> {
-        let bands = self
-            .settings
-            .policy
-            .get(name)
-            .map(|policy| policy.bands.clone())
-            .unwrap_or_default();
+        let policy = self.settings.policy.get(name);
+        let bands = policy.map(|policy| policy.bands.clone()).unwrap_or_default();
+        let served = Served::new(Arc::new(model), None, &bands, &self.metrics.feature);
         if self.scorer.is_none() {
-            return Ok(Served::new(Arc::new(model), None, &bands));
+            return Ok(served);
         }
-        let refuse = |model: &ModelVersion, reason: String| {
-            let mut report = model.report.clone();
-            report.fail(Step::Features, reason);
-            report
-        };
         let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
         let mut models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
-        models.push(&model);
-        match self.feeder.ensure(&models, &mut |_, _| {}) {
-            Err(reason) => return Err(refuse(&model, reason)),
-            Ok(true) => self.plan_again(),
-            Ok(false) => {}
-        }
-        let plan = self
-            .feeder
-            .plan(&model)
-            .map_err(|reason| refuse(&model, reason))?;
-        Ok(Served::new(Arc::new(model), plan, &bands))
+        models.push(&served.model);
+        self.feeder
+            .ensure(&models, &mut |_, _| {})
+            .map_err(|reason| unfed(&served, reason))?;
+        let mut plans = self.feeder.plan(&models);
+        let own = plans.pop().unwrap_or(Ok(None));
+        // A store is bound to what all of its models want, so the others' ways may be new as well.
+        self.take_plans(plans);
+        own.map(|plan| served.with_plan(plan))
+            .map_err(|reason| unfed(&served, reason))
     }
 
     fn loaded(&self) -> impl Iterator<Item = &Arc<Served>> {
@@ -373,20 +367,29 @@ impl Reloader {
 
     /// Gives every loaded version its way to the features there are now; one that they cannot feed is refused.
     fn plan_again(&mut self) {
-        for (name, model) in &mut self.models {
-            for (&number, version) in &mut model.versions {
-                let State::Loaded(served) = &version.state else {
-                    continue;
-                };
-                match self.feeder.plan(&served.model) {
-                    Ok(plan) => version.state = State::Loaded(Arc::new(served.with_plan(plan))),
-                    Err(reason) => {
-                        tracing::error!(model = name, version = number, reason, "version refused");
-                        let mut report = served.model.report.clone();
-                        report.fail(Step::Features, reason.clone());
-                        version.report = Arc::new(report);
-                        version.set(State::Refused, Some(reason));
-                    }
+        let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
+        let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
+        let plans = self.feeder.plan(&models);
+        self.take_plans(plans);
+    }
+
+    /// Takes over the plans of all loaded versions, in their order.
+    fn take_plans(&mut self, plans: Vec<Result<Option<Plan>, String>>) {
+        let versions = self.models.iter_mut().flat_map(|(name, model)| {
+            let versions = model.versions.iter_mut();
+            versions.map(move |(number, version)| (name, *number, version))
+        });
+        let loaded = versions.filter_map(|(name, number, version)| {
+            let served = version.served()?.clone();
+            Some((name, number, version, served))
+        });
+        for ((name, number, version, served), plan) in loaded.zip(plans) {
+            match plan {
+                Ok(plan) => version.state = State::Loaded(Arc::new(served.with_plan(plan))),
+                Err(reason) => {
+                    tracing::error!(model = name, version = number, reason, "version refused");
+                    version.report = Arc::new(unfed(&served, reason.clone()));
+                    version.set(State::Refused, Some(reason));
                 }
             }
         }
@@ -410,4 +413,11 @@ impl Reloader {
             self.settle(&name);
         }
     }
+}
+
+/// The report of a version that the feature sources cannot feed after all.
+fn unfed(served: &Served, reason: String) -> Report {
+    let mut report = served.model.report.clone();
+    report.fail(Step::Features, reason);
+    report
 }

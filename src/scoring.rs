@@ -15,7 +15,7 @@ pub mod tally;
 pub mod tensor;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -25,10 +25,13 @@ pub use live::{Live, Served};
 pub use statistics::Statistics;
 
 use crate::error::Error;
+use crate::features::plan::Gathered;
+use crate::features::source;
+use crate::features::sources::canonical;
 use crate::telemetry::Metrics;
 use admission::Admission;
 use rollout::mirror::Mirror;
-use rollout::split::Split;
+use rollout::{Rollout, split};
 
 /// Limits of one request and of all together.
 #[derive(Clone, Copy, Debug)]
@@ -95,64 +98,77 @@ impl Scorer {
         self.live.load_full()
     }
 
-    /// Scores a request; a large one on a thread of its own.
+    /// Scores a request: features are fetched, then a large batch goes to a thread of its own. Each entity has its own
+    /// outcome.
     ///
     /// # Errors
-    /// See [`Scorer::score`].
+    /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once, or no
+    /// time left.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
-        let start = Instant::now();
         let permit = self.permit(request.entities.len())?;
         let live = self.live();
-        let explain = if request.explain > 0 { WALKS_TO_EXPLAIN } else { 0 };
-        let walks =
-            request.entities.len() * (1 + explain) * live.find(&request.model)?.model.forest.summary().trees;
-        let scorer = self.clone();
-        off_thread_if(walks, move || {
-            scorer.score_admitted(&live, request, &permit, start)
-        })
-        .await
+        let served = live.find(&request.model)?.clone();
+        let trials = live.trials(&request.model).cloned();
+        self.answer_admitted(served, trials, request, permit).await
     }
 
-    /// Scores a request on this thread. Each entity has its own outcome.
-    ///
-    /// # Errors
-    /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once.
-    pub fn score(&self, request: ScoreRequest) -> Result<Scores, Error> {
-        let start = Instant::now();
-        let permit = self.permit(request.entities.len())?;
-        self.score_admitted(&self.live(), request, &permit, start)
-    }
-
-    fn score_admitted(
-        &self,
-        live: &Live,
+    async fn answer_admitted(
+        self: &Arc<Self>,
+        served: Arc<Served>,
+        trials: Option<Rollout>,
         request: ScoreRequest,
-        _: &admission::Permit,
-        start: Instant,
+        permit: admission::Permit,
     ) -> Result<Scores, Error> {
-        let served = live.find(&request.model)?;
+        let start = Instant::now();
         served.scorable()?;
-        let trials = live.trials(&request.model);
+        let permit = Arc::new(permit);
         let scores = match trials {
-            Some(rollout) => {
-                let (metrics, mirror) = (&*self.metrics, &self.mirror);
-                let split = Split {
-                    served,
-                    rollout,
-                    metrics,
-                    mirror,
-                };
-                split.score(request)?
-            }
+            Some(rollout) => split::answer(self, &served, &rollout, request, &permit).await?,
             None => Scores {
+                results: self.score(&served, request, permit).await?,
                 model: served.model.clone(),
-                results: answer::score_all(served, request, &self.metrics)?,
             },
         };
         self.metrics.whole.observe(start.elapsed().as_secs_f64());
         self.metrics
             .entities_scored(scores.results.iter().map(EntityScore::result));
         Ok(scores)
+    }
+
+    /// Scores entities by one version.
+    async fn score(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        request: ScoreRequest,
+        permit: Arc<admission::Permit>,
+    ) -> Result<Vec<EntityScore>, Error> {
+        let ScoreRequest {
+            entities,
+            explain,
+            deadline,
+            ..
+        } = request;
+        in_time(deadline)?;
+        let now = source::now();
+        let gathered = gather(served, &entities, now, deadline).await;
+        in_time(deadline)?;
+        let explaining = if explain > 0 { WALKS_TO_EXPLAIN } else { 0 };
+        let walks = entities.len() * (1 + explaining) * served.model.forest.summary().trees;
+        let (scorer, served) = (self.clone(), served.clone());
+        off_thread_if(walks, move || {
+            let batch = answer::Batch {
+                served: &served,
+                entities,
+                explain,
+                gathered,
+                now,
+            };
+            let results = answer::score_all(batch, &scorer.metrics);
+            // The leave to work ends with the work.
+            drop(permit);
+            results
+        })
+        .await
     }
 
     /// Leave to score so many entities or rows.
@@ -169,6 +185,33 @@ impl Scorer {
             )));
         }
         self.admission.enter(entities)
+    }
+}
+
+/// What the remote sources have for the entities with an id; nothing is asked when no source is remote.
+async fn gather(served: &Served, entities: &[Entity], now: f64, deadline: Option<Instant>) -> Gathered {
+    match served.plan.as_ref().filter(|plan| plan.is_remote()) {
+        None => Gathered::default(),
+        Some(plan) => {
+            let ids = canonical(entities.iter().filter_map(|entity| entity.id.as_ref()));
+            plan.gather(&ids, now, deadline.map(leave_time)).await
+        }
+    }
+}
+
+/// The instant by which features have to be there so that a score can be answered before `deadline`: a tenth of the
+/// time is left, at most 5 ms.
+fn leave_time(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - (left / 10).min(Duration::from_millis(5))
+}
+
+fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
+    match deadline {
+        Some(deadline) if Instant::now() >= deadline => Err(Error::DeadlineExceeded(
+            "the request's time was up before it was scored".to_owned(),
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
+mod features;
 pub mod models;
 
+pub use features::{FeatureCounters, FeatureMetrics, SourceMetrics};
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
     Registry, TextEncoder,
@@ -57,6 +59,8 @@ pub struct Metrics {
     pub snapshot_rows: Gauge,
     /// Bytes that the snapshot holds in memory.
     pub snapshot_bytes: Gauge,
+    /// Feature stores, their caches, and what became of features.
+    pub feature: FeatureMetrics,
 }
 
 impl Metrics {
@@ -111,6 +115,7 @@ impl Metrics {
             models: ModelMetrics::new(&registry)?,
             snapshot_rows: rows.with_label_values(&none),
             snapshot_bytes: bytes.with_label_values(&none),
+            feature: FeatureMetrics::new(&registry)?,
             registry,
         })
     }

@@ -5,13 +5,32 @@ use std::sync::Arc;
 
 use super::check::identity;
 use crate::error::Error;
+use crate::features::cell::Cell;
 use crate::features::row::{Found, Notes, settle};
+use crate::features::source::now;
 use crate::features::table::{Batch, Table, TableError};
 use crate::forest::Format;
 use crate::models::ModelVersion;
+use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::derived::Derived;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
 use crate::models::repository;
+
+/// The column with the instant at which a row was true, as in a snapshot.
+const AS_OF: &str = "as_of";
+
+/// What is read from a table.
+pub(super) struct Selection {
+    /// The column with the ids; it is read first.
+    pub(super) id: Option<String>,
+    /// All columns.
+    pub(super) columns: Vec<String>,
+    /// Where among them the instant is that derived features are worked out for.
+    as_of: Option<usize>,
+    /// Where among them each slot of the model is; `None` for a derived feature.
+    slots: Vec<Option<usize>>,
+}
 
 /// A model ready for offline scoring.
 pub(super) struct Offline {
@@ -58,12 +77,23 @@ impl Offline {
         }
     }
 
-    /// The columns of `table` to read: the id's first (the one `asked` for, if any), then one per input.
-    pub(super) fn columns(
-        &self,
-        table: &Table,
-        asked: Option<&str>,
-    ) -> Result<(Option<String>, Vec<String>), TableError> {
+    /// What is read for the model: its inputs, and what derived ones rest on.
+    fn slots(&self) -> Vec<&FeatureContract> {
+        let operands = self.version.operands.iter().map(|operand| &operand.contract);
+        self.inputs()
+            .iter()
+            .map(|input| &input.contract)
+            .chain(operands)
+            .collect()
+    }
+
+    fn derived(&self, position: usize) -> Option<&Derived> {
+        self.version.derived.get(position)?.as_ref()
+    }
+
+    /// What to read from `table`: the id first (the column `asked` for, if any), then what the model wants. A derived
+    /// feature that has a column of its own is read, not worked out.
+    pub(super) fn select(&self, table: &Table, asked: Option<&str>) -> Selection {
         let entity = self
             .version
             .contract
@@ -83,17 +113,31 @@ impl Offline {
             .or_else(|| entity.filter(|name| has(name)))
             .or_else(named);
         // The name in the model, or, where the table has no such column, the one in the store.
-        let column = |input: &Input| {
-            let (name, stored) = (&input.contract.name, input.contract.column());
-            if has(name) || !has(stored) {
-                name.clone()
+        let column = |slot: &FeatureContract| {
+            if has(&slot.name) || !has(slot.column()) {
+                slot.name.clone()
             } else {
-                stored.to_owned()
+                slot.column().to_owned()
             }
         };
         let mut columns: Vec<String> = id.iter().cloned().collect();
-        columns.extend(self.inputs().iter().map(column));
-        Ok((id, columns))
+        let mut add = |name: String| {
+            columns.push(name);
+            columns.len() - 1
+        };
+        let ages = self.version.derived.iter().any(Option::is_some) && has(AS_OF);
+        let as_of = ages.then(|| add(AS_OF.to_owned()));
+        let slots = self.slots().into_iter().enumerate().map(|(position, slot)| {
+            let read = self.derived(position).is_none() || has(&slot.name);
+            read.then(|| add(column(slot)))
+        });
+        let slots = slots.collect();
+        Selection {
+            id,
+            columns,
+            as_of,
+            slots,
+        }
     }
 
     /// Whether a category the model does not know is a mistake. With a contract its policy decides; without one,
@@ -107,39 +151,79 @@ impl Offline {
     pub(super) fn rows(
         &self,
         batch: &Batch,
-        first_input: usize,
-        names: &[String],
+        selection: &Selection,
         rejected: &mut dyn FnMut(usize, &Error),
     ) -> Result<Vec<f64>, TableError> {
-        let cells = batch.columns.get(first_input..).unwrap_or_default();
-        let mut rows = Vec::with_capacity(batch.rows * self.inputs().len());
+        let now = now();
+        let width = self.inputs().len();
+        let mut rows = Vec::with_capacity(batch.rows * width);
         for row in 0..batch.rows {
+            let found = self.found(batch, selection, row, now)?;
             let mut notes = Notes::default();
             let start = rows.len();
-            for (position, (input, column)) in self.inputs().iter().zip(cells).enumerate() {
-                let fail = |message: String| -> TableError {
-                    let name = names.get(first_input + position).map_or("", String::as_str);
-                    TableError::cell(&batch.path, batch.first_row + row as u64, name, message)
-                };
-                let found = match input.encode(column.cell(row)).map_err(fail)? {
-                    Encoded::Value(value) => Found::Value(value),
-                    Encoded::Null => Found::Null,
-                    Encoded::UnknownCategory if self.knows_all_categories() => {
-                        return Err(fail("not one of the model's categories".to_owned()));
-                    }
-                    Encoded::UnknownCategory => Found::UnknownCategory,
-                };
-                match settle(input, position, found, None, &mut notes) {
+            for (position, input) in self.inputs().iter().enumerate() {
+                match settle(input, position, found[position], false, &mut notes) {
                     Ok(value) => rows.push(value),
                     Err(error) => {
                         rejected(row, &error);
-                        rows.resize(start + self.inputs().len(), f64::NAN);
+                        rows.resize(start + width, f64::NAN);
                         break;
                     }
                 }
             }
         }
         Ok(rows)
+    }
+
+    /// What a row has for each slot; derived ones are worked out as of the row's own instant, if it has one.
+    fn found(
+        &self,
+        batch: &Batch,
+        selection: &Selection,
+        row: usize,
+        now: f64,
+    ) -> Result<Vec<Found>, TableError> {
+        let fail = |column: usize, message: String| {
+            let row = batch.first_row + row as u64;
+            TableError::cell(&batch.path, row, &selection.columns[column], message)
+        };
+        let mut found = Vec::with_capacity(selection.slots.len());
+        for (slot, column) in selection.slots.iter().enumerate() {
+            let Some(column) = *column else {
+                found.push(Found::Absent);
+                continue;
+            };
+            let encoded = self.encode(slot, batch.columns[column].cell(row));
+            found.push(match encoded.map_err(|message| fail(column, message))? {
+                Encoded::Value(value) => Found::Value(value),
+                Encoded::Null => Found::Null,
+                Encoded::UnknownCategory if self.knows_all_categories() => {
+                    return Err(fail(column, "not one of the model's categories".to_owned()));
+                }
+                Encoded::UnknownCategory => Found::UnknownCategory,
+            });
+        }
+        let as_of = match selection.as_of {
+            Some(column) => batch.columns[column]
+                .cell(row)
+                .number(FeatureType::Timestamp)
+                .map_err(|message| fail(column, message))?,
+            None => None,
+        };
+        for position in 0..self.inputs().len() {
+            if let (Some(derived), None) = (self.derived(position), selection.slots[position]) {
+                let operands: Vec<Found> = derived.slots().iter().map(|&slot| found[slot]).collect();
+                found[position] = derived.value(&operands, as_of.unwrap_or(now));
+            }
+        }
+        Ok(found)
+    }
+
+    fn encode(&self, slot: usize, cell: Cell<'_>) -> Result<Encoded, String> {
+        match self.bare.get(slot) {
+            Some(input) => input.encode(cell),
+            None => self.version.slot_encode(slot, cell),
+        }
     }
 }
 

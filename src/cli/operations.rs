@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
+use axum::http::{Method, Request, StatusCode, header};
 use clap::Args;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
@@ -45,25 +45,26 @@ impl Operations {
     async fn exchange(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
         let authority = self.server.strip_prefix("http://").unwrap_or(&self.server);
         let authority = authority.trim_end_matches('/');
-        let stream = TcpStream::connect(authority).await.map_err(|error| {
-            format!("{error}; is the server running, and is this its operations port? name it with --server")
-        })?;
-        let text = |error: hyper::Error| error.to_string();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(text)?;
-        tokio::spawn(connection);
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(header::HOST, authority)
+            .uri(format!("http://{authority}{path}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
-        let response = sender.send_request(request).await.map_err(text)?;
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let response = client.request(request).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            format!("{cause}; is the server running, and is this its operations port? name it with --server")
+        })?;
         let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(text)?.to_bytes();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| error.to_string())?
+            .to_bytes();
         let answer: Value = serde_json::from_slice(&bytes).map_err(|error| format!("{status}: {error}"))?;
         if status == StatusCode::OK {
             return Ok(answer);

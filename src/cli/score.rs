@@ -167,16 +167,17 @@ fn score(
     id: Option<&str>,
     output: &Path,
 ) -> Result<Done, String> {
-    let (id, columns) = model.columns(table, id).map_err(|error| error.to_string())?;
-    let mut batches = table.batches(&columns).map_err(|error| error.to_string())?;
+    let selection = model.select(table, id);
+    let mut batches = table
+        .batches(&selection.columns)
+        .map_err(|error| error.to_string())?;
     let width = model
         .version
         .forest
         .width(kind.output())
         .map_err(|error| error.to_string())?;
-    let first_input = usize::from(id.is_some());
     let header = Header {
-        id,
+        id: selection.id.clone(),
         columns: names(model, kind, width),
         numbers: numbers(model, kind),
     };
@@ -196,10 +197,14 @@ fn score(
             done.rejected.get_or_insert_with(first).0 += 1;
         };
         let rows = model
-            .rows(&batch, first_input, &columns, &mut reject)
+            .rows(&batch, &selection, &mut reject)
             .map_err(|error| error.to_string())?;
         predict(model, kind, &rows, &batch, width, &mut out, &mut scratch)?;
-        sink.write(batch.columns.first().filter(|_| first_input == 1), &out, &skip)?;
+        sink.write(
+            batch.columns.first().filter(|_| selection.id.is_some()),
+            &out,
+            &skip,
+        )?;
         done.rows += batch.rows;
         bar.set_position(batches.position(&batch));
     }

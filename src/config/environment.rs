@@ -42,12 +42,14 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The place of `SECTION__KEY` in the settings.
+/// The place of `SECTION__KEY`, or deeper, in the settings.
 fn slot<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
-    let (section, key) = path.split_once("__")?;
-    table
-        .get_mut(&section.to_ascii_lowercase())?
-        .get_mut(key.to_ascii_lowercase())
+    let (section, rest) = path.split_once("__")?;
+    let mut slot = table.get_mut(&section.to_ascii_lowercase())?;
+    for key in rest.split("__") {
+        slot = slot.get_mut(key.to_ascii_lowercase())?;
+    }
+    (!slot.is_table()).then_some(slot)
 }
 
 /// `text` as a value of the kind that stands there now.

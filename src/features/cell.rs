@@ -54,6 +54,22 @@ impl Cell<'_> {
         }
     }
 
+    /// As [`Cell::number`], for stores whose writers were careless with types: a text that spells a number is one, with
+    /// commas between groups of three digits if need be; a boolean counts as 1 or 0.
+    ///
+    /// # Errors
+    /// Even so it is no number.
+    pub fn tolerant(self, kind: FeatureType) -> Result<Option<f64>, String> {
+        match self {
+            Cell::Text(text) | Cell::Untyped(text) => match ungrouped(text) {
+                Some(digits) => untyped(&digits, kind),
+                None => untyped(text.trim(), kind),
+            },
+            Cell::Bool(value) => Cell::Int(value.into()).number(kind),
+            cell => cell.number(kind),
+        }
+    }
+
     /// The text that names a category; `None` is null. A whole number names the category of the same digits, which
     /// are written to `digits`.
     ///
@@ -99,6 +115,20 @@ pub(crate) fn shorten(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(MOST).chain(['…']).collect()
+}
+
+/// A text such as `1,234.5` without its commas; `None` when it has none, or not between groups of three digits.
+fn ungrouped(text: &str) -> Option<String> {
+    let text = text.trim();
+    let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
+    let mut groups = whole.trim_start_matches(['+', '-']).split(',');
+    let first = groups.next()?;
+    let digits = |group: &str| group.bytes().all(|byte| byte.is_ascii_digit());
+    let grouped = whole.contains(',')
+        && (1..=3).contains(&first.len())
+        && digits(first)
+        && groups.all(|group| group.len() == 3 && digits(group));
+    grouped.then(|| whole.replace(',', "") + rest)
 }
 
 fn bool_number(cell: Cell<'_>) -> Result<Option<f64>, String> {
@@ -209,6 +239,24 @@ mod tests {
             (Cell::Int(2), Bool),
         ] {
             assert!(cell.number(kind).is_err(), "{cell:?} as {kind:?}");
+        }
+    }
+
+    #[test]
+    fn careless_numbers_are_read_where_that_is_allowed() {
+        use FeatureType::{Float, Int, Timestamp};
+        for (cell, kind, expected) in [
+            (Cell::Text(" 1,234.5 "), Float, Some(1234.5)),
+            (Cell::Text("-12,345,678"), Int, Some(-12_345_678.0)),
+            (Cell::Text("7"), Int, Some(7.0)),
+            (Cell::Text("null"), Float, None),
+            (Cell::Bool(true), Float, Some(1.0)),
+            (Cell::Text("1970-01-01T00:01:00Z"), Timestamp, Some(60.0)),
+        ] {
+            assert_eq!(cell.tolerant(kind), Ok(expected), "{cell:?}");
+        }
+        for text in ["1,23", "12,3456", "1,234,", "1.5,000", "seven", "0x10"] {
+            assert!(Cell::Text(text).tolerant(Float).is_err(), "{text}");
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Found {
     Absent,
     /// A category the model was not trained on.
     UnknownCategory,
+    /// A value that the feature's type does not take: it counts as absent.
+    Invalid,
 }
 
 /// What happened to a feature on its way into the row; positions are those of the model's inputs.
@@ -39,7 +41,7 @@ impl Notes {
     }
 }
 
-/// The number the model sees for the input at `position`, by the contract's rules; `age` in seconds, if known.
+/// The number the model sees for the input at `position`, by the contract's rules; `stale` says that it is older than its `max_age`.
 ///
 /// # Errors
 /// [`Error::Rejected`] where the contract says so: the feature is required, or its policy is `reject`.
@@ -47,12 +49,12 @@ pub fn settle(
     input: &Input,
     position: usize,
     found: Found,
-    age: Option<f64>,
+    stale: bool,
     notes: &mut Notes,
 ) -> Result<f64, Error> {
     match found {
         Found::Value(value) => {
-            if is_stale(input, age) {
+            if stale {
                 notes.stale.push(position);
                 match input.contract.stale {
                     Stale::Use => {}
@@ -70,7 +72,7 @@ pub fn settle(
             }
             Ok(value)
         }
-        Found::Absent => {
+        Found::Absent | Found::Invalid => {
             notes.missing.push(position);
             substitute(input, position, notes)
         }
@@ -83,13 +85,6 @@ pub fn settle(
                 }
             }
         }
-    }
-}
-
-fn is_stale(input: &Input, age: Option<f64>) -> bool {
-    match (input.contract.max_age_duration, age) {
-        (Some(limit), Some(age)) => age > limit.as_secs_f64(),
-        _ => false,
     }
 }
 

@@ -75,6 +75,16 @@ impl Codes {
         }
     }
 
+    /// The names, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = match self {
+            Self::Named(codes) => codes.keys().cloned().collect(),
+            Self::Hashed(_) => Vec::new(),
+        };
+        names.sort();
+        names
+    }
+
     /// The name behind a code.
     pub(super) fn name(&self, code: f64) -> Option<&str> {
         match self {

@@ -1,12 +1,15 @@
 //! The contract of a bundle, `bundle.toml`: what goes into the model, what comes out of it, and the checksums of
 //! everything that belongs to it.
 
+mod derive;
 mod feature;
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 
-pub use feature::{FeatureContract, FeatureType, OutOfRange, Stale};
+pub use derive::{Derivation, MapTable, Mapped};
+pub use feature::{FeatureContract, FeatureType, OutOfRange, Parse, Stale};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -34,6 +37,9 @@ pub struct Contract {
     /// The inputs, in the model's order.
     #[serde(rename = "feature", default)]
     features: Vec<Spanned<FeatureContract>>,
+    /// Stored values that only derived features use.
+    #[serde(rename = "operand", default)]
+    operands: Vec<Spanned<FeatureContract>>,
     /// Rows with the training library's own outputs.
     pub golden: GoldenSection,
     /// How quick the model must be.
@@ -205,7 +211,7 @@ impl Contract {
             ));
         }
         let mut names = HashSet::new();
-        for feature in &mut contract.features {
+        for feature in contract.features.iter_mut().chain(&mut contract.operands) {
             let span = feature.span();
             let feature = feature.get_mut();
             if let Err(message) = feature.validate() {
@@ -221,6 +227,7 @@ impl Contract {
                 ));
             }
         }
+        contract.validate_derived(&error)?;
         if contract.features.is_empty() {
             return Err(error(
                 None,
@@ -261,6 +268,36 @@ impl Contract {
         Ok(contract)
     }
 
+    /// Derived features rest on stored ones alone, and operands are stored.
+    fn validate_derived(
+        &self,
+        error: &dyn Fn(Option<Range<usize>>, String) -> TomlError,
+    ) -> Result<(), TomlError> {
+        let stored = |name: &str| {
+            let found = self.stored().find(|feature| feature.name == name);
+            found.map(|feature| feature.kind)
+        };
+        for feature in &self.features {
+            let span = Some(feature.span());
+            let feature = feature.get_ref();
+            if let Some(derive) = &feature.derive {
+                derive
+                    .validate(feature.kind, stored)
+                    .map_err(|message| error(span, format!("feature `{}`: {message}", feature.name)))?;
+            }
+        }
+        match self.operands.iter().find(|operand| !operand.get_ref().is_plain()) {
+            Some(operand) => Err(error(
+                Some(operand.span()),
+                format!(
+                    "operand `{}`: it has a source, a type and a max_age; the rest is for features",
+                    operand.get_ref().name
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// How the model file is to be read.
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
@@ -268,6 +305,18 @@ impl Contract {
             iterations: self.model.iterations.into(),
             kernel: None,
         }
+    }
+
+    /// Stored values that only derived features use.
+    pub fn operands(&self) -> impl ExactSizeIterator<Item = &FeatureContract> {
+        self.operands.iter().map(Spanned::get_ref)
+    }
+
+    /// Everything a store must have: features that are not derived, and operands.
+    pub fn stored(&self) -> impl Iterator<Item = &FeatureContract> {
+        self.features()
+            .filter(|feature| feature.derive.is_none())
+            .chain(self.operands())
     }
 
     /// The inputs, in the model's order.

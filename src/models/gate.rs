@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::ModelVersion;
 use super::bundle::{Bundle, Files};
 use super::contract::{Contract, ScoreKind};
+use super::derived::{Derived, Operand};
 use super::golden;
 use super::input::Input;
 use super::reference::{self, Reference};
@@ -194,7 +195,7 @@ fn steps(
     let (bundle, contract) = report.take(Step::Settle, || find(path))?;
     let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
     let forest = report.take(Step::Parse, || parse(&files, contract.as_ref()))?;
-    let inputs = report.take(Step::Contract, || {
+    let (inputs, operands, derived) = report.take(Step::Contract, || {
         keeps_promises(contract.as_ref(), context.live)?;
         agree(&forest, contract.as_ref())
     })?;
@@ -209,6 +210,8 @@ fn steps(
         forest,
         contract,
         inputs,
+        operands,
+        derived,
         reference,
         report: Report::default(),
     };
@@ -294,9 +297,12 @@ fn parse(files: &Files, contract: Option<&Contract>) -> Judged<Forest> {
     Ok((forest, Outcome::Passed, detail))
 }
 
-fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
+/// The inputs of a model, the other values that it rests on, and how inputs are worked out from them.
+type Inputs = (Vec<Input>, Vec<Operand>, Vec<Option<Derived>>);
+
+fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Inputs> {
     let Some(contract) = contract else {
-        return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned()));
+        return Ok((Inputs::default(), Outcome::Skipped, "no contract".to_owned()));
     };
     let features = forest.features();
     if contract.features().len() != features.len() {
@@ -311,8 +317,14 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Vec<Input>> {
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
     score_is_one_number(forest, contract)?;
+    let operands = Operand::of(contract);
+    let derived = inputs.iter().map(|input| {
+        let derived = Derived::bind(input, &inputs, &operands);
+        derived.map_err(|message| format!("feature `{}`: {message}", input.contract.name))
+    });
+    let derived = derived.collect::<Result<_, _>>()?;
     Ok((
-        inputs,
+        (inputs, operands, derived),
         Outcome::Passed,
         format!("{} features and the output agree", features.len()),
     ))

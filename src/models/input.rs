@@ -103,6 +103,11 @@ impl Input {
         self.codes.code(category)
     }
 
+    /// The names of its categories, sorted.
+    pub fn categories(&self) -> Vec<String> {
+        self.codes.names()
+    }
+
     /// Whether the model's precision holds a number of this size: a larger one would turn into infinity in silence.
     ///
     /// # Errors

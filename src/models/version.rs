@@ -1,9 +1,11 @@
 //! One version of a model that passed the gate.
 
-use super::contract::{Contract, ScoreKind};
+use super::contract::{Contract, FeatureContract, ScoreKind};
+use super::derived::{Derived, Operand};
 use super::gate::Report;
-use super::input::Input;
+use super::input::{Encoded, Input};
 use super::reference::Reference;
+use crate::features::cell::Cell;
 use crate::forest::{Forest, OutputKind};
 
 /// A version of a model, immutable once it is live.
@@ -21,6 +23,10 @@ pub struct ModelVersion {
     pub contract: Option<Contract>,
     /// The inputs in the model's order; empty without a contract.
     pub inputs: Vec<Input>,
+    /// Stored values that only derived features use.
+    pub operands: Vec<Operand>,
+    /// By input, how it is worked out; `None` for one that is stored.
+    pub derived: Vec<Option<Derived>>,
     /// The training-time distributions, if the bundle has them.
     pub reference: Option<Reference>,
     /// How it passed the gate.
@@ -40,6 +46,52 @@ impl ModelVersion {
     /// Position of an input by name.
     pub fn input(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|input| input.contract.name == name)
+    }
+
+    /// Everything that a row is made from: the inputs, then the operands of derived ones. A position here is a *slot*.
+    pub fn slots(&self) -> impl Iterator<Item = &FeatureContract> {
+        let inputs = self.inputs.iter().map(|input| &input.contract);
+        inputs.chain(self.operands.iter().map(|operand| &operand.contract))
+    }
+
+    /// What the contract says of a slot.
+    pub fn slot(&self, slot: usize) -> Option<&FeatureContract> {
+        match self.inputs.get(slot) {
+            Some(input) => Some(&input.contract),
+            None => Some(&self.operands.get(slot - self.inputs.len())?.contract),
+        }
+    }
+
+    /// The code of a category in a slot.
+    pub fn slot_code(&self, slot: usize, category: &str) -> Option<f64> {
+        match self.inputs.get(slot) {
+            Some(input) => input.code(category),
+            None => self.operands.get(slot - self.inputs.len())?.code(category),
+        }
+    }
+
+    /// The categories of a slot.
+    pub fn slot_categories(&self, slot: usize) -> Vec<String> {
+        match self.inputs.get(slot) {
+            Some(input) => input.categories(),
+            None => self.operands[slot - self.inputs.len()].categories.clone(),
+        }
+    }
+
+    /// The number for a cell in a slot.
+    ///
+    /// # Errors
+    /// The cell is not of the slot's type.
+    pub fn slot_encode(&self, slot: usize, cell: Cell<'_>) -> Result<Encoded, String> {
+        match self.inputs.get(slot) {
+            Some(input) => input.encode(cell),
+            None => self.operands[slot - self.inputs.len()].encode(cell),
+        }
+    }
+
+    /// Whether a slot is fetched from a store, rather than derived.
+    pub fn is_stored(&self, slot: usize) -> bool {
+        self.derived.get(slot).is_none_or(Option::is_none)
     }
 
     /// The names of the inputs at some positions.

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::features::plan::{self, Plan};
+use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
+use crate::features::sources::Sources;
 use crate::features::table::Table;
 use crate::models::ModelVersion;
 
 /// The feature sources.
 #[derive(Debug)]
 pub(super) struct Feeder {
+    sources: Arc<Sources>,
     path: Option<PathBuf>,
     as_of: String,
     snapshot: Option<Arc<Snapshot>>,
@@ -19,8 +21,9 @@ pub(super) struct Feeder {
 }
 
 impl Feeder {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, sources: &Arc<Sources>) -> Self {
         Self {
+            sources: sources.clone(),
             path: config.snapshot(),
             as_of: config.features.as_of.clone(),
             snapshot: None,
@@ -32,15 +35,18 @@ impl Feeder {
         self.snapshot.as_ref()
     }
 
-    /// Whether the sources have what a model asks for.
+    /// Whether the sources have what a model asks for, as far as can be said without reading them.
     pub(super) fn check(&self, model: &ModelVersion) -> Result<String, String> {
         let Some(path) = &self.path else {
-            return Ok("there is no feature source: it answers what comes with the request".to_owned());
+            return Ok("the stores are asked when the model is planned".to_owned());
         };
         let table = Table::open(path).map_err(|error| error.to_string())?;
-        match plan::unfed(model, &table) {
+        match self.sources.unfed(model, &table) {
             Some(reason) => Err(reason),
-            None => Ok(format!("{} has every column", path.display())),
+            None => Ok(format!(
+                "{} has every column that is taken from it",
+                path.display()
+            )),
         }
     }
 
@@ -56,7 +62,7 @@ impl Feeder {
         let table = Table::open(path).map_err(|error| error.to_string())?;
         let has = |name: &&str| table.columns().iter().any(|known| known == name);
         let as_of = Some(self.as_of.as_str()).filter(has);
-        let Some(wanted) = plan::spec(models.iter().copied(), as_of) else {
+        let Some(wanted) = self.sources.snapshot_spec(models.iter().copied(), as_of) else {
             return Ok(false);
         };
         if self.spec.as_ref().is_some_and(|held| covers(held, &wanted)) {
@@ -69,10 +75,9 @@ impl Feeder {
         Ok(true)
     }
 
-    /// A model's way to its features.
-    pub(super) fn plan(&self, model: &ModelVersion) -> Result<Option<Plan>, String> {
-        let snapshot = self.snapshot.as_ref().filter(|_| model.contract.is_some());
-        snapshot.map(|snapshot| Plan::new(snapshot, model)).transpose()
+    /// Each model's way to its features, or why there is none. The stores are bound to what all of them want.
+    pub(super) fn plan(&self, models: &[&ModelVersion]) -> Vec<Result<Option<Plan>, String>> {
+        self.sources.plan(models, self.snapshot.as_ref())
     }
 }
 

@@ -1,21 +1,21 @@
 //! From entities to scores: rows are put together one by one, evaluated in one batch, and read back one by one.
 
 use std::cell::RefCell;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use super::calibration::{band, calibrate};
-use super::domain::{Entity, EntityScore, From, Outcome, Reason, ScoreRequest, Scored};
+use super::domain::{Entity, EntityScore, From, Outcome, Reason, Scored};
 use super::live::Served;
 use crate::error::{Error, Kind};
 use crate::features::cell::Cell;
-use crate::features::plan::Plan;
+use crate::features::plan::{Gathered, Known, Origin, Record};
 use crate::features::row::{self, Found, Notes};
 use crate::features::snapshot::EntityId;
 use crate::forest::{Forest, OutputKind, PredictError, Scratch};
 use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
-use crate::models::input::{Encoded, Input};
+use crate::models::input::Encoded;
 use crate::nearest::hint;
 use crate::telemetry::Metrics;
 
@@ -30,36 +30,57 @@ struct Ready {
     notes: Notes,
     from: From,
     as_of: Option<f64>,
+    unavailable: Vec<String>,
 }
 
-/// Scores every entity of the request with `served`.
-pub(super) fn score_all(
-    served: &Served,
-    request: ScoreRequest,
-    metrics: &Metrics,
-) -> Result<Vec<EntityScore>, Error> {
+/// What the request itself says of an entity's features, by slot of the model.
+type Given = Vec<(usize, Found)>;
+
+/// What a batch is scored with.
+pub(super) struct Batch<'a> {
+    pub(super) served: &'a Served,
+    pub(super) entities: Vec<Entity>,
+    pub(super) explain: usize,
+    /// What the remote sources gave, one per entity with an id, in their order.
+    pub(super) gathered: Gathered,
+    /// Seconds since the Unix epoch.
+    pub(super) now: f64,
+}
+
+/// Scores every entity of the batch.
+pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<EntityScore>, Error> {
     let start = Instant::now();
+    let Batch {
+        served,
+        entities,
+        explain,
+        gathered,
+        now,
+    } = batch;
     let model = &*served.model;
-    let mut rows: Vec<f64> = Vec::with_capacity(request.entities.len() * model.inputs.len());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |time| time.as_secs_f64());
-    let mut entities: Vec<(Option<EntityId>, Result<Ready, Error>)> =
-        Vec::with_capacity(request.entities.len());
-    for entity in request.entities {
+    let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
+    let mut assembled: Vec<(Option<EntityId>, Result<Ready, Error>)> = Vec::with_capacity(entities.len());
+    let mut seat = 0;
+    for entity in entities {
         let before = rows.len();
-        let ready = assemble(served, &entity, now, &mut rows);
+        let ready = assemble(served, &entity, (&gathered, seat), now, &mut rows);
         if ready.is_err() {
             rows.truncate(before);
         }
-        entities.push((entity.id, ready));
+        seat += usize::from(entity.id.is_some());
+        assembled.push((entity.id, ready));
     }
+    served.features.count(
+        assembled
+            .iter()
+            .filter_map(|(_, ready)| Some(&ready.as_ref().ok()?.notes)),
+    );
     metrics.features.observe(start.elapsed().as_secs_f64());
     let start = Instant::now();
-    let evaluated = evaluate(model, &rows, request.explain)?;
+    let evaluated = evaluate(model, &rows, explain)?;
     metrics.forest.observe(start.elapsed().as_secs_f64());
-    let results = entities.into_iter().map(|(id, ready)| {
-        let read = |ready| evaluated.read(served, &rows, ready, request.explain);
+    let results = assembled.into_iter().map(|(id, ready)| {
+        let read = |ready| evaluated.read(served, &rows, ready, explain);
         let outcome = ready.map_or_else(Outcome::Failed, read);
         tally(served, &outcome);
         EntityScore {
@@ -84,39 +105,91 @@ fn tally(served: &Served, outcome: &Outcome) {
 }
 
 /// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
-fn assemble(served: &Served, entity: &Entity, now: f64, rows: &mut Vec<f64>) -> Result<Ready, Error> {
+fn assemble(
+    served: &Served,
+    entity: &Entity,
+    gathered: (&Gathered, usize),
+    now: f64,
+    rows: &mut Vec<f64>,
+) -> Result<Ready, Error> {
     let model = &*served.model;
     let given = overrides(model, &entity.features)?;
-    let source = lookup(served, entity)?;
-    let as_of = source.and_then(|(plan, row)| plan.as_of(row));
-    let age = as_of.map(|time| now - time);
+    let (record, from, unavailable) = match lookup(served, entity, gathered)? {
+        Some((record, origin, unavailable)) => (Some(record), From::Source(origin), unavailable),
+        None => (None, From::Request, Vec::new()),
+    };
+    let values = Values {
+        model,
+        given: &given,
+        record: record.as_ref(),
+        now,
+    };
     let mut notes = Notes::default();
     for (position, input) in model.inputs.iter().enumerate() {
-        let (found, age) = match given.iter().find(|&&(given, _)| given == position) {
-            Some(&(_, found)) => (found, None),
-            None => (
-                source.map_or(Found::Absent, |(plan, row)| plan.get(row, position)),
-                age,
-            ),
-        };
-        rows.push(row::settle(input, position, found, age, &mut notes)?);
+        let (found, stale) = values.input(position);
+        rows.push(row::settle(input, position, found, stale, &mut notes)?);
     }
-    let from = if source.is_some() {
-        From::Snapshot
-    } else {
-        From::Request
-    };
     let row = rows.len() / model.inputs.len() - 1;
+    let as_of = record.and_then(|record| record.as_of());
     Ok(Ready {
         row,
         notes,
         from,
         as_of,
+        unavailable,
     })
 }
 
-/// The entity's row in the source; `None` when the request's own values must do.
-fn lookup<'a>(served: &'a Served, entity: &Entity) -> Result<Option<(&'a Plan, usize)>, Error> {
+/// All that is known of an entity.
+struct Values<'a> {
+    model: &'a ModelVersion,
+    given: &'a Given,
+    record: Option<&'a Record<'a>>,
+    now: f64,
+}
+
+impl Values<'_> {
+    /// What is known of an input, and whether that is too old.
+    fn input(&self, position: usize) -> (Found, bool) {
+        let derived = self.model.derived.get(position).and_then(Option::as_ref);
+        match derived {
+            Some(derived) if self.given(position).is_none() => {
+                let operands = derived.slots().iter().map(|&slot| self.slot(slot));
+                let (found, stale): (Vec<Found>, Vec<bool>) = operands.unzip();
+                (derived.value(&found, self.now), stale.contains(&true))
+            }
+            _ => self.slot(position),
+        }
+    }
+
+    fn slot(&self, slot: usize) -> (Found, bool) {
+        if let Some(found) = self.given(slot) {
+            return (found, false);
+        }
+        let Some(record) = self.record else {
+            return (Found::Absent, false);
+        };
+        let (found, as_of, limit) = record.get(slot);
+        let promised = self.model.slot(slot).and_then(|slot| slot.max_age_duration);
+        let limits = [limit, promised.map(|limit| limit.as_secs_f64())];
+        let stale = as_of.is_some_and(|as_of| limits.iter().flatten().any(|&limit| self.now - as_of > limit));
+        (found, stale)
+    }
+
+    fn given(&self, slot: usize) -> Option<Found> {
+        self.given
+            .iter()
+            .find(|&&(given, _)| given == slot)
+            .map(|&(_, found)| found)
+    }
+}
+
+/// What the sources have of the entity; `None` when the request's own values must do.
+fn lookup<'a>(
+    served: &'a Served,
+    entity: &Entity,
+    (gathered, seat): (&'a Gathered, usize),
+) -> Result<Option<(Record<'a>, Origin, Vec<String>)>, Error> {
     let Some(id) = &entity.id else {
         if entity.features.is_empty() {
             return Err(Error::Invalid(
@@ -125,50 +198,62 @@ fn lookup<'a>(served: &'a Served, entity: &Entity) -> Result<Option<(&'a Plan, u
         }
         return Ok(None);
     };
-    let plan = served.plan.as_deref();
-    match plan.and_then(|plan| plan.find(id.as_ref()).map(|row| (plan, row))) {
-        Some(found) => Ok(Some(found)),
-        None if !entity.features.is_empty() => Ok(None),
-        None if plan.is_none() => Err(Error::Unavailable(
-            "there is no feature source to look ids up in".to_owned(),
-        )),
-        None => {
-            let message = format!("no {} `{id}`", served.model.entity());
-            Err(Error::EntityNotFound(message))
-        }
+    let Some(plan) = served.plan.as_deref() else {
+        return if entity.features.is_empty() {
+            Err(Error::Unavailable(
+                "there is no feature source to look ids up in".to_owned(),
+            ))
+        } else {
+            Ok(None)
+        };
+    };
+    match plan.find(id, gathered, seat) {
+        Known::Record {
+            record,
+            from,
+            unavailable,
+        } => Ok(Some((record, from, unavailable))),
+        Known::Unknown if !entity.features.is_empty() => Ok(None),
+        Known::Unknown => Err(Error::EntityNotFound(format!(
+            "no {} `{id}`",
+            served.model.entity()
+        ))),
+        Known::Unavailable(source) => Err(Error::Unavailable(format!(
+            "the feature source `{source}` does not answer"
+        ))),
     }
 }
 
-/// The request's values by position among the inputs.
-fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Vec<(usize, Found)>, Error> {
+/// The request's values by slot.
+fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Given, Error> {
     features
         .iter()
         .map(|(name, value)| {
-            let position = model.input(name).ok_or_else(|| {
-                let hint = hint(
-                    name,
-                    model.inputs.iter().map(|input| input.contract.name.as_str()),
-                );
+            let slot = model.slots().position(|slot| slot.name == *name).ok_or_else(|| {
+                let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
                 Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
             })?;
-            let found = encode(&model.inputs[position], value);
+            let found = encode(model, slot, value);
             found
-                .map(|found| (position, found))
+                .map(|found| (slot, found))
                 .map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))
         })
         .collect()
 }
 
-fn encode(input: &Input, value: &Scalar) -> Result<Found, String> {
+fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<Found, String> {
     let cell = match value {
         Scalar::Null => Cell::Null,
         Scalar::Bool(value) => Cell::Bool(*value),
         Scalar::Int(value) => Cell::Int(*value),
         Scalar::Float(value) => Cell::Float(*value),
         Scalar::Text(text) => Cell::Text(text),
-        Scalar::Other(what) => return Err(format!("expected {}, found {what}", input.contract.kind.noun())),
+        Scalar::Other(what) => {
+            let noun = model.slot(slot).map_or("a value", |slot| slot.kind.noun());
+            return Err(format!("expected {noun}, found {what}"));
+        }
     };
-    Ok(match input.encode(cell)? {
+    Ok(match model.slot_encode(slot, cell)? {
         Encoded::Value(value) => Found::Value(value),
         Encoded::Null => Found::Null,
         Encoded::UnknownCategory => Found::UnknownCategory,
@@ -223,6 +308,7 @@ impl Evaluated {
             notes,
             from,
             as_of,
+            unavailable,
         } = ready;
         let (Some(&value), Some(contract)) = (self.scores.get(row), &model.contract) else {
             return Outcome::Failed(Error::Internal("a row without a score".to_owned()));
@@ -243,6 +329,7 @@ impl Evaluated {
             notes,
             from,
             as_of,
+            unavailable,
         })
     }
 

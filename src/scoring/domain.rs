@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Error, Kind};
+use crate::features::plan::Origin;
 use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
@@ -127,6 +128,8 @@ pub struct Scored {
     pub from: From,
     /// When they were true: seconds since the Unix epoch.
     pub as_of: Option<f64>,
+    /// Sources that could not be asked; their features count as missing.
+    pub unavailable: Vec<String>,
 }
 
 /// Where the features of a score come from.
@@ -134,8 +137,8 @@ pub struct Scored {
 pub enum From {
     /// All from the request.
     Request,
-    /// From the snapshot, with the request's values before it.
-    Snapshot,
+    /// From the feature sources, with the request's values before them.
+    Source(Origin),
 }
 
 impl From {
@@ -143,7 +146,9 @@ impl From {
     pub fn label(self) -> &'static str {
         match self {
             Self::Request => "request",
-            Self::Snapshot => "snapshot",
+            Self::Source(Origin::Snapshot) => "snapshot",
+            Self::Source(Origin::Cache) => "cache",
+            Self::Source(Origin::Store) => "store",
         }
     }
 }

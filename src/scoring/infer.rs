@@ -8,8 +8,9 @@ use std::time::Instant;
 use super::admission::Permit;
 use super::calibration::calibrate;
 use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
-use super::live::Live;
+use super::live::Served;
 use super::matrix::{Matrix, matrix};
+use super::rollout::Rollout;
 use super::tensor::{Datatype, Elements, Tensor};
 use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
 use crate::error::Error;
@@ -84,46 +85,45 @@ impl Scorer {
             .unwrap_or(0);
         let permit = self.permit(rows)?;
         let live = self.live();
-        let explain = request.outputs.iter().any(|name| name == "contributions");
-        let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
-        let walks = rows * (1 + explain) * live.find(&request.model)?.model.forest.summary().trees;
-        let scorer = self.clone();
-        off_thread_if(walks, move || scorer.infer_admitted(&live, request, &permit)).await
-    }
-
-    fn infer_admitted(&self, live: &Live, request: InferRequest, permit: &Permit) -> Result<Inferred, Error> {
-        let start = Instant::now();
-        let served = live.find(&request.model)?;
+        let served = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::Invalid(format!("output `{twice}` is wanted twice")));
         }
+        let start = Instant::now();
         let result = match entities(&served.model, &request.inputs) {
-            Some(entities) => self.infer_entities(
-                live,
-                request.model,
-                entities,
-                &request.outputs,
-                request.deadline,
-                permit,
-            ),
-            None => self.infer_matrix(&served.model, &request),
+            Some(entities) => {
+                let trials = live.trials(&request.model).cloned();
+                self.infer_entities(served.clone(), trials, request, entities, permit)
+                    .await
+            }
+            None => {
+                let explain = request.outputs.iter().any(|name| name == "contributions");
+                let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
+                let walks = rows * (1 + explain) * served.model.forest.summary().trees;
+                let (scorer, model) = (self.clone(), served.model.clone());
+                off_thread_if(walks, move || {
+                    let inferred = scorer.infer_matrix(&model, &request);
+                    drop(permit);
+                    inferred
+                })
+                .await
+            }
         };
         served.statistics.record(start.elapsed(), result.is_ok());
         result
     }
 
-    fn infer_entities(
-        &self,
-        live: &Live,
-        model: ModelRef,
+    async fn infer_entities(
+        self: &Arc<Self>,
+        served: Arc<Served>,
+        trials: Option<Rollout>,
+        request: InferRequest,
         entities: Vec<Entity>,
-        wanted: &[String],
-        deadline: Option<Instant>,
-        permit: &Permit,
+        permit: Permit,
     ) -> Result<Inferred, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
-        let wanted: Vec<&str> = match wanted {
+        let wanted: Vec<&str> = match request.outputs.as_slice() {
             // Who gave the score is of interest only while two versions answer.
             [] => known().filter(|name| *name != "version").collect(),
             names => names.iter().map(String::as_str).collect(),
@@ -132,12 +132,12 @@ impl Scorer {
             return Err(no_output(name, known()));
         }
         let request = ScoreRequest {
-            model,
+            model: request.model.clone(),
             entities,
             explain: 0,
-            deadline,
+            deadline: request.deadline,
         };
-        let scores = self.score_admitted(live, request, permit, Instant::now())?;
+        let scores = self.answer_admitted(served, trials, request, permit).await?;
         let outputs = wanted.iter().map(|name| entity_output(name, &scores));
         Ok(Inferred {
             outputs: outputs.collect(),

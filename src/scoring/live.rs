@@ -14,6 +14,7 @@ use crate::models::ModelVersion;
 use crate::models::contract::Band;
 use crate::models::status::{Event, VersionStatus};
 use crate::nearest::hint;
+use crate::telemetry::{FeatureCounters, FeatureMetrics};
 
 /// Everything that can answer.
 #[derive(Debug, Default)]
@@ -53,20 +54,29 @@ pub struct Served {
     pub bands: Arc<[Band]>,
     /// Counts of inference on tensors.
     pub statistics: Arc<Statistics>,
+    /// What became of its features.
+    pub features: Arc<FeatureCounters>,
     /// What its answers are like.
     pub tally: Arc<Tally>,
 }
 
 impl Served {
     /// A version that has not answered yet. `bands` go before the contract's, unless there are none.
-    pub fn new(model: Arc<ModelVersion>, plan: Option<Plan>, bands: &[Band]) -> Self {
+    pub fn new(
+        model: Arc<ModelVersion>,
+        plan: Option<Plan>,
+        bands: &[Band],
+        metrics: &FeatureMetrics,
+    ) -> Self {
         let tally = Arc::new(Tally::of(&model));
         let bands = effective(&model, bands);
+        let features = Arc::new(counters(&model, metrics));
         Self {
             model,
             plan: plan.map(Arc::new),
             bands,
             statistics: Arc::default(),
+            features,
             tally,
         }
     }
@@ -87,6 +97,14 @@ impl Served {
         }
     }
 
+    /// The same, counting its features elsewhere.
+    pub(super) fn counting_in(&self, metrics: &FeatureMetrics) -> Self {
+        Self {
+            features: Arc::new(counters(&self.model, metrics)),
+            ..self.clone()
+        }
+    }
+
     /// Whether it can answer for entities, not just tensors.
     ///
     /// # Errors
@@ -100,6 +118,11 @@ impl Served {
             "model `{name}` has no contract (bundle.toml): it answers tensors, not entities"
         )))
     }
+}
+
+fn counters(model: &ModelVersion, metrics: &FeatureMetrics) -> FeatureCounters {
+    let names = model.inputs.iter().map(|input| input.contract.name.as_str());
+    metrics.counters(&model.name, names)
 }
 
 fn effective(model: &ModelVersion, bands: &[Band]) -> Arc<[Band]> {
@@ -206,7 +229,7 @@ impl Live {
             .all(|served| served.plan.is_none() && served.model.contract.is_some())
         {
             reasons.push(
-                "no feature source: name the customers with features.snapshot or --customers".to_owned(),
+                "no feature source: name the customers with features.snapshot or --customers, or a store with [source.NAME]".to_owned(),
             );
         }
         reasons

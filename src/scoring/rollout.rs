@@ -11,7 +11,7 @@ use crate::features::snapshot::{EntityId, IdRef};
 use comparison::Comparison;
 
 /// The versions being tried.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rollout {
     /// Answers for a share of the entities.
     pub canary: Option<Share>,

@@ -222,6 +222,7 @@ fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport
     } = &scored.notes;
     proto::FeatureReport {
         from: scored.from.label().to_owned(),
+        unavailable: scored.unavailable.clone(),
         as_of: scored.as_of,
         missing: names(missing),
         null: names(null),

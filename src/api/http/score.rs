@@ -145,7 +145,7 @@ struct ReasonBody {
 /// Where the features come from, and what is to be known about them.
 #[derive(Debug, Serialize, ToSchema)]
 struct FeaturesBody {
-    /// `snapshot`, or `request` when all of them came with it.
+    /// `snapshot`, `cache` or `store`: the furthest away of those that were asked; `request` when all of them came with it.
     #[schema(example = "snapshot")]
     from: &'static str,
     /// When they were true.
@@ -167,6 +167,9 @@ struct FeaturesBody {
     /// The contract's default was used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     defaulted: Vec<String>,
+    /// Feature sources that could not be asked; what they hold counts as missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unavailable: Vec<String>,
 }
 
 /// Why one entity has no score.
@@ -388,5 +391,6 @@ fn features(model: &ModelVersion, scored: &Scored) -> FeaturesBody {
         stale: names(stale),
         out_of_range: names(out_of_range),
         defaulted: names(defaulted),
+        unavailable: scored.unavailable.clone(),
     }
 }

@@ -26,6 +26,17 @@ pub enum IdRef<'a> {
 }
 
 impl EntityId {
+    /// One form for ids that name the same entity: a text of a whole number's digits is that number.
+    pub fn canonical(&self) -> Self {
+        match self {
+            Self::Text(text) => match text.parse::<i64>() {
+                Ok(number) if number.to_string() == *text => Self::Int(number),
+                _ => self.clone(),
+            },
+            Self::Int(_) => self.clone(),
+        }
+    }
+
     /// Borrowed.
     pub fn as_ref(&self) -> IdRef<'_> {
         match self {

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use super::Derivation;
+
 /// The type of a feature's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +64,11 @@ pub struct FeatureContract {
     #[serde(default)]
     pub stale: Stale,
     label: Option<String>,
+    /// How text of a store without types is read as a number.
+    #[serde(default)]
+    pub parse: Parse,
+    /// The feature is worked out from others instead of being stored.
+    pub derive: Option<Derivation>,
     /// `max_age`, parsed.
     #[serde(skip)]
     pub max_age_duration: Option<SignedDuration>,
@@ -95,6 +102,18 @@ pub enum Stale {
     Reject,
 }
 
+/// How a text is read where a number is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parse {
+    /// A number is a number: a text in its place is refused, unless the store has no types at all.
+    #[default]
+    Strict,
+    /// A text that spells a number is one: spaces around it, commas between groups of three digits and the usual words
+    /// for "no value" (`""`, `null`, `NaN`, `N/A`, …) are understood; a boolean counts as 1 or 0.
+    Tolerant,
+}
+
 impl FeatureContract {
     /// What is known of a feature without a contract: its name and the type of its values.
     pub fn bare(name: &str, kind: FeatureType) -> Self {
@@ -110,6 +129,8 @@ impl FeatureContract {
             max_age: None,
             stale: Stale::default(),
             label: None,
+            parse: Parse::default(),
+            derive: None,
             max_age_duration: None,
         }
     }
@@ -119,10 +140,23 @@ impl FeatureContract {
         self.source.as_deref().unwrap_or(&self.name)
     }
 
-    /// The column of a table that holds the feature: the source without its group.
+    /// The column of a store that holds the feature: the source without its group.
     pub fn column(&self) -> &str {
+        self.split().1
+    }
+
+    /// The group of a store that the feature is in, if the source names one: `customer_stats:calls`.
+    pub fn group(&self) -> Option<&str> {
+        self.split().0
+    }
+
+    /// A `:` inside a path such as `$['a:b']` is not a group's.
+    fn split(&self) -> (Option<&str>, &str) {
         let source = self.source();
-        source.rsplit_once(':').map_or(source, |(_, column)| column)
+        match source.split_once(':') {
+            Some((group, column)) if !group.contains('$') => (Some(group), column),
+            _ => (None, source),
+        }
     }
 
     /// What a person reads.
@@ -138,6 +172,15 @@ impl FeatureContract {
     /// `max_age` as the contract writes it.
     pub fn max_age(&self) -> Option<&str> {
         self.max_age.as_deref()
+    }
+
+    /// Whether it says only where a value is kept, of what type it is and how old it may be.
+    pub(super) fn is_plain(&self) -> bool {
+        self.derive.is_none()
+            && self.default.is_none()
+            && self.range.is_none()
+            && !self.required
+            && self.label.is_none()
     }
 
     pub(super) fn validate(&mut self) -> Result<(), String> {
@@ -159,6 +202,11 @@ impl FeatureContract {
                 "categories: only a feature of type \"category\" has them, not {:?}",
                 self.kind
             ));
+        }
+        if self.derive.is_some() && (self.source.is_some() || self.max_age.is_some()) {
+            return Err(
+                "derive: a derived feature has no source and no max_age; its operands have".to_owned(),
+            );
         }
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {

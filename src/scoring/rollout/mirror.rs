@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use super::comparison::{Comparison, Said};
 use super::hash;
+use crate::features::source;
 use crate::memory;
 use crate::models::contract::Band;
-use crate::scoring::answer;
-use crate::scoring::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Which};
+use crate::scoring::domain::{Entity, EntityScore, Outcome};
 use crate::scoring::live::Served;
+use crate::scoring::{answer, gather};
 use crate::telemetry::Metrics;
 
 /// Requests that may wait; a request more is dropped.
@@ -30,6 +32,8 @@ pub(crate) struct Job {
     /// Whether what was answered is the candidate's.
     pub(crate) by_candidate: bool,
     pub(crate) comparison: Arc<Comparison>,
+    /// Where the feature sources are asked.
+    pub(crate) runtime: tokio::runtime::Handle,
 }
 
 /// The way to the thread.
@@ -65,34 +69,47 @@ fn work(jobs: &Receiver<Job>) {
     memory::step_back();
     // The server's own metrics are of what was answered.
     let Ok(unseen) = Metrics::new() else { return };
+    // The last version in the form that counts elsewhere.
+    let mut last: Option<(Arc<Served>, Served)> = None;
     while let Ok(job) = jobs.recv() {
-        compare(job, &unseen);
+        if last
+            .as_ref()
+            .is_none_or(|(served, _)| !Arc::ptr_eq(served, &job.other))
+        {
+            last = Some((job.other.clone(), job.other.counting_in(&unseen.feature)));
+        }
+        if let Some((_, other)) = &last {
+            compare(job, other, &unseen);
+        }
     }
 }
 
-fn compare(job: Job, metrics: &Metrics) {
-    let model = &job.other.model;
+/// Longest that features are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn compare(job: Job, other: &Served, metrics: &Metrics) {
     let customers: Vec<Option<u64>> = job
         .entities
         .iter()
-        .map(|entity| entity.id.as_ref().map(|id| hash(&model.name, id.as_ref())))
+        .map(|entity| entity.id.as_ref().map(|id| hash(&other.model.name, id.as_ref())))
         .collect();
-    let request = ScoreRequest {
-        model: ModelRef {
-            name: model.name.clone(),
-            version: Which::Number(model.version),
-        },
+    let now = source::now();
+    let deadline = Some(Instant::now() + PATIENCE);
+    let gathered = job.runtime.block_on(gather(other, &job.entities, now, deadline));
+    let count = job.entities.len();
+    let batch = answer::Batch {
+        served: other,
         entities: job.entities,
         explain: 0,
-        deadline: None,
+        gathered,
+        now,
     };
-    let entities = request.entities.len();
-    let Ok(scores) = answer::score_all(&job.other, request, metrics) else {
-        job.comparison.dropped(entities);
+    let Ok(scores) = answer::score_all(batch, metrics) else {
+        job.comparison.dropped(count);
         return;
     };
     for ((score, answered), customer) in scores.iter().zip(job.answered).zip(customers) {
-        let other = said(score, &job.other.bands);
+        let other = said(score, &other.bands);
         let (base, candidate) = if job.by_candidate {
             (other, answered)
         } else {

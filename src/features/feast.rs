@@ -1,0 +1,293 @@
+//! Features in a Feast online store: Redis, PostgreSQL and SQLite read directly from their bytes, any other store through
+//! Feast's own HTTP feature server.
+
+mod bytes;
+mod postgres;
+mod redis;
+mod registry;
+mod server;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use super::layout::{Draft, Layout, Vector};
+use super::snapshot::EntityId;
+use super::source::{FeatureSource, Lane, SourceError, now};
+use crate::config::source::FeastSection;
+use crate::models::contract::FeatureContract;
+use bytes::{KeyType, KeyWriter, Value};
+use registry::Registry;
+
+/// A Feast online store.
+#[derive(Clone, Debug)]
+pub struct FeastStore {
+    section: Arc<FeastSection>,
+    registry: Arc<Registry>,
+    online: Arc<Online>,
+}
+
+/// Where Feast keeps the online features.
+#[derive(Debug)]
+enum Online {
+    Redis(redis::Store),
+    Postgres(postgres::Store),
+    #[cfg(feature = "sqlite")]
+    Sqlite(sqlite::Store),
+    Server(server::Store),
+}
+
+/// A store bound to what is wanted of it.
+#[derive(Debug)]
+struct Bound {
+    store: FeastStore,
+    layout: Arc<Layout>,
+    /// Made anew when the registry file changes.
+    wanted: ArcSwap<Wanted>,
+}
+
+/// What is wanted, in Feast's terms.
+#[derive(Debug)]
+struct Wanted {
+    project: String,
+    keys: KeyWriter,
+    entity: String,
+    views: Vec<View>,
+}
+
+/// One feature view of those wanted.
+#[derive(Debug)]
+struct View {
+    name: String,
+    /// Its features, with their fields in the layout.
+    features: Vec<(String, usize)>,
+    /// The groups of the layout that its instants are for.
+    groups: Vec<usize>,
+    max_age: Option<f64>,
+}
+
+impl FeastStore {
+    /// Prepares a store: the registry is read, nothing is connected yet.
+    ///
+    /// # Errors
+    /// The registry file cannot be read, or the store's address or certificate.
+    pub fn new(section: &FeastSection) -> Result<Self, String> {
+        Ok(Self {
+            section: Arc::new(section.clone()),
+            registry: Arc::new(Registry::read(&section.registry)?),
+            online: Arc::new(Online::new(section)?),
+        })
+    }
+
+    /// Whether the registry has a feature, keyed by `entity`.
+    ///
+    /// # Errors
+    /// Says what it has instead.
+    pub fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
+        let view = self
+            .registry
+            .find(feature.group(), feature.column(), &self.section.service)?;
+        KeyType::of(self.registry.key_type(view, entity)?).map(|_| ())
+    }
+
+    /// Binds the store to a layout, and follows the registry file from now on.
+    ///
+    /// # Errors
+    /// The registry lacks something.
+    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        let wanted = Wanted::new(&self.registry, &self.section, &layout)?;
+        let bound = Arc::new(Bound {
+            store: self.clone(),
+            layout,
+            wanted: ArcSwap::from_pointee(wanted),
+        });
+        tokio::spawn(follow(Arc::downgrade(&bound), self.section.clone()));
+        Ok(bound)
+    }
+}
+
+impl Online {
+    fn new(section: &FeastSection) -> Result<Self, String> {
+        if let Some(redis) = &section.redis {
+            return redis::Store::new(redis).map(Self::Redis);
+        }
+        if let Some(postgres) = &section.postgres {
+            return postgres::Store::new(postgres).map(Self::Postgres);
+        }
+        if let Some(path) = &section.sqlite {
+            return Self::sqlite(path);
+        }
+        server::Store::new(section.server.as_deref().unwrap_or_default()).map(Self::Server)
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sqlite(path: &Path) -> Result<Self, String> {
+        Ok(Self::Sqlite(sqlite::Store::new(path)))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn sqlite(path: &Path) -> Result<Self, String> {
+        let path = path.display();
+        Err(format!(
+            "feast.sqlite {path}: this program was built without SQLite; build it with --features sqlite"
+        ))
+    }
+}
+
+impl FeatureSource for Bound {
+    fn fetch<'a>(
+        &'a self,
+        ids: &'a [EntityId],
+        lane: Lane,
+    ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
+        async move {
+            let wanted = self.wanted.load_full();
+            let ask = Ask {
+                wanted: &wanted,
+                layout: &self.layout,
+                ids,
+                lane,
+            };
+            match &*self.store.online {
+                Online::Redis(store) => store.fetch(ask).await,
+                Online::Postgres(store) => store.fetch(ask).await,
+                #[cfg(feature = "sqlite")]
+                Online::Sqlite(store) => store.fetch(ask).await,
+                Online::Server(store) => store.fetch(ask).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn max_age(&self, group: usize) -> Option<f64> {
+        let wanted = self.wanted.load();
+        let views = wanted.views.iter().filter(|view| view.groups.contains(&group));
+        views.filter_map(|view| view.max_age).min_by(f64::total_cmp)
+    }
+}
+
+/// One fetch from one of the stores.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    wanted: &'a Wanted,
+    layout: &'a Layout,
+    ids: &'a [EntityId],
+    lane: Lane,
+}
+
+impl Wanted {
+    fn new(registry: &Registry, section: &FeastSection, layout: &Layout) -> Result<Self, String> {
+        let mut views: Vec<View> = Vec::new();
+        let mut kind = None;
+        for (position, field) in layout.fields.iter().enumerate() {
+            let spec = registry.find(field.group.as_deref(), &field.column, &section.service)?;
+            let found = KeyType::of(registry.key_type(spec, &layout.entity)?)?;
+            if *kind.get_or_insert(found) != found {
+                return Err(format!(
+                    "feature view `{}` has another type of `{}`",
+                    spec.name, layout.entity
+                ));
+            }
+            let known = views.iter().position(|view| view.name == spec.name);
+            let view = known.unwrap_or_else(|| {
+                views.push(View {
+                    name: spec.name.clone(),
+                    features: Vec::new(),
+                    groups: Vec::new(),
+                    max_age: spec.max_age(),
+                });
+                views.len() - 1
+            });
+            views[view].features.push((field.column.clone(), position));
+            let group = layout.group_of(position);
+            if !views[view].groups.contains(&group) {
+                views[view].groups.push(group);
+            }
+        }
+        let kind = kind.unwrap_or(KeyType::Text);
+        Ok(Self {
+            project: section.project.clone(),
+            keys: KeyWriter::new(&layout.entity, kind, section.key_version),
+            entity: layout.entity.clone(),
+            views,
+        })
+    }
+
+    /// An id as JSON, of the type that the keys have.
+    fn json(&self, id: &EntityId) -> serde_json::Value {
+        match id {
+            EntityId::Int(id) if self.keys.is_whole() => (*id).into(),
+            id => id.to_string().into(),
+        }
+    }
+
+    /// The keys of entities; `None` for an id that is of another type than the keys.
+    fn keys(&self, ids: &[EntityId]) -> Vec<Option<Vec<u8>>> {
+        ids.iter().map(|id| self.keys.write(id)).collect()
+    }
+}
+
+impl View {
+    /// Puts a serialized value into its field.
+    fn set(draft: &mut Draft<'_>, field: usize, bytes: &[u8]) {
+        let value = Value::read(bytes);
+        match value.as_ref().map_err(Clone::clone).and_then(Value::cell) {
+            Ok(cell) => draft.set(field, cell),
+            Err(reason) => draft.spoil(field, &reason),
+        }
+    }
+
+    /// Puts the instant of its values where it belongs.
+    fn as_of(&self, draft: &mut Draft<'_>, seconds: f64) {
+        self.groups
+            .iter()
+            .for_each(|&group| draft.as_of_oldest(group, seconds));
+    }
+}
+
+/// Reads the registry again whenever its file has changed, for as long as the store is in use. A registry that lacks
+/// what is wanted is not taken over.
+async fn follow(bound: Weak<Bound>, section: Arc<FeastSection>) {
+    let mut seen = stamp(&section.registry);
+    loop {
+        tokio::time::sleep(Duration::from_secs(section.registry_seconds.max(1))).await;
+        let Some(bound) = bound.upgrade() else { return };
+        let now = stamp(&section.registry);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        let wanted = Registry::read(&section.registry)
+            .and_then(|registry| Wanted::new(&registry, &section, &bound.layout));
+        match wanted {
+            Ok(wanted) => {
+                bound.wanted.store(Arc::new(wanted));
+                tracing::info!(path = %section.registry.display(), "Feast's registry was read again");
+            }
+            Err(error) => tracing::error!(
+                error,
+                "Feast's registry has changed for the worse; the last one stays"
+            ),
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+/// The vectors of entities from drafts: an entity of which nothing was found is unknown.
+fn finish(drafts: Vec<Option<Draft<'_>>>) -> Vec<Vector> {
+    let now = now();
+    let finished = drafts
+        .into_iter()
+        .map(|draft| draft.map_or_else(|| Layout::unknown(now), Draft::finish));
+    finished.collect()
+}

@@ -1,0 +1,83 @@
+//! Feast's Redis online store: one hash per entity, with a field per feature and an instant per feature view.
+
+use ::redis::{Value as Reply, cmd};
+
+use super::bytes::{field, timestamp};
+use super::{Ask, View, finish};
+use crate::config::source::RedisConnection;
+use crate::features::layout::{Draft, Vector};
+use crate::features::redis::connect::Connections;
+use crate::features::source::{SourceError, now};
+
+#[derive(Debug)]
+pub(super) struct Store(Connections);
+
+impl Store {
+    pub(super) fn new(section: &RedisConnection) -> Result<Self, String> {
+        Connections::new(section).map(Self)
+    }
+
+    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+        let fields = fields(&ask.wanted.views);
+        let keys = ask.wanted.keys(ask.ids);
+        let commands = keys.iter().flatten().map(|key| {
+            let mut command = cmd("HMGET");
+            command
+                .arg([key.as_slice(), ask.wanted.project.as_bytes()].concat())
+                .arg(&fields);
+            command
+        });
+        let mut replies = self.0.send(commands.collect(), ask.lane).await?.into_iter();
+        let now = now();
+        let drafts = keys.iter().map(|key| {
+            key.as_ref()?;
+            match replies.next()? {
+                Ok(Reply::Array(values)) => draft(ask, &values, now),
+                Ok(_) => None,
+                Err(reason) => {
+                    let mut draft = ask.layout.draft(now);
+                    (0..ask.layout.fields.len()).for_each(|field| draft.spoil(field, &reason));
+                    Some(draft)
+                }
+            }
+        });
+        Ok(finish(drafts.collect()))
+    }
+}
+
+/// All fields to ask for: of each view its features, then its instant.
+fn fields(views: &[View]) -> Vec<Vec<u8>> {
+    let of_view = |view: &View| {
+        let features: Vec<Vec<u8>> = view
+            .features
+            .iter()
+            .map(|(feature, _)| field(&view.name, feature).to_vec())
+            .collect();
+        features
+            .into_iter()
+            .chain([format!("_ts:{}", view.name).into_bytes()])
+    };
+    views.iter().flat_map(of_view).collect()
+}
+
+/// What the reply says of an entity; `None` when it says nothing.
+fn draft<'a>(ask: Ask<'a>, values: &[Reply], now: f64) -> Option<Draft<'a>> {
+    if values.iter().all(|value| matches!(value, Reply::Nil)) {
+        return None;
+    }
+    let mut draft = ask.layout.draft(now);
+    let mut values = values.iter();
+    for view in &ask.wanted.views {
+        for &(_, field) in &view.features {
+            if let Some(Reply::BulkString(bytes)) = values.next() {
+                View::set(&mut draft, field, bytes);
+            }
+        }
+        if let Some(Reply::BulkString(bytes)) = values.next() {
+            if let Some(seconds) = timestamp(bytes) {
+                view.as_of(&mut draft, seconds);
+            }
+        }
+    }
+    Some(draft)
+}

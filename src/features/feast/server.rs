@@ -1,0 +1,180 @@
+//! Feast's HTTP feature server, for online stores that are not read directly.
+
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::{Ask, View, finish};
+use crate::features::cell::Cell;
+use crate::features::layout::{Draft, Vector};
+use crate::features::snapshot::EntityId;
+use crate::features::source::{SourceError, now};
+use crate::models::contract::FeatureType;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    client: Client<HttpConnector, Full<axum::body::Bytes>>,
+    uri: axum::http::Uri,
+}
+
+/// The largest answer that is read, per entity and feature wanted.
+const MOST_BYTES: usize = 1024;
+
+#[derive(Deserialize)]
+struct Answer {
+    metadata: Metadata,
+    results: Vec<Column>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    feature_names: Vec<String>,
+}
+
+/// A feature of all entities.
+#[derive(Deserialize)]
+struct Column {
+    values: Vec<Json>,
+    #[serde(default)]
+    statuses: Vec<String>,
+    #[serde(default)]
+    event_timestamps: Vec<String>,
+}
+
+impl Store {
+    pub(super) fn new(address: &str) -> Result<Self, String> {
+        let uri = format!("{}/get-online-features", address.trim_end_matches('/'));
+        let uri: axum::http::Uri = uri
+            .parse()
+            .map_err(|error| format!("feast.server {address:?}: {error}"))?;
+        if uri.scheme_str() != Some("http") {
+            return Err(format!(
+                "feast.server {address:?}: an address such as http://feast:6566 (without TLS)"
+            ));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(std::time::Duration::from_secs(2)));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        Ok(Self { client, uri })
+    }
+
+    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+        // An id of another type than the keys would be an error for all: it is not asked for.
+        let keys = ask.wanted.keys(ask.ids);
+        let asked: Vec<(usize, &EntityId)> = ask
+            .ids
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| keys[*at].is_some())
+            .collect();
+        let ids: Vec<Json> = asked.iter().map(|(_, id)| ask.wanted.json(id)).collect();
+        let name = |view: &View, feature: &str| format!("{}:{feature}", view.name);
+        let features = ask
+            .wanted
+            .views
+            .iter()
+            .flat_map(|view| view.features.iter().map(|(feature, _)| name(view, feature)));
+        let body = json!({
+            "features": features.collect::<Vec<_>>(),
+            "entities": { &ask.wanted.entity: ids },
+            "full_feature_names": true,
+        });
+        let answer = self.post(&body, asked.len()).await?;
+        let now = now();
+        let mut drafts: Vec<Option<Draft<'_>>> = ask.ids.iter().map(|_| None).collect();
+        for view in &ask.wanted.views {
+            for (feature, field) in &view.features {
+                let full = format!("{}__{feature}", view.name);
+                let column = answer
+                    .metadata
+                    .feature_names
+                    .iter()
+                    .position(|name| *name == full);
+                let Some(column) = column.and_then(|column| answer.results.get(column)) else {
+                    return Err(SourceError::Failed(format!(
+                        "the feature server's answer has no {full}"
+                    )));
+                };
+                for (row, &(position, _)) in asked.iter().enumerate() {
+                    if let Some((cell, seconds)) = column.get(row) {
+                        let draft = drafts[position].get_or_insert_with(|| ask.layout.draft(now));
+                        match cell {
+                            Ok(cell) => draft.set(*field, cell),
+                            Err(reason) => draft.spoil(*field, reason),
+                        }
+                        if let Some(seconds) = seconds {
+                            view.as_of(draft, seconds);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(finish(drafts))
+    }
+
+    async fn post(&self, body: &Json, entities: usize) -> Result<Answer, SourceError> {
+        let request = axum::http::Request::post(self.uri.clone())
+            .header("content-type", "application/json")
+            .body(Full::from(body.to_string()))
+            .map_err(|error| SourceError::Failed(error.to_string()))?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| SourceError::Dropped(error.to_string()))?;
+        let status = response.status();
+        let most = MOST_BYTES * (entities + 1) * 64;
+        let bytes = http_body_util::Limited::new(response.into_body(), most)
+            .collect()
+            .await;
+        let bytes = bytes
+            .map_err(|error| SourceError::Dropped(error.to_string()))?
+            .to_bytes();
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&bytes);
+            let text: String = text.chars().take(200).collect();
+            return Err(SourceError::Failed(format!(
+                "the feature server answered {status}: {text}"
+            )));
+        }
+        let answer = serde_json::from_slice(&bytes);
+        answer.map_err(|error| SourceError::Failed(format!("the feature server's answer: {error}")))
+    }
+}
+
+impl Column {
+    /// An entity's value and its instant; `None` when the store does not know it. For an unknown entity Python's server
+    /// says PRESENT with a null of the year 1970.
+    #[expect(clippy::type_complexity, reason = "a cell or why there is none")]
+    fn get(&self, row: usize) -> Option<(Result<Cell<'_>, &'static str>, Option<f64>)> {
+        let seconds = self.event_timestamps.get(row).and_then(|text| {
+            Cell::Text(text)
+                .number(FeatureType::Timestamp)
+                .ok()
+                .flatten()
+                .filter(|&seconds| seconds > 0.0)
+        });
+        let value = self.values.get(row)?;
+        let unknown = self.statuses.get(row).is_some_and(|status| status == "NOT_FOUND");
+        if unknown || (value.is_null() && seconds.is_none()) {
+            return None;
+        }
+        let cell = match value {
+            Json::Null => Ok(Cell::Null),
+            Json::Bool(value) => Ok(Cell::Bool(*value)),
+            // Numbers that JSON has no words for arrive as texts.
+            Json::String(text) if text == "NaN" => Ok(Cell::Null),
+            Json::String(text) if text == "Infinity" => Ok(Cell::Float(f64::INFINITY)),
+            Json::String(text) if text == "-Infinity" => Ok(Cell::Float(f64::NEG_INFINITY)),
+            Json::String(text) => Ok(Cell::Text(text)),
+            Json::Number(number) => number
+                .as_i64()
+                .map(Cell::Int)
+                .or_else(|| number.as_f64().map(Cell::Float))
+                .ok_or("a number out of reach"),
+            Json::Array(_) | Json::Object(_) => Err("expected one value, found a list"),
+        };
+        Some((cell, seconds))
+    }
+}

@@ -1,0 +1,123 @@
+//! Feast's SQLite online store, for a laptop and for tests: a table per feature view, as in PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, Row};
+
+use super::{Ask, finish};
+use crate::features::cell::Cell;
+use crate::features::layout::{Draft, Vector};
+use crate::features::postgres::quoted;
+use crate::features::source::{SourceError, now};
+use crate::models::contract::FeatureType;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    path: PathBuf,
+    connection: Arc<Mutex<Option<Connection>>>,
+}
+
+/// A row as it is: entity key, feature, value, seconds since the Unix epoch.
+type Found = (Vec<u8>, String, Vec<u8>, Option<f64>);
+
+impl Store {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            connection: Arc::default(),
+        }
+    }
+
+    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+        let keys = ask.wanted.keys(ask.ids);
+        let known: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
+        let table = |name: &str| quoted(&format!("{}_{name}", ask.wanted.project));
+        let tables: Vec<String> = ask.wanted.views.iter().map(|view| table(&view.name)).collect();
+        let (path, connection) = (self.path.clone(), self.connection.clone());
+        // SQLite reads files: not on a thread that serves connections.
+        let read = move || {
+            read(
+                &path,
+                &mut connection.lock().unwrap_or_else(PoisonError::into_inner),
+                &tables,
+                &known,
+            )
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        let answers = read.map_err(|error| SourceError::Failed(error.to_string()))?;
+        let answers =
+            answers.map_err(|error| SourceError::Failed(format!("{}: {error}", self.path.display())))?;
+        let now = now();
+        let mut drafts: Vec<Option<Draft<'_>>> = keys.iter().map(|_| None).collect();
+        for (view, rows) in ask.wanted.views.iter().zip(answers) {
+            for (key, feature, value, seconds) in rows {
+                let position = keys.iter().position(|known| known.as_ref() == Some(&key));
+                let field = view.features.iter().find(|(name, _)| *name == feature);
+                let (Some(position), Some((_, field))) = (position, field) else {
+                    continue;
+                };
+                let draft = drafts[position].get_or_insert_with(|| ask.layout.draft(now));
+                super::View::set(draft, *field, &value);
+                if let Some(seconds) = seconds {
+                    view.as_of(draft, seconds);
+                }
+            }
+        }
+        Ok(finish(drafts))
+    }
+}
+
+fn read(
+    path: &Path,
+    connection: &mut Option<Connection>,
+    tables: &[String],
+    keys: &[Vec<u8>],
+) -> rusqlite::Result<Vec<Vec<Found>>> {
+    let open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?,
+    };
+    let of_table = |table: &String| -> rusqlite::Result<Vec<Found>> {
+        let query =
+            format!("SELECT entity_key, feature_name, value, event_ts FROM {table} WHERE entity_key = ?1");
+        let mut statement = open.prepare_cached(&query)?;
+        let mut found = Vec::new();
+        for key in keys {
+            for row in statement.query_map([key], row)? {
+                found.push(row?);
+            }
+        }
+        Ok(found)
+    };
+    let found = tables.iter().map(of_table).collect();
+    // A connection that failed is not kept: the file may have been replaced.
+    if let Ok(found) = found {
+        *connection = Some(open);
+        return Ok(found);
+    }
+    found
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<Found> {
+    let seconds = match row.get_ref(3)? {
+        #[expect(clippy::cast_precision_loss, reason = "an instant")]
+        ValueRef::Integer(seconds) => Some(seconds as f64),
+        ValueRef::Real(seconds) => Some(seconds),
+        // As older releases wrote it: "2024-01-01 00:00:00", in UTC.
+        ValueRef::Text(text) => std::str::from_utf8(text).ok().and_then(|text| {
+            let zoned = if text.ends_with('Z') || text.contains('+') {
+                text.to_owned()
+            } else {
+                format!("{text}Z")
+            };
+            Cell::Text(&zoned).number(FeatureType::Timestamp).ok()?
+        }),
+        _ => None,
+    };
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, seconds))
+}

@@ -1,0 +1,371 @@
+//! What is wanted of one remote source: the union of what the live models take from it, and how an entity's values are
+//! packed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cell::Cell;
+use super::row::Found;
+use crate::models::contract::{FeatureType, Parse};
+
+/// One value wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The store's name for the group it is in: a feature view, for Feast.
+    pub group: Option<String>,
+    /// The column, hash field or path.
+    pub column: String,
+    /// The type of its values.
+    pub kind: FeatureType,
+    /// How text is read as a number.
+    pub parse: Parse,
+    /// Whether `f32` is enough: every model that takes it rounds its input to `f32` anyway.
+    pub single: bool,
+    /// The categories that some model knows; a vector holds positions in this list.
+    pub categories: Vec<String>,
+}
+
+impl Field {
+    /// As it stands in messages.
+    pub fn name(&self) -> String {
+        match &self.group {
+            Some(group) => format!("{group}:{}", self.column),
+            None => self.column.clone(),
+        }
+    }
+
+    fn words(&self) -> usize {
+        if self.single { 1 } else { 2 }
+    }
+}
+
+/// The fields of one source, with their places in a [`Vector`].
+#[derive(Debug)]
+pub struct Layout {
+    /// What the ids are ids of.
+    pub entity: String,
+    /// The fields.
+    pub fields: Vec<Field>,
+    /// The distinct groups; an instant is kept for each.
+    pub groups: Vec<Option<String>>,
+    /// The group of each field.
+    group_of: Vec<usize>,
+    /// The first word of each field.
+    offsets: Vec<usize>,
+    words: usize,
+    /// When a value of this source was last complained about, so that a broken column does not flood the log.
+    complained: AtomicU64,
+}
+
+impl PartialEq for Layout {
+    fn eq(&self, other: &Self) -> bool {
+        self.entity == other.entity && self.fields == other.fields
+    }
+}
+
+/// The values of one entity: the instant of fetching, an instant per group, then the fields. What is no number is a NaN
+/// that says why.
+#[derive(Clone, Debug)]
+pub struct Vector(Arc<[u32]>);
+
+/// Why a place in a vector holds no number. As payloads of NaN, which no store's number has: those become null.
+#[derive(Clone, Copy)]
+enum Tag {
+    Null = 1,
+    Absent,
+    UnknownCategory,
+    Invalid,
+}
+
+const TAGS: [(u32, Found); 4] = [
+    (Tag::Null as u32, Found::Null),
+    (Tag::Absent as u32, Found::Absent),
+    (Tag::UnknownCategory as u32, Found::UnknownCategory),
+    (Tag::Invalid as u32, Found::Invalid),
+];
+
+const NAN_32: u32 = 0x7fc0_0000;
+const NAN_64: u32 = 0x7ff8_0000;
+
+/// Words before the groups: the instant of fetching.
+const HEAD: usize = 2;
+
+impl Layout {
+    /// A layout of `fields`.
+    pub fn new(entity: &str, fields: Vec<Field>) -> Self {
+        let mut groups: Vec<Option<String>> = Vec::new();
+        let mut group_of = Vec::with_capacity(fields.len());
+        for field in &fields {
+            let known = groups.iter().position(|group| *group == field.group);
+            group_of.push(known.unwrap_or_else(|| {
+                groups.push(field.group.clone());
+                groups.len() - 1
+            }));
+        }
+        let mut words = HEAD + 2 * groups.len();
+        let mut offsets = Vec::with_capacity(fields.len());
+        for field in &fields {
+            offsets.push(words);
+            words += field.words();
+        }
+        Self {
+            entity: entity.to_owned(),
+            fields,
+            groups,
+            group_of,
+            offsets,
+            words,
+            complained: AtomicU64::new(0),
+        }
+    }
+
+    /// The group of a field.
+    pub fn group_of(&self, field: usize) -> usize {
+        self.group_of[field]
+    }
+
+    /// Begins the vector of an entity, all of it absent. `now` is in seconds since the Unix epoch.
+    pub fn draft(&self, now: f64) -> Draft<'_> {
+        let mut draft = Draft {
+            layout: self,
+            words: vec![0; self.words],
+        };
+        draft.put_wide(0, now);
+        for group in 0..self.groups.len() {
+            draft.put_wide(HEAD + 2 * group, f64::NAN);
+        }
+        for field in 0..self.fields.len() {
+            draft.tag(field, Tag::Absent);
+        }
+        draft
+    }
+
+    /// What stands for an entity that the source does not know.
+    pub fn unknown(now: f64) -> Vector {
+        let mut words = [0; HEAD];
+        split(now, &mut words);
+        Vector(Arc::from(words))
+    }
+
+    /// What stands for an entity whose values cannot be read at all: every field is invalid.
+    pub fn spoilt(&self, now: f64, reason: &str) -> Vector {
+        let mut draft = self.draft(now);
+        (0..self.fields.len()).for_each(|field| draft.spoil(field, reason));
+        draft.finish()
+    }
+
+    /// Bytes of a vector's values alone.
+    pub fn bytes(&self) -> usize {
+        4 * (self.words - HEAD)
+    }
+
+    /// Whether a complaint is due: at most one in ten seconds.
+    fn may_complain(&self, now: f64) -> bool {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "seconds since 1970"
+        )]
+        let now = now as u64;
+        let last = self.complained.load(Ordering::Relaxed);
+        now >= last + 10
+            && self
+                .complained
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+/// A vector that is being put together.
+#[derive(Debug)]
+pub struct Draft<'a> {
+    layout: &'a Layout,
+    words: Vec<u32>,
+}
+
+impl Draft<'_> {
+    /// Sets a field. A value that the field's type does not take is marked as invalid, and complained about in the log.
+    pub fn set(&mut self, field: usize, cell: Cell<'_>) {
+        match self.convert(field, cell) {
+            Ok(Found::Value(value)) => self.put(field, value),
+            Ok(Found::UnknownCategory) => self.tag(field, Tag::UnknownCategory),
+            Ok(_) => self.tag(field, Tag::Null),
+            Err(reason) => self.spoil(field, &reason),
+        }
+    }
+
+    /// Marks a field as holding something that cannot be read, and complains about it in the log.
+    pub fn spoil(&mut self, field: usize, reason: &str) {
+        self.tag(field, Tag::Invalid);
+        if self.layout.may_complain(join(&self.words)) {
+            let name = self.layout.fields[field].name();
+            tracing::warn!(
+                feature = name,
+                reason,
+                "a value of the feature store counts as missing"
+            );
+        }
+    }
+
+    /// Says when a group's values were true, in seconds since the Unix epoch.
+    pub fn as_of(&mut self, group: usize, seconds: f64) {
+        self.put_wide(HEAD + 2 * group, seconds);
+    }
+
+    /// Says when a part of a group's values were true: the oldest part counts.
+    pub fn as_of_oldest(&mut self, group: usize, seconds: f64) {
+        let known = join(&self.words[HEAD + 2 * group..]);
+        // `min` passes over the NaN of a group that has no instant yet.
+        self.as_of(group, known.min(seconds));
+    }
+
+    /// The vector.
+    pub fn finish(self) -> Vector {
+        Vector(Arc::from(self.words))
+    }
+
+    fn convert(&self, field: usize, cell: Cell<'_>) -> Result<Found, String> {
+        let field = &self.layout.fields[field];
+        if field.kind == FeatureType::Category {
+            let mut digits = String::new();
+            let Some(text) = cell.category(&mut digits)? else {
+                return Ok(Found::Null);
+            };
+            let code = field.categories.iter().position(|known| known == text);
+            #[expect(clippy::cast_precision_loss, reason = "a handful of categories")]
+            return Ok(code.map_or(Found::UnknownCategory, |code| Found::Value(code as f64)));
+        }
+        let number = match field.parse {
+            Parse::Strict => cell.number(field.kind)?,
+            Parse::Tolerant => cell.tolerant(field.kind)?,
+        };
+        Ok(number.map_or(Found::Null, Found::Value))
+    }
+
+    fn put(&mut self, field: usize, value: f64) {
+        let offset = self.layout.offsets[field];
+        if self.layout.fields[field].single {
+            #[expect(clippy::cast_possible_truncation, reason = "every model rounds it so")]
+            let value = value as f32;
+            self.words[offset] = value.to_bits();
+        } else {
+            self.put_wide(offset, value);
+        }
+    }
+
+    fn put_wide(&mut self, offset: usize, value: f64) {
+        split(value, &mut self.words[offset..offset + 2]);
+    }
+
+    fn tag(&mut self, field: usize, tag: Tag) {
+        let offset = self.layout.offsets[field];
+        if self.layout.fields[field].single {
+            self.words[offset] = NAN_32 | tag as u32;
+        } else {
+            self.words[offset] = tag as u32;
+            self.words[offset + 1] = NAN_64;
+        }
+    }
+}
+
+impl Vector {
+    /// Whether the source knows the entity.
+    pub fn is_known(&self) -> bool {
+        self.0.len() > HEAD
+    }
+
+    /// When it was fetched, in seconds since the Unix epoch.
+    pub fn fetched(&self) -> f64 {
+        join(&self.0)
+    }
+
+    /// When a group's values were true, if the source says so: seconds since the Unix epoch.
+    pub fn as_of(&self, group: usize) -> Option<f64> {
+        Some(join(&self.0[HEAD + 2 * group..])).filter(|time| !time.is_nan())
+    }
+
+    /// A field's value; of a category, the position in [`Field::categories`].
+    pub fn get(&self, layout: &Layout, field: usize) -> Found {
+        let offset = layout.offsets[field];
+        let (value, low) = if layout.fields[field].single {
+            let bits = self.0[offset];
+            (f64::from(f32::from_bits(bits)), bits)
+        } else {
+            (join(&self.0[offset..]), self.0[offset])
+        };
+        if !value.is_nan() {
+            return Found::Value(value);
+        }
+        let tagged = TAGS.iter().find(|&&(tag, _)| low & 0xff == tag);
+        tagged.map_or(Found::Null, |&(_, found)| found)
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        4 * self.0.len()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+fn split(value: f64, words: &mut [u32]) {
+    let bits = value.to_bits();
+    words[0] = bits as u32;
+    words[1] = (bits >> 32) as u32;
+}
+
+fn join(words: &[u32]) -> f64 {
+    f64::from_bits(u64::from(words[0]) | u64::from(words[1]) << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(kind: FeatureType, single: bool) -> Field {
+        Field {
+            group: Some("stats".to_owned()),
+            column: "x".to_owned(),
+            kind,
+            parse: Parse::Strict,
+            single,
+            categories: vec!["a".to_owned(), "b".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_vector_keeps_values_and_why_there_is_none() {
+        let layout = Layout::new(
+            "id",
+            vec![
+                field(FeatureType::Float, true),
+                field(FeatureType::Int, false),
+                field(FeatureType::Category, true),
+                field(FeatureType::Int, false),
+                field(FeatureType::Float, true),
+                field(FeatureType::Category, true),
+            ],
+        );
+        let mut draft = layout.draft(1e9);
+        draft.set(0, Cell::Float(0.1));
+        draft.set(1, Cell::Int(1 << 53));
+        draft.set(2, Cell::Text("b"));
+        draft.set(3, Cell::Int((1 << 53) + 1));
+        draft.set(4, Cell::Float(-f64::NAN));
+        draft.set(5, Cell::Text("c"));
+        draft.as_of(0, 5.0);
+        let vector = draft.finish();
+        let found: Vec<Found> = (0..6).map(|field| vector.get(&layout, field)).collect();
+        let expected = [
+            Found::Value(f64::from(0.1f32)),
+            Found::Value(9_007_199_254_740_992.0),
+            Found::Value(1.0),
+            Found::Invalid,
+            Found::Null,
+            Found::UnknownCategory,
+        ];
+        assert_eq!(found, expected);
+        assert_eq!((vector.fetched(), vector.as_of(0)), (1e9, Some(5.0)));
+        assert_eq!(layout.draft(0.0).finish().get(&layout, 0), Found::Absent);
+        assert!(vector.is_known() && !Layout::unknown(0.0).is_known());
+    }
+}

@@ -1,0 +1,62 @@
+//! Something that takes time to make, such as a connection: made once for all who want it, in a task of its own, so that
+//! it is finished even when everyone who waits has run out of time.
+
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+
+type Making<T> = Shared<BoxFuture<'static, Result<T, String>>>;
+
+/// The thing, or its making.
+pub(crate) struct Lazy<T: Clone>(Mutex<Option<Making<T>>>);
+
+impl<T: Clone> Default for Lazy<T> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<T: Clone> std::fmt::Debug for Lazy<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lazy")
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Lazy<T> {
+    /// The thing; it is made if there is none, if the last attempt failed, or if it is no longer `good`.
+    ///
+    /// # Errors
+    /// What the making said.
+    pub(crate) async fn get<M>(
+        &self,
+        make: impl FnOnce() -> M,
+        good: impl Fn(&T) -> bool,
+    ) -> Result<T, String>
+    where
+        M: Future<Output = Result<T, String>> + Send + 'static,
+    {
+        let making = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let usable = known.as_ref().filter(|making| match making.peek() {
+                None => true,
+                Some(Ok(made)) => good(made),
+                Some(Err(_)) => false,
+            });
+            match usable {
+                Some(making) => making.clone(),
+                None => {
+                    let task = tokio::spawn(make());
+                    let making = async move { task.await.unwrap_or_else(|error| Err(error.to_string())) };
+                    known.insert(making.boxed().shared()).clone()
+                }
+            }
+        };
+        making.await
+    }
+
+    /// Gives the thing up: the next one who wants it makes it anew.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

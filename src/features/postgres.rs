@@ -1,0 +1,217 @@
+//! Features in a table or behind a query of PostgreSQL, one row per entity.
+
+pub(crate) mod session;
+pub(crate) mod value;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Column, Row, Statement};
+
+use super::cell::Cell;
+use super::layout::{Layout, Vector};
+use super::snapshot::EntityId;
+use super::source::{FeatureSource, Lane, SourceError, now};
+use crate::config::source::PostgresSection;
+use crate::models::contract::FeatureType;
+use session::Sessions;
+use value::{Raw, cell};
+
+/// A PostgreSQL that keeps features.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    sessions: Arc<Sessions>,
+    section: Arc<PostgresSection>,
+}
+
+/// A store bound to what is wanted of it.
+#[derive(Debug)]
+struct Bound {
+    store: PostgresStore,
+    layout: Arc<Layout>,
+    id: String,
+    query: String,
+}
+
+/// Where the columns of a statement are.
+struct Columns {
+    id: usize,
+    as_of: Option<usize>,
+    /// By field of the layout.
+    fields: Vec<usize>,
+}
+
+impl PostgresStore {
+    /// Prepares a store; nothing is connected yet.
+    ///
+    /// # Errors
+    /// The connection string or a certificate cannot be read.
+    pub fn new(section: &PostgresSection) -> Result<Self, String> {
+        let sessions = Sessions::new(
+            &section.connect,
+            &section.password,
+            &section.ca,
+            section.connections,
+        )?;
+        Ok(Self {
+            sessions: Arc::new(sessions),
+            section: Arc::new(section.clone()),
+        })
+    }
+
+    /// Binds the store to a layout.
+    pub fn bind(&self, layout: Arc<Layout>) -> Arc<dyn FeatureSource> {
+        let section = &self.section;
+        let id = if section.id.is_empty() {
+            layout.entity.clone()
+        } else {
+            section.id.clone()
+        };
+        let query = if section.query.is_empty() {
+            select(section, &id, &layout)
+        } else {
+            section.query.clone()
+        };
+        Arc::new(Bound {
+            store: self.clone(),
+            layout,
+            id,
+            query,
+        })
+    }
+}
+
+/// The query over a table.
+fn select(section: &PostgresSection, id: &str, layout: &Layout) -> String {
+    let as_of = Some(section.as_of.as_str()).filter(|column| !column.is_empty());
+    let fields = layout.fields.iter().map(|field| field.column.as_str());
+    let mut columns: Vec<String> = [id].into_iter().chain(as_of).chain(fields).map(quoted).collect();
+    columns.sort();
+    columns.dedup();
+    let table: Vec<String> = section.table.split('.').map(quoted).collect();
+    let (columns, table, id) = (columns.join(", "), table.join("."), quoted(id));
+    format!("SELECT {columns} FROM {table} WHERE {id} = ANY($1)")
+}
+
+/// A name as PostgreSQL takes it, whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl FeatureSource for Bound {
+    fn fetch<'a>(
+        &'a self,
+        ids: &'a [EntityId],
+        lane: Lane,
+    ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
+        async move {
+            let session = self.store.sessions.session(lane).await?;
+            let statement = session.prepare(&self.query).await?;
+            let columns = self.columns(statement.columns()).map_err(SourceError::Failed)?;
+            let parameter = parameter(&statement, ids).map_err(SourceError::Failed)?;
+            let rows = session.query(&statement, &[&*parameter]).await?;
+            Ok(self.read(ids, &rows, &columns))
+        }
+        .boxed()
+    }
+}
+
+impl Bound {
+    fn columns(&self, columns: &[Column]) -> Result<Columns, String> {
+        let find = |name: &str| {
+            let position = columns.iter().position(|column| column.name() == name);
+            position.ok_or_else(|| format!("the query gives no column `{name}`"))
+        };
+        let as_of = Some(self.store.section.as_of.as_str()).filter(|column| !column.is_empty());
+        let fields = self.layout.fields.iter().map(|field| find(&field.column));
+        Ok(Columns {
+            id: find(&self.id)?,
+            as_of: as_of.map(find).transpose()?,
+            fields: fields.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn read(&self, ids: &[EntityId], rows: &[Row], columns: &Columns) -> Vec<Vector> {
+        let now = now();
+        let positions: HashMap<&EntityId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
+        let mut vectors = vec![Layout::unknown(now); ids.len()];
+        for row in rows {
+            let Some(&position) = id(row, columns.id).and_then(|id| positions.get(&id)) else {
+                continue;
+            };
+            vectors[position] = if vectors[position].is_known() {
+                self.layout.spoilt(now, "the query gives two rows for one id")
+            } else {
+                self.vector(row, columns, now)
+            };
+        }
+        vectors
+    }
+
+    fn vector(&self, row: &Row, columns: &Columns, now: f64) -> Vector {
+        let mut draft = self.layout.draft(now);
+        let mut digits = String::new();
+        for (field, &column) in columns.fields.iter().enumerate() {
+            match read(row, column, &mut digits) {
+                Ok(cell) => draft.set(field, cell),
+                Err(reason) => draft.spoil(field, &reason),
+            }
+        }
+        let as_of = columns.as_of.and_then(|column| {
+            let cell = read(row, column, &mut digits).ok()?;
+            cell.number(FeatureType::Timestamp).ok()?
+        });
+        if let Some(as_of) = as_of {
+            (0..self.layout.groups.len()).for_each(|group| draft.as_of(group, as_of));
+        }
+        draft.finish()
+    }
+}
+
+fn read<'a>(row: &'a Row, column: usize, digits: &'a mut String) -> Result<Cell<'a>, String> {
+    let raw: Raw<'a> = row.try_get(column).map_err(|error| error.to_string())?;
+    cell(row.columns()[column].type_(), raw.0, digits)
+}
+
+/// The id of a row, in the one form that stands for all spellings of it.
+fn id(row: &Row, column: usize) -> Option<EntityId> {
+    match read(row, column, &mut String::new()).ok()? {
+        Cell::Int(id) => Some(EntityId::Int(id)),
+        Cell::Text(id) => Some(EntityId::Text(id.to_owned()).canonical()),
+        _ => None,
+    }
+}
+
+/// The ids as the array that the query takes. An id that is no number is in no column of numbers: it is left out.
+fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + Sync + Send>, String> {
+    let numbers = || {
+        ids.iter().filter_map(|id| match id {
+            EntityId::Int(id) => Some(*id),
+            EntityId::Text(_) => None,
+        })
+    };
+    match statement.params() {
+        [Type::INT8_ARRAY] => Ok(Box::new(numbers().collect::<Vec<i64>>())),
+        [Type::INT4_ARRAY] => {
+            let numbers = numbers().filter_map(|id| i32::try_from(id).ok());
+            Ok(Box::new(numbers.collect::<Vec<i32>>()))
+        }
+        [Type::INT2_ARRAY] => {
+            let numbers = numbers().filter_map(|id| i16::try_from(id).ok());
+            Ok(Box::new(numbers.collect::<Vec<i16>>()))
+        }
+        [Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY] => Ok(Box::new(
+            ids.iter().map(EntityId::to_string).collect::<Vec<String>>(),
+        )),
+        [other] => Err(format!(
+            "the query takes {other}; ids are whole numbers or texts: cast the column to text"
+        )),
+        others => Err(format!(
+            "the query takes {} parameters; it must take one, the array of ids",
+            others.len()
+        )),
+    }
+}

@@ -1,0 +1,191 @@
+//! Connections to PostgreSQL: a few for single entities, one for bulk. Queries are pipelined on each; a lost one is made
+//! again at the next query.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::features::lazy::Lazy;
+use crate::features::source::{Lane, SourceError};
+
+/// The longest that making a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Connections for single entities, when the settings do not say.
+const CONNECTIONS: usize = 2;
+
+/// Connections of one store.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    config: Config,
+    tls: Tls,
+    online: Vec<Lazy<Arc<Session>>>,
+    bulk: Lazy<Arc<Session>>,
+    next: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Tls(MakeRustlsConnect);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+/// One connection with its prepared statements.
+pub(crate) struct Session {
+    client: Client,
+    statements: Mutex<HashMap<String, Statement>>,
+}
+
+impl Sessions {
+    /// Prepares connections; none is made yet.
+    ///
+    /// # Errors
+    /// The connection string or a certificate cannot be read.
+    pub(crate) fn new(connect: &str, password: &str, ca: &Path, connections: usize) -> Result<Self, String> {
+        // The string may hold a password: the message does without it.
+        let mut config: Config = connect.parse().map_err(|_| {
+            "postgres: `connect` is no connection string such as \"host=db dbname=features\"".to_owned()
+        })?;
+        config.connect_timeout(CONNECT).application_name("evergreen");
+        if !password.is_empty() {
+            config.password(password);
+        }
+        let connections = if connections == 0 {
+            CONNECTIONS
+        } else {
+            connections
+        };
+        Ok(Self {
+            config,
+            tls: Tls(MakeRustlsConnect::new(tls(ca)?)),
+            online: (0..connections).map(|_| Lazy::default()).collect(),
+            bulk: Lazy::default(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// A live connection of a lane.
+    ///
+    /// # Errors
+    /// There is none and none can be made.
+    pub(crate) async fn session(&self, lane: Lane) -> Result<Arc<Session>, SourceError> {
+        let slot = match lane {
+            Lane::Bulk => &self.bulk,
+            Lane::Online => &self.online[self.next.fetch_add(1, Ordering::Relaxed) % self.online.len()],
+        };
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let session = slot.get(|| connect(config, tls), |session| !session.client.is_closed());
+        session.await.map_err(SourceError::Dropped)
+    }
+}
+
+async fn connect(config: Config, Tls(tls): Tls) -> Result<Arc<Session>, String> {
+    let (client, connection) = config.connect(tls).await.map_err(|error| describe(&error))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(error = describe(&error), "a connection to PostgreSQL ended");
+        }
+    });
+    Ok(Arc::new(Session {
+        client,
+        statements: Mutex::default(),
+    }))
+}
+
+impl Session {
+    /// The prepared form of a query.
+    ///
+    /// # Errors
+    /// The server does not take the query.
+    pub(crate) async fn prepare(&self, query: &str) -> Result<Statement, SourceError> {
+        let known = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(query)
+            .cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self
+            .client
+            .prepare(query)
+            .await
+            .map_err(|error| self.judge(&error))?;
+        let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
+        statements.insert(query.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs a prepared query.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server refuses.
+    pub(crate) async fn query(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, SourceError> {
+        let rows = self.client.query(statement, parameters).await;
+        rows.map_err(|error| {
+            // The table may have changed under the statement: the next query prepares it anew.
+            self.statements
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
+            self.judge(&error)
+        })
+    }
+
+    fn judge(&self, error: &tokio_postgres::Error) -> SourceError {
+        let leaving = error.code().is_some_and(|code| code.code().starts_with("57P"));
+        if leaving || self.client.is_closed() || error.as_db_error().is_none() {
+            SourceError::Dropped(describe(error))
+        } else {
+            SourceError::Failed(describe(error))
+        }
+    }
+}
+
+/// The error with its causes: its own text is as short as "db error".
+fn describe(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}
+
+fn tls(ca: &Path) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    if ca.as_os_str().is_empty() {
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            // A certificate of the system that cannot be read vouches for nobody; the others still do.
+            let _ = roots.add(certificate);
+        }
+    } else {
+        let no = |error: &dyn std::fmt::Display| format!("{}: {error}", ca.display());
+        for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| no(&error))? {
+            let certificate = certificate.map_err(|error| no(&error))?;
+            roots.add(certificate).map_err(|error| no(&error))?;
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

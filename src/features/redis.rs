@@ -1,0 +1,254 @@
+//! Features in Redis or Valkey: a hash or a JSON document per entity.
+
+pub(crate) mod connect;
+mod path;
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use redis::{Cmd, Value, cmd};
+
+use super::cell::Cell;
+use super::layout::{Draft, Layout, Vector};
+use super::snapshot::EntityId;
+use super::source::{FeatureSource, Lane, SourceError, now};
+use crate::config::source::{RedisDocument, RedisSection};
+use crate::models::contract::{FeatureContract, FeatureType};
+use connect::{Connections, Reply};
+use path::Path;
+
+/// A Redis that keeps features.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    connections: Arc<Connections>,
+    /// The key's text before and after the id.
+    key: (String, String),
+    document: RedisDocument,
+    as_of: String,
+}
+
+/// A store bound to what is wanted of it.
+#[derive(Debug)]
+struct Bound {
+    store: RedisStore,
+    layout: Arc<Layout>,
+    /// Hash fields to ask for; empty for a document.
+    columns: Vec<String>,
+    /// Where each field of the layout is.
+    places: Vec<Place>,
+    as_of: Option<Place>,
+}
+
+/// A column, and the way into it when it holds JSON.
+#[derive(Debug)]
+struct Place {
+    column: usize,
+    path: Option<Path>,
+}
+
+impl RedisStore {
+    /// Prepares a store; nothing is connected yet.
+    ///
+    /// # Errors
+    /// A URL or a certificate cannot be read.
+    pub fn new(section: &RedisSection) -> Result<Self, String> {
+        let (before, after) = section.key.split_once("{id}").unwrap_or((&section.key, ""));
+        Ok(Self {
+            connections: Arc::new(Connections::new(&section.server)?),
+            key: (before.to_owned(), after.to_owned()),
+            document: section.document,
+            as_of: section.as_of.clone(),
+        })
+    }
+
+    /// Whether a feature's column is one that the store can have.
+    ///
+    /// # Errors
+    /// A column is no path where it has to be one, or the other way round.
+    pub fn check(&self, feature: &FeatureContract) -> Result<(), String> {
+        self.place(feature.column(), &mut Vec::new()).map(|_| ())
+    }
+
+    /// Binds the store to a layout.
+    ///
+    /// # Errors
+    /// A column is no path where it has to be one.
+    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        let mut columns = Vec::new();
+        let mut place = |column: &str| self.place(column, &mut columns);
+        let places = layout.fields.iter().map(|field| place(&field.column));
+        let places = places.collect::<Result<_, _>>()?;
+        let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
+        let as_of = as_of.map(place).transpose()?;
+        Ok(Arc::new(Bound {
+            store: self.clone(),
+            layout,
+            columns,
+            places,
+            as_of,
+        }))
+    }
+
+    fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<Place, String> {
+        let (field, path) = match column.find('$') {
+            Some(at) => (&column[..at], Some(Path::parse(&column[at..])?)),
+            None => (column, None),
+        };
+        if self.document == RedisDocument::Json {
+            return match (field, path) {
+                ("", Some(path)) => Ok(Place {
+                    column: 0,
+                    path: Some(path),
+                }),
+                _ => Err(format!(
+                    "`{column}`: in a JSON document a column is a path such as $.events.count"
+                )),
+            };
+        }
+        if field.is_empty() {
+            return Err(format!(
+                "`{column}`: in a hash a path begins with a field, such as profile$.zip"
+            ));
+        }
+        let known = columns.iter().position(|known| known == field);
+        let column = known.unwrap_or_else(|| {
+            columns.push(field.to_owned());
+            columns.len() - 1
+        });
+        Ok(Place { column, path })
+    }
+}
+
+impl FeatureSource for Bound {
+    fn fetch<'a>(
+        &'a self,
+        ids: &'a [EntityId],
+        lane: Lane,
+    ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
+        async move {
+            let commands = ids.iter().map(|id| self.command(id)).collect();
+            let replies = self.store.connections.send(commands, lane).await?;
+            let now = now();
+            Ok(replies.into_iter().map(|reply| self.read(reply, now)).collect())
+        }
+        .boxed()
+    }
+}
+
+impl Bound {
+    fn command(&self, id: &EntityId) -> Cmd {
+        let (before, after) = &self.store.key;
+        let key = format!("{before}{id}{after}");
+        match self.store.document {
+            RedisDocument::Hash => {
+                let mut command = cmd("HMGET");
+                command.arg(key).arg(&self.columns);
+                command
+            }
+            RedisDocument::Json => {
+                let mut command = cmd("GET");
+                command.arg(key);
+                command
+            }
+        }
+    }
+
+    fn read(&self, reply: Reply, now: f64) -> Vector {
+        let texts = match reply {
+            Ok(Value::Array(values)) => values,
+            Ok(value) => vec![value],
+            Err(reason) => return self.layout.spoilt(now, &reason),
+        };
+        if texts.iter().all(|text| matches!(text, Value::Nil)) {
+            return Layout::unknown(now);
+        }
+        let texts: Vec<Option<&str>> = texts.iter().map(text).collect();
+        let mut documents: Vec<Option<Result<serde_json::Value, String>>> =
+            texts.iter().map(|_| None).collect();
+        let mut draft = self.layout.draft(now);
+        for (field, place) in self.places.iter().enumerate() {
+            let Some(text) = texts.get(place.column).copied().flatten() else {
+                continue;
+            };
+            match &place.path {
+                None => draft.set(field, Cell::Untyped(text)),
+                Some(path) => {
+                    let document = documents[place.column].get_or_insert_with(|| parse(text));
+                    set_json(&mut draft, field, document, path);
+                }
+            }
+        }
+        if let Some(as_of) = self.as_of(&texts, &documents) {
+            (0..self.layout.groups.len()).for_each(|group| draft.as_of(group, as_of));
+        }
+        draft.finish()
+    }
+
+    fn as_of(
+        &self,
+        texts: &[Option<&str>],
+        documents: &[Option<Result<serde_json::Value, String>>],
+    ) -> Option<f64> {
+        let place = self.as_of.as_ref()?;
+        let text = texts.get(place.column).copied().flatten()?;
+        let Some(path) = &place.path else {
+            return Cell::Untyped(text).number(FeatureType::Timestamp).ok()?;
+        };
+        let own;
+        let document = match documents.get(place.column) {
+            Some(Some(Ok(document))) => document,
+            _ => {
+                own = parse(text).ok()?;
+                &own
+            }
+        };
+        cell(path.find(document)?)
+            .ok()?
+            .number(FeatureType::Timestamp)
+            .ok()?
+    }
+}
+
+/// The text of a value; what is not UTF-8 reads as an empty text would: no value.
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+}
+
+fn set_json(draft: &mut Draft<'_>, field: usize, document: &Result<serde_json::Value, String>, path: &Path) {
+    match document {
+        Err(reason) => draft.spoil(field, reason),
+        Ok(document) => {
+            // A path that leads nowhere is a value that is not there.
+            let Some(value) = path.find(document) else { return };
+            match cell(value) {
+                Ok(cell) => draft.set(field, cell),
+                Err(reason) => draft.spoil(field, reason),
+            }
+        }
+    }
+}
+
+/// A JSON value as a cell.
+fn cell(value: &serde_json::Value) -> Result<Cell<'_>, &'static str> {
+    match value {
+        serde_json::Value::Null => Ok(Cell::Null),
+        serde_json::Value::Bool(value) => Ok(Cell::Bool(*value)),
+        serde_json::Value::String(text) => Ok(Cell::Text(text)),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Ok(Cell::Int(whole)),
+            // Above i64 a whole number is beyond 2^53 anyway: refused where it has to be exact.
+            None => number.as_f64().map(Cell::Float).ok_or("a number out of reach"),
+        },
+        serde_json::Value::Array(_) => Err("expected one value, found a list"),
+        serde_json::Value::Object(_) => Err("expected one value, found an object"),
+    }
+}

@@ -1,0 +1,264 @@
+//! Connections to Redis or Valkey: a few for single entities, one for bulk, standalone or cluster, with TLS and
+//! passwords. All are made at first use and made again by themselves.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{
+    Client, ClientTlsConfig, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError,
+    TlsCertificates, Value,
+};
+
+use crate::config::source::RedisConnection;
+use crate::features::lazy::Lazy;
+use crate::features::source::{Lane, SourceError};
+
+/// The longest that making a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The longest pause between two attempts to connect, so that a store that is back is found within a second.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Connections of one store.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    online: Vec<Connection>,
+    bulk: Connection,
+    next: AtomicUsize,
+}
+
+/// What came back for one command: a value, or that the key holds something else than was expected.
+pub(crate) type Reply = Result<Value, String>;
+
+impl Connections {
+    /// Prepares connections; none is made yet.
+    ///
+    /// # Errors
+    /// A URL or certificate cannot be read; the text names it.
+    pub(crate) fn new(section: &RedisConnection) -> Result<Self, String> {
+        let target = Target::new(section)?;
+        let online = (0..section.connections.max(1)).map(|_| Connection::new(target.clone()));
+        Ok(Self {
+            online: online.collect(),
+            bulk: Connection::new(target.clone()),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// Sends commands, each about one key, in one go.
+    ///
+    /// # Errors
+    /// No connection, or an answer that concerns more than one key.
+    pub(crate) async fn send(&self, commands: Vec<Cmd>, lane: Lane) -> Result<Vec<Reply>, SourceError> {
+        let connection = match lane {
+            Lane::Bulk => &self.bulk,
+            Lane::Online => &self.online[self.next.fetch_add(1, Ordering::Relaxed) % self.online.len()],
+        };
+        connection.send(commands).await
+    }
+}
+
+/// Where to connect to.
+#[derive(Clone)]
+enum Target {
+    One(Client),
+    Cluster(ClusterClient),
+}
+
+impl std::fmt::Debug for Target {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::One(_) => "One",
+            Self::Cluster(_) => "Cluster",
+        })
+    }
+}
+
+impl Target {
+    fn new(section: &RedisConnection) -> Result<Self, String> {
+        let nodes = section.urls.iter().map(|url| node(url, section));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        let certificates = certificates(section)?;
+        let no = |error: RedisError| format!("redis: {error}");
+        if section.cluster {
+            let mut builder = ClusterClient::builder(nodes)
+                .connection_timeout(CONNECT)
+                .retries(2)
+                .max_retry_wait(100)
+                .min_retry_wait(5)
+                .tcp_settings(TcpSettings::default().set_nodelay(true));
+            if let Some(certificates) = certificates {
+                builder = builder.certs(certificates);
+            }
+            return builder.build().map(Self::Cluster).map_err(no);
+        }
+        let [node] = <[ConnectionInfo; 1]>::try_from(nodes)
+            .map_err(|nodes| format!("redis: {} urls; only a cluster has several", nodes.len()))?;
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(node, certificates),
+            None => Client::open(node),
+        };
+        client.map(Self::One).map_err(no)
+    }
+}
+
+fn node(url: &str, section: &RedisConnection) -> Result<ConnectionInfo, String> {
+    // The URL may hold a password: messages do without it.
+    let info = url
+        .into_connection_info()
+        .map_err(|error| format!("redis: a url cannot be read: {error}"))?;
+    let mut settings = info.redis_settings().clone();
+    if !section.username.is_empty() {
+        settings = settings.set_username(&section.username);
+    }
+    if !section.password.is_empty() {
+        settings = settings.set_password(&section.password);
+    }
+    let tcp = TcpSettings::default().set_nodelay(true);
+    Ok(info.set_redis_settings(settings).set_tcp_settings(tcp))
+}
+
+fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, String> {
+    if section.urls.iter().any(|url| url.starts_with("rediss:")) {
+        // The first to come installs it; one provider serves all of the program.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let root_cert = match section.ca.as_os_str().is_empty() {
+        true => None,
+        false => Some(read(&section.ca)?),
+    };
+    let client_tls = match section.certificate.as_os_str().is_empty() {
+        true => None,
+        false => Some(ClientTlsConfig {
+            client_cert: read(&section.certificate)?,
+            client_key: read(&section.key)?,
+        }),
+    };
+    let any = root_cert.is_some() || client_tls.is_some();
+    Ok(any.then_some(TlsCertificates {
+        client_tls,
+        root_cert,
+    }))
+}
+
+/// One connection, made at first use.
+#[derive(Debug)]
+struct Connection {
+    target: Target,
+    made: Lazy<Made>,
+}
+
+#[derive(Clone)]
+enum Made {
+    One(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            made: Lazy::default(),
+        }
+    }
+
+    async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, SourceError> {
+        let made = self.made().await.map_err(SourceError::Dropped)?;
+        match made {
+            Made::One(manager) => self.pipeline(manager, commands).await,
+            Made::Cluster(cluster) => self.scatter(&cluster, commands).await,
+        }
+    }
+
+    async fn pipeline(
+        &self,
+        mut manager: ConnectionManager,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Reply>, SourceError> {
+        if let [command] = commands.as_slice() {
+            let value = manager.req_packed_command(command).await;
+            return self.reply(value).map(|reply| vec![reply]);
+        }
+        let count = commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let values = manager.req_packed_commands(&pipeline, 0, count).await;
+        let values = values.map_err(|error| self.judge(&error))?;
+        values.into_iter().map(|value| self.reply(Ok(value))).collect()
+    }
+
+    /// The keys of a cluster are on many nodes: the client sends each command where it belongs, and pipelines per node.
+    async fn scatter(
+        &self,
+        cluster: &ClusterConnection,
+        commands: Vec<Cmd>,
+    ) -> Result<Vec<Reply>, SourceError> {
+        let sent = commands.iter().map(|command| {
+            let mut cluster = cluster.clone();
+            async move { cluster.req_packed_command(command).await }
+        });
+        let values = join_all(sent).await.into_iter();
+        values.map(|value| self.reply(value)).collect()
+    }
+
+    /// Keeps an error that concerns one key as that key's reply.
+    fn reply(&self, value: Result<Value, RedisError>) -> Result<Reply, SourceError> {
+        match value.and_then(Value::extract_error) {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if error.code() == Some(WRONG_TYPE) => Ok(Err(error.to_string())),
+            Err(error) => Err(self.judge(&error)),
+        }
+    }
+
+    async fn made(&self) -> Result<Made, String> {
+        let target = self.target.clone();
+        self.made.get(|| make(target), |_| true).await
+    }
+
+    /// What an error means for the caller. A connection that does not mend itself is given up.
+    fn judge(&self, error: &RedisError) -> SourceError {
+        let stuck = matches!(
+            error.kind(),
+            ErrorKind::AuthenticationFailed | ErrorKind::ClusterConnectionNotFound | ErrorKind::Client
+        ) || error.code() == Some("NOAUTH");
+        if stuck {
+            self.made.forget();
+        }
+        if stuck || error.is_io_error() || error.is_unrecoverable_error() {
+            SourceError::Dropped(error.to_string())
+        } else {
+            SourceError::Failed(error.to_string())
+        }
+    }
+}
+
+async fn make(target: Target) -> Result<Made, String> {
+    let made = match target {
+        Target::One(client) => {
+            let config = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(CONNECT))
+                // Time is kept by the caller, for a fetch as a whole.
+                .set_response_timeout(None)
+                .set_number_of_retries(1)
+                .set_min_delay(Duration::from_millis(5))
+                .set_max_delay(PAUSE);
+            ConnectionManager::new_lazy_with_config(client, config).map(Made::One)
+        }
+        Target::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
+    };
+    made.map_err(|error| error.to_string())
+}
+
+/// What Redis says of a key that holds another type than the command is for.
+const WRONG_TYPE: &str = "WRONGTYPE";

@@ -1,0 +1,82 @@
+//! The way to one value in a JSON document: the part of JSONPath (RFC 9535) that names exactly one place, such as
+//! `$.events.subscribe_hover.count`, `$['odd key'].x` or `$.visits[0]`. A whole JSONPath library finds many places, which
+//! a feature cannot be.
+
+use serde_json::Value;
+
+/// A parsed path.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Path(Vec<Step>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Path {
+    /// Parses a path that begins with `$`.
+    ///
+    /// # Errors
+    /// Says what is not understood.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let wrong = |rest: &str| {
+            format!("`{text}`: not a path to one value, at `{rest}`; such as $.a.b, $['a b'], $.a[0]")
+        };
+        let mut rest = text.strip_prefix('$').ok_or_else(|| wrong(text))?;
+        let mut steps = Vec::new();
+        while !rest.is_empty() {
+            let (step, after) = step(rest).ok_or_else(|| wrong(rest))?;
+            steps.push(step);
+            rest = after;
+        }
+        if steps.is_empty() {
+            return Err(wrong(text));
+        }
+        Ok(Self(steps))
+    }
+
+    /// The value at the end of the path.
+    pub(super) fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
+        self.0.iter().try_fold(document, |value, step| match step {
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+        })
+    }
+}
+
+/// The first step of a path and the rest.
+fn step(text: &str) -> Option<(Step, &str)> {
+    if let Some(rest) = text.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (key, rest) = rest.split_at(end);
+        return (!key.is_empty() && key != "*").then(|| (Step::Key(key.to_owned()), rest));
+    }
+    let rest = text.strip_prefix('[')?;
+    if let Some(quote @ ('\'' | '"')) = rest.chars().next() {
+        let (key, rest) = rest[1..].split_once(quote)?;
+        return Some((Step::Key(key.to_owned()), rest.strip_prefix(']')?));
+    }
+    let (index, rest) = rest.split_once(']')?;
+    Some((Step::Index(index.parse().ok()?), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_one_value() {
+        let document: Value =
+            serde_json::from_str(r#"{"events": {"hover": {"count": 3}, "a:b c": [1, {"x": null}]}}"#)
+                .unwrap();
+        let find = |path: &str| Path::parse(path).unwrap().find(&document).cloned();
+        assert_eq!(find("$.events.hover.count"), Some(3.into()));
+        assert_eq!(find("$.events['a:b c'][1].x"), Some(Value::Null));
+        assert_eq!(find("$[\"events\"].nothing.count"), None);
+        assert_eq!(find("$.events.hover[0]"), None);
+        for path in ["$", "events", "$..count", "$.a[*]", "$.a[", "$.*", "$x", "$['a'"] {
+            assert!(Path::parse(path).is_err(), "{path}");
+        }
+    }
+}

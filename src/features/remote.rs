@@ -1,0 +1,224 @@
+//! What stands in front of every remote store: a cache of vectors, one fetch per entity at a time, a time limit, one
+//! second attempt after a lost connection, and a circuit breaker.
+//!
+//! A fetch runs in a task of its own: the request that asked may give up, the answer still fills the cache. Fetches of the
+//! same moment travel together because every store's client pipelines them on one connection; nothing waits for company.
+
+mod cache;
+mod flights;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use recloser::{AsyncRecloser, Error as Guarded, Recloser};
+
+use cache::Cache;
+pub use cache::{CacheLimits, Cached};
+use flights::{Flights, Landing};
+
+use super::layout::{Layout, Vector};
+use super::snapshot::EntityId;
+use super::source::{FeatureSource, Lane, SourceError};
+use crate::telemetry::SourceMetrics;
+
+/// How a remote store is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The longest that a fetch may take, with its second attempt.
+    pub timeout: Duration,
+    /// How long a store that keeps failing is left alone before it is tried again.
+    pub rest: Duration,
+}
+
+/// What a source has for one entity.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// Its vector; the second says whether it came from the cache.
+    Vector(Vector, bool),
+    /// The store does not know the entity.
+    Unknown,
+    /// The store could not be asked, and the cache has nothing.
+    Failed,
+}
+
+/// A remote store with all that stands in front of it.
+#[derive(Debug)]
+pub struct Remote {
+    /// Its name in the settings.
+    pub name: String,
+    /// What is wanted from it.
+    pub layout: Arc<Layout>,
+    source: Arc<dyn FeatureSource>,
+    cache: Option<Cache>,
+    flights: Flights,
+    breaker: AsyncRecloser,
+    patience: Patience,
+    metrics: SourceMetrics,
+}
+
+/// Calls over which the failure rate is judged.
+const BREAKER_CALLS: usize = 20;
+
+/// The share of failures at which a store is left alone.
+const BREAKER_RATE: f32 = 0.5;
+
+impl Remote {
+    /// Puts the guards in front of `source`.
+    pub fn new(
+        name: &str,
+        layout: Arc<Layout>,
+        source: Arc<dyn FeatureSource>,
+        cache: Option<CacheLimits>,
+        patience: Patience,
+        metrics: SourceMetrics,
+    ) -> Self {
+        let breaker = Recloser::custom()
+            .error_rate(BREAKER_RATE)
+            .closed_len(BREAKER_CALLS)
+            .half_open_len(1)
+            .open_wait(patience.rest)
+            .build();
+        Self {
+            name: name.to_owned(),
+            layout,
+            source,
+            cache: cache.map(Cache::new),
+            flights: Flights::default(),
+            breaker: breaker.into(),
+            patience,
+            metrics,
+        }
+    }
+
+    /// What the source has for `ids`, in their order. Returns by `deadline`, or earlier when the store's own time is up.
+    pub async fn get(self: &Arc<Self>, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Vec<Held> {
+        let mut held: Vec<Option<Held>> = Vec::with_capacity(ids.len());
+        let mut missing: Vec<usize> = Vec::new();
+        let mut ageing: Vec<EntityId> = Vec::new();
+        for (position, id) in ids.iter().enumerate() {
+            let found = match &self.cache {
+                Some(cache) => cache.get(id, now),
+                None => Cached::Miss,
+            };
+            self.metrics.count(&found);
+            held.push(match found {
+                Cached::Fresh(vector) => Some(known(vector, true)),
+                Cached::Ageing(vector) => {
+                    ageing.push(id.clone());
+                    Some(known(vector, true))
+                }
+                Cached::Miss => {
+                    missing.push(position);
+                    None
+                }
+            });
+        }
+        if !ageing.is_empty() {
+            // Nobody waits for these: the entries are good until their hard limit.
+            drop(self.embark(ageing));
+        }
+        if !missing.is_empty() {
+            let wanted = missing.iter().map(|&position| ids[position].clone()).collect();
+            let mut landings = self.embark(wanted);
+            let own = Instant::now() + self.patience.timeout;
+            let until = deadline.map_or(own, |deadline| deadline.min(own));
+            // Every landing gets the same last moment, so waiting one after the other is no longer than waiting for all.
+            for (position, landing) in missing.into_iter().zip(&mut landings) {
+                held[position] = Some(
+                    landing
+                        .wait(until)
+                        .await
+                        .map_or(Held::Failed, |vector| known(vector, false)),
+                );
+            }
+        }
+        held.into_iter()
+            .map(|held| held.unwrap_or(Held::Failed))
+            .collect()
+    }
+
+    /// The age in seconds from which a group's values are stale by the store's own rules.
+    pub fn max_age(&self, group: usize) -> Option<f64> {
+        self.source.max_age(group)
+    }
+
+    /// Forgets an entity, or all of them.
+    pub fn forget(&self, id: Option<&EntityId>) {
+        match (&self.cache, id) {
+            (Some(cache), Some(id)) => cache.remove(id),
+            (Some(cache), None) => cache.clear(),
+            (None, _) => {}
+        }
+    }
+
+    /// Ids in the cache, no more than `most`.
+    pub fn cached_ids(&self, most: usize) -> Vec<EntityId> {
+        self.cache.as_ref().map_or_else(Vec::new, |cache| cache.ids(most))
+    }
+
+    /// Entries and bytes in the cache.
+    pub fn cache_size(&self) -> (u64, u64) {
+        self.cache.as_ref().map_or((0, 0), Cache::size)
+    }
+
+    /// Joins the flights under way for `ids` and starts one for the rest.
+    fn embark(self: &Arc<Self>, ids: Vec<EntityId>) -> Vec<Landing> {
+        let boarding = self.flights.board(ids);
+        if let Some((ids, landed)) = boarding.own {
+            let remote = self.clone();
+            tokio::spawn(async move {
+                let result = remote.fetch(&ids).await;
+                if let (Ok(vectors), Some(cache)) = (&result, &remote.cache) {
+                    for (id, vector) in ids.iter().zip(vectors) {
+                        cache.insert(id.clone(), vector.clone());
+                    }
+                }
+                // First the cache, then the flight's end: who comes in between finds the entry.
+                remote.flights.land(&ids);
+                landed.send(result.map_err(|_| ()));
+            });
+        }
+        boarding.landings
+    }
+
+    /// One guarded fetch.
+    async fn fetch(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+        let start = Instant::now();
+        let result = match self.breaker.call(self.attempts(ids)).await {
+            Ok(vectors) => Ok(vectors),
+            Err(Guarded::Inner(error)) => Err(error),
+            Err(Guarded::Rejected) => Err(SourceError::Open),
+        };
+        self.metrics
+            .fetched(start.elapsed(), result.as_ref().err().map(SourceError::label));
+        if let Err(error) = &result {
+            if self.metrics.may_complain() {
+                tracing::warn!(source = self.name, %error, "the feature store did not answer");
+            }
+        }
+        result
+    }
+
+    async fn attempts(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+        let lane = Lane::of(ids.len());
+        let twice = async {
+            match self.source.fetch(ids, lane).await {
+                Err(SourceError::Dropped(_)) => self.source.fetch(ids, lane).await,
+                result => result,
+            }
+        };
+        let timeout = self.patience.timeout;
+        match tokio::time::timeout(timeout, twice).await {
+            Ok(result) => result,
+            Err(_) => Err(SourceError::TimedOut(timeout)),
+        }
+    }
+}
+
+fn known(vector: Vector, cached: bool) -> Held {
+    if vector.is_known() {
+        Held::Vector(vector, cached)
+    } else {
+        Held::Unknown
+    }
+}

@@ -1,0 +1,167 @@
+//! Vectors by entity: bounded by bytes, with a soft and a hard limit to their age.
+
+use std::hash::BuildHasherDefault;
+use std::time::Duration;
+
+use moka::sync::Cache as Moka;
+use rustc_hash::FxHasher;
+
+use crate::features::layout::Vector;
+use crate::features::snapshot::EntityId;
+
+/// Bounds of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheLimits {
+    /// Bytes held, with what an entry costs beside its vector.
+    pub bytes: u64,
+    /// Age from which an entry is fetched anew while it still answers.
+    pub soft: Duration,
+    /// Age at which an entry is gone.
+    pub hard: Duration,
+    /// Age at which "the store does not know it" is asked again.
+    pub unknown: Duration,
+}
+
+/// What an entry costs beside its vector and the text of its id, measured with a million of them
+/// (`tests/soak/cache.py`).
+const ENTRY_BYTES: usize = 240;
+
+/// A part by which the soft limit differs between entries, so that what was fetched together is not fetched anew
+/// together: up to 10% earlier or later.
+const JITTER: f64 = 0.1;
+
+/// Vectors by entity.
+#[derive(Debug)]
+pub(super) struct Cache {
+    entries: Moka<EntityId, Vector, BuildHasherDefault<FxHasher>>,
+    soft: f64,
+    unknown: f64,
+}
+
+/// What the cache has.
+#[derive(Debug)]
+pub enum Cached {
+    /// Good.
+    Fresh(Vector),
+    /// Past the soft limit: good for an answer, but to be fetched anew.
+    Ageing(Vector),
+    /// Nothing.
+    Miss,
+}
+
+impl Cache {
+    pub(super) fn new(limits: CacheLimits) -> Self {
+        let weigh = |id: &EntityId, vector: &Vector| {
+            let text = match id {
+                EntityId::Text(text) => text.len(),
+                EntityId::Int(_) => 0,
+            };
+            u32::try_from(ENTRY_BYTES + text + vector.bytes()).unwrap_or(u32::MAX)
+        };
+        let entries = Moka::builder()
+            .weigher(weigh)
+            .max_capacity(limits.bytes)
+            .time_to_live(limits.hard)
+            .build_with_hasher(BuildHasherDefault::default());
+        Self {
+            entries,
+            soft: limits.soft.as_secs_f64(),
+            unknown: limits.unknown.as_secs_f64(),
+        }
+    }
+
+    pub(super) fn get(&self, id: &EntityId, now: f64) -> Cached {
+        let Some(vector) = self.entries.get(id) else {
+            return Cached::Miss;
+        };
+        let age = now - vector.fetched();
+        if !vector.is_known() {
+            return if age < self.unknown {
+                Cached::Fresh(vector)
+            } else {
+                Cached::Miss
+            };
+        }
+        if age < self.soft * jitter(vector.fetched()) {
+            Cached::Fresh(vector)
+        } else {
+            Cached::Ageing(vector)
+        }
+    }
+
+    pub(super) fn insert(&self, id: EntityId, vector: Vector) {
+        self.entries.insert(id, vector);
+    }
+
+    pub(super) fn remove(&self, id: &EntityId) {
+        self.entries.invalidate(id);
+    }
+
+    pub(super) fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
+    pub(super) fn ids(&self, most: usize) -> Vec<EntityId> {
+        self.entries
+            .iter()
+            .take(most)
+            .map(|(id, _)| (*id).clone())
+            .collect()
+    }
+
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.entries.entry_count(), self.entries.weighted_size())
+    }
+}
+
+/// Between 0.9 and 1.1, from the last digits of the instant of fetching, which no two fetches share.
+fn jitter(fetched: f64) -> f64 {
+    let mixed = fetched.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    #[expect(clippy::cast_precision_loss, reason = "24 bits")]
+    let part = mixed as f64 / f64::from(1 << 24);
+    1.0 + JITTER * (2.0 * part - 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::layout::{Field, Layout};
+    use crate::models::contract::{FeatureType, Parse};
+
+    #[test]
+    fn entries_age_and_the_unknown_ages_faster() {
+        let limits = CacheLimits {
+            bytes: 1 << 20,
+            soft: Duration::from_secs(60),
+            hard: Duration::from_secs(600),
+            unknown: Duration::from_secs(5),
+        };
+        let cache = Cache::new(limits);
+        let field = Field {
+            group: None,
+            column: "x".to_owned(),
+            kind: FeatureType::Float,
+            parse: Parse::Strict,
+            single: true,
+            categories: Vec::new(),
+        };
+        let layout = Layout::new("id", vec![field]);
+        cache.insert(EntityId::Int(1), layout.draft(1000.0).finish());
+        cache.insert(EntityId::Int(2), Layout::unknown(1000.0));
+        let get = |id, now| cache.get(&EntityId::Int(id), now);
+        assert!(matches!(get(1, 1050.0), Cached::Fresh(_)));
+        assert!(matches!(get(1, 1070.0), Cached::Ageing(_)));
+        assert!(matches!(get(2, 1004.0), Cached::Fresh(_)));
+        assert!(matches!(get(2, 1006.0), Cached::Miss));
+        assert!(matches!(get(3, 1000.0), Cached::Miss));
+        cache.remove(&EntityId::Int(1));
+        assert!(matches!(get(1, 1000.0), Cached::Miss));
+    }
+
+    #[test]
+    fn the_jitter_spreads() {
+        let spread: Vec<f64> = (0..1000).map(|n| jitter(1.7e9 + f64::from(n) * 1e-6)).collect();
+        assert!(spread.iter().all(|part| (0.9..=1.1).contains(part)));
+        assert!(spread.iter().any(|&part| part < 0.92) && spread.iter().any(|&part| part > 1.08));
+    }
+}

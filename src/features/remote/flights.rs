@@ -1,0 +1,95 @@
+//! One fetch per entity at a time. moka can coalesce the loads of one key, but not of many keys into one fetch; this
+//! does both.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::watch;
+
+use crate::features::layout::Vector;
+use crate::features::snapshot::EntityId;
+
+type Landed = Option<Result<Arc<[Vector]>, ()>>;
+
+/// The entities being fetched.
+#[derive(Debug, Default)]
+pub(super) struct Flights {
+    under_way: Mutex<FxHashMap<EntityId, Landing>>,
+}
+
+/// The place in a flight where an entity's vector will be.
+#[derive(Clone, Debug)]
+pub(super) struct Landing {
+    flight: watch::Receiver<Landed>,
+    seat: usize,
+}
+
+/// The pilot's end of a flight.
+#[derive(Debug)]
+pub(super) struct Pilot(watch::Sender<Landed>);
+
+/// What became of the entities that wanted to fly.
+#[derive(Debug)]
+pub(super) struct Boarding {
+    /// One per entity, in their order.
+    pub(super) landings: Vec<Landing>,
+    /// The entities that nobody was fetching, to be fetched by the caller.
+    pub(super) own: Option<(Vec<EntityId>, Pilot)>,
+}
+
+impl Flights {
+    pub(super) fn board(&self, ids: Vec<EntityId>) -> Boarding {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sender, flight) = watch::channel(None);
+        let mut own = Vec::new();
+        let mut landings = Vec::with_capacity(ids.len());
+        for id in ids {
+            // A flight whose pilot is gone without a word (a panic) is none.
+            let known = under_way
+                .get(&id)
+                .filter(|landing| landing.flight.has_changed().is_ok());
+            let landing = match known {
+                Some(landing) => landing.clone(),
+                None => {
+                    let landing = Landing {
+                        flight: flight.clone(),
+                        seat: own.len(),
+                    };
+                    under_way.insert(id.clone(), landing.clone());
+                    own.push(id);
+                    landing
+                }
+            };
+            landings.push(landing);
+        }
+        let own = (!own.is_empty()).then(|| (own, Pilot(sender)));
+        Boarding { landings, own }
+    }
+
+    /// The flight of `ids` is over.
+    pub(super) fn land(&self, ids: &[EntityId]) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids {
+            under_way.remove(id);
+        }
+    }
+}
+
+impl Pilot {
+    pub(super) fn send(self, result: Result<Vec<Vector>, ()>) {
+        self.0.send_replace(Some(result.map(Arc::from)));
+    }
+}
+
+impl Landing {
+    /// The vector, or `None` when the fetch failed or is not done by `until`.
+    pub(super) async fn wait(&mut self, until: Instant) -> Option<Vector> {
+        let landed = self.flight.wait_for(Option::is_some);
+        let landed = tokio::time::timeout_at(until.into(), landed).await.ok()?.ok()?;
+        match &*landed {
+            Some(Ok(vectors)) => vectors.get(self.seat).cloned(),
+            _ => None,
+        }
+    }
+}

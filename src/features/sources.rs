@@ -1,0 +1,401 @@
+//! Which source holds which feature, and the way from there to the plans of the live models.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::feast::FeastStore;
+use super::layout::{Field, Layout};
+use super::plan::{Feed, Plan, Spot};
+use super::postgres::PostgresStore;
+use super::redis::RedisStore;
+use super::remote::{CacheLimits, Patience, Remote};
+use super::snapshot::{ColumnSpec, EntityId, Snapshot, SnapshotSpec};
+use super::source::FeatureSource;
+use super::table::Table;
+use crate::config::Config;
+use crate::config::source::SourceSection;
+use crate::forest::Precision;
+use crate::models::ModelVersion;
+use crate::models::contract::{FeatureContract, FeatureType};
+use crate::nearest::hint;
+use crate::telemetry::{FeatureCounters, FeatureMetrics};
+
+/// All sources of the settings. The snapshot, which changes, is given where it is needed.
+#[derive(Debug)]
+pub struct Sources {
+    remote: BTreeMap<String, Configured>,
+    default: Option<String>,
+    metrics: FeatureMetrics,
+    /// The remotes of the last binding: one whose layout is still wanted keeps its cache.
+    bound: Mutex<Vec<Arc<Remote>>>,
+}
+
+#[derive(Debug)]
+struct Configured {
+    section: SourceSection,
+    store: Store,
+}
+
+/// A store as the settings describe it, before it is known what is wanted from it.
+#[derive(Debug)]
+enum Store {
+    Redis(RedisStore),
+    Postgres(PostgresStore),
+    Feast(FeastStore),
+}
+
+/// Where a feature is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home<'a> {
+    Snapshot,
+    Remote(&'a str),
+}
+
+impl Sources {
+    /// Prepares the sources of the settings. Nothing is connected yet, but files that are named are read.
+    ///
+    /// # Errors
+    /// Names the source and what is wrong with it.
+    pub fn new(config: &Config, metrics: FeatureMetrics) -> Result<Self, String> {
+        let mut remote = BTreeMap::new();
+        for (name, section) in &config.source {
+            let store = Store::new(section).map_err(|message| format!("[source.{name}] {message}"))?;
+            let section = section.clone();
+            remote.insert(name.clone(), Configured { section, store });
+        }
+        let named = Some(config.features.default.clone()).filter(|name| !name.is_empty());
+        if let Some(name) = named.as_ref().filter(|name| !remote.contains_key(*name)) {
+            let hint = hint(name, remote.keys().map(String::as_str));
+            return Err(format!("features.default: there is no [source.{name}]{hint}"));
+        }
+        let only = || match (config.snapshot(), remote.len()) {
+            (None, 1) => remote.keys().next().cloned(),
+            _ => None,
+        };
+        let default = named.or_else(only);
+        Ok(Self {
+            remote,
+            default,
+            metrics,
+            bound: Mutex::default(),
+        })
+    }
+
+    /// Plans how each of `models` gets its rows, from the stores and the `snapshot`; the error says why a model cannot.
+    ///
+    /// A store is bound to all that these models want of it; it keeps its cache if that has not changed.
+    pub fn plan(
+        &self,
+        models: &[&ModelVersion],
+        snapshot: Option<&Arc<Snapshot>>,
+    ) -> Vec<Result<Option<Plan>, String>> {
+        let fed: Vec<Result<(), String>> = models.iter().map(|model| self.check(model)).collect();
+        let able = models
+            .iter()
+            .zip(&fed)
+            .filter(|(_, fed)| fed.is_ok())
+            .map(|(model, _)| *model);
+        let remotes = self.bind(able);
+        let plan = |(model, fed): (&&ModelVersion, Result<(), String>)| {
+            fed?;
+            let remotes = remotes.as_ref().map_err(Clone::clone)?;
+            self.plan_one(model, snapshot, remotes)
+        };
+        models.iter().zip(fed).map(plan).collect()
+    }
+
+    /// Why `table` cannot feed the part of `model` that comes from the snapshot; `None` when it can.
+    pub fn unfed(&self, model: &ModelVersion, table: &Table) -> Option<String> {
+        let contract = model.contract.as_ref()?;
+        let mut columns = self.columns(model).map(|(_, slot)| slot.column()).peekable();
+        columns.peek()?;
+        let needed = columns.chain([contract.model.entity.as_str()]);
+        let known = || table.columns().iter().map(String::as_str);
+        let missing: Vec<String> = needed
+            .filter(|name| !known().any(|column| column == *name))
+            .map(|name| format!("`{name}`{}", hint(name, known())))
+            .collect();
+        let path = table.path().display();
+        (!missing.is_empty()).then(|| format!("{path}: missing columns: {}", missing.join(", ")))
+    }
+
+    /// What a snapshot must hold to serve `models`; `None` when none of them takes anything from it. Models of another
+    /// entity than the first one's are left to be refused when they are planned.
+    pub fn snapshot_spec<'a>(
+        &self,
+        models: impl IntoIterator<Item = &'a ModelVersion>,
+        as_of: Option<&str>,
+    ) -> Option<SnapshotSpec> {
+        let mut spec: Option<SnapshotSpec> = None;
+        for model in models {
+            for (slot, contract) in self.columns(model) {
+                let spec = spec.get_or_insert_with(|| SnapshotSpec {
+                    entity: model.entity().to_owned(),
+                    as_of: as_of.map(str::to_owned),
+                    columns: Vec::new(),
+                });
+                let single = is_single(model, slot);
+                let same = |c: &&mut ColumnSpec| c.column == contract.column() && c.kind == contract.kind;
+                match spec.columns.iter_mut().find(same) {
+                    Some(column) => column.single &= single,
+                    None => spec.columns.push(ColumnSpec {
+                        column: contract.column().to_owned(),
+                        kind: contract.kind,
+                        single,
+                    }),
+                }
+            }
+        }
+        spec
+    }
+
+    /// The counters of what becomes of a model's features.
+    pub fn counters<'a>(&self, model: &str, features: impl Iterator<Item = &'a str>) -> FeatureCounters {
+        self.metrics.counters(model, features)
+    }
+
+    /// The remote stores now bound.
+    pub fn remotes(&self) -> Vec<Arc<Remote>> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The slots of a model that come from the snapshot.
+    fn columns<'a>(&'a self, model: &'a ModelVersion) -> impl Iterator<Item = (usize, &'a FeatureContract)> {
+        stored(model).filter(|(_, slot)| self.home(slot) == Home::Snapshot)
+    }
+
+    fn home(&self, feature: &FeatureContract) -> Home<'_> {
+        let lists = |configured: &Configured, group: &str| {
+            configured.section.groups.iter().any(|listed| listed == group)
+        };
+        let named = feature.group().and_then(|group| {
+            let listed = self
+                .remote
+                .iter()
+                .find(|(_, configured)| lists(configured, group));
+            listed.or_else(|| self.remote.get_key_value(group))
+        });
+        match named.map(|(name, _)| name).or(self.default.as_ref()) {
+            Some(name) => Home::Remote(name),
+            None => Home::Snapshot,
+        }
+    }
+
+    /// Whether every remote feature of a model is one that its store has.
+    fn check(&self, model: &ModelVersion) -> Result<(), String> {
+        for (_, feature) in stored(model) {
+            if let Home::Remote(name) = self.home(feature) {
+                let checked = self.remote[name].store.check(feature, model.entity());
+                checked
+                    .map_err(|message| format!("[source.{name}] feature `{}`: {message}", feature.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds the stores to what `models` want.
+    fn bind<'a>(&self, models: impl Iterator<Item = &'a ModelVersion>) -> Result<Vec<Arc<Remote>>, String> {
+        let mut wanted: BTreeMap<(&str, String), Vec<Field>> = BTreeMap::new();
+        for model in models {
+            for (slot, feature) in stored(model) {
+                if let Home::Remote(name) = self.home(feature) {
+                    let fields = wanted.entry((name, model.entity().to_owned())).or_default();
+                    want(fields, model, slot, feature);
+                }
+            }
+        }
+        let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        let remotes = wanted
+            .into_iter()
+            .map(|((name, entity), fields)| {
+                let layout = Layout::new(&entity, fields);
+                let kept = bound
+                    .iter()
+                    .find(|remote| remote.name == name && *remote.layout == layout);
+                match kept {
+                    Some(remote) => Ok(remote.clone()),
+                    None => self.remote(name, layout),
+                }
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        bound.clone_from(&remotes);
+        Ok(remotes)
+    }
+
+    fn remote(&self, name: &str, layout: Layout) -> Result<Arc<Remote>, String> {
+        let Configured { section, store } = &self.remote[name];
+        let layout = Arc::new(layout);
+        let source = store
+            .bind(layout.clone())
+            .map_err(|message| format!("[source.{name}] {message}"))?;
+        let cache = &section.cache;
+        let cache = (cache.bytes > 0).then_some(CacheLimits {
+            bytes: cache.bytes,
+            soft: cache.soft.0,
+            hard: cache.hard.0,
+            unknown: cache.unknown.0,
+        });
+        let patience = Patience {
+            timeout: section.timeout.0,
+            rest: section.rest.0,
+        };
+        let metrics = self.metrics.source(name);
+        Ok(Arc::new(Remote::new(
+            name, layout, source, cache, patience, metrics,
+        )))
+    }
+
+    fn plan_one(
+        &self,
+        model: &ModelVersion,
+        snapshot: Option<&Arc<Snapshot>>,
+        remotes: &[Arc<Remote>],
+    ) -> Result<Option<Plan>, String> {
+        let mut feeds: Vec<Feed> = Vec::new();
+        let mut names: Vec<Home<'_>> = Vec::new();
+        let mut spots: Vec<Option<Spot>> = model.slots().map(|_| None).collect();
+        for (slot, feature) in stored(model) {
+            let home = self.home(feature);
+            let feed = match names.iter().position(|known| *known == home) {
+                Some(feed) => feed,
+                None => {
+                    let Some(feed) = self.feed(home, model, snapshot, remotes)? else {
+                        // No snapshot is configured: the model answers tensors, and entities with all their features.
+                        return Ok(None);
+                    };
+                    names.push(home);
+                    feeds.push(feed);
+                    feeds.len() - 1
+                }
+            };
+            let column = match &feeds[feed] {
+                Feed::Table(table) => table.column(feature.column(), feature.kind),
+                Feed::Remote(remote, _) => remote
+                    .layout
+                    .fields
+                    .iter()
+                    .position(|field| is_field(field, feature)),
+            };
+            let column = column
+                .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
+            spots[slot] = Some(Spot { feed, column });
+        }
+        Ok((!feeds.is_empty()).then(|| Plan::new(model, feeds, &spots)))
+    }
+
+    fn feed(
+        &self,
+        home: Home<'_>,
+        model: &ModelVersion,
+        snapshot: Option<&Arc<Snapshot>>,
+        remotes: &[Arc<Remote>],
+    ) -> Result<Option<Feed>, String> {
+        match home {
+            Home::Snapshot => match snapshot {
+                Some(snapshot) if snapshot.entity() != model.entity() => {
+                    let (held, wanted) = (snapshot.entity(), model.entity());
+                    Err(format!(
+                        "the snapshot is keyed by `{held}`, as another model wants it, and not by `{wanted}`"
+                    ))
+                }
+                snapshot => Ok(snapshot.cloned().map(Feed::Table)),
+            },
+            Home::Remote(name) => {
+                let same =
+                    |remote: &&Arc<Remote>| remote.name == name && remote.layout.entity == model.entity();
+                let remote = remotes.iter().find(same);
+                let remote = remote.ok_or_else(|| format!("[source.{name}] was not bound"))?;
+                let on_failure = self.remote[name].section.on_failure;
+                Ok(Some(Feed::Remote(remote.clone(), on_failure)))
+            }
+        }
+    }
+}
+
+impl Store {
+    fn new(section: &SourceSection) -> Result<Self, String> {
+        if let Some(redis) = &section.redis {
+            return RedisStore::new(redis).map(Self::Redis);
+        }
+        if let Some(postgres) = &section.postgres {
+            return PostgresStore::new(postgres).map(Self::Postgres);
+        }
+        match &section.feast {
+            Some(feast) => FeastStore::new(feast).map(Self::Feast),
+            None => Err("needs one of the tables redis, feast, postgres".to_owned()),
+        }
+    }
+
+    /// Whether the store can have a feature at all.
+    fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
+        match self {
+            Self::Redis(store) => store.check(feature),
+            Self::Postgres(_) => Ok(()),
+            Self::Feast(store) => store.check(feature, entity),
+        }
+    }
+
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        match self {
+            Self::Redis(store) => store.bind(layout),
+            Self::Postgres(store) => Ok(store.bind(layout)),
+            Self::Feast(store) => store.bind(layout),
+        }
+    }
+}
+
+/// The slots of a model that are stored somewhere.
+fn stored(model: &ModelVersion) -> impl Iterator<Item = (usize, &FeatureContract)> {
+    model
+        .slots()
+        .enumerate()
+        .filter(|&(slot, _)| model.is_stored(slot))
+}
+
+/// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.
+fn is_single(model: &ModelVersion, slot: usize) -> bool {
+    let operand = model
+        .derived
+        .iter()
+        .flatten()
+        .any(|derived| derived.slots().contains(&slot));
+    model.forest.precision() == Precision::F32 && slot < model.inputs.len() && !operand
+}
+
+fn is_field(field: &Field, feature: &FeatureContract) -> bool {
+    field.group.as_deref() == feature.group()
+        && field.column == feature.column()
+        && field.kind == feature.kind
+        && field.parse == feature.parse
+}
+
+/// Adds a slot's field to those wanted of a store.
+fn want(fields: &mut Vec<Field>, model: &ModelVersion, slot: usize, feature: &FeatureContract) {
+    // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
+    let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
+    let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
+    let position = fields.iter().position(|field| is_field(field, feature));
+    let position = position.unwrap_or_else(|| {
+        fields.push(Field {
+            group: feature.group().map(str::to_owned),
+            column: feature.column().to_owned(),
+            kind: feature.kind,
+            parse: feature.parse,
+            single,
+            categories: Vec::new(),
+        });
+        fields.len() - 1
+    });
+    let field = &mut fields[position];
+    field.single &= single;
+    for category in model.slot_categories(slot) {
+        if !field.categories.contains(&category) {
+            field.categories.push(category);
+        }
+    }
+}
+
+/// The ids of entities, each in the one form that stands for all spellings of it.
+pub fn canonical<'a>(ids: impl Iterator<Item = &'a EntityId>) -> Vec<EntityId> {
+    ids.map(EntityId::canonical).collect()
+}
