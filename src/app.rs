@@ -49,11 +49,7 @@ impl App {
         let live = reloader.live();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            {
-                metrics.snapshot_rows.set(snapshot.len() as f64);
-                metrics.snapshot_bytes.set((rows + ids) as f64);
-            }
+            reloader.count_customers();
             tracing::info!(path = %snapshot.path().display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
         let scorer = Scorer::new(live, limits(&config.limits), metrics.clone());

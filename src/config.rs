@@ -2,6 +2,7 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+mod features;
 pub mod models;
 pub mod source;
 mod storage;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::is_remote;
 use crate::toml_text;
+pub use features::SnapshotWatchSection;
 pub use models::ModelsSection;
 use source::{SourceSection, Span};
 pub use storage::StorageSection;
@@ -78,6 +80,8 @@ pub struct FeaturesSection {
     pub snapshot: PathBuf,
     /// The column with the instant at which a row was true; empty for none.
     pub as_of: String,
+    /// How new customers are looked for.
+    pub watch: SnapshotWatchSection,
     /// The source of features whose group no source names; empty for the snapshot, or the only source without one.
     pub default: String,
     /// A file for the ids in the caches: written when stopping, read to fill the caches at the next start. Empty for
@@ -92,6 +96,7 @@ impl Default for FeaturesSection {
         Self {
             snapshot: PathBuf::new(),
             as_of: "as_of".to_owned(),
+            watch: SnapshotWatchSection::default(),
             default: String::new(),
             warm: PathBuf::new(),
             warm_timeout: Span(Duration::from_secs(10)),
@@ -234,6 +239,7 @@ impl Config {
 
     fn validate(&self) -> Result<(), String> {
         self.models.validate()?;
+        self.features.watch.validate()?;
         for (name, source) in &self.source {
             source
                 .validate()

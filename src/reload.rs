@@ -2,6 +2,7 @@
 //! one at a time, and puts what passed in front of the requests with one atomic swap. Nothing here is ever waited for
 //! by a request.
 
+mod customers;
 mod feeder;
 mod model;
 mod order;
@@ -60,6 +61,8 @@ impl Handle {
 pub struct Reloader {
     repository: Repository,
     feeder: Feeder,
+    /// Seconds between two looks for new customers.
+    customers_seconds: f64,
     settings: ModelsSection,
     metrics: Arc<Metrics>,
     models: BTreeMap<String, Model>,
@@ -85,7 +88,8 @@ impl Reloader {
     ) -> Result<Self, String> {
         let mut reloader = Self {
             repository: Repository::open(&config.models.dir, &config.storage)?,
-            feeder: Feeder::new(config, sources),
+            feeder: Feeder::new(config, sources)?,
+            customers_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
             metrics: metrics.clone(),
             models: BTreeMap::new(),
@@ -132,9 +136,9 @@ impl Reloader {
     /// Works until every handle is gone.
     fn work(mut self, requests: &Receiver<Request>) {
         memory::step_back();
-        let mut last = Instant::now();
+        let (mut last, mut last_customers) = (Instant::now(), Instant::now());
         loop {
-            match requests.recv_timeout(self.pause(last)) {
+            match requests.recv_timeout(self.pause(last, last_customers)) {
                 Ok(Request { order, answer }) => {
                     let done = self.obey(order);
                     // Whoever asked may have gone.
@@ -150,6 +154,13 @@ impl Reloader {
                 let _ = self.pass();
                 last = Instant::now();
             }
+            if self
+                .customers_pace()
+                .is_some_and(|pace| last_customers.elapsed() >= pace)
+            {
+                self.look_for_customers();
+                last_customers = Instant::now();
+            }
         }
     }
 
@@ -159,15 +170,19 @@ impl Reloader {
     }
 
     /// How long there is nothing to do.
-    fn pause(&self, last: Instant) -> Duration {
+    fn pause(&self, last: Instant, last_customers: Instant) -> Duration {
         let busy = !self.retired.is_empty() || self.models.values().any(|model| model.watch.is_some());
-        let poll = self.poll().map(|poll| poll.saturating_sub(last.elapsed()));
-        match (busy, poll) {
-            (true, Some(poll)) => poll.min(TICK),
-            (true, None) => TICK,
-            (false, Some(poll)) => poll,
-            (false, None) => Duration::from_secs(3600),
-        }
+        let paces = [
+            self.poll().map(|pace| pace.saturating_sub(last.elapsed())),
+            self.customers_pace()
+                .map(|pace| pace.saturating_sub(last_customers.elapsed())),
+            busy.then_some(TICK),
+        ];
+        paces
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Duration::from_secs(3600))
     }
 
     fn names(&self) -> Vec<String> {

@@ -83,6 +83,9 @@ impl Reloader {
         match order {
             Order::Refresh => {
                 self.pass().map_err(Error::Unavailable)?;
+                // Twice, for what is new has to be the same at two looks.
+                self.look_for_customers();
+                self.look_for_customers();
                 Ok("looked for new versions".to_owned())
             }
             Order::Load { model, version } => self.load(&model, version),

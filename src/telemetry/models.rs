@@ -19,6 +19,9 @@ pub struct ModelMetrics {
     step_seconds: GaugeVec,
     /// Versions taken back, by model and by whom: `operator` or `watch`.
     pub rollbacks: IntCounterVec,
+    snapshots: IntCounterVec,
+    snapshot_refused: IntGaugeVec,
+    snapshot_waiting: IntGauge,
     compared: IntCounterVec,
     differences: HistogramVec,
     reachable: IntGauge,
@@ -93,6 +96,22 @@ impl ModelMetrics {
                 "Versions taken back, by whom: operator or watch.",
                 &["model", "by"],
             )?,
+            snapshots: counters(
+                "evergreen_snapshot_reads_total",
+                "Snapshots read while serving: taken, or why refused: unreadable, rows, nulls, ranges.",
+                &["result"],
+            )?,
+            snapshot_refused: whole(
+                "evergreen_snapshot_refused",
+                "1 while a snapshot is there that was refused, by the reason; the one before serves on.",
+                &["reason"],
+            )?,
+            snapshot_waiting: whole(
+                "evergreen_snapshot_waiting",
+                "1 while a new snapshot is being written.",
+                &[],
+            )?
+            .with_label_values(&none),
             compared: counters(
                 "evergreen_trial_entities_total",
                 "Entities scored by two versions, by what came of it: same_band, up, down, failed or dropped.",
@@ -127,6 +146,22 @@ impl ModelMetrics {
             dropped: count("dropped"),
             difference: self.differences.with_label_values(&labels),
         }
+    }
+
+    /// Says whether a snapshot is being written.
+    pub fn snapshot_waits(&self, waits: bool) {
+        self.snapshot_waiting.set(waits.into());
+    }
+
+    /// Counts a snapshot that was taken, or refused for a reason.
+    pub fn snapshot_taken(&self, refused: Option<&str>) {
+        self.snapshot_refused.reset();
+        if let Some(reason) = refused {
+            self.snapshot_refused.with_label_values(&[reason]).set(1);
+        }
+        self.snapshots
+            .with_label_values(&[refused.unwrap_or("taken")])
+            .inc();
     }
 
     /// Counts a look at the repository.
