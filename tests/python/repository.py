@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import httpx
 from conftest import MODELS
+from google.protobuf.message_factory import GetMessageClass
 from test_grpc import Client
 
 SAMPLE = MODELS / "churn/1"
@@ -77,17 +78,17 @@ class Load:
     def __init__(self, server, ids, threads=2):
         self.server, self.ids = server, ids
         self.failures, self.scores, self.answers = [], {}, 0
+        self._over_grpc = grpc_scorer(server.grpc)
         self._stop, self._lock = threading.Event(), threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
 
     def _run(self, number):
         rest = httpx.Client(base_url=self.server.http.base_url, timeout=30)
-        client = Client(grpc.insecure_channel(self.server.grpc))
         turn = number
         while not self._stop.is_set():
             id = self.ids[turn % len(self.ids)]
             try:
-                version, score = rest_score(rest, id) if turn % 2 else grpc_score(client, id)
+                version, score = rest_score(rest, id) if turn % 2 else self._over_grpc(id)
                 with self._lock:
                     self.answers += 1
                     self.scores.setdefault((id, version), set()).add(score)
@@ -120,9 +121,23 @@ def rest_score(client, id):
     return body["model"]["version"], body["score"]
 
 
-def grpc_score(client, id):
-    answer = client("Score", model="churn", entities=[{"text_id": id}])
-    return answer.model.version, answer.results[0].score
+def grpc_scorer(address, model="churn"):
+    """A function that scores an id over gRPC. The messages' classes are made here, for making them is not safe in
+    several threads at once."""
+    channel = grpc.insecure_channel(address)
+    method = Client(channel).service.methods_by_name["Score"]
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    call = channel.unary_unary(
+        "/evergreen.v1.ScoringService/Score",
+        request_serializer=request.SerializeToString,
+        response_deserializer=response.FromString,
+    )
+
+    def score(id):
+        answer = call(request(model=model, entities=[{"text_id": id}]), timeout=30)
+        return answer.model.version, answer.results[0].score
+
+    return score
 
 
 def settings(folder, text):

@@ -58,16 +58,9 @@ def ask(kind, address):
             return body["model"]["version"], body["score"]
 
         return rest
-    import grpc
-    from test_grpc import Client
+    from repository import grpc_scorer
 
-    client = Client(grpc.insecure_channel(address))
-
-    def over_grpc(id):
-        answer = client("Score", model="big", entities=[{"text_id": id}])
-        return answer.model.version, answer.results[0].score
-
-    return over_grpc
+    return grpc_scorer(address, "big")
 
 
 def load(kind, address, rate, expected, phase, results):
