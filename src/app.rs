@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::{Config, LimitsSection};
 use crate::features::sources::Sources;
+use crate::features::warm;
 use crate::reload::{self, Reloader};
 use crate::scoring::{Limits, Scorer};
 use crate::telemetry::Metrics;
@@ -25,6 +26,8 @@ pub struct App {
     /// Hands orders to the thread that loads models.
     pub reload: reload::Handle,
     stopping: AtomicBool,
+    /// The caches are being filled.
+    warming: AtomicBool,
 }
 
 /// The limits of requests, as the settings say.
@@ -62,7 +65,35 @@ impl App {
             metrics,
             reload,
             stopping: AtomicBool::new(false),
+            warming: AtomicBool::new(false),
         })
+    }
+
+    /// Fills the caches with what they held when the last run ended. Readiness waits for it, but no longer than the
+    /// settings say.
+    pub async fn warm(&self) {
+        let features = &self.config.features;
+        if features.warm.as_os_str().is_empty() {
+            return;
+        }
+        self.warming.store(true, Ordering::Relaxed);
+        match warm::load(&self.sources, &features.warm, features.warm_timeout.0).await {
+            Ok(entities) => tracing::info!(entities, "caches warmed"),
+            Err(error) => tracing::warn!(error, "caches not warmed"),
+        }
+        self.warming.store(false, Ordering::Relaxed);
+    }
+
+    /// Keeps what the caches hold for the next run.
+    pub fn keep_warm(&self) {
+        let path = &self.config.features.warm;
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        match warm::save(&self.sources, path) {
+            Ok(entities) => tracing::info!(entities, path = %path.display(), "ids of the caches written"),
+            Err(error) => tracing::warn!(error, "ids of the caches not written"),
+        }
     }
 
     /// Says that the server is about to stop: readiness fails from now on.
@@ -73,6 +104,9 @@ impl App {
     /// Why requests should go elsewhere; empty when ready.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
+        if self.warming.load(Ordering::Relaxed) {
+            reasons.push("the caches are being filled".to_owned());
+        }
         if self.stopping.load(Ordering::Relaxed) {
             reasons.push("the server is stopping".to_owned());
         }

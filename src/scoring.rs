@@ -13,6 +13,7 @@ pub mod rollout;
 mod statistics;
 pub mod tally;
 pub mod tensor;
+mod view;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequ
 pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
 pub use live::{Live, Served};
 pub use statistics::Statistics;
+pub use view::{EntityFeatures, FeatureView};
 
 use crate::error::Error;
 use crate::features::plan::Gathered;

@@ -72,7 +72,6 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, settings: Settings) -> R
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
     tokio::spawn(settings_on_hangup(app.clone(), settings));
     let (routes, health) = api::grpc::routes(&app)?;
-    api::grpc::report_health(&health, app.why_not_ready().is_empty()).await;
     let healthy = tokio::spawn(keep_health(app.clone(), health.clone()));
     // Two tokens: the operations port stays open until the others are done, for probes watch the way down.
     let (stop, stop_ops) = (CancellationToken::new(), CancellationToken::new());
@@ -90,8 +89,13 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, settings: Settings) -> R
         api::http::ops::router(app.clone()),
         stop_ops.clone(),
     )?;
+    let warm = async {
+        app.warm().await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = signals.next() => {}
+        () = warm => {}
         Some(ended) = servers.join_next() => return Err(why(ended)),
     }
     app.stop();
@@ -110,6 +114,7 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, settings: Settings) -> R
         result = drain => result,
         () = signals.next() => Err("a second signal: stopped at once".to_owned()),
     };
+    app.keep_warm();
     stop_ops.cancel();
     // It only waits for the thread to see the token; a panic there has been logged.
     let _ = tokio::task::spawn_blocking(move || ops.join()).await;

@@ -3,6 +3,7 @@
 mod admin;
 mod body;
 mod docs;
+mod features;
 mod models;
 mod open_inference;
 pub mod ops;
@@ -35,6 +36,7 @@ struct Rest {
 struct Operations {
     score: Counters,
     score_one: Counters,
+    features: Counters,
     list_models: Counters,
     get_model: Counters,
     infer: Counters,
@@ -57,6 +59,7 @@ fn routes() -> OpenApiRouter<Rest> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
+        .routes(routes!(features::features))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
 }
@@ -74,6 +77,7 @@ pub fn router(app: &App) -> Router {
         counters: Arc::new(Operations {
             score: counters("score"),
             score_one: counters("score_one"),
+            features: counters("features"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),
             infer: counters("infer"),

@@ -14,6 +14,7 @@ use super::source::FeatureSource;
 use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
+use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
@@ -159,6 +160,30 @@ impl Sources {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets what the cache of a source has of an entity, or of all.
+    ///
+    /// # Errors
+    /// There is no such source; the text lists those there are.
+    pub fn forget(&self, source: &str, id: Option<&EntityId>) -> Result<(), Error> {
+        if !self.remote.contains_key(source) {
+            let known: Vec<&str> = self.remote.keys().map(String::as_str).collect();
+            return Err(Error::EntityNotFound(format!(
+                "there is no feature source `{source}`; there are: {}",
+                known.join(", ")
+            )));
+        }
+        let id = id.map(EntityId::canonical);
+        for remote in self.remotes().iter().filter(|remote| remote.name == source) {
+            remote.forget(id.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Brings the gauges of the caches up to date.
+    pub fn measure(&self) {
+        self.remotes().iter().for_each(|remote| remote.measure());
+    }
+
     /// The slots of a model that come from the snapshot.
     fn columns<'a>(&'a self, model: &'a ModelVersion) -> impl Iterator<Item = (usize, &'a FeatureContract)> {
         stored(model).filter(|(_, slot)| self.home(slot) == Home::Snapshot)
@@ -237,6 +262,7 @@ impl Sources {
         });
         let patience = Patience {
             timeout: section.timeout.0,
+            bulk_timeout: section.bulk_timeout.0,
             rest: section.rest.0,
         };
         let metrics = self.metrics.source(name);

@@ -140,6 +140,31 @@ fn assemble(
     })
 }
 
+/// What a model sees of one entity.
+pub(super) struct Seen {
+    pub(super) row: Vec<f64>,
+    pub(super) notes: Notes,
+    /// By input, when its value was true.
+    pub(super) as_of: Vec<Option<f64>>,
+    pub(super) from: From,
+    pub(super) unavailable: Vec<String>,
+}
+
+/// What the model sees of an entity with an id.
+pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f64) -> Result<Seen, Error> {
+    let mut row = Vec::new();
+    let ready = assemble(served, entity, (gathered, 0), now, &mut row)?;
+    let record = lookup(served, entity, (gathered, 0))?.map(|(record, ..)| record);
+    let as_of = |position| record.as_ref().and_then(|record| record.get(position).1);
+    Ok(Seen {
+        as_of: (0..row.len()).map(as_of).collect(),
+        row,
+        notes: ready.notes,
+        from: ready.from,
+        unavailable: ready.unavailable,
+    })
+}
+
 /// All that is known of an entity.
 struct Values<'a> {
     model: &'a ModelVersion,

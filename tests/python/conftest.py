@@ -46,7 +46,9 @@ class Server:
 @contextlib.contextmanager
 def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, user=None, **environment):
     """Starts a server on free ports and waits until it has said where it listens."""
-    command = [evergreen, "serve", "--models", str(models), "--customers", str(customers)]
+    command = [evergreen, "serve"]
+    command += ["--models", str(models)] if models else []
+    command += ["--customers", str(customers)] if customers else []
     command += [word for port in ("http", "grpc", "ops") for word in (f"--{port}", "127.0.0.1:0")]
     command += ["--config", str(config)] if config else []
     out, err = Path(folder) / "stdout", Path(folder) / "stderr"

@@ -89,7 +89,7 @@ pub(super) struct ScoreOneBody {
 
 /// The version that gave the scores.
 #[derive(Debug, Serialize, ToSchema)]
-struct VersionBody {
+pub(super) struct VersionBody {
     #[schema(example = "churn")]
     name: String,
     #[schema(example = 3)]
@@ -187,12 +187,12 @@ struct EntityErrorBody {
 #[into_params(parameter_in = Query)]
 pub(super) struct ScoreQuery {
     /// A version; without it, the live one.
-    version: Option<u64>,
+    pub(super) version: Option<u64>,
     /// A label, in place of a version.
-    label: Option<String>,
+    pub(super) label: Option<String>,
     /// How many reasons to give.
     #[serde(default)]
-    explain: usize,
+    pub(super) explain: usize,
 }
 
 /// Scores entities, by id or by features. Each has its own status: one entity's trouble never fails the others.
