@@ -1,5 +1,6 @@
 //! REST: the routes, and the OpenAPI description made from the same declarations.
 
+mod admin;
 mod body;
 mod deadline;
 mod docs;

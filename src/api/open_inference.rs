@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
+use crate::models::status::VersionState;
 use crate::scoring::live::Live;
-use crate::scoring::outputs;
 use crate::scoring::tensor::Datatype;
+use crate::scoring::{Which, outputs};
 
 /// The optional parts of the protocol that are there.
 pub(super) const EXTENSIONS: [&str; 4] = [
@@ -23,13 +24,16 @@ pub(super) fn server_name() -> &'static str {
     env!("CARGO_PKG_NAME")
 }
 
-/// A version as the protocol writes it: a whole number, or nothing for the live one.
-pub(super) fn version(text: &str) -> Result<Option<u64>, Error> {
+/// A version as the protocol writes it: a whole number, a label, or nothing for the live one.
+pub(super) fn version(text: &str) -> Result<Which, Error> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Which::Live);
     }
-    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers"));
-    text.parse().map(Some).map_err(invalid)
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(Which::Label(text.to_owned()));
+    }
+    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers, or labels"));
+    text.parse().map(Which::Number).map_err(invalid)
 }
 
 /// Why a model is not loaded or unloaded on request.
@@ -112,21 +116,15 @@ pub(super) struct IndexLine {
 pub(super) fn index(live: &Live) -> Vec<IndexLine> {
     let mut lines = Vec::new();
     for (name, entry) in live.models() {
-        let mut push = |version: u64, state, reason: String| {
-            lines.push(IndexLine {
+        lines.extend(entry.versions.iter().map(|status| {
+            let ready = matches!(status.state, VersionState::Live | VersionState::Loaded);
+            IndexLine {
                 name: name.to_owned(),
-                version: version.to_string(),
-                state,
-                reason,
-            });
-        };
-        if let Some(served) = &entry.served {
-            push(served.model.version, "READY", String::new());
-        }
-        for refused in &entry.refused {
-            let reason = refused.report.failure().map(|step| step.detail.clone());
-            push(refused.version, "UNAVAILABLE", reason.unwrap_or_default());
-        }
+                version: status.version.to_string(),
+                state: if ready { "READY" } else { "UNAVAILABLE" },
+                reason: status.reason.clone().unwrap_or_default(),
+            }
+        }));
     }
     lines
 }

@@ -44,7 +44,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, **environment):
+def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, user=None, **environment):
     """Starts a server on free ports and waits until it has said where it listens."""
     command = [evergreen, "serve"]
     command += ["--models", str(models)] if models else []
@@ -53,7 +53,7 @@ def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, 
     command += ["--config", str(config)] if config else []
     out, err = Path(folder) / "stdout", Path(folder) / "stderr"
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=os.environ | environment)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=os.environ | environment, user=user)
     try:
         deadline = time.monotonic() + 60
         while "operations" not in out.read_text():

@@ -16,7 +16,7 @@ use crate::api::context::deadline::within;
 use crate::api::time::rfc3339;
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
-use crate::scoring::{EntityFeatures, ModelRef};
+use crate::scoring::{EntityFeatures, ModelRef, Which};
 
 /// The features of an entity, as a model sees them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -77,7 +77,7 @@ pub(super) async fn features(
         about_model(&name);
         let model = ModelRef {
             name,
-            version: query.version,
+            version: Which::named(query.version, query.label)?,
         };
         let asked = rest.scorer.features(&model, EntityId::Text(id.clone()), deadline);
         let found = within(deadline, asked).await?;

@@ -80,7 +80,10 @@ fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
             .map(|(_, value)| value.clone())
     };
     let name = part("model").unwrap_or_default();
-    let version = part("version").map(|text| version(&text)).transpose()?.flatten();
+    let version = part("version")
+        .map(|text| version(&text))
+        .transpose()?
+        .unwrap_or_default();
     Ok(ModelRef { name, version })
 }
 

@@ -1,4 +1,4 @@
-//! The operations port: probes and metrics.
+//! The operations port: probes and metrics; administration is in `admin.rs`.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(|| async { Json(json!({"live": true})) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .merge(super::admin::router())
         .route("/cache", delete(forget_all))
         .route("/cache/{source}", delete(forget_source))
         .route("/cache/{source}/{id}", delete(forget_entity))
