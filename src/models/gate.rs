@@ -154,8 +154,11 @@ pub struct Context<'a> {
     /// The version that answers now.
     pub live: Option<&'a ModelVersion>,
     /// Whether the feature sources can feed the version: what was found, or why not.
-    pub feed: Option<&'a mut dyn FnMut(&ModelVersion) -> Result<String, String>>,
+    pub feed: Option<&'a mut Feed>,
 }
+
+/// Says whether the feature sources can feed a version: what was found, or why not.
+pub type Feed = dyn FnMut(&ModelVersion) -> Result<String, String>;
 
 /// Judges the files at `path` as version `version` of the model `name`.
 ///
