@@ -1,6 +1,7 @@
 //! Translation between protocols and the scoring path; nothing is decided here.
 
 mod bytes;
+pub(crate) mod context;
 mod counters;
 pub mod grpc;
 pub mod http;

@@ -5,6 +5,8 @@ pub mod settings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::{Config, LimitsSection};
 use crate::features::sources::Sources;
 use crate::features::warm;
@@ -25,6 +27,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Hands orders to the thread that loads models.
     pub reload: reload::Handle,
+    /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
+    pub closing: CancellationToken,
     stopping: AtomicBool,
     /// The caches are being filled.
     warming: AtomicBool,
@@ -64,6 +68,7 @@ impl App {
             sources,
             metrics,
             reload,
+            closing: CancellationToken::new(),
             stopping: AtomicBool::new(false),
             warming: AtomicBool::new(false),
         })

@@ -3,6 +3,7 @@
 
 mod environment;
 mod features;
+mod grpc;
 pub mod models;
 pub mod source;
 mod storage;
@@ -21,6 +22,8 @@ pub use models::ModelsSection;
 use source::{SourceSection, Span};
 pub use storage::StorageSection;
 
+pub use grpc::{GrpcSection, StreamsSection};
+
 /// All settings. Every key is explained in `evergreen.example.toml`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -33,11 +36,15 @@ pub struct Config {
     pub features: FeaturesSection,
     /// How object storage is reached.
     pub storage: StorageSection,
+    /// Connections of gRPC.
+    pub grpc: GrpcSection,
     /// Remote feature stores, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceSection>,
     /// What a request may ask for.
     pub limits: LimitsSection,
+    /// Streams of requests.
+    pub streams: StreamsSection,
     /// What is logged.
     pub log: LogSection,
 }
@@ -56,6 +63,8 @@ pub struct ServerSection {
     pub drain_seconds: u64,
     /// Seconds after which requests still running are given up when stopping.
     pub grace_seconds: u64,
+    /// Answers of at least so many bytes are compressed for clients that understand it.
+    pub compress_bytes: usize,
 }
 
 impl Default for ServerSection {
@@ -67,6 +76,7 @@ impl Default for ServerSection {
             ops: port(8082),
             drain_seconds: 0,
             grace_seconds: 20,
+            compress_bytes: 8 << 10,
         }
     }
 }
@@ -240,6 +250,7 @@ impl Config {
     fn validate(&self) -> Result<(), String> {
         self.models.validate()?;
         self.features.watch.validate()?;
+        self.streams.validate()?;
         for (name, source) in &self.source {
             source
                 .validate()

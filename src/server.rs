@@ -74,13 +74,14 @@ pub async fn serve(app: Arc<App>, listeners: Listeners, settings: Settings) -> R
     let (routes, health) = api::grpc::routes(&app)?;
     let healthy = tokio::spawn(keep_health(app.clone(), health.clone()));
     // Two tokens: the operations port stays open until the others are done, for probes watch the way down.
-    let (stop, stop_ops) = (CancellationToken::new(), CancellationToken::new());
+    let (stop, stop_ops) = (app.closing.clone(), CancellationToken::new());
     let mut servers = JoinSet::new();
     let http = axum::serve(no_delay(listeners.http), api::http::router(&app));
     let http = http.with_graceful_shutdown(stop.clone().cancelled_owned());
     servers.spawn(async move { http.await.map_err(|error| format!("http: {error}")) });
     let incoming = TcpIncoming::from(listeners.grpc).with_nodelay(Some(true));
-    let grpc = tonic::transport::Server::builder()
+    let grpc = api::grpc::server(&app.config)
+        .layer(api::context::ContextLayer)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     servers.spawn(async move { grpc.await.map_err(|error| format!("grpc: {error}")) });

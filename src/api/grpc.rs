@@ -1,7 +1,9 @@
 //! gRPC: the scoring service, health and reflection.
 
 mod open_inference;
+mod options;
 mod scoring;
+mod status;
 
 use std::sync::Arc;
 
@@ -9,7 +11,9 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::app::App;
-use crate::error::Error;
+
+pub(crate) use options::server;
+use options::with_options;
 
 /// The generated messages and service traits.
 #[expect(
@@ -34,15 +38,6 @@ mod inference {
     tonic::include_proto!("inference");
 }
 
-impl From<Error> for tonic::Status {
-    fn from(error: Error) -> Self {
-        Self::new(
-            super::status::of(error.kind()).grpc,
-            super::status::message(&error),
-        )
-    }
-}
-
 /// The services of the gRPC port, and the handle that says whether they are healthy.
 ///
 /// # Errors
@@ -61,9 +56,9 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
     routes
         .add_service(scoring::service(app))
         .add_service(open_inference::service(app))
-        .add_service(health)
-        .add_service(v1)
-        .add_service(v1alpha);
+        .add_service(with_options!(health, app.config))
+        .add_service(with_options!(v1, app.config))
+        .add_service(with_options!(v1alpha, app.config));
     Ok((routes.routes(), reporter))
 }
 

@@ -2,8 +2,10 @@
 
 mod admin;
 mod body;
+mod deadline;
 mod docs;
 mod features;
+mod lines;
 mod models;
 mod open_inference;
 pub mod ops;
@@ -14,15 +16,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
+use crate::config::StreamsSection;
+use crate::reload::Handle;
 use crate::scoring::Scorer;
 
 /// What every handler needs.
@@ -30,6 +37,16 @@ use crate::scoring::Scorer;
 struct Rest {
     scorer: Arc<Scorer>,
     counters: Arc<Operations>,
+    streams: Arc<Streams>,
+    /// The way to loading models, for clients of the Open Inference Protocol, where it is allowed.
+    loading: Option<Handle>,
+}
+
+/// What streams need beside.
+#[derive(Debug)]
+struct Streams {
+    settings: StreamsSection,
+    closing: CancellationToken,
 }
 
 #[derive(Debug)]
@@ -37,6 +54,7 @@ struct Operations {
     score: Counters,
     score_one: Counters,
     features: Counters,
+    score_lines: Counters,
     list_models: Counters,
     get_model: Counters,
     infer: Counters,
@@ -48,6 +66,7 @@ struct Operations {
         title = "Evergreen",
         description = "Scores of gradient-boosted tree models: an id in, a score with its band and reasons out."
     ),
+    components(schemas(problem::Problem)),
     tags(
         (name = "score", description = "Scores of entities, by id or by features"),
         (name = "models", description = "What is live, and what it promises")
@@ -60,6 +79,7 @@ fn routes() -> OpenApiRouter<Rest> {
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
         .routes(routes!(features::features))
+        .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
 }
@@ -69,18 +89,29 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
+/// Compression of what is worth the time and not compressed already.
+fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
+    CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
+}
+
 /// The application's router.
 pub fn router(app: &App) -> Router {
     let counters = |operation| Counters::new(&app.metrics, "rest", operation);
     let state = Rest {
         scorer: app.scorer.clone(),
+        loading: super::open_inference::loading(app),
         counters: Arc::new(Operations {
             score: counters("score"),
             score_one: counters("score_one"),
             features: counters("features"),
+            score_lines: counters("score_lines"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),
             infer: counters("infer"),
+        }),
+        streams: Arc::new(Streams {
+            settings: app.config.streams.clone(),
+            closing: app.closing.clone(),
         }),
     };
     let (router, description) = routes().split_for_parts();
@@ -92,6 +123,7 @@ pub fn router(app: &App) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
-        .layer(CompressionLayer::new())
+        .layer(compression(app.config.server.compress_bytes))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(ContextLayer)
 }

@@ -1,9 +1,14 @@
 //! What the Open Inference Protocol says of models, the same over HTTP and gRPC.
 
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::app::App;
 use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::status::VersionState;
+use crate::reload::{Handle, Order};
 use crate::scoring::live::Live;
 use crate::scoring::tensor::Datatype;
 use crate::scoring::{Which, outputs};
@@ -31,6 +36,45 @@ pub(super) fn version(text: &str) -> Result<Which, Error> {
     }
     let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers, or labels"));
     text.parse().map(Which::Number).map_err(invalid)
+}
+
+/// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
+pub(super) fn loading(app: &App) -> Option<Handle> {
+    app.config.models.repository_api.then(|| app.reload.clone())
+}
+
+/// Loads a model as its policy says, or unloads it.
+pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) -> Result<(), Error> {
+    let Some(handle) = loading else {
+        return Err(Error::Invalid(
+            "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
+                .to_owned(),
+        ));
+    };
+    let version = None;
+    let order = if load {
+        Order::Load { model, version }
+    } else {
+        Order::Unload { model, version }
+    };
+    handle.order(order).await.map(drop)
+}
+
+/// The parameter of a request that says how many microseconds the client waits; 0 is for ever.
+pub(super) const TIMEOUT: &str = "timeout";
+
+/// The deadline of a request that arrived then.
+pub(super) fn timeout(arrived: Instant, micros: u64) -> Option<Instant> {
+    if micros == 0 {
+        return None;
+    }
+    arrived.checked_add(Duration::from_micros(micros))
+}
+
+pub(super) fn no_timeout(found: impl fmt::Display) -> Error {
+    Error::Invalid(format!(
+        "parameter `{TIMEOUT}`: expected a whole number of microseconds, found {found}"
+    ))
 }
 
 /// A tensor that a model takes or gives; −1 stands for the number of rows.

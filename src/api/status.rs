@@ -1,5 +1,7 @@
 //! The one table from kinds of errors to what each protocol says.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use tonic::Code;
 
@@ -16,6 +18,8 @@ pub struct Status {
     pub label: &'static str,
     /// A short sentence, the same for all errors of the kind.
     pub title: &'static str,
+    /// When to come again with the same request, where that may help.
+    pub retry_after: Option<Duration>,
 }
 
 const fn row(http: StatusCode, grpc: Code, label: &'static str, title: &'static str) -> Status {
@@ -24,6 +28,16 @@ const fn row(http: StatusCode, grpc: Code, label: &'static str, title: &'static 
         grpc,
         label,
         title,
+        retry_after: None,
+    }
+}
+
+impl Status {
+    const fn retry_after_seconds(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..self
+        }
     }
 }
 
@@ -66,7 +80,8 @@ pub fn of(kind: Kind) -> Status {
             Code::ResourceExhausted,
             "overloaded",
             "The server is at its limit",
-        ),
+        )
+        .retry_after_seconds(1),
         Kind::DeadlineExceeded => row(
             Http::GATEWAY_TIMEOUT,
             Code::DeadlineExceeded,
@@ -78,7 +93,8 @@ pub fn of(kind: Kind) -> Status {
             Code::Unavailable,
             "unavailable",
             "Nothing can answer now",
-        ),
+        )
+        .retry_after_seconds(1),
         Kind::Internal => row(
             Http::INTERNAL_SERVER_ERROR,
             Code::Internal,
@@ -96,9 +112,20 @@ pub(super) fn message(error: &Error) -> String {
     }
 }
 
+/// The field of the request that an error is about: by the house's rule the text names it first, between backticks.
+pub(super) fn field(message: &str) -> &str {
+    message.split('`').nth(1).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_field_is_what_the_text_quotes_first() {
+        assert_eq!(field("input `x`: 5 is no `FP32`"), "x");
+        assert_eq!(field("there is nothing to score"), "");
+    }
 
     #[test]
     fn labels_are_distinct() {

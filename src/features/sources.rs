@@ -206,6 +206,14 @@ impl Sources {
         }
     }
 
+    /// The group that a source keeps a feature in: what the contract says, or what the source knows.
+    fn group(&self, source: &str, feature: &FeatureContract) -> Option<String> {
+        match &self.remote[source].store {
+            Store::Feast(store) => store.view(feature),
+            Store::Redis(_) | Store::Postgres(_) => feature.group().map(str::to_owned),
+        }
+    }
+
     /// Whether every remote feature of a model is one that its store has.
     fn check(&self, model: &ModelVersion) -> Result<(), String> {
         for (_, feature) in stored(model) {
@@ -225,7 +233,7 @@ impl Sources {
             for (slot, feature) in stored(model) {
                 if let Home::Remote(name) = self.home(feature) {
                     let fields = wanted.entry((name, model.entity().to_owned())).or_default();
-                    want(fields, model, slot, feature);
+                    want(fields, model, slot, feature, self.group(name, feature));
                 }
             }
         }
@@ -296,11 +304,11 @@ impl Sources {
             };
             let column = match &feeds[feed] {
                 Feed::Table(table) => table.column(feature.column(), feature.kind),
-                Feed::Remote(remote, _) => remote
-                    .layout
-                    .fields
-                    .iter()
-                    .position(|field| is_field(field, feature)),
+                Feed::Remote(remote, _) => {
+                    let group = self.group(&remote.name, feature);
+                    let same = |field: &Field| is_field(field, feature, group.as_deref());
+                    remote.layout.fields.iter().position(same)
+                }
             };
             let column = column
                 .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
@@ -388,22 +396,30 @@ fn is_single(model: &ModelVersion, slot: usize) -> bool {
     model.forest.precision() == Precision::F32 && slot < model.inputs.len() && !operand
 }
 
-fn is_field(field: &Field, feature: &FeatureContract) -> bool {
-    field.group.as_deref() == feature.group()
+fn is_field(field: &Field, feature: &FeatureContract, group: Option<&str>) -> bool {
+    field.group.as_deref() == group
         && field.column == feature.column()
         && field.kind == feature.kind
         && field.parse == feature.parse
 }
 
 /// Adds a slot's field to those wanted of a store.
-fn want(fields: &mut Vec<Field>, model: &ModelVersion, slot: usize, feature: &FeatureContract) {
+fn want(
+    fields: &mut Vec<Field>,
+    model: &ModelVersion,
+    slot: usize,
+    feature: &FeatureContract,
+    group: Option<String>,
+) {
     // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
     let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
     let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
-    let position = fields.iter().position(|field| is_field(field, feature));
+    let position = fields
+        .iter()
+        .position(|field| is_field(field, feature, group.as_deref()));
     let position = position.unwrap_or_else(|| {
         fields.push(Field {
-            group: feature.group().map(str::to_owned),
+            group,
             column: feature.column().to_owned(),
             kind: feature.kind,
             parse: feature.parse,

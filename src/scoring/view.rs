@@ -2,6 +2,7 @@
 //! hold a feature store's own client against it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::answer::{self, Seen};
 use super::domain::{Entity, From, ModelRef};
@@ -40,7 +41,12 @@ impl Scorer {
     ///
     /// # Errors
     /// There is no such model or entity, or the contract rejects what there is.
-    pub async fn features(self: &Arc<Self>, model: &ModelRef, id: EntityId) -> Result<EntityFeatures, Error> {
+    pub async fn features(
+        self: &Arc<Self>,
+        model: &ModelRef,
+        id: EntityId,
+        deadline: Option<Instant>,
+    ) -> Result<EntityFeatures, Error> {
         let _permit = self.permit(1)?;
         let served = self.live().find(model)?.clone();
         served.scorable()?;
@@ -49,7 +55,7 @@ impl Scorer {
             features: Vec::new(),
         };
         let now = source::now();
-        let gathered = gather(&served, std::slice::from_ref(&entity), now, None).await;
+        let gathered = gather(&served, std::slice::from_ref(&entity), now, deadline).await;
         let Seen {
             row,
             notes,

@@ -104,7 +104,7 @@ class Postgres:
 
     def __init__(self, folder):
         self.folder, self.port, self.process = Path(folder) / "postgres", free_port(), None
-        self.programs = Path(program("initdb", "usr/lib/postgresql/*/bin")).parent
+        self.programs = Path(program("initdb", "usr/lib/postgresql/*/bin")).resolve().parent
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         self.folder.mkdir(parents=True)
         if os.geteuid() == 0:

@@ -1,7 +1,12 @@
 """The gRPC services, called by a client that knows them from reflection alone."""
 
+import socket
+import time
+
 import grpc
+import h2.connection
 import pytest
+from conftest import serving
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -18,15 +23,34 @@ class Client:
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
         self.service = pool.FindServiceByName(SERVICE)
 
-    def __call__(self, name, **fields):
+    def messages(self, name):
+        """The request's and the answer's class."""
         method = self.service.methods_by_name[name]
-        request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+        return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+
+    def prepare(self, name, **fields):
+        """A method to call, and its request."""
+        request, response = self.messages(name)
         call = self.channel.unary_unary(
             f"/{SERVICE}/{name}",
             request_serializer=request.SerializeToString,
             response_deserializer=response.FromString,
         )
-        return call(request(**fields), timeout=10)
+        return call, request(**fields)
+
+    def __call__(self, name, **fields):
+        call, request = self.prepare(name, **fields)
+        return call(request, timeout=10)
+
+    def stream(self, batches, **options):
+        """`ScoreStream` with batches given as fields."""
+        request, response = self.messages("ScoreStream")
+        call = self.channel.stream_stream(
+            f"/{SERVICE}/ScoreStream",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        return call((request(**batch) for batch in batches), **options)
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +119,70 @@ def test_health(channel, service):
     health = health_pb2_grpc.HealthStub(channel)
     status = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
     assert status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_is_watched_through_a_drain(evergreen, tmp_path):
+    config = tmp_path / "e.toml"
+    config.write_text("[server]\ndrain_seconds = 2\n")
+    with serving(evergreen, tmp_path, config=config) as server, grpc.insecure_channel(server.grpc) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watches = [
+            health.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
+            for service in ("", SERVICE, "inference.GRPCInferenceService")
+        ]
+        assert [next(watch).status for watch in watches] == [health_pb2.HealthCheckResponse.SERVING] * 3
+        server.process.terminate()
+        assert [next(watch).status for watch in watches] == [health_pb2.HealthCheckResponse.NOT_SERVING] * 3
+        # While it drains, it still answers.
+        answer = Client(channel)("Score", model="churn", entities=[{"text_id": "C-1042"}])
+        assert answer.results[0].HasField("score")
+
+
+@pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_messages(server, algorithm):
+    entities = [{"text_id": "C-1042"}] * 200
+    with grpc.insecure_channel(server.grpc, compression=algorithm) as channel:
+        try:
+            answer = Client(channel)("Score", model="churn", entities=entities, explain=3)
+        except grpc.RpcError as error:
+            # What is not understood is refused with the word for it.
+            assert error.code() == grpc.StatusCode.UNIMPLEMENTED and algorithm == grpc.Compression.Deflate
+        else:
+            assert len({result.score for result in answer.results}) == 1
+
+
+def test_a_message_beyond_the_limit_is_refused_by_its_size(client):
+    with pytest.raises(grpc.RpcError) as error:
+        client("Score", model="churn", entities=[{"text_id": "x" * (5 << 20)}])
+    assert error.value.code() == grpc.StatusCode.OUT_OF_RANGE and "4194304" in error.value.details()
+
+
+GOAWAY = 7
+
+
+def frame_type(connection):
+    """Reads one HTTP/2 frame."""
+    head = connection.recv(9, socket.MSG_WAITALL)
+    assert len(head) == 9, "closed without a word"
+    length = int.from_bytes(head[:3], "big")
+    connection.recv(length, socket.MSG_WAITALL)
+    return head[3]
+
+
+def test_an_old_connection_is_left_without_a_lost_request(evergreen, tmp_path):
+    config = tmp_path / "e.toml"
+    config.write_text("[grpc]\nmax_connection_age_seconds = 1\nkeepalive_seconds = 1\n")
+    with serving(evergreen, tmp_path, config=config) as server, grpc.insecure_channel(server.grpc) as channel:
+        call, request = Client(channel).prepare("Score", model="churn", entities=[{"text_id": "C-1042"}])
+        host, port = server.grpc.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            by_hand = h2.connection.H2Connection()
+            by_hand.initiate_connection()
+            connection.sendall(by_hand.data_to_send())
+            frames = []
+            while GOAWAY not in frames:
+                assert call(request, timeout=10).results[0].HasField("score")
+                frames.append(frame_type(connection))
+        for _ in range(20):
+            assert call(request, timeout=10).results[0].HasField("score")
+            time.sleep(0.1)

@@ -1,17 +1,25 @@
 //! `inference.GRPCInferenceService`: the Open Inference Protocol (V2) over gRPC, as its standard clients use it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::server::NamedService as _;
 use tonic::{Request, Response, Status};
 
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
+use super::options::{respond, with_options};
 use crate::api::bytes;
+use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
-use crate::api::open_inference::{Described, EXTENSIONS, index, metadata, server_name, version};
+use crate::api::open_inference::{
+    Described, EXTENSIONS, TIMEOUT, change, index, loading, metadata, no_timeout, server_name, timeout,
+    version,
+};
 use crate::app::App;
 use crate::error::{Error, Kind};
+use crate::reload::Handle;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, Inferred, ModelRef, Scorer, Served};
 
@@ -24,13 +32,24 @@ pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInferenc
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
+        loading: loading(app),
+        compress_bytes: app.config.server.compress_bytes,
     };
-    GrpcInferenceServiceServer::new(service).max_decoding_message_size(app.config.limits.body_bytes)
+    with_options!(GrpcInferenceServiceServer::new(service), app.config)
 }
 
 pub(super) struct OpenInference {
     scorer: Arc<Scorer>,
     infer: Counters,
+    /// The way to loading models, where it is allowed.
+    loading: Option<Handle>,
+    compress_bytes: usize,
+}
+
+impl OpenInference {
+    fn respond<T: prost::Message>(&self, message: T) -> Response<T> {
+        respond(message, self.compress_bytes)
+    }
 }
 
 fn model_ref(name: String, text: &str) -> Result<ModelRef, Error> {
@@ -46,7 +65,7 @@ impl GrpcInferenceService for OpenInference {
         &self,
         _: Request<v2::ServerLiveRequest>,
     ) -> Result<Response<v2::ServerLiveResponse>, Status> {
-        Ok(Response::new(v2::ServerLiveResponse { live: true }))
+        Ok(self.respond(v2::ServerLiveResponse { live: true }))
     }
 
     async fn server_ready(
@@ -54,7 +73,7 @@ impl GrpcInferenceService for OpenInference {
         _: Request<v2::ServerReadyRequest>,
     ) -> Result<Response<v2::ServerReadyResponse>, Status> {
         let ready = self.scorer.live().why_not_ready().is_empty();
-        Ok(Response::new(v2::ServerReadyResponse { ready }))
+        Ok(self.respond(v2::ServerReadyResponse { ready }))
     }
 
     async fn model_ready(
@@ -64,9 +83,9 @@ impl GrpcInferenceService for OpenInference {
         let request = request.into_inner();
         let model = model_ref(request.name, &request.version)?;
         match self.scorer.live().find(&model) {
-            Ok(_) => Ok(Response::new(v2::ModelReadyResponse { ready: true })),
+            Ok(_) => Ok(self.respond(v2::ModelReadyResponse { ready: true })),
             Err(error) if error.kind() == Kind::Unavailable => {
-                Ok(Response::new(v2::ModelReadyResponse { ready: false }))
+                Ok(self.respond(v2::ModelReadyResponse { ready: false }))
             }
             Err(error) => Err(error.into()),
         }
@@ -76,7 +95,7 @@ impl GrpcInferenceService for OpenInference {
         &self,
         _: Request<v2::ServerMetadataRequest>,
     ) -> Result<Response<v2::ServerMetadataResponse>, Status> {
-        Ok(Response::new(v2::ServerMetadataResponse {
+        Ok(self.respond(v2::ServerMetadataResponse {
             name: server_name().to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             extensions: EXTENSIONS.map(str::to_owned).into(),
@@ -97,7 +116,7 @@ impl GrpcInferenceService for OpenInference {
             datatype: tensor.datatype.name().to_owned(),
             shape: tensor.shape,
         };
-        Ok(Response::new(v2::ModelMetadataResponse {
+        Ok(self.respond(v2::ModelMetadataResponse {
             name: model.name.clone(),
             versions: vec![model.version.to_string()],
             platform: described.platform,
@@ -110,14 +129,16 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelInferRequest>,
     ) -> Result<Response<v2::ModelInferResponse>, Status> {
-        let mut request = request.into_inner();
+        let (_, extensions, mut request) = request.into_parts();
+        about_model(&request.model_name);
         let id = std::mem::take(&mut request.id);
-        let result = match domain(request) {
-            Ok(request) => self.scorer.infer(request).await,
+        let request = deadline::of(&extensions).and_then(|deadline| domain(request, deadline));
+        let result = match request {
+            Ok(request) => deadline::within(request.deadline, self.scorer.infer(request)).await,
             Err(error) => Err(error),
         };
         let inferred = self.infer.count(result)?;
-        Ok(Response::new(response(&inferred, id)))
+        Ok(self.respond(response(&inferred, id)))
     }
 
     async fn model_config(
@@ -147,7 +168,7 @@ impl GrpcInferenceService for OpenInference {
             output: outputs.collect(),
             backend: server_name().to_owned(),
         };
-        Ok(Response::new(v2::ModelConfigResponse { config: Some(config) }))
+        Ok(self.respond(v2::ModelConfigResponse { config: Some(config) }))
     }
 
     async fn model_statistics(
@@ -166,7 +187,7 @@ impl GrpcInferenceService for OpenInference {
                 live.find(&model_ref(request.name, &request.version)?)?,
             )]
         };
-        Ok(Response::new(v2::ModelStatisticsResponse { model_stats }))
+        Ok(self.respond(v2::ModelStatisticsResponse { model_stats }))
     }
 
     async fn repository_index(
@@ -184,9 +205,25 @@ impl GrpcInferenceService for OpenInference {
             state: line.state.to_owned(),
             reason: line.reason,
         });
-        Ok(Response::new(v2::RepositoryIndexResponse {
+        Ok(self.respond(v2::RepositoryIndexResponse {
             models: models.collect(),
         }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        request: Request<v2::RepositoryModelLoadRequest>,
+    ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
+        change(self.loading.as_ref(), request.into_inner().model_name, true).await?;
+        Ok(Response::new(v2::RepositoryModelLoadResponse {}))
+    }
+
+    async fn repository_model_unload(
+        &self,
+        request: Request<v2::RepositoryModelUnloadRequest>,
+    ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
+        change(self.loading.as_ref(), request.into_inner().model_name, false).await?;
+        Ok(Response::new(v2::RepositoryModelUnloadResponse {}))
     }
 }
 
@@ -229,7 +266,8 @@ fn statistics(served: &Served) -> v2::ModelStatistics {
     }
 }
 
-fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
+fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<InferRequest, Error> {
+    let deadline = deadline::earlier(deadline, parameter_timeout(&request.parameters)?);
     let model = model_ref(request.model_name, &request.model_version)?;
     let (inputs, raw) = (request.inputs, request.raw_input_contents);
     if !raw.is_empty() && raw.len() != inputs.len() {
@@ -258,8 +296,22 @@ fn domain(request: v2::ModelInferRequest) -> Result<InferRequest, Error> {
         model,
         inputs: tensors,
         outputs,
-        deadline: None,
+        deadline,
     })
+}
+
+/// The deadline among the parameters: what the standard clients' own argument becomes.
+fn parameter_timeout(parameters: &HashMap<String, v2::InferParameter>) -> Result<Option<Instant>, Error> {
+    use v2::infer_parameter::ParameterChoice as Choice;
+    let Some(parameter) = parameters.get(TIMEOUT) else {
+        return Ok(None);
+    };
+    let micros = match parameter.parameter_choice {
+        Some(Choice::Int64Param(micros)) => u64::try_from(micros).map_err(|_| no_timeout(micros))?,
+        Some(Choice::Uint64Param(micros)) => micros,
+        _ => return Err(no_timeout("something else")),
+    };
+    Ok(timeout(Instant::now(), micros))
 }
 
 /// The elements in the field of their type.

@@ -1,12 +1,17 @@
 //! `evergreen.v1.ScoringService`.
 
+mod stream;
+
 use std::sync::Arc;
+use std::time::Instant;
 
 use tonic::server::NamedService as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
+use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
 use crate::api::status;
 use crate::app::App;
@@ -15,8 +20,9 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Which};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores, Which};
 use crate::telemetry::EntityResult;
+use stream::Batches;
 
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
@@ -27,17 +33,21 @@ pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
     let scoring = Scoring {
         scorer: app.scorer.clone(),
         score: counters("score"),
+        stream: Batches::new(app),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
+        compress_bytes: app.config.server.compress_bytes,
     };
-    ScoringServiceServer::new(scoring).max_decoding_message_size(app.config.limits.body_bytes)
+    with_options!(ScoringServiceServer::new(scoring), app.config)
 }
 
 pub(super) struct Scoring {
     scorer: Arc<Scorer>,
     score: Counters,
+    stream: Batches,
     list_models: Counters,
     get_model: Counters,
+    compress_bytes: usize,
 }
 
 #[tonic::async_trait]
@@ -46,21 +56,28 @@ impl ScoringService for Scoring {
         &self,
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
-        let result = match request.into_inner().try_into() {
-            Ok(request) => self.scorer.answer(request).await,
+        let (_, extensions, request) = request.into_parts();
+        about_model(&request.model);
+        let result = match deadline::of(&extensions) {
+            Ok(deadline) => match domain(request, deadline) {
+                Ok(request) => deadline::within(deadline, self.scorer.answer(request)).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
-        let scores = self.score.count(result)?;
-        let model = &*scores.model;
-        let results = scores
-            .results
-            .into_iter()
-            .map(|result| score_result(model, result))
-            .collect();
-        Ok(Response::new(proto::ScoreResponse {
-            model: Some(version(model)),
-            results,
-        }))
+        let response = response(self.score.count(result)?);
+        Ok(respond(response, self.compress_bytes))
+    }
+
+    type ScoreStreamStream = stream::Answers;
+
+    async fn score_stream(
+        &self,
+        request: Request<Streaming<proto::ScoreStreamRequest>>,
+    ) -> Result<Response<stream::Answers>, Status> {
+        let (_, extensions, batches) = request.into_parts();
+        let deadline = deadline::of(&extensions)?;
+        Ok(Response::new(self.stream.answers(batches, deadline)))
     }
 
     async fn list_models(
@@ -70,9 +87,8 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let models = live.models().filter_map(|(_, entry)| entry.served.as_ref());
         let models = models.map(|served| version(&served.model)).collect();
-        Ok(Response::new(
-            self.list_models.count(Ok(proto::ListModelsResponse { models }))?,
-        ))
+        let response = self.list_models.count(Ok(proto::ListModelsResponse { models }))?;
+        Ok(respond(response, self.compress_bytes))
     }
 
     async fn get_model(
@@ -87,7 +103,7 @@ impl ScoringService for Scoring {
         let model = self
             .get_model
             .count(live.find(&name).map(|served| &*served.model))?;
-        Ok(Response::new(described(model)))
+        Ok(respond(described(model), self.compress_bytes))
     }
 }
 
@@ -99,22 +115,27 @@ fn version(model: &ModelVersion) -> proto::ModelVersion {
     }
 }
 
-impl TryFrom<proto::ScoreRequest> for ScoreRequest {
-    type Error = Error;
-
-    fn try_from(request: proto::ScoreRequest) -> Result<Self, Error> {
-        let model = ModelRef {
-            name: request.model,
-            version: Which::named(request.version, request.label)?,
-        };
-        let entities = request.entities.into_iter().map(Into::into).collect();
-        Ok(Self {
-            model,
-            entities,
-            explain: request.explain as usize,
-            deadline: None,
-        })
+/// The answer as a message.
+fn response(scores: Scores) -> proto::ScoreResponse {
+    let model = &*scores.model;
+    let results = scores.results.into_iter();
+    proto::ScoreResponse {
+        model: Some(version(model)),
+        results: results.map(|result| score_result(model, result)).collect(),
     }
+}
+
+fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
+    let model = ModelRef {
+        name: request.model,
+        version: Which::named(request.version, request.label)?,
+    };
+    Ok(ScoreRequest {
+        model,
+        entities: request.entities.into_iter().map(Into::into).collect(),
+        explain: request.explain as usize,
+        deadline,
+    })
 }
 
 impl From<proto::Entity> for Entity {
@@ -157,8 +178,8 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
     let other = result.model.clone();
     let model = other.as_deref().unwrap_or(model);
     let empty = proto::ScoreResult {
-        id,
         version: other.as_ref().map(|model| model.version),
+        id,
         status: status.into(),
         ..Default::default()
     };

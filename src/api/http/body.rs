@@ -35,6 +35,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         ));
     }
     let text = without_nan(bytes);
+    // Keeping the path for an error takes time: it is only done once there is one.
+    if let Ok(parsed) = serde_json::from_slice(&text) {
+        return Ok(parsed);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

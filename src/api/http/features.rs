@@ -7,8 +7,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::problem::Problem;
-use super::score::{ScoreQuery, VersionBody};
+use super::deadline::{Deadline, RequestHeaders};
+use super::problem::Problems;
+use super::score::ScoreQuery;
+use super::score::wire::VersionBody;
+use crate::api::context::about_model;
+use crate::api::context::deadline::within;
 use crate::api::time::rfc3339;
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
@@ -54,29 +58,29 @@ pub(super) struct EntityFeatureBody {
 /// Shows what a model sees of an entity.
 #[utoipa::path(
     get, path = "/v1/models/{model}/features/{id}", tag = "score",
-    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"), ScoreQuery),
+    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"), ScoreQuery, RequestHeaders),
     responses(
         (status = 200, body = EntityFeaturesBody),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "The request is not valid"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such model or entity"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "The contract rejects these features"),
-        (status = 429, body = Problem, content_type = "application/problem+json", description = "The server is at its limit"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing can answer now"),
+        Problems,
     )
 )]
 pub(super) async fn features(
     State(rest): State<Rest>,
+    Deadline(deadline): Deadline,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
 ) -> Result<Json<EntityFeaturesBody>, Error> {
     let result = async {
+        let deadline = deadline?;
         let Path((name, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+        about_model(&name);
         let model = ModelRef {
             name,
             version: Which::named(query.version, query.label)?,
         };
-        let found = rest.scorer.features(&model, EntityId::Text(id.clone())).await?;
+        let asked = rest.scorer.features(&model, EntityId::Text(id.clone()), deadline);
+        let found = within(deadline, asked).await?;
         Ok(body(id, &found))
     };
     rest.counters.features.count(result.await).map(Json)

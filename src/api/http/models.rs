@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Rest;
-use super::problem::Problem;
+use super::problem::Problems;
 use crate::api::time::rfc3339;
 use crate::error::Error;
 use crate::models::contract::{FeatureContract, FeatureType};
@@ -223,8 +223,7 @@ pub(super) fn models_body(live: &Live) -> ModelsBody {
     params(("model" = String, Path, example = "churn")),
     responses(
         (status = 200, body = ModelBody),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "The request is not valid"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such model"),
+        Problems,
     )
 )]
 pub(super) async fn get(

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 
 use super::Rest;
 use super::body::Body;
-use crate::api::open_inference::{EXTENSIONS, index, metadata, server_name, version};
+use super::deadline::Deadline;
+use crate::api::context::about_model;
+use crate::api::context::deadline::within;
+use crate::api::open_inference::{EXTENSIONS, change, index, metadata, server_name, version};
 use crate::api::status;
 use crate::error::{Error, Kind};
 use crate::scoring::{ModelRef, Served};
@@ -28,6 +31,13 @@ pub(super) fn router() -> axum::Router<Rest> {
         .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/stats", get(all_statistics))
         .route("/v2/repository/index", post(repository_index));
+    for (name, load) in [("load", true), ("unload", false)] {
+        let path = format!("/v2/repository/models/{{model}}/{name}");
+        let handler = move |State(rest): State<Rest>, Path(model): Path<String>| async move {
+            change(rest.loading.as_ref(), model, load).await.map_err(V2Error)
+        };
+        router = router.route(&path, post(handler));
+    }
     for path in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         router = router
             .route(path, get(model))
@@ -50,8 +60,15 @@ impl From<Error> for V2Error {
 
 impl IntoResponse for V2Error {
     fn into_response(self) -> Response {
+        let status = status::of(self.0.kind());
         let text = status::message(&self.0);
-        (status::of(self.0.kind()).http, Json(json!({"error": text}))).into_response()
+        let mut response = (status.http, Json(json!({"error": text}))).into_response();
+        if let Some(after) = status.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        response
     }
 }
 
@@ -181,6 +198,7 @@ async fn repository_index(State(rest): State<Rest>) -> Json<Value> {
 async fn infer(
     State(rest): State<Rest>,
     path: ModelPath,
+    Deadline(deadline): Deadline,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, V2Error> {
@@ -190,10 +208,10 @@ async fn infer(
         let request: wire::Request = super::body::parse(head)?;
         let id = request.id.clone();
         let plan = request.output_plan();
-        let inferred = rest
-            .scorer
-            .infer(request.into_domain(model_ref(path)?, tensors)?)
-            .await?;
+        let model = model_ref(path)?;
+        about_model(&model.name);
+        let request = request.into_domain(model, tensors, deadline?)?;
+        let inferred = within(request.deadline, rest.scorer.infer(request)).await?;
         Ok((inferred, id, plan))
     };
     let (inferred, id, plan) = rest.counters.infer.count(result.await)?;

@@ -1,15 +1,19 @@
 //! Errors as RFC 9457 `application/problem+json`.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::api::status;
 use crate::error::{Error, Kind};
+
+const NO_METHOD: &str = "The path does not take this method";
 
 /// What went wrong with a request as a whole (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,17 +32,55 @@ pub(super) struct Problem {
     detail: String,
 }
 
-/// Seconds after which a refused client may come again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// The problems that any operation may answer with, for its description: one per status of the table.
+pub(super) struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for kind in Kind::ALL {
+            let status = status::of(kind);
+            titles
+                .entry(status.http.as_u16().to_string())
+                .or_default()
+                .push(status.title);
+        }
+        let of_layers = [
+            (StatusCode::METHOD_NOT_ALLOWED, NO_METHOD),
+            (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body's content encoding is not known",
+            ),
+        ];
+        for (status, title) in of_layers {
+            titles.insert(status.as_u16().to_string(), vec![title]);
+        }
+        let content = || {
+            let schema = utoipa::openapi::Ref::from_schema_name(Problem::name());
+            ContentBuilder::new().schema(Some(schema)).build()
+        };
+        let response = |titles: Vec<&str>| {
+            ResponseBuilder::new()
+                .description(titles.join("; "))
+                .content("application/problem+json", content())
+                .build()
+        };
+        titles
+            .into_iter()
+            .map(|(status, titles)| (status, response(titles).into()))
+            .collect()
+    }
+}
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let kind = self.kind();
-        let status = status::of(kind);
+        let status = status::of(self.kind());
         let detail = status::message(&self);
         let mut response = response(status.http, status.label, status.title, detail);
-        if matches!(kind, Kind::Overloaded | Kind::Unavailable) {
-            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        if let Some(after) = status.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, after.as_secs().into());
         }
         response
     }
@@ -68,12 +110,7 @@ pub(super) async fn no_route(uri: Uri) -> Response {
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not take {method}; see /docs", uri.path());
-    response(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "no_method",
-        "The path does not take this method",
-        detail,
-    )
+    response(StatusCode::METHOD_NOT_ALLOWED, "no_method", NO_METHOD, detail)
 }
 
 /// The answer when a handler panicked; the server lives on.

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::bytes::{self, Reader};
+use crate::api::context::deadline::earlier;
+use crate::api::open_inference::{TIMEOUT, no_timeout, timeout};
 use crate::error::Error;
 use crate::json::{BEYOND, Scalar};
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
@@ -170,7 +173,22 @@ impl Request {
         }
     }
 
-    pub(super) fn into_domain(self, model: ModelRef, mut tensors: Reader<'_>) -> Result<InferRequest, Error> {
+    /// `timeout` among the parameters, in microseconds, is what the standard clients' own argument becomes.
+    fn timeout(&self, arrived: Instant) -> Result<Option<Instant>, Error> {
+        let Some(value) = self.parameters.get(TIMEOUT) else {
+            return Ok(None);
+        };
+        let micros = value.as_u64().ok_or_else(|| no_timeout(value))?;
+        Ok(timeout(arrived, micros))
+    }
+
+    pub(super) fn into_domain(
+        self,
+        model: ModelRef,
+        mut tensors: Reader<'_>,
+        deadline: Option<Instant>,
+    ) -> Result<InferRequest, Error> {
+        let deadline = earlier(deadline, self.timeout(Instant::now())?);
         let inputs = self
             .inputs
             .into_iter()
@@ -182,7 +200,7 @@ impl Request {
             model,
             inputs,
             outputs,
-            deadline: None,
+            deadline,
         })
     }
 }

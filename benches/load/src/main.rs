@@ -1,0 +1,77 @@
+//! Puts servers under load and prints ratios. See benches/README.md for the command and for what the numbers mean.
+
+mod bare;
+mod client;
+mod compare;
+mod load;
+mod server;
+mod wire;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// What can go wrong here ends the run with a sentence.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Evergreen beside bare handlers that return the same bytes
+    Bare(Settings),
+    /// Evergreen beside MLServer and FastAPI with XGBoost, on one model
+    Peers {
+        #[command(flatten)]
+        settings: Settings,
+        /// Python with mlserver, mlserver-xgboost, fastapi, uvicorn and xgboost
+        #[arg(long)]
+        python: PathBuf,
+    },
+    /// Serves a file's bytes to whatever is asked; started by `bare`
+    #[command(hide = true)]
+    Answer {
+        rest: SocketAddr,
+        grpc: SocketAddr,
+        rest_bytes: PathBuf,
+        grpc_bytes: PathBuf,
+    },
+}
+
+/// How a run is made.
+#[derive(clap::Args, Clone)]
+pub struct Settings {
+    /// The server under test
+    #[arg(long, default_value = "../../target/dist/evergreen")]
+    evergreen: PathBuf,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// Measurements of each server, in turn; the median counts
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Open-loop rate, as a part of the lesser of the two servers' greatest throughputs
+    #[arg(long, default_value_t = 0.5)]
+    load: f64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        match arguments.command {
+            Command::Bare(settings) => compare::bare(&settings).await,
+            Command::Peers { settings, python } => compare::peers(&settings, &python).await,
+            Command::Answer {
+                rest,
+                grpc,
+                rest_bytes,
+                grpc_bytes,
+            } => bare::serve(rest, grpc, std::fs::read(rest_bytes)?, std::fs::read(grpc_bytes)?).await,
+        }
+    })
+}

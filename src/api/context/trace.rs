@@ -1,0 +1,122 @@
+//! W3C Trace Context: `traceparent` in, `traceresponse` out.
+
+use std::fmt;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+const TRACEPARENT: &str = "traceparent";
+
+/// The header of the W3C's draft for responses: the trace, and the part of it that this server had.
+const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
+/// `00-<trace>-<parent>-<flags>`; later versions may go on after another dash.
+const LENGTH: usize = 55;
+
+/// The flags that version 00 and level 2 know: sampled, random.
+const FLAGS: u8 = 0b11;
+
+/// A trace's id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceId(u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A trace that a client began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    id: u128,
+    flags: u8,
+    /// This server's own part.
+    span: u64,
+}
+
+impl Trace {
+    /// The trace of a request. One that is not valid counts as none, as the specification wants it.
+    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let (id, flags) = parse(values.next()?.as_bytes())?;
+        if values.next().is_some() {
+            return None;
+        }
+        let span = fastrand::u64(1..);
+        Some(Self { id, flags, span })
+    }
+
+    /// The trace's id as logs and tools write it.
+    pub(super) fn id(&self) -> TraceId {
+        TraceId(self.id)
+    }
+
+    /// What the client is told.
+    pub(super) fn response(&self) -> Option<(HeaderName, HeaderValue)> {
+        let Self { id, flags, span } = self;
+        let value = HeaderValue::try_from(format!("00-{id:032x}-{span:016x}-{flags:02x}"));
+        Some((TRACERESPONSE, value.ok()?))
+    }
+}
+
+/// The trace's id and flags.
+fn parse(text: &[u8]) -> Option<(u128, u8)> {
+    let (head, rest) = text.split_at_checked(LENGTH)?;
+    let mut parts = head.split(|&byte| byte == b'-');
+    let version = hex(parts.next()?, 2)?;
+    let id = hex(parts.next()?, 32)?;
+    let parent = hex(parts.next()?, 16)?;
+    let flags = hex(parts.next()?, 2)?;
+    let ended = match version {
+        0 => rest.is_empty(),
+        0xff => false,
+        _ => rest.is_empty() || rest.starts_with(b"-"),
+    };
+    let valid = ended && parts.next().is_none() && id != 0 && parent != 0;
+    valid.then_some((id, u8::try_from(flags).ok()? & FLAGS))
+}
+
+/// So many digits, lower case only.
+fn hex(digits: &[u8], count: usize) -> Option<u128> {
+    let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != count || !digits.iter().all(lower) {
+        return None;
+    }
+    u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_trace_is_read_as_the_specification_says() {
+        let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
+        assert_eq!(parse(VALID.as_bytes()), Some((id, 1)));
+        let later = format!("cc{}-what-comes-later", &VALID[2..]);
+        assert_eq!(parse(later.as_bytes()), Some((id, 1)));
+        for wrong in [
+            String::new(),
+            VALID.to_uppercase(),
+            format!("{VALID}-more"),
+            format!("ff{}", &VALID[2..]),
+            VALID.replace('-', "_"),
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned(),
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01".to_owned(),
+            format!("cc{}x", &VALID[2..]),
+        ] {
+            assert_eq!(parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn two_traces_are_none() {
+        let mut headers = HeaderMap::new();
+        headers.append(TRACEPARENT, HeaderValue::from_static(VALID));
+        assert!(Trace::read(&headers).is_some());
+        headers.append(TRACEPARENT, HeaderValue::from_static(VALID));
+        assert!(Trace::read(&headers).is_none());
+    }
+}
