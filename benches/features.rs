@@ -2,7 +2,12 @@
 //! keys with the same client, and beside a score whose features are given. `python benches/features.py` starts Redis,
 //! fills it, and runs this and Feast in one go.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +27,11 @@ async fn main() {
         println!("features: not run; `python benches/features.py` starts the stores and runs it");
         return;
     };
-    let ids: Vec<String> = std::fs::read_to_string(ids).expect("ids").lines().map(str::to_owned).collect();
+    let ids: Vec<String> = std::fs::read_to_string(ids)
+        .expect("ids")
+        .lines()
+        .map(str::to_owned)
+        .collect();
     let off = scorer(&url, "bytes = 0");
     let on = scorer(&url, "bytes = 268435456");
     let client = redis::Client::open(url.as_str()).unwrap();
@@ -33,7 +42,9 @@ async fn main() {
     let features = given(&on, &ids[0]).await;
     let mut fields: Vec<String> = features.features.iter().map(|(name, _)| name.clone()).collect();
     fields.push("as_of".to_owned());
-    println!("| entities | bare HMGET | cache off | ÷ bare | cache on | features given | cache hit adds, each |");
+    println!(
+        "| entities | bare HMGET | cache off | ÷ bare | cache on | features given | cache hit adds, each |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for entities in [1usize, 64] {
         let batches: Vec<Vec<String>> = ids.chunks_exact(entities).map(<[String]>::to_vec).collect();
@@ -87,8 +98,14 @@ fn by_id(id: &String) -> Entity {
 
 /// A customer's features as a request gives them: what a tensor has.
 async fn given(scorer: &Arc<Scorer>, id: &str) -> Entity {
-    let model = ModelRef { name: "churn".to_owned(), version: Default::default() };
-    let seen = scorer.features(&model, EntityId::Text(id.to_owned()), None).await.unwrap();
+    let model = ModelRef {
+        name: "churn".to_owned(),
+        version: Default::default(),
+    };
+    let seen = scorer
+        .features(&model, EntityId::Text(id.to_owned()), None)
+        .await
+        .unwrap();
     let inputs = seen.model.inputs.iter().zip(&seen.features);
     let features = inputs.map(|(input, view)| {
         let value = match input.present(view.value) {
@@ -99,18 +116,29 @@ async fn given(scorer: &Arc<Scorer>, id: &str) -> Entity {
         };
         (input.contract.name.clone(), value)
     });
-    Entity { id: None, features: features.collect() }
+    Entity {
+        id: None,
+        features: features.collect(),
+    }
 }
 
 async fn ask(scorer: &Arc<Scorer>, entities: Vec<Entity>) {
     let request = ScoreRequest {
-        model: ModelRef { name: "churn".to_owned(), version: Default::default() },
+        model: ModelRef {
+            name: "churn".to_owned(),
+            version: Default::default(),
+        },
         entities,
         explain: 0,
         deadline: Some(Instant::now() + Duration::from_secs(5)),
     };
     let scores = scorer.answer(request).await.unwrap();
-    assert!(scores.results.iter().all(|result| matches!(&result.outcome, Outcome::Scored(s) if s.unavailable.is_empty())));
+    assert!(
+        scores
+            .results
+            .iter()
+            .all(|result| matches!(&result.outcome, Outcome::Scored(s) if s.unavailable.is_empty()))
+    );
 }
 
 /// As a plain client would: one pipeline, all fields of each key.

@@ -29,6 +29,7 @@ use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::config::StreamsSection;
+use crate::reload::Handle;
 use crate::scoring::Scorer;
 
 /// What every handler needs.
@@ -37,6 +38,8 @@ struct Rest {
     scorer: Arc<Scorer>,
     counters: Arc<Operations>,
     streams: Arc<Streams>,
+    /// The way to loading models, for clients of the Open Inference Protocol, where it is allowed.
+    loading: Option<Handle>,
 }
 
 /// What streams need beside.
@@ -96,6 +99,7 @@ pub fn router(app: &App) -> Router {
     let counters = |operation| Counters::new(&app.metrics, "rest", operation);
     let state = Rest {
         scorer: app.scorer.clone(),
+        loading: super::open_inference::loading(app),
         counters: Arc::new(Operations {
             score: counters("score"),
             score_one: counters("score_one"),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::app::App;
 use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::status::VersionState;
+use crate::reload::{Handle, Order};
 use crate::scoring::live::Live;
 use crate::scoring::tensor::Datatype;
 use crate::scoring::{Which, outputs};
@@ -36,12 +38,26 @@ pub(super) fn version(text: &str) -> Result<Which, Error> {
     text.parse().map(Which::Number).map_err(invalid)
 }
 
-/// Why a model is not loaded or unloaded on request.
-pub(super) fn no_loading() -> Error {
-    Error::Invalid(
-        "loading and unloading models over this protocol is not enabled: models are served from the folder that models.dir names"
-            .to_owned(),
-    )
+/// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
+pub(super) fn loading(app: &App) -> Option<Handle> {
+    app.config.models.repository_api.then(|| app.reload.clone())
+}
+
+/// Loads a model as its policy says, or unloads it.
+pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) -> Result<(), Error> {
+    let Some(handle) = loading else {
+        return Err(Error::Invalid(
+            "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
+                .to_owned(),
+        ));
+    };
+    let version = None;
+    let order = if load {
+        Order::Load { model, version }
+    } else {
+        Order::Unload { model, version }
+    };
+    handle.order(order).await.map(drop)
 }
 
 /// The parameter of a request that says how many microseconds the client waits; 0 is for ever.

@@ -154,8 +154,11 @@ pub struct Context<'a> {
     /// The version that answers now.
     pub live: Option<&'a ModelVersion>,
     /// Whether the feature sources can feed the version: what was found, or why not.
-    pub feed: Option<&'a mut dyn FnMut(&ModelVersion) -> Result<String, String>>,
+    pub feed: Option<&'a mut Feed<'a>>,
 }
+
+/// Says whether the feature sources can feed a version: what was found, or why not.
+pub type Feed<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> + 'a;
 
 /// Judges the files at `path` as version `version` of the model `name`.
 ///

@@ -436,3 +436,28 @@ def test_a_fresh_version_that_misbehaves_is_taken_back(evergreen, tmp_path, kind
         until(lambda: ask() == 3)
 
 
+
+
+def test_open_inference_clients_load_and_unload_where_the_settings_allow_it(evergreen, tmp_path):
+    import tritonclient.grpc
+    import tritonclient.http
+    import tritonclient.utils
+
+    models = tmp_path / "models"
+    models.mkdir()
+    put(bundle(tmp_path / "new"), models, 1)
+    for allowed in (True, False):
+        config = settings(tmp_path, f"[models]\npoll_seconds = 0\nrepository_api = {str(allowed).lower()}\n")
+        with serving(evergreen, tmp_path, models=models, config=config) as server:
+            address = f"{server.http.base_url.host}:{server.http.base_url.port}"
+            for client in (tritonclient.http.InferenceServerClient(address),
+                           tritonclient.grpc.InferenceServerClient(server.grpc)):
+                if allowed:
+                    client.unload_model("churn")
+                    assert live(server) is None
+                    client.load_model("churn")
+                    assert live(server) == 1
+                else:
+                    with pytest.raises(tritonclient.utils.InferenceServerException, match="not enabled"):
+                        client.unload_model("churn")
+                    assert live(server) == 1

@@ -181,6 +181,8 @@ def test_openapi_describes_every_path_and_the_page_needs_no_network(server):
         "/v1/score",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/models/{model}/features/{id}",
+        "/v1/models/{model}/scores",
         "/v1/models/{model}/scores/{id}",
     }
     page = server.http.get("/docs/")

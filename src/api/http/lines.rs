@@ -217,7 +217,11 @@ impl Bulk {
         let bodies = lines.into_iter().map(|(number, error)| match error {
             Some(error) => Ok(line_body(number, None, ResultBody::failed(&error))),
             None => match results.next() {
-                Some(result) => Ok(line_body(number, version, result)),
+                // A line has one place for the version.
+                Some(mut result) => {
+                    let own = result.version.take().or(version);
+                    Ok(line_body(number, own, result))
+                }
                 None => Err(Error::Internal("a line without a result".to_owned())),
             },
         });
