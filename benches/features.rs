@@ -2,12 +2,7 @@
 //! keys with the same client, and beside a score whose features are given. `python benches/features.py` starts Redis,
 //! fills it, and runs this and Feast in one go.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    missing_docs,
-    reason = "a benchmark"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
