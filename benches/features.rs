@@ -10,13 +10,21 @@ use std::time::{Duration, Instant};
 
 use evergreen::app::App;
 use evergreen::config::{Config, Overrides};
+use evergreen::features::cell::Cell;
+use evergreen::features::layout::{Field, Layout, Vector};
+use evergreen::features::remote::{CacheLimits, Patience, Remote};
 use evergreen::features::snapshot::EntityId;
+use evergreen::features::source::{self, FeatureSource, Lane, SourceError};
 use evergreen::json::Scalar;
+use evergreen::models::contract::{FeatureType, Parse};
 use evergreen::scoring::{Entity, ModelRef, Outcome, ScoreRequest, Scorer};
+use evergreen::telemetry::Metrics;
+use futures_util::future::BoxFuture;
 use redis::aio::ConnectionManager;
 
 #[tokio::main]
 async fn main() {
+    memory().await;
     let (Ok(url), Ok(ids)) = (std::env::var("BENCH_REDIS"), std::env::var("BENCH_IDS")) else {
         // As a plain `cargo bench` has no store.
         println!("features: not run; `python benches/features.py` starts the stores and runs it");
@@ -52,8 +60,8 @@ async fn main() {
                     let start = Instant::now();
                     match kind {
                         0 => hmget(bare.clone(), &fields, batch).await,
-                        1 => ask(&off, batch.iter().map(by_id).collect()).await,
-                        2 => ask(&on, batch.iter().map(by_id).collect()).await,
+                        1 => ask(&off, batch.iter().map(|id| by_id(id)).collect()).await,
+                        2 => ask(&on, batch.iter().map(|id| by_id(id)).collect()).await,
                         _ => ask(&on, vec![features.clone(); batch.len()]).await,
                     }
                     times.push(start.elapsed().as_secs_f64() * 1e6);
@@ -67,6 +75,74 @@ async fn main() {
             off / hmget
         );
     }
+}
+
+/// Makes a vector for any id at once: the cache in front of it is what is weighed.
+#[derive(Debug)]
+struct Made(Arc<Layout>);
+
+impl FeatureSource for Made {
+    fn fetch<'a>(&'a self, ids: &'a [EntityId], _: Lane) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
+        let vector = |_: &EntityId| {
+            let mut draft = self.0.draft(source::now());
+            (0..self.0.fields.len()).for_each(|field| draft.set(field, Cell::Float(field as f64)));
+            draft.finish()
+        };
+        Box::pin(std::future::ready(Ok(ids.iter().map(vector).collect())))
+    }
+}
+
+/// What a million cached entities of 24 features weigh, against the raw numbers.
+async fn memory() {
+    const ENTITIES: i64 = 1_000_000;
+    let field = |number: usize| Field {
+        group: None,
+        column: format!("f{number}"),
+        kind: FeatureType::Float,
+        parse: Parse::Strict,
+        single: true,
+        categories: Vec::new(),
+    };
+    let layout = Arc::new(Layout::new("id", (0..24).map(field).collect()));
+    let hour = Duration::from_secs(3600);
+    let limits = CacheLimits {
+        bytes: 1 << 40,
+        soft: hour,
+        hard: hour,
+        unknown: hour,
+    };
+    let patience = Patience {
+        timeout: hour,
+        bulk_timeout: hour,
+        rest: hour,
+    };
+    let metrics = Metrics::new().unwrap().feature.source("made");
+    let made = Arc::new(Made(layout.clone()));
+    let remote = Arc::new(Remote::new(
+        "made",
+        layout.clone(),
+        made,
+        Some(limits),
+        patience,
+        metrics,
+    ));
+    let before = resident();
+    for first in (0..ENTITIES).step_by(1000) {
+        let ids: Vec<EntityId> = (first..first + 1000).map(EntityId::Int).collect();
+        remote.get(&ids, source::now(), None).await;
+    }
+    let held = (resident() - before) as f64 / ENTITIES as f64;
+    let kept = remote.cached_ids(usize::MAX).len();
+    println!(
+        "memory: {kept} cached entities hold {held:.0} bytes each; the numbers alone are {}",
+        layout.bytes()
+    );
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    4096 * pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
 }
 
 fn scorer(url: &str, cache: &str) -> Arc<Scorer> {
@@ -84,9 +160,9 @@ fn scorer(url: &str, cache: &str) -> Arc<Scorer> {
     Box::leak(Box::new(app)).scorer.clone()
 }
 
-fn by_id(id: &String) -> Entity {
+fn by_id(id: &str) -> Entity {
     Entity {
-        id: Some(EntityId::Text(id.clone())),
+        id: Some(EntityId::Text(id.to_owned())),
         features: Vec::new(),
     }
 }

@@ -280,10 +280,10 @@ impl SourceSection {
         {
             return Err("redis.key must contain {id}".to_owned());
         }
-        if let Some(postgres) = &self.postgres {
-            if postgres.table.is_empty() == postgres.query.is_empty() {
-                return Err("postgres needs a table or a query".to_owned());
-            }
+        if let Some(postgres) = &self.postgres
+            && postgres.table.is_empty() == postgres.query.is_empty()
+        {
+            return Err("postgres needs a table or a query".to_owned());
         }
         self.feast.as_ref().map_or(Ok(()), FeastSection::validate)
     }

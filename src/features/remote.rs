@@ -204,10 +204,10 @@ impl Remote {
         };
         self.metrics
             .fetched(start.elapsed(), result.as_ref().err().map(SourceError::label));
-        if let Err(error) = &result {
-            if self.metrics.may_complain() {
-                tracing::warn!(source = self.name, %error, "the feature store did not answer");
-            }
+        if let Err(error) = &result
+            && self.metrics.may_complain()
+        {
+            tracing::warn!(source = self.name, %error, "the feature store did not answer");
         }
         result
     }

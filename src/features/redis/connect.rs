@@ -72,8 +72,8 @@ impl Connections {
 /// Where to connect to.
 #[derive(Clone)]
 enum Target {
-    One(Client),
-    Cluster(ClusterClient),
+    One(Box<Client>),
+    Cluster(Box<ClusterClient>),
 }
 
 impl std::fmt::Debug for Target {
@@ -102,7 +102,10 @@ impl Target {
             if let Some(certificates) = certificates {
                 builder = builder.certs(certificates);
             }
-            return builder.build().map(Self::Cluster).map_err(no);
+            return builder
+                .build()
+                .map(|client| Self::Cluster(Box::new(client)))
+                .map_err(no);
         }
         let [node] = <[ConnectionInfo; 1]>::try_from(nodes)
             .map_err(|nodes| format!("redis: {} urls; only a cluster has several", nodes.len()))?;
@@ -110,7 +113,7 @@ impl Target {
             Some(certificates) => Client::build_with_tls(node, certificates),
             None => Client::open(node),
         };
-        client.map(Self::One).map_err(no)
+        client.map(|client| Self::One(Box::new(client))).map_err(no)
     }
 }
 
@@ -314,7 +317,7 @@ async fn make(target: Target) -> Result<Made, String> {
                 .set_number_of_retries(1)
                 .set_min_delay(Duration::from_millis(5))
                 .set_max_delay(PAUSE);
-            ConnectionManager::new_lazy_with_config(client, config).map(Made::One)
+            ConnectionManager::new_lazy_with_config(*client, config).map(Made::One)
         }
         Target::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
     };
