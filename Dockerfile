@@ -8,9 +8,9 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
- && cargo build --locked --profile dist && rm -r src
+ && cargo build --locked --profile dist --features full && rm -r src
 COPY src src
-RUN touch src/lib.rs src/main.rs && cargo build --locked --profile dist
+RUN touch src/lib.rs src/main.rs && cargo build --locked --profile dist --features full
 
 FROM debian:bookworm-slim
 ARG MODELS=models

@@ -62,6 +62,9 @@ def save_bundle(
     out_of_range: str | Mapping[str, str] | None = None,
     max_age: str | Mapping[str, str] | None = None,
     stale: str | Mapping[str, str] | None = None,
+    parse: str | Mapping[str, str] | None = None,
+    derived: Mapping[str, Mapping[str, Any]] | None = None,
+    operands: Mapping[str, Mapping[str, str]] | None = None,
     calibration: Mapping[str, Any] | None = None,
     lineage: Mapping[str, str] | None = None,
     trained_at: dt.datetime | None = None,
@@ -96,6 +99,10 @@ def save_bundle(
     out_of_range  keep, clamp, missing or reject
     max_age       "36h", "7d": how old a value may be before it counts as stale
     stale         use, missing or reject
+    parse         strict, or tolerant: a text that spells a number is one
+    derived       features that are worked out at request time, with the definitions of evergreen_derive.derive, which
+                  training must have applied: {"tenure_days": {"days_since": "signed_up"}}
+    operands      stored values that only derived features use: {"signed_up": {"type": "timestamp", "source": "…"}}
 
     calibration   {"kind": "platt", "a": -1.0, "b": 0.0} or {"kind": "isotonic", "x": [...], "y": [...]}
     lineage       what the API echoes to trace a score back: {"run": "…", "data": "…", "commit": "…"}
@@ -126,6 +133,8 @@ def save_bundle(
         "out_of_range": _for_all(out_of_range, trained.names),
         "max_age": _for_all(max_age, trained.names),
         "stale": _for_all(stale, trained.names),
+        "parse": _for_all(parse, trained.names),
+        "derive": derived,
     }
     for what, names in {**options, "type": types}.items():
         _check_names(what, names or {}, trained.names)
@@ -149,6 +158,7 @@ def save_bundle(
         },
         "output": _output(kind or trained.kind, bands, calibration),
         "feature": features,
+        "operand": [{"name": name, **operand} for name, operand in (operands or {}).items()],
         "golden": {"file": "golden.jsonl", "margin_ulp": margin_ulp, "value_ulp": value_ulp},
     }
     golden = _golden(frame, features, trained, golden_rows)
@@ -469,6 +479,7 @@ def _checked(spec: dict) -> dict:
     for key, words in {
         "out_of_range": ("keep", "clamp", "missing", "reject"),
         "stale": ("use", "missing", "reject"),
+        "parse": ("strict", "tolerant"),
     }.items():
         if spec.get(key, words[0]) not in words:
             raise BundleError(f"{where}: {key} = {spec[key]!r} is none of {', '.join(words)}")

@@ -3,6 +3,10 @@
 mod check;
 mod columns;
 mod inspect;
+mod models;
+mod operations;
+mod publish;
+mod rollback;
 mod score;
 mod serve;
 mod sink;
@@ -35,6 +39,9 @@ enum Command {
     Check(check::Check),
     Score(score::Score),
     Inspect(inspect::Inspect),
+    Publish(publish::Publish),
+    Rollback(rollback::Rollback),
+    Models(models::Models),
 }
 
 /// Why a command ended without success.
@@ -59,6 +66,9 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Score(command) => command.run(),
         Command::Inspect(command) => command.run(),
+        Command::Publish(command) => command.run(),
+        Command::Rollback(command) => command.run(),
+        Command::Models(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,8 +2,11 @@
 //! The only reader of files and environment for settings.
 
 mod environment;
+mod features;
 mod grpc;
+pub mod models;
 pub mod source;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,8 +15,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::is_remote;
 use crate::toml_text;
+pub use features::SnapshotWatchSection;
+pub use models::ModelsSection;
 use source::{SourceSection, Span};
+pub use storage::StorageSection;
 
 pub use grpc::{GrpcSection, StreamsSection};
 
@@ -29,6 +36,8 @@ pub struct Config {
     pub features: FeaturesSection,
     /// Connections of gRPC.
     pub grpc: GrpcSection,
+    /// How object storage is reached.
+    pub storage: StorageSection,
     /// Remote feature stores, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceSection>,
@@ -72,20 +81,6 @@ impl Default for ServerSection {
     }
 }
 
-/// `[models]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelsSection {
-    /// The folder with `<model>/<version>/`.
-    pub dir: PathBuf,
-}
-
-impl Default for ModelsSection {
-    fn default() -> Self {
-        Self { dir: "models".into() }
-    }
-}
-
 /// `[features]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -95,6 +90,8 @@ pub struct FeaturesSection {
     pub snapshot: PathBuf,
     /// The column with the instant at which a row was true; empty for none.
     pub as_of: String,
+    /// How new customers are looked for.
+    pub watch: SnapshotWatchSection,
     /// The source of features whose group no source names; empty for the snapshot, or the only source without one.
     pub default: String,
     /// A file for the ids in the caches: written when stopping, read to fill the caches at the next start. Empty for
@@ -109,6 +106,7 @@ impl Default for FeaturesSection {
         Self {
             snapshot: PathBuf::new(),
             as_of: "as_of".to_owned(),
+            watch: SnapshotWatchSection::default(),
             default: String::new(),
             warm: PathBuf::new(),
             warm_timeout: Span(Duration::from_secs(10)),
@@ -220,9 +218,14 @@ impl Config {
         let mut config: Self = toml_text::parse(path, &text).map_err(|error| error.to_string())?;
         // Paths in a file are meant from where the file is.
         let base = path.parent().unwrap_or(Path::new(""));
-        config.models.dir = base.join(&config.models.dir);
-        if !config.features.snapshot.as_os_str().is_empty() {
-            config.features.snapshot = base.join(&config.features.snapshot);
+        for path in [
+            &mut config.models.dir,
+            &mut config.features.snapshot,
+            &mut config.storage.cache,
+        ] {
+            if !path.as_os_str().is_empty() && !is_remote(path) {
+                *path = base.join(&*path);
+            }
         }
         if !config.features.warm.as_os_str().is_empty() {
             config.features.warm = base.join(&config.features.warm);
@@ -246,6 +249,8 @@ impl Config {
 
     fn validate(&self) -> Result<(), String> {
         self.streams.validate()?;
+        self.models.validate()?;
+        self.features.watch.validate()?;
         for (name, source) in &self.source {
             source
                 .validate()

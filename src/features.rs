@@ -13,3 +13,4 @@ pub mod snapshot;
 pub mod source;
 pub mod sources;
 pub mod table;
+pub mod warm;

@@ -10,11 +10,13 @@
 //! | [`app`] | the composition root: settings in, everything that serves out |
 //! | [`server`] | listeners, readiness, the way down |
 //! | [`api`] | translation: REST, gRPC, operations; one table of error statuses |
+//! | [`reload`] | models come and go while the server serves |
 //! | [`scoring`] | the scoring path, admission, the answer |
 //! | [`features`] | tables, the snapshot, the row a model sees |
 //! | [`models`] | bundles, the gate, the folder of models |
 //! | [`forest`] | the engine: formats, kernels, contributions; pure computation |
 //! | [`telemetry`] | every metric, and the log |
+//! | [`storage`] | local folders and object storage |
 //! | [`error`] | the one error of a request |
 //!
 //! Imports point down: `api` → `scoring` → `features`, `models` → `forest`; `error`, `json`, `nearest`, `telemetry`
@@ -35,9 +37,12 @@ pub mod error;
 pub mod features;
 pub mod forest;
 pub mod json;
+mod memory;
 pub mod models;
 mod nearest;
+pub mod reload;
 pub mod scoring;
 pub mod server;
+pub mod storage;
 pub mod telemetry;
 pub mod toml_text;

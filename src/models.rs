@@ -1,6 +1,6 @@
 //! Models: from the files on disk to the versions that answer.
 //!
-//! `bundle` reads what lies on disk, `gate` decides whether it may go live, `registry` holds what is live.
+//! `bundle` reads what lies on disk, `gate` decides whether it may go live, `repository` finds them.
 
 pub mod bundle;
 mod codes;
@@ -9,8 +9,10 @@ pub mod derived;
 pub mod gate;
 pub mod golden;
 pub mod input;
+pub mod psi;
 pub mod reference;
-pub mod registry;
+pub mod repository;
+pub mod status;
 mod version;
 
 pub use version::ModelVersion;

@@ -9,18 +9,22 @@ mod domain;
 mod infer;
 pub(crate) mod live;
 mod matrix;
+pub mod rollout;
 mod statistics;
+pub mod tally;
 pub mod tensor;
+mod view;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores};
+pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores, Which};
 pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
 pub use live::{Live, Served};
 pub use statistics::Statistics;
+pub use view::{EntityFeatures, FeatureView};
 
 use crate::error::Error;
 use crate::features::plan::Gathered;
@@ -28,6 +32,8 @@ use crate::features::source;
 use crate::features::sources::canonical;
 use crate::telemetry::Metrics;
 use admission::Admission;
+use rollout::mirror::Mirror;
+use rollout::{Rollout, split};
 
 /// Limits of one request and of all together.
 #[derive(Clone, Copy, Debug)]
@@ -51,25 +57,42 @@ const WALKS_TO_EXPLAIN: usize = 100;
 #[derive(Debug)]
 pub struct Scorer {
     live: ArcSwap<Live>,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
+    mirror: Mirror,
 }
 
 impl Scorer {
     /// A scorer for `live`.
-    pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The system gives no thread for scoring beside the answers.
+    pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        Ok(Self {
             live: ArcSwap::from_pointee(live),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             admission: Arc::new(Admission::new(limits.in_flight)),
             metrics,
-        }
+            mirror: Mirror::start()?,
+        })
     }
 
     /// The limits of requests.
     pub fn limits(&self) -> Limits {
-        self.limits
+        **self.limits.load()
+    }
+
+    /// Sets other limits, for requests from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.admission.set_limit(limits.in_flight);
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Puts something else in front of the requests from now on; what was live before, which those that have begun
+    /// use to their end.
+    pub fn replace(&self, live: Live) -> Arc<Live> {
+        self.live.swap(Arc::new(live))
     }
 
     /// What is live now.
@@ -85,18 +108,42 @@ impl Scorer {
     /// time left.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
         let permit = self.permit(request.entities.len())?;
-        let served = self.live().find(&request.model)?.clone();
-        self.answer_admitted(served, request, permit).await
+        let live = self.live();
+        let served = live.find(&request.model)?.clone();
+        let trials = live.trials(&request.model).cloned();
+        self.answer_admitted(served, trials, request, permit).await
     }
 
     async fn answer_admitted(
         self: &Arc<Self>,
         served: Arc<Served>,
+        trials: Option<Rollout>,
         request: ScoreRequest,
         permit: admission::Permit,
     ) -> Result<Scores, Error> {
         let start = Instant::now();
         served.scorable()?;
+        let permit = Arc::new(permit);
+        let scores = match trials {
+            Some(rollout) => split::answer(self, &served, &rollout, request, &permit).await?,
+            None => Scores {
+                results: self.score(&served, request, permit).await?,
+                model: served.model.clone(),
+            },
+        };
+        self.metrics.whole.observe(start.elapsed().as_secs_f64());
+        self.metrics
+            .entities_scored(scores.results.iter().map(EntityScore::result));
+        Ok(scores)
+    }
+
+    /// Scores entities by one version.
+    async fn score(
+        self: &Arc<Self>,
+        served: &Arc<Served>,
+        request: ScoreRequest,
+        permit: Arc<admission::Permit>,
+    ) -> Result<Vec<EntityScore>, Error> {
         let ScoreRequest {
             entities,
             explain,
@@ -105,11 +152,11 @@ impl Scorer {
         } = request;
         in_time(deadline)?;
         let now = source::now();
-        let gathered = gather(&served, &entities, now, deadline).await;
+        let gathered = gather(served, &entities, now, deadline).await;
         in_time(deadline)?;
         let explaining = if explain > 0 { WALKS_TO_EXPLAIN } else { 0 };
         let walks = entities.len() * (1 + explaining) * served.model.forest.summary().trees;
-        let scorer = self.clone();
+        let (scorer, served) = (self.clone(), served.clone());
         off_thread_if(walks, move || {
             let batch = answer::Batch {
                 served: &served,
@@ -118,17 +165,10 @@ impl Scorer {
                 gathered,
                 now,
             };
-            let results = answer::score_all(batch, &scorer.metrics)?;
-            scorer.metrics.whole.observe(start.elapsed().as_secs_f64());
-            scorer
-                .metrics
-                .entities_scored(results.iter().map(EntityScore::result));
+            let results = answer::score_all(batch, &scorer.metrics);
             // The leave to work ends with the work.
             drop(permit);
-            Ok(Scores {
-                model: served.model.clone(),
-                results,
-            })
+            results
         })
         .await
     }
@@ -140,8 +180,8 @@ impl Scorer {
                 "there is nothing to score; send at least one entity or row".to_owned(),
             ));
         }
-        if entities > self.limits.batch {
-            let most = self.limits.batch;
+        let most = self.limits().batch;
+        if entities > most {
             return Err(Error::TooLarge(format!(
                 "{entities} entities or rows in one request, at most {most} are allowed"
             )));

@@ -13,6 +13,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::api;
 use crate::app::App;
+use crate::app::settings::Settings;
 
 /// The open ports.
 #[derive(Debug)]
@@ -67,10 +68,11 @@ async fn bind(name: &str, address: SocketAddr) -> Result<TcpListener, String> {
 ///
 /// # Errors
 /// A listener failed, or requests were still running when the grace period ended.
-pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
+pub async fn serve(app: Arc<App>, listeners: Listeners, settings: Settings) -> Result<(), String> {
     let mut signals = Signals::new().map_err(|error| error.to_string())?;
+    tokio::spawn(settings_on_hangup(app.clone(), settings));
     let (routes, health) = api::grpc::routes(&app)?;
-    api::grpc::report_health(&health, app.why_not_ready().is_empty()).await;
+    let healthy = tokio::spawn(keep_health(app.clone(), health.clone()));
     // Two tokens: the operations port stays open until the others are done, for probes watch the way down.
     let (stop, stop_ops) = (app.closing.clone(), CancellationToken::new());
     let mut servers = JoinSet::new();
@@ -88,11 +90,17 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         api::http::ops::router(app.clone()),
         stop_ops.clone(),
     )?;
+    let warm = async {
+        app.warm().await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = signals.next() => {}
+        () = warm => {}
         Some(ended) = servers.join_next() => return Err(why(ended)),
     }
     app.stop();
+    healthy.abort();
     api::grpc::report_health(&health, false).await;
     let server = &app.config.server;
     tracing::info!(drain_seconds = server.drain_seconds, "stopping");
@@ -107,11 +115,36 @@ pub async fn serve(app: Arc<App>, listeners: Listeners) -> Result<(), String> {
         result = drain => result,
         () = signals.next() => Err("a second signal: stopped at once".to_owned()),
     };
+    app.keep_warm();
     stop_ops.cancel();
     // It only waits for the thread to see the token; a panic there has been logged.
     let _ = tokio::task::spawn_blocking(move || ops.join()).await;
     tracing::info!("stopped");
     result
+}
+
+/// Reads the settings anew on every SIGHUP.
+async fn settings_on_hangup(app: Arc<App>, settings: Settings) {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangup) => {
+            while hangup.recv().await.is_some() {
+                settings.take_over(&app).await;
+            }
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP cannot be listened for"),
+    }
+}
+
+/// Has the health service say what readiness says, as models come and go.
+async fn keep_health(app: Arc<App>, health: tonic_health::server::HealthReporter) {
+    let mut said = None;
+    loop {
+        let ready = app.why_not_ready().is_empty();
+        if said.replace(ready) != Some(ready) {
+            api::grpc::report_health(&health, ready).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// Serves the operations port on a thread of its own, so that a probe waits behind no scoring.

@@ -1,6 +1,7 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
 mod features;
+pub mod models;
 
 pub use features::{FeatureCounters, FeatureMetrics, SourceMetrics};
 use prometheus::{
@@ -10,6 +11,7 @@ use prometheus::{
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSection};
+pub use models::ModelMetrics;
 
 /// From a microsecond, for a cached row and a small forest, to ten seconds, for a bulk request.
 const SECONDS: [f64; 18] = [
@@ -51,10 +53,8 @@ pub struct Metrics {
     pub forest: Histogram,
     /// Seconds of a scoring request from admission to answer, without the protocol.
     pub whole: Histogram,
-    /// 1 for each live version of a model.
-    pub model_live: GaugeVec,
-    /// Versions that the gate refused, by model.
-    pub model_refused: GaugeVec,
+    /// Models on their way to answering.
+    pub models: ModelMetrics,
     /// Rows of the snapshot.
     pub snapshot_rows: Gauge,
     /// Bytes that the snapshot holds in memory.
@@ -97,13 +97,6 @@ impl Metrics {
         let options = HistogramOpts::new("evergreen_stage_seconds", help).buckets(SECONDS.to_vec());
         let stages = HistogramVec::new(options, &["stage"])?;
         registry.register(Box::new(stages.clone()))?;
-        let model_live = gauges(
-            "evergreen_model_live",
-            "1 for each live version of a model.",
-            &["model", "version"],
-        )?;
-        let help = "Versions of a model that the gate refused.";
-        let model_refused = gauges("evergreen_model_refused_versions", help, &["model"])?;
         let rows = gauges("evergreen_snapshot_rows", "Rows of the snapshot.", &[])?;
         let bytes = gauges(
             "evergreen_snapshot_bytes",
@@ -119,8 +112,7 @@ impl Metrics {
             features: stages.with_label_values(&["features"]),
             forest: stages.with_label_values(&["forest"]),
             whole: stages.with_label_values(&["whole"]),
-            model_live,
-            model_refused,
+            models: ModelMetrics::new(&registry)?,
             snapshot_rows: rows.with_label_values(&none),
             snapshot_bytes: bytes.with_label_values(&none),
             feature: FeatureMetrics::new(&registry)?,
@@ -154,22 +146,54 @@ impl Metrics {
 ///
 /// # Errors
 /// The level is not one that the log knows.
-pub fn log_to_stderr(section: &LogSection) -> Result<(), String> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => {
-            EnvFilter::try_new(&filter).map_err(|error| format!("RUST_LOG: {error}"))?
-        }
-        _ => EnvFilter::try_new(&section.level).map_err(|error| format!("log.level: {error}"))?,
-    };
+pub fn log_to_stderr(section: &LogSection) -> Result<LogLevel, String> {
+    let filter = filter(&section.level)?;
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colours);
-    let installed = match section.format {
-        LogFormat::Text => log.with_target(false).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    let failed = |error: &dyn std::fmt::Display| error.to_string();
+    let set: SetFilter = match section.format {
+        LogFormat::Text => {
+            let log = log.with_target(false).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.try_init().map_err(|error| failed(&error))?;
+            Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.try_init().map_err(|error| failed(&error))?;
+            Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
     };
-    installed.map_err(|error| error.to_string())
+    Ok(LogLevel { set })
+}
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// Changes what is logged while the program runs.
+pub struct LogLevel {
+    set: SetFilter,
+}
+
+impl LogLevel {
+    /// Logs by another level or filter from now on; `RUST_LOG` goes before it.
+    ///
+    /// # Errors
+    /// The level is not one that the log knows.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        (self.set)(filter(level)?)
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => {
+            EnvFilter::try_new(&filter).map_err(|error| format!("RUST_LOG: {error}"))
+        }
+        _ => EnvFilter::try_new(level).map_err(|error| format!("log.level: {error}")),
+    }
 }

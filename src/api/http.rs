@@ -1,8 +1,10 @@
 //! REST: the routes, and the OpenAPI description made from the same declarations.
 
+mod admin;
 mod body;
 mod deadline;
 mod docs;
+mod features;
 mod lines;
 mod models;
 mod open_inference;
@@ -27,6 +29,7 @@ use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::config::StreamsSection;
+use crate::reload::Handle;
 use crate::scoring::Scorer;
 
 /// What every handler needs.
@@ -35,6 +38,8 @@ struct Rest {
     scorer: Arc<Scorer>,
     counters: Arc<Operations>,
     streams: Arc<Streams>,
+    /// The way to loading models, for clients of the Open Inference Protocol, where it is allowed.
+    loading: Option<Handle>,
 }
 
 /// What streams need beside.
@@ -48,6 +53,7 @@ struct Streams {
 struct Operations {
     score: Counters,
     score_one: Counters,
+    features: Counters,
     score_lines: Counters,
     list_models: Counters,
     get_model: Counters,
@@ -72,6 +78,7 @@ fn routes() -> OpenApiRouter<Rest> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
+        .routes(routes!(features::features))
         .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
@@ -92,9 +99,11 @@ pub fn router(app: &App) -> Router {
     let counters = |operation| Counters::new(&app.metrics, "rest", operation);
     let state = Rest {
         scorer: app.scorer.clone(),
+        loading: super::open_inference::loading(app),
         counters: Arc::new(Operations {
             score: counters("score"),
             score_one: counters("score_one"),
+            features: counters("features"),
             score_lines: counters("score_lines"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),

@@ -3,12 +3,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::app::App;
 use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
+use crate::models::status::VersionState;
+use crate::reload::{Handle, Order};
 use crate::scoring::live::Live;
-use crate::scoring::outputs;
 use crate::scoring::tensor::Datatype;
+use crate::scoring::{Which, outputs};
 
 /// The optional parts of the protocol that are there.
 pub(super) const EXTENSIONS: [&str; 4] = [
@@ -23,21 +26,38 @@ pub(super) fn server_name() -> &'static str {
     env!("CARGO_PKG_NAME")
 }
 
-/// A version as the protocol writes it: a whole number, or nothing for the live one.
-pub(super) fn version(text: &str) -> Result<Option<u64>, Error> {
+/// A version as the protocol writes it: a whole number, a label, or nothing for the live one.
+pub(super) fn version(text: &str) -> Result<Which, Error> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Which::Live);
     }
-    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers"));
-    text.parse().map(Some).map_err(invalid)
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return Ok(Which::Label(text.to_owned()));
+    }
+    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers, or labels"));
+    text.parse().map(Which::Number).map_err(invalid)
 }
 
-/// Why a model is not loaded or unloaded on request.
-pub(super) fn no_loading() -> Error {
-    Error::Invalid(
-        "loading and unloading models over this protocol is not enabled: models are served from the folder that models.dir names"
-            .to_owned(),
-    )
+/// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
+pub(super) fn loading(app: &App) -> Option<Handle> {
+    app.config.models.repository_api.then(|| app.reload.clone())
+}
+
+/// Loads a model as its policy says, or unloads it.
+pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) -> Result<(), Error> {
+    let Some(handle) = loading else {
+        return Err(Error::Invalid(
+            "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
+                .to_owned(),
+        ));
+    };
+    let version = None;
+    let order = if load {
+        Order::Load { model, version }
+    } else {
+        Order::Unload { model, version }
+    };
+    handle.order(order).await.map(drop)
 }
 
 /// The parameter of a request that says how many microseconds the client waits; 0 is for ever.
@@ -112,21 +132,15 @@ pub(super) struct IndexLine {
 pub(super) fn index(live: &Live) -> Vec<IndexLine> {
     let mut lines = Vec::new();
     for (name, entry) in live.models() {
-        let mut push = |version: u64, state, reason: String| {
-            lines.push(IndexLine {
+        lines.extend(entry.versions.iter().map(|status| {
+            let ready = matches!(status.state, VersionState::Live | VersionState::Loaded);
+            IndexLine {
                 name: name.to_owned(),
-                version: version.to_string(),
-                state,
-                reason,
-            });
-        };
-        if let Some(served) = &entry.served {
-            push(served.model.version, "READY", String::new());
-        }
-        for refused in &entry.refused {
-            let reason = refused.report.failure().map(|step| step.detail.clone());
-            push(refused.version, "UNAVAILABLE", reason.unwrap_or_default());
-        }
+                version: status.version.to_string(),
+                state: if ready { "READY" } else { "UNAVAILABLE" },
+                reason: status.reason.clone().unwrap_or_default(),
+            }
+        }));
     }
     lines
 }

@@ -57,7 +57,7 @@ pub(super) fn identity(path: &Path) -> (String, u64) {
     }
 }
 
-fn print(path: &Path, report: &Report, live: bool) {
+pub(super) fn print(path: &Path, report: &Report, live: bool) {
     say!("{BOLD}{}{BOLD:#}", path.display());
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -67,12 +67,7 @@ fn print(path: &Path, report: &Report, live: bool) {
             Outcome::Skipped => (YELLOW, "skipped"),
             Outcome::Failed => (RED, "failed"),
         };
-        let name = serde_json::to_value(step.step).ok();
-        let name = name
-            .as_ref()
-            .and_then(|name| name.as_str())
-            .unwrap_or_default()
-            .replace('_', " ");
+        let name = step.step.label().replace('_', " ");
         let time = format!("{:.1} ms", step.milliseconds);
         table.add_row([name, format!("{style}{mark}{style:#}"), time, step.detail.clone()]);
     }

@@ -15,7 +15,7 @@ use crate::models::contract::{FeatureContract, FeatureType};
 use crate::models::derived::Derived;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
-use crate::models::registry;
+use crate::models::repository;
 
 /// The column with the instant at which a row was true, as in a snapshot.
 const AS_OF: &str = "as_of";
@@ -51,7 +51,7 @@ impl Offline {
             })?;
             Arc::new(judged)
         } else if folder.is_dir() {
-            registry::newest_good(&folder, model)?
+            repository::newest_good(&folder, model)?
         } else {
             let models = models.display();
             return Err(format!(

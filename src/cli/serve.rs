@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{BOLD, Failure, GREEN, YELLOW, bytes, progress_bar, say, thousands};
 use crate::app::App;
+use crate::app::settings::Settings;
 use crate::config::{Config, Overrides};
 use crate::server::{Addresses, Listeners, serve};
 use crate::telemetry;
@@ -60,10 +61,14 @@ impl Serve {
             grpc,
             ops,
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let config = Config::load(config.as_deref(), environment, &overrides)?;
-        telemetry::log_to_stderr(&config.log)?;
+        let read = move || {
+            let environment = std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            Config::load(config.as_deref(), environment, &overrides)
+        };
+        let config = read()?;
+        let log = telemetry::log_to_stderr(&config.log)?;
+        let settings = Settings::new(config.clone(), Box::new(read), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         runtime.block_on(async {
             // The ports first: a port in use is known before a large snapshot has been read.
@@ -71,7 +76,7 @@ impl Serve {
             let app = tokio::task::block_in_place(|| build(config))?;
             let addresses = listeners.addresses().map_err(|error| error.to_string())?;
             welcome(&app, addresses);
-            serve(Arc::new(app), listeners).await
+            serve(Arc::new(app), listeners, settings).await
         })?;
         Ok(())
     }

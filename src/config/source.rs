@@ -36,8 +36,10 @@ impl Serialize for Span {
 pub struct SourceSection {
     /// The groups (`source = "group:column"` in contracts) that it holds; a group of its own name need not be listed.
     pub groups: Vec<String>,
-    /// The longest that a fetch may take.
+    /// The longest that a fetch of a few entities may take, with its second attempt.
     pub timeout: Span,
+    /// The longest that a fetch of many entities may take.
+    pub bulk_timeout: Span,
     /// How long it is left alone when it keeps failing.
     pub rest: Span,
     /// What an entity's score does when the source cannot be asked.
@@ -57,6 +59,7 @@ impl Default for SourceSection {
         Self {
             groups: Vec::new(),
             timeout: Span(Duration::from_millis(50)),
+            bulk_timeout: Span(Duration::from_secs(2)),
             rest: Span(Duration::from_millis(250)),
             on_failure: OnFailure::Degrade,
             cache: CacheSection::default(),
@@ -277,10 +280,10 @@ impl SourceSection {
         {
             return Err("redis.key must contain {id}".to_owned());
         }
-        if let Some(postgres) = &self.postgres {
-            if postgres.table.is_empty() == postgres.query.is_empty() {
-                return Err("postgres needs a table or a query".to_owned());
-            }
+        if let Some(postgres) = &self.postgres
+            && postgres.table.is_empty() == postgres.query.is_empty()
+        {
+            return Err("postgres needs a table or a query".to_owned());
         }
         self.feast.as_ref().map_or(Ok(()), FeastSection::validate)
     }

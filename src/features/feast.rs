@@ -96,6 +96,14 @@ impl FeastStore {
         KeyType::of(self.registry.key_type(view, entity)?).map(|_| ())
     }
 
+    /// The feature view that a feature is in.
+    pub fn view(&self, feature: &FeatureContract) -> Option<String> {
+        let view = self
+            .registry
+            .find(feature.group(), feature.column(), &self.section.service);
+        view.ok().map(|view| view.name.clone())
+    }
+
     /// Binds the store to a layout, and follows the registry file from now on.
     ///
     /// # Errors

@@ -26,8 +26,19 @@ use crate::telemetry::SourceMetrics;
 pub struct Patience {
     /// The longest that a fetch may take, with its second attempt.
     pub timeout: Duration,
+    /// The same for a fetch of many entities.
+    pub bulk_timeout: Duration,
     /// How long a store that keeps failing is left alone before it is tried again.
     pub rest: Duration,
+}
+
+impl Patience {
+    fn of(&self, lane: Lane) -> Duration {
+        match lane {
+            Lane::Online => self.timeout,
+            Lane::Bulk => self.bulk_timeout,
+        }
+    }
 }
 
 /// What a source has for one entity.
@@ -120,7 +131,7 @@ impl Remote {
         if !missing.is_empty() {
             let wanted = missing.iter().map(|&position| ids[position].clone()).collect();
             let mut landings = self.embark(wanted);
-            let own = Instant::now() + self.patience.timeout;
+            let own = Instant::now() + self.patience.of(Lane::of(missing.len()));
             let until = deadline.map_or(own, |deadline| deadline.min(own));
             // Every landing gets the same last moment, so waiting one after the other is no longer than waiting for all.
             for (position, landing) in missing.into_iter().zip(&mut landings) {
@@ -156,9 +167,11 @@ impl Remote {
         self.cache.as_ref().map_or_else(Vec::new, |cache| cache.ids(most))
     }
 
-    /// Entries and bytes in the cache.
-    pub fn cache_size(&self) -> (u64, u64) {
-        self.cache.as_ref().map_or((0, 0), Cache::size)
+    /// Brings the gauges of the cache up to date.
+    pub fn measure(&self) {
+        let (entries, bytes) = self.cache.as_ref().map_or((0, 0), Cache::size);
+        self.metrics.entries.set(entries.cast_signed());
+        self.metrics.bytes.set(bytes.cast_signed());
     }
 
     /// Joins the flights under way for `ids` and starts one for the rest.
@@ -191,10 +204,10 @@ impl Remote {
         };
         self.metrics
             .fetched(start.elapsed(), result.as_ref().err().map(SourceError::label));
-        if let Err(error) = &result {
-            if self.metrics.may_complain() {
-                tracing::warn!(source = self.name, %error, "the feature store did not answer");
-            }
+        if let Err(error) = &result
+            && self.metrics.may_complain()
+        {
+            tracing::warn!(source = self.name, %error, "the feature store did not answer");
         }
         result
     }
@@ -207,7 +220,7 @@ impl Remote {
                 result => result,
             }
         };
-        let timeout = self.patience.timeout;
+        let timeout = self.patience.of(lane);
         match tokio::time::timeout(timeout, twice).await {
             Ok(result) => result,
             Err(_) => Err(SourceError::TimedOut(timeout)),

@@ -117,6 +117,12 @@ impl Snapshot {
         })
     }
 
+    /// The same, read from a copy of what is at `path`.
+    pub fn at(mut self, path: &Path) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// Where it was read from.
     pub fn path(&self) -> &Path {
         &self.path

@@ -14,6 +14,7 @@ use super::source::FeatureSource;
 use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
+use crate::error::Error;
 use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
@@ -159,6 +160,30 @@ impl Sources {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Forgets what the cache of a source has of an entity, or of all.
+    ///
+    /// # Errors
+    /// There is no such source; the text lists those there are.
+    pub fn forget(&self, source: &str, id: Option<&EntityId>) -> Result<(), Error> {
+        if !self.remote.contains_key(source) {
+            let known: Vec<&str> = self.remote.keys().map(String::as_str).collect();
+            return Err(Error::EntityNotFound(format!(
+                "there is no feature source `{source}`; there are: {}",
+                known.join(", ")
+            )));
+        }
+        let id = id.map(EntityId::canonical);
+        for remote in self.remotes().iter().filter(|remote| remote.name == source) {
+            remote.forget(id.as_ref());
+        }
+        Ok(())
+    }
+
+    /// Brings the gauges of the caches up to date.
+    pub fn measure(&self) {
+        self.remotes().iter().for_each(|remote| remote.measure());
+    }
+
     /// The slots of a model that come from the snapshot.
     fn columns<'a>(&'a self, model: &'a ModelVersion) -> impl Iterator<Item = (usize, &'a FeatureContract)> {
         stored(model).filter(|(_, slot)| self.home(slot) == Home::Snapshot)
@@ -181,6 +206,14 @@ impl Sources {
         }
     }
 
+    /// The group that a source keeps a feature in: what the contract says, or what the source knows.
+    fn group(&self, source: &str, feature: &FeatureContract) -> Option<String> {
+        match &self.remote[source].store {
+            Store::Feast(store) => store.view(feature),
+            Store::Redis(_) | Store::Postgres(_) => feature.group().map(str::to_owned),
+        }
+    }
+
     /// Whether every remote feature of a model is one that its store has.
     fn check(&self, model: &ModelVersion) -> Result<(), String> {
         for (_, feature) in stored(model) {
@@ -200,7 +233,7 @@ impl Sources {
             for (slot, feature) in stored(model) {
                 if let Home::Remote(name) = self.home(feature) {
                     let fields = wanted.entry((name, model.entity().to_owned())).or_default();
-                    want(fields, model, slot, feature);
+                    want(fields, model, slot, feature, self.group(name, feature));
                 }
             }
         }
@@ -237,6 +270,7 @@ impl Sources {
         });
         let patience = Patience {
             timeout: section.timeout.0,
+            bulk_timeout: section.bulk_timeout.0,
             rest: section.rest.0,
         };
         let metrics = self.metrics.source(name);
@@ -270,11 +304,11 @@ impl Sources {
             };
             let column = match &feeds[feed] {
                 Feed::Table(table) => table.column(feature.column(), feature.kind),
-                Feed::Remote(remote, _) => remote
-                    .layout
-                    .fields
-                    .iter()
-                    .position(|field| is_field(field, feature)),
+                Feed::Remote(remote, _) => {
+                    let group = self.group(&remote.name, feature);
+                    let same = |field: &Field| is_field(field, feature, group.as_deref());
+                    remote.layout.fields.iter().position(same)
+                }
             };
             let column = column
                 .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
@@ -362,22 +396,30 @@ fn is_single(model: &ModelVersion, slot: usize) -> bool {
     model.forest.precision() == Precision::F32 && slot < model.inputs.len() && !operand
 }
 
-fn is_field(field: &Field, feature: &FeatureContract) -> bool {
-    field.group.as_deref() == feature.group()
+fn is_field(field: &Field, feature: &FeatureContract, group: Option<&str>) -> bool {
+    field.group.as_deref() == group
         && field.column == feature.column()
         && field.kind == feature.kind
         && field.parse == feature.parse
 }
 
 /// Adds a slot's field to those wanted of a store.
-fn want(fields: &mut Vec<Field>, model: &ModelVersion, slot: usize, feature: &FeatureContract) {
+fn want(
+    fields: &mut Vec<Field>,
+    model: &ModelVersion,
+    slot: usize,
+    feature: &FeatureContract,
+    group: Option<String>,
+) {
     // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
     let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
     let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
-    let position = fields.iter().position(|field| is_field(field, feature));
+    let position = fields
+        .iter()
+        .position(|field| is_field(field, feature, group.as_deref()));
     let position = position.unwrap_or_else(|| {
         fields.push(Field {
-            group: feature.group().map(str::to_owned),
+            group,
             column: feature.column().to_owned(),
             kind: feature.kind,
             parse: feature.parse,

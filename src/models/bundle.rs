@@ -68,6 +68,11 @@ impl Bundle {
         }
     }
 
+    /// The model file of a bundle without a contract.
+    pub fn model_file(&self) -> &Path {
+        self.bare.as_deref().unwrap_or(&self.path)
+    }
+
     /// Reads and validates the contract; `None` for a bare model.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub use derive::{Derivation, MapTable, Mapped};
 pub use feature::{FeatureContract, FeatureType, OutOfRange, Parse, Stale};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::forest::{Format, Iterations, LoadOptions};
@@ -42,6 +42,8 @@ pub struct Contract {
     operands: Vec<Spanned<FeatureContract>>,
     /// Rows with the training library's own outputs.
     pub golden: GoldenSection,
+    /// How quick the model must be.
+    pub budget: Option<BudgetSection>,
     /// SHA-256 (lower-case hex) of every other file of the bundle.
     pub files: BTreeMap<String, String>,
 }
@@ -143,7 +145,7 @@ pub enum ScoreKind {
 }
 
 /// A named range of the score, up to the next band's `from`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
     /// `high`
@@ -184,6 +186,14 @@ pub struct GoldenSection {
     /// Units in the last place by which a value may differ.
     #[serde(default)]
     pub value_ulp: u64,
+}
+
+/// `[budget]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetSection {
+    /// The 99th percentile of the time for one row in the forest, in microseconds.
+    pub row_p99_us: f64,
 }
 
 impl Contract {
@@ -232,6 +242,17 @@ impl Contract {
         if golden.margin_ulp.max(golden.value_ulp) > MOST_ULP {
             let message =
                 format!("[golden] a tolerance beyond {MOST_ULP} ulp is not the library's result any more");
+            return Err(error(None, message));
+        }
+        if let Some(budget) = contract
+            .budget
+            .as_ref()
+            .filter(|budget| budget.row_p99_us.is_nan() || budget.row_p99_us <= 0.0)
+        {
+            let message = format!(
+                "[budget] row_p99_us = {}: expected microseconds above 0",
+                budget.row_p99_us
+            );
             return Err(error(None, message));
         }
         for name in [&contract.model.file, &contract.golden.file] {

@@ -1,6 +1,8 @@
 //! The gate: everything that stands between files on disk and going live, in order. `evergreen check` and the
 //! server run the same code.
 
+mod budget;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -20,8 +22,8 @@ use crate::forest::{Forest, LoadOptions, OutputKind, Scratch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// There is a bundle or a model file, and its contract can be read.
-    Files,
+    /// The files are there and stand still, and the contract can be read.
+    Settle,
     /// Every file is the one the contract was written for.
     Checksums,
     /// The model file is read exactly.
@@ -32,14 +34,33 @@ pub enum Step {
     Golden,
     /// The training-time distributions can be read and agree with the contract.
     Reference,
+    /// The feature sources have what the contract asks for (in the server, not in `evergreen check`).
+    Features,
+    /// A row takes no longer than the bundle promises.
+    Budget,
     /// The forest has been run, so that its memory is warm.
     WarmUp,
-    /// The feature source has what the contract asks for (at start-up, not in `evergreen check`).
-    Features,
+}
+
+impl Step {
+    /// As it stands in answers, in metrics and in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Settle => "settle",
+            Self::Checksums => "checksums",
+            Self::Parse => "parse",
+            Self::Contract => "contract",
+            Self::Golden => "golden",
+            Self::Reference => "reference",
+            Self::Features => "features",
+            Self::Budget => "budget",
+            Self::WarmUp => "warm_up",
+        }
+    }
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It holds.
@@ -48,6 +69,17 @@ pub enum Outcome {
     Skipped,
     /// It does not hold: the version may not go live.
     Failed,
+}
+
+impl Outcome {
+    /// As it stands in answers and in metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// One step with its result.
@@ -77,7 +109,7 @@ impl Report {
     }
 
     /// Adds a failure found elsewhere.
-    pub(super) fn fail(&mut self, step: Step, detail: String) {
+    pub(crate) fn fail(&mut self, step: Step, detail: String) {
         let outcome = Outcome::Failed;
         self.steps.push(StepResult {
             step,
@@ -116,13 +148,38 @@ fn milliseconds(time: Duration) -> f64 {
 
 type Judged<T> = Result<(T, Outcome, String), String>;
 
+/// What a version is held against beside its own files; empty for a version on its own.
+#[derive(Default)]
+pub struct Context<'a> {
+    /// The version that answers now.
+    pub live: Option<&'a ModelVersion>,
+    /// Whether the feature sources can feed the version: what was found, or why not.
+    pub feed: Option<&'a mut Feed<'a>>,
+}
+
+/// Says whether the feature sources can feed a version: what was found, or why not.
+pub type Feed<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> + 'a;
+
 /// Judges the files at `path` as version `version` of the model `name`.
 ///
 /// # Errors
 /// The report whose last step failed.
 pub fn admit(path: &Path, name: &str, version: u64) -> Result<ModelVersion, Report> {
+    admit_beside(path, name, version, &mut Context::default())
+}
+
+/// Judges the files at `path` as version `version` of the model `name`, beside what the server has.
+///
+/// # Errors
+/// The report whose last step failed.
+pub fn admit_beside(
+    path: &Path,
+    name: &str,
+    version: u64,
+    context: &mut Context<'_>,
+) -> Result<ModelVersion, Report> {
     let mut report = Report::default();
-    match steps(path, name, version, &mut report) {
+    match steps(path, name, version, context, &mut report) {
         Some(mut model) => {
             model.report = report;
             Ok(model)
@@ -131,28 +188,83 @@ pub fn admit(path: &Path, name: &str, version: u64) -> Result<ModelVersion, Repo
     }
 }
 
-fn steps(path: &Path, name: &str, version: u64, report: &mut Report) -> Option<ModelVersion> {
-    let (bundle, contract) = report.take(Step::Files, || find(path))?;
+fn steps(
+    path: &Path,
+    name: &str,
+    version: u64,
+    context: &mut Context<'_>,
+    report: &mut Report,
+) -> Option<ModelVersion> {
+    let (bundle, contract) = report.take(Step::Settle, || find(path))?;
     let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
     let forest = report.take(Step::Parse, || parse(&files, contract.as_ref()))?;
-    let (inputs, operands, derived) = report.take(Step::Contract, || agree(&forest, contract.as_ref()))?;
-    report.take(Step::Golden, || {
+    let (inputs, operands, derived) = report.take(Step::Contract, || {
+        keeps_promises(contract.as_ref(), context.live)?;
+        agree(&forest, contract.as_ref())
+    })?;
+    let rows = report.take(Step::Golden, || {
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
-    report.take(Step::Reference, || distributions(&files, contract.as_ref()))?;
-    report.take(Step::WarmUp, || warm_up(&forest))?;
-    let sha256 = files.sha256;
-    Some(ModelVersion {
+    let reference = report.take(Step::Reference, || distributions(&files, contract.as_ref()))?;
+    let model = ModelVersion {
         name: name.to_owned(),
         version,
-        sha256,
+        sha256: files.sha256,
         forest,
         contract,
         inputs,
         operands,
         derived,
+        reference,
         report: Report::default(),
-    })
+    };
+    report.take(Step::Features, || feed(&model, context))?;
+    report.take(Step::Budget, || within_budget(&model, &rows))?;
+    report.take(Step::WarmUp, || warm_up(&model.forest))?;
+    Some(model)
+}
+
+/// A version without a contract cannot take the place of one that answers for entities.
+fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> Result<(), String> {
+    match (contract, live.filter(|live| live.contract.is_some())) {
+        (None, Some(live)) => Err(format!(
+            "no {}, but version {}, which is live, has one: entities could not be scored any more",
+            super::contract::FILE_NAME,
+            live.version
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn feed(model: &ModelVersion, context: &mut Context<'_>) -> Judged<()> {
+    let Some(feed) = &mut context.feed else {
+        return Ok((
+            (),
+            Outcome::Skipped,
+            "the server asks its feature sources".to_owned(),
+        ));
+    };
+    if model.contract.is_none() {
+        return Ok(((), Outcome::Skipped, "no contract".to_owned()));
+    }
+    feed(model).map(|detail| ((), Outcome::Passed, detail))
+}
+
+fn within_budget(model: &ModelVersion, rows: &[f64]) -> Judged<()> {
+    let budget = model
+        .contract
+        .as_ref()
+        .and_then(|contract| contract.budget.as_ref());
+    let Some(most) = budget.map(|budget| budget.row_p99_us) else {
+        return Ok(((), Outcome::Skipped, "the bundle has no [budget]".to_owned()));
+    };
+    let found = budget::row_p99(&model.forest, model.score_output(), rows, most)?;
+    let said = format!("a row takes {found:.1} µs (99th percentile), the budget is {most} µs");
+    if found <= most {
+        Ok(((), Outcome::Passed, said))
+    } else {
+        Err(said)
+    }
 }
 
 fn find(path: &Path) -> Judged<(Bundle, Option<Contract>)> {
@@ -238,16 +350,17 @@ fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), Strin
     }
 }
 
-fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &[Input]) -> Judged<()> {
+/// Replays the golden rows; hands their inputs on for the steps that need rows.
+fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &[Input]) -> Judged<Vec<f64>> {
     let Some(contract) = contract else {
-        return Ok(((), Outcome::Skipped, "no contract".to_owned()));
+        return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned()));
     };
     let golden = &contract.golden;
     let Some(text) = files.others.get(&golden.file) else {
         return Err(format!("{}: no such file", golden.file));
     };
     let allowed = (golden.margin_ulp, golden.value_ulp);
-    let found =
+    let (found, rows) =
         golden::replay(text, forest, inputs, allowed).map_err(|error| format!("{}, {error}", golden.file))?;
     let distance = |ulp: u64| {
         if ulp == 0 {
@@ -258,20 +371,20 @@ fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &
     };
     let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
     Ok((
-        (),
+        rows,
         Outcome::Passed,
         format!("{} rows: margins {margins}, values {values}", found.rows),
     ))
 }
 
-fn distributions(files: &Files, contract: Option<&Contract>) -> Judged<()> {
+fn distributions(files: &Files, contract: Option<&Contract>) -> Judged<Option<Reference>> {
     let name = reference::FILE_NAME;
     let (Some(contract), Some(text)) = (contract, files.others.get(name)) else {
-        return Ok(((), Outcome::Skipped, format!("no {name}")));
+        return Ok((None, Outcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
     let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
-    Ok(((), Outcome::Passed, detail))
+    Ok((Some(found), Outcome::Passed, detail))
 }
 
 /// Rows evaluated to bring a forest into the caches.

@@ -27,7 +27,7 @@ pub struct Agreement {
     pub value_ulp: u64,
 }
 
-/// Replays golden rows.
+/// Replays golden rows; beside the agreement come their inputs, one row after the other.
 ///
 /// # Errors
 /// A line is not a golden row (names the line), or a result is farther from the library's than the contract allows
@@ -37,9 +37,10 @@ pub fn replay(
     forest: &Forest,
     inputs: &[Input],
     allowed: (u64, u64),
-) -> Result<Agreement, String> {
+) -> Result<(Agreement, Vec<f64>), String> {
     let text = std::str::from_utf8(text).map_err(|_| "not UTF-8 text".to_owned())?;
     let mut agreement = Agreement::default();
+    let mut rows = Vec::new();
     let mut scratch = Scratch::default();
     let lines = text
         .lines()
@@ -78,13 +79,14 @@ pub fn replay(
         let margin = compare(OutputKind::Margin, &row.margin, allowed.0)?;
         let value = compare(OutputKind::Value, &row.value, allowed.1)?;
         agreement.rows += 1;
+        rows.extend_from_slice(&input);
         agreement.margin_ulp = agreement.margin_ulp.max(margin);
         agreement.value_ulp = agreement.value_ulp.max(value);
     }
     if agreement.rows == 0 {
         Err("no rows: nothing was compared".to_owned())
     } else {
-        Ok(agreement)
+        Ok((agreement, rows))
     }
 }
 

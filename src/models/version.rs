@@ -4,6 +4,7 @@ use super::contract::{Contract, FeatureContract, ScoreKind};
 use super::derived::{Derived, Operand};
 use super::gate::Report;
 use super::input::{Encoded, Input};
+use super::reference::Reference;
 use crate::features::cell::Cell;
 use crate::forest::{Forest, OutputKind};
 
@@ -26,6 +27,8 @@ pub struct ModelVersion {
     pub operands: Vec<Operand>,
     /// By input, how it is worked out; `None` for one that is stored.
     pub derived: Vec<Option<Derived>>,
+    /// The training-time distributions, if the bundle has them.
+    pub reference: Option<Reference>,
     /// How it passed the gate.
     pub report: Report,
 }

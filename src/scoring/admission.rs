@@ -8,7 +8,7 @@ use crate::error::Error;
 /// Counts the entities being scored.
 #[derive(Debug)]
 pub(super) struct Admission {
-    limit: usize,
+    limit: AtomicUsize,
     busy: AtomicUsize,
 }
 
@@ -22,16 +22,21 @@ pub(super) struct Permit {
 impl Admission {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            limit,
+            limit: AtomicUsize::new(limit),
             busy: AtomicUsize::new(0),
         }
     }
 
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
     pub(super) fn enter(self: &Arc<Self>, cost: usize) -> Result<Permit, Error> {
+        let limit = self.limit.load(Ordering::Relaxed);
         let admitted = self
             .busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-                busy.checked_add(cost).filter(|&total| total <= self.limit)
+                busy.checked_add(cost).filter(|&total| total <= limit)
             });
         match admitted {
             Ok(_) => Ok(Permit {
@@ -39,8 +44,7 @@ impl Admission {
                 cost,
             }),
             Err(_) => Err(Error::Overloaded(format!(
-                "{} entities are being scored; try again shortly",
-                self.limit
+                "{limit} entities are being scored; try again shortly"
             ))),
         }
     }

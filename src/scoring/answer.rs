@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::calibration::{band, calibrate};
 use super::domain::{Entity, EntityScore, From, Outcome, Reason, Scored};
 use super::live::Served;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::features::cell::Cell;
 use crate::features::plan::{Gathered, Known, Origin, Record};
 use crate::features::row::{self, Found, Notes};
@@ -80,11 +80,28 @@ pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<Entit
     let evaluated = evaluate(model, &rows, explain)?;
     metrics.forest.observe(start.elapsed().as_secs_f64());
     let results = assembled.into_iter().map(|(id, ready)| {
-        let read = |ready| evaluated.read(model, &rows, ready, explain);
+        let read = |ready| evaluated.read(served, &rows, ready, explain);
         let outcome = ready.map_or_else(Outcome::Failed, read);
-        EntityScore { id, outcome }
+        tally(served, &outcome);
+        EntityScore {
+            id,
+            model: None,
+            outcome,
+        }
     });
     Ok(results.collect())
+}
+
+/// Counts what became of an entity, for those who watch the version. What the request itself did wrong is not the
+/// version's doing.
+fn tally(served: &Served, outcome: &Outcome) {
+    match outcome {
+        Outcome::Scored(scored) => served.tally.score(scored.value),
+        Outcome::Failed(error) => match error.kind() {
+            Kind::Rejected | Kind::Internal => served.tally.failed(),
+            _ => {}
+        },
+    }
 }
 
 /// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
@@ -120,6 +137,31 @@ fn assemble(
         from,
         as_of,
         unavailable,
+    })
+}
+
+/// What a model sees of one entity.
+pub(super) struct Seen {
+    pub(super) row: Vec<f64>,
+    pub(super) notes: Notes,
+    /// By input, when its value was true.
+    pub(super) as_of: Vec<Option<f64>>,
+    pub(super) from: From,
+    pub(super) unavailable: Vec<String>,
+}
+
+/// What the model sees of an entity with an id.
+pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f64) -> Result<Seen, Error> {
+    let mut row = Vec::new();
+    let ready = assemble(served, entity, (gathered, 0), now, &mut row)?;
+    let record = lookup(served, entity, (gathered, 0))?.map(|(record, ..)| record);
+    let as_of = |position| record.as_ref().and_then(|record| record.get(position).1);
+    Ok(Seen {
+        as_of: (0..row.len()).map(as_of).collect(),
+        row,
+        notes: ready.notes,
+        from: ready.from,
+        unavailable: ready.unavailable,
     })
 }
 
@@ -181,7 +223,7 @@ fn lookup<'a>(
         }
         return Ok(None);
     };
-    let Some(plan) = &served.plan else {
+    let Some(plan) = served.plan.as_deref() else {
         return if entity.features.is_empty() {
             Err(Error::Unavailable(
                 "there is no feature source to look ids up in".to_owned(),
@@ -284,7 +326,8 @@ pub(super) fn predict(forest: &Forest, kind: OutputKind, rows: &[f64]) -> Result
 }
 
 impl Evaluated {
-    fn read(&self, model: &ModelVersion, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+    fn read(&self, served: &Served, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+        let model = &*served.model;
         let Ready {
             row,
             notes,
@@ -297,13 +340,15 @@ impl Evaluated {
         };
         let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
         if !score.is_finite() {
+            served.tally.not_finite();
             return Outcome::Failed(Error::Rejected(format!(
                 "the model's score for these features is {score}"
             )));
         }
-        let band = band(&contract.output.bands, score);
+        let band = band(&served.bands, score);
         Outcome::Scored(Scored {
             score,
+            value,
             band,
             reasons: self.reasons(model, rows, row, explain),
             notes,

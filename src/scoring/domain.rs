@@ -29,8 +29,35 @@ pub struct ScoreRequest {
 pub struct ModelRef {
     /// Its name.
     pub name: String,
-    /// A version; `None` is the live one.
-    pub version: Option<u64>,
+    /// Which of its versions.
+    pub version: Which,
+}
+
+/// Which version of a model.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Which {
+    /// The one that answers.
+    #[default]
+    Live,
+    /// The one of this number.
+    Number(u64),
+    /// The one that a label points at.
+    Label(String),
+}
+
+impl Which {
+    /// What a request names: a version, a label, or neither.
+    ///
+    /// # Errors
+    /// It names both.
+    pub fn named(version: Option<u64>, label: Option<String>) -> Result<Self, Error> {
+        match (version, label) {
+            (None, None) => Ok(Self::Live),
+            (Some(version), None) => Ok(Self::Number(version)),
+            (None, Some(label)) => Ok(Self::Label(label)),
+            (Some(_), Some(_)) => Err(Error::Invalid("version and label: name one of them".to_owned())),
+        }
+    }
 }
 
 /// Someone to score.
@@ -45,7 +72,7 @@ pub struct Entity {
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Scores {
-    /// The version that gave all of the scores.
+    /// The version that gave the scores, except those that name another.
     pub model: Arc<ModelVersion>,
     /// One per entity, in the order asked.
     pub results: Vec<EntityScore>,
@@ -56,6 +83,8 @@ pub struct Scores {
 pub struct EntityScore {
     /// As it was asked.
     pub id: Option<EntityId>,
+    /// The version that gave this score, where it is not the answer's: a canary.
+    pub model: Option<Arc<ModelVersion>>,
     /// A score, or why there is none.
     pub outcome: Outcome,
 }
@@ -87,6 +116,8 @@ pub enum Outcome {
 pub struct Scored {
     /// The score, calibrated.
     pub score: f64,
+    /// What the model gave, before calibration.
+    pub value: f64,
     /// The name of its band.
     pub band: Option<String>,
     /// What contributed most, in descending order of size.

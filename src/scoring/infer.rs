@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::admission::Permit;
 use super::calibration::calibrate;
-use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest};
+use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
 use super::live::Served;
 use super::matrix::{Matrix, matrix};
+use super::rollout::Rollout;
 use super::tensor::{Datatype, Elements, Tensor};
 use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
 use crate::error::Error;
@@ -63,10 +64,11 @@ const FOREST_OUTPUTS: [(&str, OutputKind); 6] = [
 ];
 
 /// The outputs for ids, with the type of each.
-const ENTITY_OUTPUTS: [(&str, Datatype); 3] = [
+const ENTITY_OUTPUTS: [(&str, Datatype); 4] = [
     ("score", Datatype::Fp64),
     ("band", Datatype::Bytes),
     ("status", Datatype::Bytes),
+    ("version", Datatype::Int64),
 ];
 
 impl Scorer {
@@ -82,7 +84,8 @@ impl Scorer {
             .copied()
             .unwrap_or(0);
         let permit = self.permit(rows)?;
-        let served = self.live().find(&request.model)?.clone();
+        let live = self.live();
+        let served = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::Invalid(format!("output `{twice}` is wanted twice")));
@@ -90,7 +93,8 @@ impl Scorer {
         let start = Instant::now();
         let result = match entities(&served.model, &request.inputs) {
             Some(entities) => {
-                self.infer_entities(served.clone(), request, entities, permit)
+                let trials = live.trials(&request.model).cloned();
+                self.infer_entities(served.clone(), trials, request, entities, permit)
                     .await
             }
             None => {
@@ -113,13 +117,15 @@ impl Scorer {
     async fn infer_entities(
         self: &Arc<Self>,
         served: Arc<Served>,
+        trials: Option<Rollout>,
         request: InferRequest,
         entities: Vec<Entity>,
         permit: Permit,
     ) -> Result<Inferred, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
         let wanted: Vec<&str> = match request.outputs.as_slice() {
-            [] => known().collect(),
+            // Who gave the score is of interest only while two versions answer.
+            [] => known().filter(|name| *name != "version").collect(),
             names => names.iter().map(String::as_str).collect(),
         };
         if let Some(name) = wanted.iter().find(|wanted| !known().any(|name| name == **wanted)) {
@@ -131,8 +137,8 @@ impl Scorer {
             explain: 0,
             deadline: request.deadline,
         };
-        let scores = self.answer_admitted(served, request, permit).await?;
-        let outputs = wanted.iter().map(|name| entity_output(name, &scores.results));
+        let scores = self.answer_admitted(served, trials, request, permit).await?;
+        let outputs = wanted.iter().map(|name| entity_output(name, &scores));
         Ok(Inferred {
             outputs: outputs.collect(),
             model: scores.model,
@@ -281,7 +287,8 @@ fn entities(model: &ModelVersion, inputs: &[Tensor]) -> Option<Vec<Entity>> {
     }
 }
 
-fn entity_output(name: &str, results: &[EntityScore]) -> Tensor {
+fn entity_output(name: &str, scores: &Scores) -> Tensor {
+    let results = &scores.results;
     let scored = |result: &EntityScore| match &result.outcome {
         Outcome::Scored(scored) => Some((scored.score, scored.band.clone())),
         Outcome::Failed(_) => None,
@@ -298,6 +305,13 @@ fn entity_output(name: &str, results: &[EntityScore]) -> Tensor {
                 .iter()
                 .map(|result| scored(result).and_then(|(_, band)| band).unwrap_or_default());
             (Datatype::Bytes, Elements::Text(bands.collect()))
+        }
+        "version" => {
+            let version = |result: &EntityScore| result.model.as_ref().unwrap_or(&scores.model).version;
+            let versions = results
+                .iter()
+                .map(|result| i64::try_from(version(result)).unwrap_or(i64::MAX));
+            (Datatype::Int64, Elements::Whole(versions.collect()))
         }
         _ => {
             let statuses = results.iter().map(|result| result.result().label().to_owned());

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ModelRef, Statistics};
+use super::rollout::Rollout;
+use super::rollout::comparison::Comparison;
+use super::tally::Tally;
+use super::{ModelRef, Statistics, Which};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
-use crate::features::sources::Sources;
 use crate::models::ModelVersion;
-use crate::models::gate::Step;
-use crate::models::registry::{Found, Refused};
+use crate::models::contract::Band;
+use crate::models::status::{Event, VersionStatus};
 use crate::nearest::hint;
-use crate::telemetry::FeatureCounters;
+use crate::telemetry::{FeatureCounters, FeatureMetrics};
 
 /// Everything that can answer.
 #[derive(Debug, Default)]
@@ -22,37 +24,84 @@ pub struct Live {
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
-/// A model of the folder, live or not.
-#[derive(Debug)]
+/// A model of the repository, live or not.
+#[derive(Debug, Default)]
 pub struct Entry {
-    /// The version that answers.
+    /// The version that answers requests which name none.
     pub served: Option<Arc<Served>>,
-    /// Versions that may not.
-    pub refused: Vec<Refused>,
+    /// Every version that can answer, newest first.
+    pub loaded: Vec<Arc<Served>>,
+    /// Names for versions.
+    pub labels: BTreeMap<String, u64>,
+    /// Versions that are being tried beside the one that answers.
+    pub rollout: Rollout,
+    /// How they compare, and how those tried lately did.
+    pub comparisons: Vec<Arc<Comparison>>,
+    /// Every version that is there or answers, newest first.
+    pub versions: Vec<VersionStatus>,
+    /// What happened lately, newest last.
+    pub events: Vec<Event>,
 }
 
 /// A live version with its way to the features.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Served {
     /// The version.
     pub model: Arc<ModelVersion>,
     /// Where its features come from; `None` without a feature source.
-    pub plan: Option<Plan>,
+    pub plan: Option<Arc<Plan>>,
+    /// Its bands: the settings' or the contract's.
+    pub bands: Arc<[Band]>,
     /// Counts of inference on tensors.
-    pub statistics: Statistics,
+    pub statistics: Arc<Statistics>,
     /// What became of its features.
-    pub features: FeatureCounters,
+    pub features: Arc<FeatureCounters>,
+    /// What its answers are like.
+    pub tally: Arc<Tally>,
 }
 
 impl Served {
-    fn new(model: Arc<ModelVersion>, plan: Option<Plan>, sources: &Sources) -> Self {
-        let names = model.inputs.iter().map(|input| input.contract.name.as_str());
-        let features = sources.counters(&model.name, names);
+    /// A version that has not answered yet. `bands` go before the contract's, unless there are none.
+    pub fn new(
+        model: Arc<ModelVersion>,
+        plan: Option<Plan>,
+        bands: &[Band],
+        metrics: &FeatureMetrics,
+    ) -> Self {
+        let tally = Arc::new(Tally::of(&model));
+        let bands = effective(&model, bands);
+        let features = Arc::new(counters(&model, metrics));
         Self {
             model,
-            plan,
-            statistics: Statistics::default(),
+            plan: plan.map(Arc::new),
+            bands,
+            statistics: Arc::default(),
             features,
+            tally,
+        }
+    }
+
+    /// The same with other bands.
+    pub fn with_bands(&self, bands: &[Band]) -> Self {
+        Self {
+            bands: effective(&self.model, bands),
+            ..self.clone()
+        }
+    }
+
+    /// The same with other feature sources.
+    pub fn with_plan(&self, plan: Option<Plan>) -> Self {
+        Self {
+            plan: plan.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// The same, counting its features elsewhere.
+    pub(super) fn counting_in(&self, metrics: &FeatureMetrics) -> Self {
+        Self {
+            features: Arc::new(counters(&self.model, metrics)),
+            ..self.clone()
         }
     }
 
@@ -71,44 +120,38 @@ impl Served {
     }
 }
 
+fn counters(model: &ModelVersion, metrics: &FeatureMetrics) -> FeatureCounters {
+    let names = model.inputs.iter().map(|input| input.contract.name.as_str());
+    metrics.counters(&model.name, names)
+}
+
+fn effective(model: &ModelVersion, bands: &[Band]) -> Arc<[Band]> {
+    let contract = model.contract.as_ref();
+    match contract {
+        Some(contract) if bands.is_empty() => contract.output.bands.as_slice().into(),
+        _ => bands.into(),
+    }
+}
+
+impl Entry {
+    /// A version that can answer, by its number.
+    pub fn version(&self, version: u64) -> Option<&Arc<Served>> {
+        self.loaded.iter().find(|served| served.model.version == version)
+    }
+}
+
 impl Live {
-    /// Puts models and their feature sources together. A model that the sources cannot feed is refused.
-    pub fn new(mut found: Vec<Found>, sources: &Sources, snapshot: Option<Arc<Snapshot>>) -> Self {
-        let live: Vec<Arc<ModelVersion>> = found.iter().filter_map(|found| found.live.clone()).collect();
-        let plans = sources.plan(
-            &live.iter().map(Arc::as_ref).collect::<Vec<_>>(),
-            snapshot.as_ref(),
-        );
-        let mut served: BTreeMap<String, Arc<Served>> = BTreeMap::new();
-        for (model, plan) in live.into_iter().zip(plans) {
-            match plan {
-                Ok(plan) => {
-                    served.insert(model.name.clone(), Arc::new(Served::new(model, plan, sources)));
-                }
-                Err(reason) => {
-                    tracing::error!(model = model.name, reason, "version refused");
-                    let of = found.iter_mut().find(|found| found.name == model.name);
-                    of.into_iter()
-                        .for_each(|found| found.refuse_live(Step::Features, reason.clone()));
-                }
-            }
-        }
-        let entries = found.into_iter().map(|Found { name, refused, .. }| {
-            let served = served.remove(&name);
-            (name, Entry { served, refused })
-        });
-        Self {
-            models: entries.collect(),
-            snapshot,
-        }
+    /// Puts models and their feature source together.
+    pub fn new(models: BTreeMap<String, Entry>, snapshot: Option<Arc<Snapshot>>) -> Self {
+        Self { models, snapshot }
     }
 
-    /// All models of the folder, by name.
+    /// All models of the repository, by name.
     pub fn models(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.models.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// A model of the folder, live or not.
+    /// A model of the repository, live or not.
     ///
     /// # Errors
     /// There is none of that name; the text lists those there are.
@@ -126,23 +169,49 @@ impl Live {
     /// The version that answers for `model`.
     ///
     /// # Errors
-    /// There is no such model or version, or none of its versions passed the gate.
+    /// There is no such model, version or label, or none of its versions passed the gate.
     pub fn find(&self, model: &ModelRef) -> Result<&Arc<Served>, Error> {
         let name = &model.name;
-        let Some(served) = &self.entry(name)?.served else {
-            return Err(Error::Unavailable(format!(
-                "model `{name}` has no version that may go live"
-            )));
-        };
-        match model.version {
-            Some(version) if version != served.model.version => {
-                let live = served.model.version;
-                Err(Error::ModelNotFound(format!(
-                    "model `{name}` has no live version {version}; live is {live}"
-                )))
+        let entry = self.entry(name)?;
+        let number = match &model.version {
+            Which::Live => {
+                let served = entry.served.as_ref();
+                return served.ok_or_else(|| {
+                    Error::Unavailable(format!("model `{name}` has no version that may go live"))
+                });
             }
-            _ => Ok(served),
-        }
+            Which::Number(version) => *version,
+            Which::Label(label) => *entry.labels.get(label).ok_or_else(|| {
+                let known: Vec<&str> = entry.labels.keys().map(String::as_str).collect();
+                let hint = hint(label, known.iter().copied());
+                let known = match known.as_slice() {
+                    [] => "it has none".to_owned(),
+                    known => format!("there are: {}", known.join(", ")),
+                };
+                Error::ModelNotFound(format!("model `{name}` has no label `{label}`{hint}; {known}"))
+            })?,
+        };
+        entry.version(number).ok_or_else(|| {
+            let live: Vec<String> = entry
+                .loaded
+                .iter()
+                .map(|served| served.model.version.to_string())
+                .collect();
+            let live = if live.is_empty() {
+                "none".to_owned()
+            } else {
+                live.join(", ")
+            };
+            Error::ModelNotFound(format!(
+                "model `{name}` has no live version {number}; live is {live}"
+            ))
+        })
+    }
+
+    /// What is being tried beside the version that answers; `None` for requests that name a version themselves.
+    pub fn trials(&self, model: &ModelRef) -> Option<&Rollout> {
+        let rollout = &self.models.get(&model.name)?.rollout;
+        Some(rollout).filter(|rollout| model.version == Which::Live && !rollout.is_empty())
     }
 
     /// Why nothing can be answered; empty when something can.

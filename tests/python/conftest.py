@@ -19,7 +19,7 @@ CUSTOMERS = MODELS / "customers.parquet"
 @pytest.fixture(scope="session")
 def evergreen():
     """Path of the binary: a fresh debug build."""
-    subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=ROOT, check=True)
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--features", "full"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return str(target / "debug" / "evergreen")
 
@@ -44,14 +44,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, **environment):
+def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, user=None, **environment):
     """Starts a server on free ports and waits until it has said where it listens."""
-    command = [evergreen, "serve", "--models", str(models), "--customers", str(customers)]
+    command = [evergreen, "serve"]
+    command += ["--models", str(models)] if models else []
+    command += ["--customers", str(customers)] if customers else []
     command += [word for port in ("http", "grpc", "ops") for word in (f"--{port}", "127.0.0.1:0")]
     command += ["--config", str(config)] if config else []
     out, err = Path(folder) / "stdout", Path(folder) / "stderr"
     with out.open("w") as stdout, err.open("w") as stderr:
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=os.environ | environment)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=os.environ | environment, user=user)
     try:
         deadline = time.monotonic() + 60
         while "operations" not in out.read_text():

@@ -14,10 +14,12 @@ use crate::api::bytes;
 use crate::api::context::{about_model, deadline};
 use crate::api::counters::Counters;
 use crate::api::open_inference::{
-    Described, EXTENSIONS, TIMEOUT, index, metadata, no_loading, no_timeout, server_name, timeout, version,
+    Described, EXTENSIONS, TIMEOUT, change, index, loading, metadata, no_timeout, server_name, timeout,
+    version,
 };
 use crate::app::App;
 use crate::error::{Error, Kind};
+use crate::reload::Handle;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, Inferred, ModelRef, Scorer, Served};
 
@@ -30,6 +32,7 @@ pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInferenc
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
+        loading: loading(app),
         compress_bytes: app.config.server.compress_bytes,
     };
     with_options!(GrpcInferenceServiceServer::new(service), app.config)
@@ -38,6 +41,8 @@ pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInferenc
 pub(super) struct OpenInference {
     scorer: Arc<Scorer>,
     infer: Counters,
+    /// The way to loading models, where it is allowed.
+    loading: Option<Handle>,
     compress_bytes: usize,
 }
 
@@ -207,16 +212,18 @@ impl GrpcInferenceService for OpenInference {
 
     async fn repository_model_load(
         &self,
-        _: Request<v2::RepositoryModelLoadRequest>,
+        request: Request<v2::RepositoryModelLoadRequest>,
     ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
-        Err(no_loading().into())
+        change(self.loading.as_ref(), request.into_inner().model_name, true).await?;
+        Ok(Response::new(v2::RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
         &self,
-        _: Request<v2::RepositoryModelUnloadRequest>,
+        request: Request<v2::RepositoryModelUnloadRequest>,
     ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
-        Err(no_loading().into())
+        change(self.loading.as_ref(), request.into_inner().model_name, false).await?;
+        Ok(Response::new(v2::RepositoryModelUnloadResponse {}))
     }
 }
 

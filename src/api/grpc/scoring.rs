@@ -20,7 +20,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalar;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores, Which};
 use crate::telemetry::EntityResult;
 use stream::Batches;
 
@@ -58,11 +58,11 @@ impl ScoringService for Scoring {
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         about_model(&request.model);
-        let result = match deadline::of(&extensions) {
-            Ok(deadline) => deadline::within(deadline, self.scorer.answer(domain(request, deadline))).await,
-            Err(error) => Err(error),
+        let result = async {
+            let deadline = deadline::of(&extensions)?;
+            deadline::within(deadline, self.scorer.answer(domain(request, deadline)?)).await
         };
-        let response = response(self.score.count(result)?);
+        let response = response(self.score.count(result.await)?);
         Ok(respond(response, self.compress_bytes))
     }
 
@@ -95,7 +95,7 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let name = ModelRef {
             name: request.into_inner().model,
-            version: None,
+            version: Which::Live,
         };
         let model = self
             .get_model
@@ -122,17 +122,17 @@ fn response(scores: Scores) -> proto::ScoreResponse {
     }
 }
 
-fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> ScoreRequest {
+fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
     let model = ModelRef {
         name: request.model,
-        version: request.version,
+        version: Which::named(request.version, request.label)?,
     };
-    ScoreRequest {
+    Ok(ScoreRequest {
         model,
         entities: request.entities.into_iter().map(Into::into).collect(),
         explain: request.explain as usize,
         deadline,
-    }
+    })
 }
 
 impl From<proto::Entity> for Entity {
@@ -172,8 +172,11 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
         EntityId::Text(id) => proto::score_result::Id::TextId(id),
         EntityId::Int(id) => proto::score_result::Id::IntegerId(id),
     });
+    let other = result.model.clone();
+    let model = other.as_deref().unwrap_or(model);
     let empty = proto::ScoreResult {
         id,
+        version: other.as_ref().map(|model| model.version),
         status: status.into(),
         ..Default::default()
     };

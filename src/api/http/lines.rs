@@ -30,7 +30,7 @@ use crate::api::context::about_model;
 use crate::api::context::deadline::{earlier, within};
 use crate::api::counters::Counters;
 use crate::error::{Error, Kind};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer};
+use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, Which};
 use reader::{Line, Reader, Text};
 
 /// Lines scored at once: enough for the forest to work in bulk, few enough that answers flow.
@@ -81,7 +81,7 @@ pub(super) async fn score_lines(
         let deadline = deadline?;
         let model = ModelRef {
             name,
-            version: query.version,
+            version: Which::named(query.version, query.label)?,
         };
         rest.scorer.live().find(&model)?.scorable()?;
         Ok((model, query.explain, deadline))
@@ -217,7 +217,11 @@ impl Bulk {
         let bodies = lines.into_iter().map(|(number, error)| match error {
             Some(error) => Ok(line_body(number, None, ResultBody::failed(&error))),
             None => match results.next() {
-                Some(result) => Ok(line_body(number, version, result)),
+                // A line has one place for the version.
+                Some(mut result) => {
+                    let own = result.version.take().or(version);
+                    Ok(line_body(number, own, result))
+                }
                 None => Err(Error::Internal("a line without a result".to_owned())),
             },
         });
@@ -267,10 +271,10 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-fn line_body(line: u64, version: Option<u64>, result: ResultBody) -> LineBody {
+fn line_body(line: u64, version: Option<u64>, mut result: ResultBody) -> LineBody {
     LineBody {
         line,
-        version,
+        version: result.version.take().or(version),
         result,
     }
 }

@@ -1,6 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{model}`.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -10,11 +11,13 @@ use utoipa::ToSchema;
 
 use super::Rest;
 use super::problem::Problems;
+use crate::api::time::rfc3339;
 use crate::error::Error;
-use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
-use crate::models::gate::Report;
+use crate::models::status::VersionStatus;
 use crate::scoring::live::Entry;
+use crate::scoring::rollout::comparison::{Comparison, EDGES, Kind};
+use crate::scoring::{Live, Served};
 
 /// The models of the folder.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,18 +48,80 @@ pub(super) struct ModelBody {
     /// `live`, or `refused` when no version passed the gate.
     #[schema(example = "live")]
     state: &'static str,
-    /// Every version that was judged, newest first.
-    versions: Vec<JudgedBody>,
+    /// Every version that is there or answers, newest first.
+    versions: Vec<VersionStatusBody>,
+    /// Names for versions.
+    labels: BTreeMap<String, u64>,
+    /// What happened lately, newest last.
+    events: Vec<EventBody>,
+    /// Versions being tried beside the one that answers, and those tried lately.
+    trials: Vec<TrialBody>,
     /// The live version.
     live: Option<LiveBody>,
 }
 
-/// How a version came through the gate.
+/// A version being tried: how its scores compare with those of the version that answers.
 #[derive(Debug, Serialize, ToSchema)]
-struct JudgedBody {
+struct TrialBody {
+    /// `canary`: it answers for a share of the entities; `shadow`: it is only scored beside the answer.
+    #[schema(example = "shadow")]
+    kind: &'static str,
+    /// The share of entities; absent when the trial has ended.
+    share: Option<f64>,
+    base: u64,
+    candidate: u64,
+    #[schema(
+        example = "version 8 would have moved 3.0% of 1200 customers across a band (20 of 1200 scores went up a band, 16 down)"
+    )]
+    summary: String,
+    /// Scores compared.
+    compared: u64,
+    same_score: u64,
+    same_band: u64,
+    /// Scores that the candidate put into a higher band.
+    up: u64,
+    /// Scores that the candidate put into a lower band.
+    down: u64,
+    /// Entities that only one of the two gave a score.
+    failed: u64,
+    /// Entities not compared, for there was no time.
+    dropped: u64,
+    /// Different customers, each counted when first seen.
+    customers: u64,
+    moved_customers: u64,
+    moved_percent: f64,
+    /// The candidate's score less the base's: inner edges of the bins, and scores in each.
+    differences: HistogramBody,
+}
+
+/// A histogram.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistogramBody {
+    edges: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+/// Something that happened to the model.
+#[derive(Debug, Serialize, ToSchema)]
+struct EventBody {
+    #[schema(example = "2026-11-21T04:12:09Z")]
+    at: Option<String>,
+    #[schema(example = "version 8 is live, before it 7")]
+    what: String,
+}
+
+/// Where a version stands, and how it came through the gate.
+#[derive(Debug, Serialize, ToSchema)]
+struct VersionStatusBody {
     version: u64,
-    /// `live` or `refused`.
+    /// `live`; `loaded`: answers those who name it; `available`: not asked for; `settling`: its files do not agree
+    /// yet; `refused`; `unloaded`; `rolled_back`.
+    #[schema(example = "live")]
     state: &'static str,
+    /// Why, where there is something to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    since: Option<String>,
     /// The gate's steps in order; the first failure is the last.
     steps: Vec<StepBody>,
 }
@@ -64,12 +129,12 @@ struct JudgedBody {
 /// A step of the gate.
 #[derive(Debug, Serialize, ToSchema)]
 struct StepBody {
-    /// `files`, `checksums`, `parse`, `contract`, `golden`, `reference`, `warm_up`, `features`
-    #[schema(value_type = String, example = "golden")]
-    step: serde_json::Value,
+    /// `settle`, `checksums`, `parse`, `contract`, `golden`, `reference`, `features`, `budget`, `warm_up`
+    #[schema(example = "golden")]
+    step: &'static str,
     /// `passed`, `skipped` or `failed`
-    #[schema(value_type = String, example = "passed")]
-    outcome: serde_json::Value,
+    #[schema(example = "passed")]
+    outcome: &'static str,
     detail: String,
     milliseconds: f64,
 }
@@ -133,7 +198,11 @@ struct FeatureBody {
 /// Lists the models.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelsBody)))]
 pub(super) async fn list(State(rest): State<Rest>) -> Result<Json<ModelsBody>, Error> {
-    let live = rest.scorer.live();
+    let models = models_body(&rest.scorer.live());
+    rest.counters.list_models.count(Ok(models)).map(Json)
+}
+
+pub(super) fn models_body(live: &Live) -> ModelsBody {
     let models = live.models().map(|(name, entry)| {
         let model = entry.served.as_ref().map(|served| &served.model);
         ModelLine {
@@ -143,12 +212,9 @@ pub(super) async fn list(State(rest): State<Rest>) -> Result<Json<ModelsBody>, E
             sha256: model.map(|model| model.sha256.clone()),
         }
     });
-    rest.counters
-        .list_models
-        .count(Ok(ModelsBody {
-            models: models.collect(),
-        }))
-        .map(Json)
+    ModelsBody {
+        models: models.collect(),
+    }
 }
 
 /// A model's live version with its contract, and how each version came through the gate.
@@ -174,38 +240,82 @@ fn state(live: bool) -> &'static str {
     if live { "live" } else { "refused" }
 }
 
-fn model_body(name: String, entry: &Entry) -> ModelBody {
-    let refused = entry
-        .refused
-        .iter()
-        .map(|refused| judged(refused.version, false, &refused.report));
-    let model = entry.served.as_ref().map(|served| &*served.model);
-    let live = model.map(|model| judged(model.version, true, &model.report));
-    let mut versions: Vec<JudgedBody> = refused.chain(live).collect();
-    versions.sort_by_key(|version| std::cmp::Reverse(version.version));
+pub(super) fn model_body(name: String, entry: &Entry) -> ModelBody {
+    let events = entry.events.iter().map(|event| EventBody {
+        at: time(event.at),
+        what: event.what.clone(),
+    });
     ModelBody {
         name,
-        state: state(model.is_some()),
-        versions,
-        live: model.map(live_body),
+        state: state(entry.served.is_some()),
+        versions: entry.versions.iter().map(version_body).collect(),
+        labels: entry.labels.clone(),
+        events: events.collect(),
+        trials: entry
+            .comparisons
+            .iter()
+            .map(|comparison| trial_body(entry, comparison))
+            .collect(),
+        live: entry.served.as_deref().map(live_body),
     }
 }
 
-fn judged(version: u64, live: bool, report: &Report) -> JudgedBody {
-    let steps = report.steps.iter().map(|step| StepBody {
-        step: serde_json::to_value(step.step).unwrap_or_default(),
-        outcome: serde_json::to_value(&step.outcome).unwrap_or_default(),
+fn trial_body(entry: &Entry, comparison: &Comparison) -> TrialBody {
+    let running = match comparison.kind {
+        Kind::Canary => &entry.rollout.canary,
+        Kind::Shadow => &entry.rollout.shadow,
+    };
+    let running = running
+        .as_ref()
+        .filter(|share| std::ptr::eq(&*share.comparison, comparison));
+    let figures = comparison.figures();
+    TrialBody {
+        kind: comparison.kind.label(),
+        share: running.map(|share| share.share),
+        base: comparison.base,
+        candidate: comparison.candidate,
+        summary: comparison.summary(),
+        compared: figures.compared(),
+        same_score: figures.same_score,
+        same_band: figures.same_band,
+        up: figures.up,
+        down: figures.down,
+        failed: figures.failed,
+        dropped: figures.dropped,
+        customers: figures.customers,
+        moved_customers: figures.moved,
+        moved_percent: figures.moved_percent(),
+        differences: HistogramBody {
+            edges: EDGES.to_vec(),
+            counts: figures.bins,
+        },
+    }
+}
+
+fn time(at: SystemTime) -> Option<String> {
+    let seconds = at.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    #[expect(clippy::cast_precision_loss, reason = "whole seconds of this age")]
+    rfc3339(seconds as f64)
+}
+
+fn version_body(status: &VersionStatus) -> VersionStatusBody {
+    let steps = status.report.steps.iter().map(|step| StepBody {
+        step: step.step.label(),
+        outcome: step.outcome.label(),
         detail: step.detail.clone(),
         milliseconds: step.milliseconds,
     });
-    JudgedBody {
-        version,
-        state: state(live),
+    VersionStatusBody {
+        version: status.version,
+        state: status.state.label(),
+        reason: status.reason.clone(),
+        since: time(status.since),
         steps: steps.collect(),
     }
 }
 
-fn live_body(model: &ModelVersion) -> LiveBody {
+fn live_body(served: &Served) -> LiveBody {
+    let model = &*served.model;
     let summary = model.forest.summary();
     let library = match &summary.library_version {
         Some(version) => format!("{:?} {version}", summary.format),
@@ -227,17 +337,14 @@ fn live_body(model: &ModelVersion) -> LiveBody {
             .map(|contract| contract.model.lineage.clone())
             .unwrap_or_default(),
         output: contract.map(|contract| format!("{:?}", contract.output.kind).to_lowercase()),
-        bands: contract.map_or_else(Vec::new, |contract| {
-            contract
-                .output
-                .bands
-                .iter()
-                .map(|band| BandBody {
-                    name: band.name.clone(),
-                    from: band.from,
-                })
-                .collect()
-        }),
+        bands: served
+            .bands
+            .iter()
+            .map(|band| BandBody {
+                name: band.name.clone(),
+                from: band.from,
+            })
+            .collect(),
         features: model
             .inputs
             .iter()

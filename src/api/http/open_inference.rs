@@ -15,7 +15,7 @@ use super::body::Body;
 use super::deadline::Deadline;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
-use crate::api::open_inference::{EXTENSIONS, index, metadata, no_loading, server_name, version};
+use crate::api::open_inference::{EXTENSIONS, change, index, metadata, server_name, version};
 use crate::api::status;
 use crate::error::{Error, Kind};
 use crate::scoring::{ModelRef, Served};
@@ -31,9 +31,12 @@ pub(super) fn router() -> axum::Router<Rest> {
         .route("/v2/health/ready", get(server_ready))
         .route("/v2/models/stats", get(all_statistics))
         .route("/v2/repository/index", post(repository_index));
-    for change in ["load", "unload"] {
-        let path = format!("/v2/repository/models/{{model}}/{change}");
-        router = router.route(&path, post(|| async { V2Error(no_loading()) }));
+    for (name, load) in [("load", true), ("unload", false)] {
+        let path = format!("/v2/repository/models/{{model}}/{name}");
+        let handler = move |State(rest): State<Rest>, Path(model): Path<String>| async move {
+            change(rest.loading.as_ref(), model, load).await.map_err(V2Error)
+        };
+        router = router.route(&path, post(handler));
     }
     for path in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         router = router
@@ -80,7 +83,10 @@ fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
             .map(|(_, value)| value.clone())
     };
     let name = part("model").unwrap_or_default();
-    let version = part("version").map(|text| version(&text)).transpose()?.flatten();
+    let version = part("version")
+        .map(|text| version(&text))
+        .transpose()?
+        .unwrap_or_default();
     Ok(ModelRef { name, version })
 }
 

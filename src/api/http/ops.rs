@@ -1,17 +1,18 @@
-//! The operations port: probes and metrics.
+//! The operations port: probes and metrics; administration is in `admin.rs`.
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde_json::json;
 
 use super::problem;
 use crate::app::App;
 use crate::error::Error;
+use crate::features::snapshot::EntityId;
 
 /// The router of the operations port.
 pub fn router(app: Arc<App>) -> Router {
@@ -19,6 +20,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/livez", get(|| async { Json(json!({"live": true})) }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .merge(super::admin::router())
+        .route("/cache", delete(forget_all))
+        .route("/cache/{source}", delete(forget_source))
+        .route("/cache/{source}/{id}", delete(forget_entity))
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
@@ -39,7 +44,32 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
         .into_response()
 }
 
+/// Empties the caches of all feature stores.
+async fn forget_all(State(app): State<Arc<App>>) -> StatusCode {
+    app.sources
+        .remotes()
+        .iter()
+        .for_each(|remote| remote.forget(None));
+    StatusCode::NO_CONTENT
+}
+
+/// Empties the cache of one feature store.
+async fn forget_source(State(app): State<Arc<App>>, Path(source): Path<String>) -> Result<StatusCode, Error> {
+    app.sources.forget(&source, None).map(|()| StatusCode::NO_CONTENT)
+}
+
+/// Forgets one entity of one feature store: its next score asks the store.
+async fn forget_entity(
+    State(app): State<Arc<App>>,
+    Path((source, id)): Path<(String, String)>,
+) -> Result<StatusCode, Error> {
+    app.sources
+        .forget(&source, Some(&EntityId::Text(id)))
+        .map(|()| StatusCode::NO_CONTENT)
+}
+
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
+    app.sources.measure();
     let text = app
         .metrics
         .render()

@@ -16,7 +16,7 @@ use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, Which};
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
 /// Which version, and how many reasons.
@@ -26,6 +26,8 @@ use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 pub(super) struct ScoreQuery {
     /// A version; without it, the live one.
     pub(super) version: Option<u64>,
+    /// A label, in place of a version.
+    pub(super) label: Option<String>,
     /// How many reasons to give.
     #[serde(default)]
     pub(super) explain: usize,
@@ -48,7 +50,7 @@ pub(super) async fn score(
         let deadline = deadline?;
         let body: ScoreBody = body::json(body)?;
         about_model(&body.model);
-        within(deadline, rest.scorer.answer(body.into_domain(deadline))).await
+        within(deadline, rest.scorer.answer(body.into_domain(deadline)?)).await
     };
     rest.counters
         .score
@@ -82,7 +84,7 @@ pub(super) async fn score_one(
         };
         let model = ModelRef {
             name: model,
-            version: query.version,
+            version: Which::named(query.version, query.label)?,
         };
         let request = ScoreRequest {
             model,

@@ -73,10 +73,10 @@ fn draft<'a>(ask: Ask<'a>, values: &[Reply], now: f64) -> Option<Draft<'a>> {
                 View::set(&mut draft, field, bytes);
             }
         }
-        if let Some(Reply::BulkString(bytes)) = values.next() {
-            if let Some(seconds) = timestamp(bytes) {
-                view.as_of(&mut draft, seconds);
-            }
+        if let Some(Reply::BulkString(bytes)) = values.next()
+            && let Some(seconds) = timestamp(bytes)
+        {
+            view.as_of(&mut draft, seconds);
         }
     }
     Some(draft)

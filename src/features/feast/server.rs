@@ -146,7 +146,6 @@ impl Store {
 impl Column {
     /// An entity's value and its instant; `None` when the store does not know it. For an unknown entity Python's server
     /// says PRESENT with a null of the year 1970.
-    #[expect(clippy::type_complexity, reason = "a cell or why there is none")]
     fn get(&self, row: usize) -> Option<(Result<Cell<'_>, &'static str>, Option<f64>)> {
         let seconds = self.event_timestamps.get(row).and_then(|text| {
             Cell::Text(text)

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -13,7 +14,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     Client, ClientTlsConfig, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError,
-    TlsCertificates, Value,
+    TlsCertificates, Value, cmd,
 };
 
 use crate::config::source::RedisConnection;
@@ -23,8 +24,11 @@ use crate::features::source::{Lane, SourceError};
 /// The longest that making a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// The longest pause between two attempts to connect, so that a store that is back is found within a second.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The pause between two attempts to reach a server that is away, so that it is found well within a second.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Commands under way at the same time on one connection to a cluster.
+const BURST: usize = 50;
 
 /// Connections of one store.
 #[derive(Debug)]
@@ -68,8 +72,8 @@ impl Connections {
 /// Where to connect to.
 #[derive(Clone)]
 enum Target {
-    One(Client),
-    Cluster(ClusterClient),
+    One(Box<Client>),
+    Cluster(Box<ClusterClient>),
 }
 
 impl std::fmt::Debug for Target {
@@ -98,7 +102,10 @@ impl Target {
             if let Some(certificates) = certificates {
                 builder = builder.certs(certificates);
             }
-            return builder.build().map(Self::Cluster).map_err(no);
+            return builder
+                .build()
+                .map(|client| Self::Cluster(Box::new(client)))
+                .map_err(no);
         }
         let [node] = <[ConnectionInfo; 1]>::try_from(nodes)
             .map_err(|nodes| format!("redis: {} urls; only a cluster has several", nodes.len()))?;
@@ -106,7 +113,7 @@ impl Target {
             Some(certificates) => Client::build_with_tls(node, certificates),
             None => Client::open(node),
         };
-        client.map(Self::One).map_err(no)
+        client.map(|client| Self::One(Box::new(client))).map_err(no)
     }
 }
 
@@ -151,10 +158,12 @@ fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, St
 }
 
 /// One connection, made at first use.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Connection {
     target: Target,
-    made: Lazy<Made>,
+    made: Arc<Lazy<Made>>,
+    /// Somebody is trying to reach the server again.
+    reviving: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -167,7 +176,8 @@ impl Connection {
     fn new(target: Target) -> Self {
         Self {
             target,
-            made: Lazy::default(),
+            made: Arc::default(),
+            reviving: Arc::default(),
         }
     }
 
@@ -175,7 +185,12 @@ impl Connection {
         let made = self.made().await.map_err(SourceError::Dropped)?;
         match made {
             Made::One(manager) => self.pipeline(manager, commands).await,
-            Made::Cluster(cluster) => self.scatter(&cluster, commands).await,
+            Made::Cluster(cluster) => {
+                let abandoned = Abandoned(&self.made);
+                let replies = self.scatter(&cluster, commands).await;
+                std::mem::forget(abandoned);
+                replies
+            }
         }
     }
 
@@ -204,12 +219,18 @@ impl Connection {
         cluster: &ClusterConnection,
         commands: Vec<Cmd>,
     ) -> Result<Vec<Reply>, SourceError> {
-        let sent = commands.iter().map(|command| {
-            let mut cluster = cluster.clone();
-            async move { cluster.req_packed_command(command).await }
-        });
-        let values = join_all(sent).await.into_iter();
-        values.map(|value| self.reply(value)).collect()
+        let mut replies = Vec::with_capacity(commands.len());
+        // The client follows a moved slot for one command at a time: a burst on a slot that has moved would overwhelm it.
+        for some in commands.chunks(BURST) {
+            let sent = some.iter().map(|command| {
+                let mut cluster = cluster.clone();
+                async move { cluster.req_packed_command(command).await }
+            });
+            for value in join_all(sent).await {
+                replies.push(self.reply(value)?);
+            }
+        }
+        Ok(replies)
     }
 
     /// Keeps an error that concerns one key as that key's reply.
@@ -236,10 +257,53 @@ impl Connection {
             self.made.forget();
         }
         if stuck || error.is_io_error() || error.is_unrecoverable_error() {
+            self.revive();
             SourceError::Dropped(error.to_string())
         } else {
             SourceError::Failed(error.to_string())
         }
+    }
+
+    /// Tries to reach the server until it answers, so that requests fail at once while it is away and find it as soon as
+    /// it is back: the client itself would try again only when asked, and give up that request.
+    fn revive(&self) {
+        if self.reviving.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let connection = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PAUSE).await;
+                let ping = cmd("PING");
+                let answer = async {
+                    match connection.made().await? {
+                        Made::One(mut manager) => manager.req_packed_command(&ping).await,
+                        // A cluster finds its nodes by itself.
+                        Made::Cluster(_) => return Ok(()),
+                    }
+                    .map(|_| ())
+                    .map_err(|error| error.to_string())
+                };
+                if let Ok(Ok(())) = tokio::time::timeout(CONNECT, answer).await {
+                    break;
+                }
+                // Nobody else holds the connection: the store is no longer in use.
+                if Arc::strong_count(&connection.made) == 1 {
+                    break;
+                }
+            }
+            connection.reviving.store(false, Ordering::Relaxed);
+        });
+    }
+}
+
+/// Gives a cluster's connection up when its caller has run out of time: after a failover the client may go on waiting for
+/// the node that is gone, and a new one asks the others at once.
+struct Abandoned<'a>(&'a Lazy<Made>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.forget();
     }
 }
 
@@ -253,7 +317,7 @@ async fn make(target: Target) -> Result<Made, String> {
                 .set_number_of_retries(1)
                 .set_min_delay(Duration::from_millis(5))
                 .set_max_delay(PAUSE);
-            ConnectionManager::new_lazy_with_config(client, config).map(Made::One)
+            ConnectionManager::new_lazy_with_config(*client, config).map(Made::One)
         }
         Target::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
     };

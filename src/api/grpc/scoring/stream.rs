@@ -128,5 +128,5 @@ async fn score(
     deadline: Option<Instant>,
 ) -> Result<Scores, Error> {
     let request = request.ok_or_else(|| Error::Invalid("`request`: a batch needs one".to_owned()))?;
-    within(deadline, scorer.answer(domain(request, deadline))).await
+    within(deadline, scorer.answer(domain(request, deadline)?)).await
 }

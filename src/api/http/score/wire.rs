@@ -12,7 +12,7 @@ use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
 use crate::json::Scalars;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores, Which};
 use crate::telemetry::EntityResult;
 
 /// Whom to score, with which model.
@@ -24,6 +24,9 @@ pub(in crate::api::http) struct ScoreBody {
     pub(in crate::api::http) model: String,
     /// A version; without it, the live one.
     version: Option<u64>,
+    /// A label, in place of a version.
+    #[schema(example = "stable")]
+    label: Option<String>,
     /// Whom to score.
     #[schema(min_items = 1)]
     entities: Vec<EntityBody>,
@@ -83,7 +86,7 @@ pub(in crate::api::http) struct ScoreOneBody {
 
 /// The version that gave the scores.
 #[derive(Debug, Serialize, ToSchema)]
-struct VersionBody {
+pub(in crate::api::http) struct VersionBody {
     #[schema(example = "churn")]
     name: String,
     #[schema(example = 3)]
@@ -108,6 +111,10 @@ pub(in crate::api::http) struct ResultBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "high")]
     band: Option<String>,
+    /// The version that gave this score, where it is not the answer's: while a canary takes a share of the entities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 4)]
+    pub(in crate::api::http) version: Option<u64>,
     /// What contributed most to the score, on the margin's scale (log-odds for a probability).
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<ReasonBody>>,
@@ -172,17 +179,17 @@ struct EntityErrorBody {
 }
 
 impl ScoreBody {
-    pub(in crate::api::http) fn into_domain(self, deadline: Option<Instant>) -> ScoreRequest {
+    pub(in crate::api::http) fn into_domain(self, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
         let model = ModelRef {
             name: self.model,
-            version: self.version,
+            version: Which::named(self.version, self.label)?,
         };
-        ScoreRequest {
+        Ok(ScoreRequest {
             model,
             entities: self.entities.into_iter().map(Into::into).collect(),
             explain: self.explain,
             deadline,
-        }
+        })
     }
 }
 
@@ -239,7 +246,12 @@ pub(in crate::api::http) fn result_body(model: &ModelVersion, result: EntityScor
         EntityId::Text(id) => IdBody::Text(id),
         EntityId::Int(id) => IdBody::Int(id),
     });
-    let empty = ResultBody::without_score(id, status);
+    let other = result.model;
+    let model = other.as_deref().unwrap_or(model);
+    let empty = ResultBody {
+        version: other.as_ref().map(|model| model.version),
+        ..ResultBody::without_score(id, status)
+    };
     match result.outcome {
         Outcome::Scored(scored) => {
             let reasons = Some(reasons(model, &scored));
@@ -274,6 +286,7 @@ impl ResultBody {
             status: status.label(),
             score: None,
             band: None,
+            version: None,
             reasons: None,
             features: None,
             error: None,

@@ -1,0 +1,81 @@
+//! Warm caches: the ids that were cached when the last run ended are fetched before this one says that it is ready.
+//!
+//! What a full cache holds is what was asked for most: moka keeps the entries that are used often.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::remote::Remote;
+use super::snapshot::EntityId;
+use super::source::{self, BULK_FROM};
+use super::sources::Sources;
+
+/// Most ids kept per source.
+const MOST: usize = 100_000;
+
+/// A file of ids: by source, one list. Numbers are whole-number ids, texts the others.
+type Ids = BTreeMap<String, Vec<serde_json::Value>>;
+
+/// Writes the ids in the caches to `path`: beside it first, so that a reader never sees half a file.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn save(sources: &Sources, path: &Path) -> Result<usize, String> {
+    let mut ids = Ids::new();
+    for remote in sources.remotes() {
+        let list = ids.entry(remote.name.clone()).or_default();
+        list.extend(remote.cached_ids(MOST).into_iter().map(|id| match id {
+            EntityId::Int(id) => id.into(),
+            EntityId::Text(id) => id.into(),
+        }));
+    }
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = serde_json::to_vec(&ids).map_err(|error| fail(&error))?;
+    let beside = path.with_extension("partial");
+    std::fs::write(&beside, text).map_err(|error| fail(&error))?;
+    std::fs::rename(&beside, path).map_err(|error| fail(&error))?;
+    Ok(ids.values().map(Vec::len).sum())
+}
+
+/// Fetches the ids in the file at `path` into the caches, for no longer than `within`. Returns how many were fetched.
+///
+/// # Errors
+/// The file is there, but cannot be read.
+pub async fn load(sources: &Sources, path: &Path, within: Duration) -> Result<usize, String> {
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(fail(&error)),
+    };
+    let ids: Ids = serde_json::from_slice(&text).map_err(|error| fail(&error))?;
+    let until = Instant::now() + within;
+    let mut fetched = 0;
+    for remote in sources.remotes() {
+        for some in ids
+            .get(&remote.name)
+            .map_or(&[][..], Vec::as_slice)
+            .chunks(BULK_FROM)
+        {
+            if Instant::now() >= until {
+                return Ok(fetched);
+            }
+            fetched += fetch(&remote, some, until).await;
+        }
+    }
+    Ok(fetched)
+}
+
+async fn fetch(remote: &Arc<Remote>, ids: &[serde_json::Value], until: Instant) -> usize {
+    let ids = ids.iter().filter_map(|id| match id {
+        serde_json::Value::String(id) => Some(EntityId::Text(id.clone())),
+        id => id.as_i64().map(EntityId::Int),
+    });
+    let ids: Vec<EntityId> = ids.collect();
+    let held = remote.get(&ids, source::now(), Some(until)).await;
+    held.iter()
+        .filter(|held| matches!(held, super::remote::Held::Vector(..)))
+        .count()
+}

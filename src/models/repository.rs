@@ -1,0 +1,126 @@
+//! The models of a folder or of a prefix in object storage: `<model>/<version>/`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::ModelVersion;
+use super::gate::{self, Context, Report, Step};
+use crate::config::StorageSection;
+use crate::storage::{Entry, Storage, version_number};
+
+/// What is there of one version: its files, or why they cannot be listed. Equal means that nothing has changed.
+pub type Found = Result<Entry, String>;
+
+/// The versions of one model, or why they cannot be listed.
+pub type FoundVersions = Result<BTreeMap<u64, Found>, String>;
+
+/// A place with many models, each in many versions.
+#[derive(Debug)]
+pub struct Repository {
+    storage: Storage,
+}
+
+impl Repository {
+    /// The repository at a location.
+    ///
+    /// # Errors
+    /// See [`Storage::open`].
+    pub fn open(location: &Path, settings: &StorageSection) -> Result<Self, String> {
+        Ok(Self {
+            storage: Storage::open(location, settings)?,
+        })
+    }
+
+    /// Where it is.
+    pub fn location(&self) -> &Path {
+        self.storage.location()
+    }
+
+    /// Looks for models and versions. Folders without a numbered folder inside are no models and pass over. Trouble
+    /// with one model or version is told in its place and hides no other.
+    ///
+    /// # Errors
+    /// The repository itself cannot be listed.
+    pub fn scan(&self) -> Result<BTreeMap<String, FoundVersions>, String> {
+        let mut models = BTreeMap::new();
+        for name in self.storage.folders("")? {
+            let versions = self.versions(&name);
+            if !versions.as_ref().is_ok_and(BTreeMap::is_empty) {
+                models.insert(name, versions);
+            }
+        }
+        Ok(models)
+    }
+
+    fn versions(&self, name: &str) -> FoundVersions {
+        let folders = self.storage.folders(name)?;
+        let numbers = folders.iter().filter_map(|folder| version_number(folder));
+        Ok(numbers
+            .filter_map(|version| {
+                let found = self.storage.stat(&format!("{name}/{version}")).transpose()?;
+                Some((version, found))
+            })
+            .collect())
+    }
+
+    /// Takes a version, as it was found, through the gate.
+    ///
+    /// # Errors
+    /// The report whose last step failed.
+    pub fn judge(
+        &self,
+        name: &str,
+        version: u64,
+        found: &Found,
+        context: &mut Context<'_>,
+    ) -> Result<ModelVersion, Report> {
+        let path = format!("{name}/{version}");
+        let entry = found
+            .as_ref()
+            .map_err(|error| failed(Step::Settle, error.clone()))?;
+        let fetched = self
+            .storage
+            .fetch(&path, entry)
+            .map_err(|error| failed(Step::Settle, error))?;
+        let model = gate::admit_beside(fetched.path(), name, version, context)?;
+        // Checksums have judged a bundle's bytes; a bare model has none, so its file must not have moved meanwhile.
+        match self.storage.stat(&path) {
+            Ok(Some(now)) if now == *entry => Ok(model),
+            _ if model.contract.is_some() => Ok(model),
+            _ => Err(failed(
+                Step::Settle,
+                "the files changed while they were read".to_owned(),
+            )),
+        }
+    }
+}
+
+fn failed(step: Step, reason: String) -> Report {
+    let mut report = Report::default();
+    report.fail(step, reason);
+    report
+}
+
+/// Judges the versions of the model in the folder `dir`, newest first, until one passes.
+///
+/// # Errors
+/// The folder cannot be read or holds no version, or every version was refused; the text says why the newest was.
+pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> {
+    let parent = dir.parent().unwrap_or(Path::new(""));
+    let repository = Repository::open(parent, &StorageSection::default())?;
+    let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    let versions = repository.versions(&folder.unwrap_or_default())?;
+    let mut reason = None;
+    for (&version, found) in versions.iter().rev() {
+        match repository.judge(name, version, found, &mut Context::default()) {
+            Ok(model) => return Ok(Arc::new(model)),
+            Err(report) => {
+                let detail = report.failure().map_or("", |step| step.detail.as_str());
+                reason.get_or_insert_with(|| format!("version {version}: {detail}"));
+            }
+        }
+    }
+    let reason = reason.unwrap_or_else(|| "holds no version (a folder such as 1)".to_owned());
+    Err(format!("{}: {reason}", dir.display()))
+}

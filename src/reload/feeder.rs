@@ -1,0 +1,237 @@
+//! The feature sources, as models and customers come and go: can a model be fed, must the customers be read anew for
+//! it, and may a new snapshot take the place of the last one?
+
+mod profile;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{Config, SnapshotWatchSection};
+use crate::features::plan::Plan;
+use crate::features::snapshot::{Snapshot, SnapshotSpec};
+use crate::features::sources::Sources;
+use crate::features::table::Table;
+use crate::models::ModelVersion;
+use crate::storage::{Entry, Storage};
+use profile::{Profile, Refusal};
+
+/// The feature sources.
+#[derive(Debug)]
+pub(super) struct Feeder {
+    sources: Arc<Sources>,
+    storage: Option<Storage>,
+    as_of: String,
+    limits: SnapshotWatchSection,
+    snapshot: Option<Arc<Snapshot>>,
+    spec: Option<SnapshotSpec>,
+    profile: Option<Profile>,
+    /// The files of the snapshot in memory, or of the last one that was refused.
+    judged: Option<Entry>,
+    /// The files at the last look.
+    seen: Option<Entry>,
+}
+
+/// What came of a look for new customers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing new.
+    Same,
+    /// Something is being written.
+    Waiting(String),
+    /// They may be read now.
+    New(Entry),
+}
+
+impl Feeder {
+    pub(super) fn new(config: &Config, sources: &Arc<Sources>) -> Result<Self, String> {
+        let path = config.snapshot();
+        let storage = path
+            .map(|path| Storage::open(&path, &config.storage))
+            .transpose()?;
+        Ok(Self {
+            sources: sources.clone(),
+            storage,
+            as_of: config.features.as_of.clone(),
+            limits: config.features.watch.clone(),
+            snapshot: None,
+            spec: None,
+            profile: None,
+            judged: None,
+            seen: None,
+        })
+    }
+
+    pub(super) fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+
+    /// Where the snapshot is, if there is one.
+    pub(super) fn location(&self) -> Option<&Path> {
+        self.storage.as_ref().map(Storage::location)
+    }
+
+    /// Looks for a snapshot that is not the last one. What was there at one look and is the same at the next is taken
+    /// as written.
+    pub(super) fn look(&mut self) -> Result<Look, String> {
+        let Some(storage) = &self.storage else {
+            return Ok(Look::Same);
+        };
+        let found = storage.stat("")?;
+        let Some(found) = found else {
+            self.seen = None;
+            return Ok(if self.snapshot.is_some() {
+                Look::Same
+            } else {
+                Look::Waiting("nothing is there yet".to_owned())
+            });
+        };
+        if self.judged.as_ref() == Some(&found) {
+            self.seen = Some(found);
+            return Ok(Look::Same);
+        }
+        if let Some(reason) = unfinished(&found) {
+            self.seen = Some(found);
+            return Ok(Look::Waiting(reason));
+        }
+        let settled = self.seen.as_ref() == Some(&found);
+        self.seen = Some(found.clone());
+        Ok(if settled {
+            Look::New(found)
+        } else {
+            Look::Waiting("it was not like this at the last look".to_owned())
+        })
+    }
+
+    /// Whether the sources have what a model asks for, as far as can be said without reading them.
+    pub(super) fn check(&self, model: &ModelVersion) -> Result<String, String> {
+        let Some(wanted) = self.sources.snapshot_spec([model], None) else {
+            return Ok(
+                "it takes nothing from the snapshot; the stores are asked when it is planned".to_owned(),
+            );
+        };
+        if self.spec.as_ref().is_some_and(|held| covers(held, &wanted)) {
+            return Ok("the customers in memory have every column".to_owned());
+        }
+        let Some(storage) = &self.storage else {
+            return Ok("there is no snapshot".to_owned());
+        };
+        let Some(entry) = storage.stat("")?.filter(|entry| unfinished(entry).is_none()) else {
+            return Ok("the snapshot is not there yet".to_owned());
+        };
+        let fetched = storage.fetch("", &entry)?;
+        let table = Table::open(fetched.path()).map_err(|error| error.to_string())?;
+        match self.sources.unfed(model, &table) {
+            Some(reason) => Err(reason),
+            None => Ok(format!("{} has every column", storage.location().display())),
+        }
+    }
+
+    /// Reads the customers unless what is in memory will do for all of `models`; whether it was read.
+    pub(super) fn ensure(
+        &mut self,
+        models: &[&ModelVersion],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<bool, String> {
+        let Some(wanted) = self.sources.snapshot_spec(models.iter().copied(), None) else {
+            return Ok(false);
+        };
+        if self.spec.as_ref().is_some_and(|held| covers(held, &wanted)) {
+            return Ok(false);
+        }
+        let Some(storage) = &self.storage else {
+            return Ok(false);
+        };
+        let entry = storage.stat("")?;
+        let first = self.snapshot.is_none();
+        match entry.filter(|entry| unfinished(entry).is_none()) {
+            Some(entry) => self
+                .read(entry, models, progress)
+                .map(|()| true)
+                .map_err(|refusal| refusal.reason),
+            // Customers that are still being written come with a later look.
+            None if first && storage.stat("")?.is_some() => Ok(false),
+            None => Err(format!(
+                "{}: there are no customers",
+                storage.location().display()
+            )),
+        }
+    }
+
+    /// Reads a snapshot and takes it, if it may follow the last one. A refused one is not tried again until it changes.
+    pub(super) fn read(
+        &mut self,
+        entry: Entry,
+        models: &[&ModelVersion],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Refusal> {
+        let read = self.load(&entry, models, progress);
+        self.judged = Some(entry);
+        let Some((snapshot, spec)) = read? else {
+            return Ok(());
+        };
+        let profile = Profile::of(&snapshot, models);
+        if let Some(last) = &self.profile {
+            profile.follows(last, &self.limits)?;
+        }
+        self.snapshot = Some(Arc::new(snapshot));
+        self.spec = Some(spec);
+        self.profile = Some(profile);
+        Ok(())
+    }
+
+    fn load(
+        &self,
+        entry: &Entry,
+        models: &[&ModelVersion],
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Option<(Snapshot, SnapshotSpec)>, Refusal> {
+        let Some(storage) = &self.storage else {
+            return Ok(None);
+        };
+        let unreadable = |error: &dyn std::fmt::Display| Refusal::new("unreadable", error.to_string());
+        let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
+        let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
+        if let Some(reason) = models.iter().find_map(|model| self.sources.unfed(model, &table)) {
+            return Err(Refusal::new("unreadable", reason));
+        }
+        let has = |name: &&str| table.columns().iter().any(|known| known == name);
+        let as_of = Some(self.as_of.as_str()).filter(has);
+        let Some(spec) = self.sources.snapshot_spec(models.iter().copied(), as_of) else {
+            return Ok(None);
+        };
+        let total = table.bytes() * 2;
+        let snapshot = Snapshot::load(fetched.path(), &spec, &mut |done| progress(done, total));
+        let snapshot = snapshot.map_err(|error| unreadable(&error))?;
+        let now = storage.stat("").map_err(|error| unreadable(&error))?;
+        if now.as_ref() != Some(entry) {
+            return Err(Refusal::new(
+                "unreadable",
+                "the files changed while they were read",
+            ));
+        }
+        Ok(Some((snapshot.at(storage.location()), spec)))
+    }
+
+    /// Each model's way to its features, or why there is none. The stores are bound to what all of them want.
+    pub(super) fn plan(&self, models: &[&ModelVersion]) -> Vec<Result<Option<Plan>, String>> {
+        self.sources.plan(models, self.snapshot.as_ref())
+    }
+}
+
+/// Why a folder is not complete yet: Spark and its like write parts, and `_SUCCESS` when all are there.
+fn unfinished(entry: &Entry) -> Option<String> {
+    let Entry::Folder(files) = entry else { return None };
+    let parts = files.iter().any(|file| file.name.starts_with("part-"));
+    let done = files.iter().any(|file| file.name == "_SUCCESS");
+    (parts && !done).then(|| "the folder has parts but no _SUCCESS: the job has not ended".to_owned())
+}
+
+/// Whether what was read by `held` has everything that `wanted` asks for, as exactly.
+fn covers(held: &SnapshotSpec, wanted: &SnapshotSpec) -> bool {
+    held.entity == wanted.entity
+        && wanted.columns.iter().all(|column| {
+            held.columns.iter().any(|known| {
+                known.column == column.column && known.kind == column.kind && (column.single || !known.single)
+            })
+        })
+}

@@ -1,0 +1,132 @@
+//! What a snapshot is like, and whether a new one is enough like the last: a nightly job that went wrong must not take
+//! every score with it.
+
+use crate::config::SnapshotWatchSection;
+use crate::features::snapshot::Snapshot;
+use crate::models::ModelVersion;
+use crate::models::contract::{FeatureContract, FeatureType};
+
+/// Why a snapshot is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::reload) struct Refusal {
+    /// Of what kind, for the metric: `unreadable`, `rows`, `nulls` or `ranges`.
+    pub(in crate::reload) kind: &'static str,
+    pub(in crate::reload) reason: String,
+}
+
+impl Refusal {
+    pub(super) fn new(kind: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { kind, reason }
+    }
+}
+
+/// What a snapshot is like.
+#[derive(Debug)]
+pub(super) struct Profile {
+    rows: usize,
+    columns: Vec<Column>,
+}
+
+/// What a feature's column is like.
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// Share of rows without a value.
+    nulls: f64,
+    /// Share of rows whose value is outside of the feature's range, or no category of it.
+    outside: f64,
+}
+
+impl Profile {
+    /// Goes through the columns that `models` take.
+    pub(super) fn of(snapshot: &Snapshot, models: &[&ModelVersion]) -> Self {
+        let contracts = models.iter().filter_map(|model| model.contract.as_ref());
+        let mut columns: Vec<Column> = Vec::new();
+        for feature in contracts.flat_map(|contract| contract.stored()) {
+            let known = columns.iter().any(|column| column.name == feature.column());
+            if let Some(position) = snapshot.column(feature.column(), feature.kind).filter(|_| !known) {
+                columns.push(column(snapshot, position, feature));
+            }
+        }
+        let rows = snapshot.len();
+        Self { rows, columns }
+    }
+
+    /// Whether a snapshot like this one may take the place of one like `last`.
+    pub(super) fn follows(&self, last: &Self, limits: &SnapshotWatchSection) -> Result<(), Refusal> {
+        #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
+        let change = self.rows as f64 / last.rows.max(1) as f64 - 1.0;
+        let (now, before) = (self.rows, last.rows);
+        if -change > limits.fewer_rows || self.rows == 0 {
+            return Err(Refusal::new(
+                "rows",
+                format!("{now} rows after {before}: more are gone than features.watch.fewer_rows allows"),
+            ));
+        }
+        if change > limits.more_rows {
+            return Err(Refusal::new(
+                "rows",
+                format!("{now} rows after {before}: more have come than features.watch.more_rows allows"),
+            ));
+        }
+        for column in &self.columns {
+            let Some(before) = last.columns.iter().find(|known| known.name == column.name) else {
+                continue;
+            };
+            let name = &column.name;
+            let percent = |share: f64| share * 100.0;
+            if column.nulls - before.nulls > limits.more_nulls {
+                let (now, before) = (percent(column.nulls), percent(before.nulls));
+                return Err(Refusal::new(
+                    "nulls",
+                    format!(
+                        "column `{name}`: {now:.1}% nulls after {before:.1}%: more than features.watch.more_nulls allows"
+                    ),
+                ));
+            }
+            if column.outside - before.outside > limits.more_out_of_range {
+                let (now, before) = (percent(column.outside), percent(before.outside));
+                return Err(Refusal::new(
+                    "ranges",
+                    format!(
+                        "column `{name}`: {now:.1}% of the values are out of range or no known category after {before:.1}%: \
+                         more than features.watch.more_out_of_range allows"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn column(snapshot: &Snapshot, position: usize, feature: &FeatureContract) -> Column {
+    let known: Option<Vec<bool>> = (feature.kind == FeatureType::Category).then(|| {
+        let texts = snapshot.dictionary(position).iter();
+        texts.map(|text| feature.categories.contains(text)).collect()
+    });
+    let (mut nulls, mut outside) = (0usize, 0usize);
+    for row in 0..snapshot.len() {
+        let value = snapshot.value(row, position);
+        if value.is_nan() {
+            nulls += 1;
+        } else if let Some(known) = &known {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a position in the dictionary"
+            )]
+            let is_known = known.get(value as usize).copied().unwrap_or(false);
+            outside += usize::from(!is_known);
+        } else if let Some([low, high]) = feature.range {
+            outside += usize::from(!(low..=high).contains(&value));
+        }
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
+    let share = |count: usize| count as f64 / snapshot.len().max(1) as f64;
+    Column {
+        name: feature.column().to_owned(),
+        nulls: share(nulls),
+        outside: share(outside),
+    }
+}

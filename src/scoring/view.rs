@@ -1,0 +1,92 @@
+//! What a model sees of an entity, feature by feature: for people who ask why a score is what it is, and for tests that
+//! hold a feature store's own client against it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::answer::{self, Seen};
+use super::domain::{Entity, From, ModelRef};
+use super::{Scorer, gather};
+use crate::error::Error;
+use crate::features::snapshot::EntityId;
+use crate::features::source;
+use crate::models::ModelVersion;
+
+/// The features of an entity.
+#[derive(Debug)]
+pub struct EntityFeatures {
+    /// The version that asks for them.
+    pub model: Arc<ModelVersion>,
+    /// Where they come from.
+    pub from: From,
+    /// Sources that could not be asked.
+    pub unavailable: Vec<String>,
+    /// One per input of the model.
+    pub features: Vec<FeatureView>,
+}
+
+/// One feature of an entity.
+#[derive(Debug)]
+pub struct FeatureView {
+    /// The number the model sees; NaN for missing.
+    pub value: f64,
+    /// What became of it: `present`, or all that applies of `missing`, `null`, `stale`, `out_of_range`, `default`.
+    pub status: Vec<&'static str>,
+    /// When its value was true, if the source says so: seconds since the Unix epoch.
+    pub as_of: Option<f64>,
+}
+
+impl Scorer {
+    /// What a model sees of an entity.
+    ///
+    /// # Errors
+    /// There is no such model or entity, or the contract rejects what there is.
+    pub async fn features(
+        self: &Arc<Self>,
+        model: &ModelRef,
+        id: EntityId,
+        deadline: Option<Instant>,
+    ) -> Result<EntityFeatures, Error> {
+        let _permit = self.permit(1)?;
+        let served = self.live().find(model)?.clone();
+        served.scorable()?;
+        let entity = Entity {
+            id: Some(id),
+            features: Vec::new(),
+        };
+        let now = source::now();
+        let gathered = gather(&served, std::slice::from_ref(&entity), now, deadline).await;
+        let Seen {
+            row,
+            notes,
+            as_of,
+            from,
+            unavailable,
+        } = answer::see(&served, &entity, &gathered, now)?;
+        let lists = [
+            (&notes.missing, "missing"),
+            (&notes.null, "null"),
+            (&notes.stale, "stale"),
+            (&notes.out_of_range, "out_of_range"),
+            (&notes.defaulted, "default"),
+        ];
+        let view = |(position, (&value, &as_of)): (usize, (&f64, &Option<f64>))| {
+            let mut status: Vec<&str> = lists
+                .iter()
+                .filter(|(list, _)| list.contains(&position))
+                .map(|&(_, label)| label)
+                .collect();
+            if status.is_empty() {
+                status.push("present");
+            }
+            FeatureView { value, status, as_of }
+        };
+        let features = row.iter().zip(&as_of).enumerate().map(view).collect();
+        Ok(EntityFeatures {
+            model: served.model.clone(),
+            from,
+            unavailable,
+            features,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! Where files are kept: a local folder, or a prefix in object storage (S3 and what speaks its protocol, Google Cloud
+//! Storage, Azure). Local folders are used in place; objects are fetched into a folder of their own first.
+//!
+//! Everything here blocks: it is called by the threads that load, never by one that answers requests.
+
+mod local;
+#[cfg(feature = "object-store")]
+mod object;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::config::StorageSection;
+
+/// Beginnings of a location in object storage.
+const SCHEMES: [&str; 6] = ["s3://", "s3a://", "gs://", "az://", "azure://", "abfss://"];
+
+/// Whether a location is in object storage, not a path.
+pub fn is_remote(location: &Path) -> bool {
+    let text = location.to_str().unwrap_or_default();
+    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// A file as it is listed. Two listings that are equal mean the same content, as far as the storage can tell.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileStat {
+    /// Its name in its folder.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What changes with the content: time of change and inode of the file behind any link, or the object's entity tag.
+    pub tag: String,
+}
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A file.
+    File(FileStat),
+    /// A folder with these files, by name; folders inside are left out.
+    Folder(Vec<FileStat>),
+}
+
+/// One place where files are kept.
+#[derive(Debug)]
+pub struct Storage {
+    location: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local(local::Folder),
+    #[cfg(feature = "object-store")]
+    Object(object::Bucket),
+}
+
+/// A file or folder that can be read by its path; a copy made for that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Fetched {
+    path: PathBuf,
+    copy: Option<PathBuf>,
+}
+
+impl Fetched {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        if let Some(copy) = &self.copy
+            && let Err(error) = std::fs::remove_dir_all(copy)
+        {
+            tracing::warn!(path = %copy.display(), %error, "a fetched copy could not be removed");
+        }
+    }
+}
+
+impl Storage {
+    /// Opens a location: a path, or a URL such as `s3://bucket/prefix`. Nothing is asked of the storage yet.
+    ///
+    /// # Errors
+    /// The URL or its settings make no sense, or this build has no object storage.
+    pub fn open(location: &Path, settings: &StorageSection) -> Result<Self, String> {
+        let place = if is_remote(location) {
+            remote(location, settings)?
+        } else {
+            Place::Local(local::Folder::new(location))
+        };
+        let location = location.to_owned();
+        Ok(Self { location, place })
+    }
+
+    /// As it was given.
+    pub fn location(&self) -> &Path {
+        &self.location
+    }
+
+    /// The names of the folders at `path` (`""` for the location itself), sorted; hidden ones (`.`) are left out.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read; a local folder does not exist.
+    pub fn folders(&self, path: &str) -> Result<Vec<String>, String> {
+        match &self.place {
+            Place::Local(folder) => folder.folders(path),
+            #[cfg(feature = "object-store")]
+            Place::Object(bucket) => bucket.folders(path),
+        }
+    }
+
+    /// What is at `path`, symbolic links followed; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read.
+    pub fn stat(&self, path: &str) -> Result<Option<Entry>, String> {
+        match &self.place {
+            Place::Local(folder) => folder.stat(path),
+            #[cfg(feature = "object-store")]
+            Place::Object(bucket) => bucket.stat(path),
+        }
+    }
+
+    /// Makes what [`Storage::stat`] said of `path` readable as local files. A local path stays where it is, its
+    /// symbolic links resolved, so that a swap of the link does not mix two states.
+    ///
+    /// # Errors
+    /// It is gone, has changed since, or there is no room for the copy.
+    pub fn fetch(&self, path: &str, entry: &Entry) -> Result<Fetched, String> {
+        match (&self.place, entry) {
+            (Place::Local(folder), _) => folder.resolve(path),
+            #[cfg(feature = "object-store")]
+            (Place::Object(bucket), entry) => bucket.fetch(path, entry),
+        }
+    }
+
+    /// Puts a bundle's files into `folder` as a new version, the first free number from `at_least`. No reader can see
+    /// a part of it: the version appears whole, with `manifest` last. `progress` is told the bytes written.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    pub fn publish(
+        &self,
+        folder: &str,
+        at_least: u64,
+        files: &[PathBuf],
+        manifest: Option<&Path>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<u64, String> {
+        match &self.place {
+            Place::Local(place) => place.publish(folder, at_least, files, manifest, progress),
+            #[cfg(feature = "object-store")]
+            Place::Object(bucket) => bucket.publish(folder, at_least, files, manifest, progress),
+        }
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn remote(location: &Path, settings: &StorageSection) -> Result<Place, String> {
+    object::Bucket::open(location, settings).map(Place::Object)
+}
+
+#[cfg(not(feature = "object-store"))]
+fn remote(location: &Path, _: &StorageSection) -> Result<Place, String> {
+    Err(format!(
+        "{}: this build has no object storage: build with --features object-store",
+        location.display()
+    ))
+}
+
+/// A new name for something temporary beside others of this and of other processes.
+fn temporary_name(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let time = time.map_or(0, |time| time.as_nanos());
+    format!("{prefix}-{}-{time:x}-{count}", std::process::id())
+}
+
+fn file_name(path: &Path) -> Result<&str, String> {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| format!("{}: not a file name", path.display()))
+}
+
+/// A version's folder is a plain integer without leading zeros.
+pub(crate) fn version_number(name: &str) -> Option<u64> {
+    name.parse()
+        .ok()
+        .filter(|number: &u64| number.to_string() == name)
+}

@@ -1,0 +1,49 @@
+"""Settings that are taken over while the server runs, on SIGHUP."""
+
+import signal
+
+from conftest import serving
+from repository import bundle, live, put, settings, until
+
+
+def ask(server, count=1):
+    body = {"model": "churn", "entities": [{"id": "C-1042"}] * count}
+    return server.http.post("/v1/score", json=body)
+
+
+def test_what_can_change_changes_and_the_rest_is_named(evergreen, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    put(bundle(tmp_path / "new"), models, 1)
+    put(bundle(tmp_path / "new"), models, 2)
+    config = settings(tmp_path, "[models]\npoll_seconds = 0\n")
+
+    def change(text):
+        settings(tmp_path, text)
+        read = server.log.read_text().count("settings read") + server.log.read_text().count("settings are wrong")
+        server.process.send_signal(signal.SIGHUP)
+        until(
+            lambda: server.log.read_text().count("settings read") + server.log.read_text().count("settings are wrong")
+            > read
+        )
+
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        before = ask(server).json()["results"][0]
+        assert ask(server, 3).status_code == 200 and before["band"] == "high"
+        change(
+            "[limits]\nbatch = 2\nbody_bytes = 9999\n[log]\nlevel = 'debug'\n[server]\ndrain_seconds = 3\n"
+            "[models]\npoll_seconds = 0.1\n[models.policy.churn]\ndefault = 1\n"
+            "bands = [{ name = 'calm', from = 0.0 }, { name = 'alarm', from = 0.64 }]\n"
+        )
+        assert ask(server, 3).status_code == 413
+        after = ask(server).json()["results"][0]
+        assert after["score"] == before["score"] and after["band"] == "alarm"
+        until(lambda: live(server) == 1)
+        log = server.log.read_text()
+        assert "limits.body_bytes" in log.split("needs_restart")[1] and "server.drain_seconds" in log
+        assert "DEBUG" not in log or log.index("DEBUG") > log.index("settings")
+        change("[limits]\nbach = 5\n")
+        assert "did you mean `batch`?" in server.log.read_text() and ask(server, 3).status_code == 413
+        change("[models]\npoll_seconds = 0\n")
+        assert ask(server, 3).status_code == 200 and ask(server).json()["results"][0]["band"] == "high"
+        until(lambda: live(server) == 2)

@@ -1,0 +1,172 @@
+"""New customers while the server serves: swapped whole when they pass, refused when they are not like the last."""
+
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import CUSTOMERS, MODELS, serving
+from objects import BUCKET, object_store
+from repository import Load, settings, until
+
+CONFIG = "[features.watch]\nseconds = 0.1\n"
+FRAME = pd.read_parquet(CUSTOMERS)
+IDS = FRAME["customer_id"].tolist()
+
+
+def place(frame, path):
+    """Puts a file there in one step."""
+    new = path.with_suffix(".new")
+    frame.to_parquet(new)
+    new.rename(path)
+
+
+
+
+def visits(server, id=IDS[0]):
+    """A customer's score: it changes with the customers."""
+    return server.http.get(f"/v1/models/churn/scores/{id}").json().get("score")
+
+
+def metric(server, line):
+    return line in server.ops.get("/metrics").text
+
+
+@pytest.fixture
+def customers(tmp_path):
+    path = tmp_path / "customers.parquet"
+    place(FRAME, path)
+    return path
+
+
+@pytest.fixture
+def server(evergreen, tmp_path, customers):
+    with serving(evergreen, tmp_path, models=MODELS, customers=customers, config=settings(tmp_path, CONFIG)) as server:
+        yield server
+
+
+def test_new_customers_are_swapped_in_under_load(server, customers):
+    with Load(server, IDS[:50]) as load:
+        for count in (3, 2, 1):
+            place(FRAME.iloc[: len(FRAME) - count], customers)
+            until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - count}"))
+        assert server.http.get(f"/v1/models/churn/scores/{IDS[-1]}").status_code == 404
+        assert metric(server, 'evergreen_snapshot_reads_total{result="taken"} 3')
+    load.check()
+
+
+def nulls(frame):
+    frame["nps"] = None
+    return frame
+
+
+def out_of_range(frame):
+    frame["nps"] = 99
+    return frame
+
+
+def other_categories(frame):
+    frame["plan"] = frame["plan"].str.upper()
+    return frame
+
+
+def twice(frame):
+    return pd.concat([frame, frame.head(1)])
+
+
+def text(frame):
+    frame["visits_30d"] = "many"
+    return frame
+
+
+BROKEN = {
+    "half of the rows are gone": (lambda frame: frame.head(len(frame) // 2), "rows", "features.watch.fewer_rows"),
+    "no row is left": (lambda frame: frame.head(0), "rows", "0 rows"),
+    "a column is all nulls": (nulls, "nulls", "column `nps`"),
+    "a column is out of its range": (out_of_range, "ranges", "column `nps`"),
+    "categories have other names": (other_categories, "ranges", "column `plan`"),
+    "a column is gone": (lambda frame: frame.drop(columns="nps"), "unreadable", "missing columns: `nps`"),
+    "a column has another type": (text, "unreadable", "visits_30d"),
+    "an id stands twice": (twice, "unreadable", "customer_id"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_customers_are_refused_and_the_old_ones_serve_on(server, customers, name):
+    spoil, kind, part = BROKEN[name]
+    before = visits(server)
+    with Load(server, IDS[:50]) as load:
+        place(spoil(FRAME.copy()), customers)
+        until(lambda: metric(server, f'evergreen_snapshot_refused{{reason="{kind}"}} 1'))
+        log = server.log.read_text()
+        assert "new customers refused" in log and part in log
+        assert visits(server) == before and metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+        # Refused once, not at every look.
+        assert log.count("new customers refused") == 1
+        place(FRAME.iloc[:-1], customers)
+        until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
+        assert not metric(server, f'evergreen_snapshot_refused{{reason="{kind}"}} 1')
+    load.check()
+
+
+def test_a_torn_file_is_refused_or_waited_for(server, customers):
+    data = customers.read_bytes()
+    with Load(server, IDS[:50]) as load:
+        with customers.open("wb", buffering=0) as file:
+            for at in range(0, len(data), 5000):
+                file.write(data[at : at + 5000])
+        customers.write_bytes(data[: len(data) // 2])
+        until(lambda: metric(server, 'evergreen_snapshot_refused{reason="unreadable"} 1'))
+        place(FRAME.iloc[:-2], customers)
+        until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 2}"))
+    load.check()
+
+
+def test_a_sparks_folder_waits_for_success(evergreen, tmp_path):
+    folder = tmp_path / "customers"
+    folder.mkdir()
+    half = len(FRAME) // 2
+    FRAME.iloc[:half].to_parquet(folder / "part-00000-a.snappy.parquet")
+    config = settings(tmp_path, CONFIG)
+    with serving(evergreen, tmp_path, models=MODELS, customers=folder, config=config) as server:
+        until(lambda: metric(server, "evergreen_snapshot_waiting 1"))
+        assert server.ops.get("/readyz").status_code == 503
+        FRAME.iloc[half:].to_parquet(folder / "part-00001-a.snappy.parquet")
+        (folder / "_SUCCESS").touch()
+        until(lambda: server.ops.get("/readyz").status_code == 200)
+        assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+        with Load(server, IDS[:50]) as load:
+            # The next night: the job empties the folder and writes anew.
+            shutil.rmtree(folder)
+            folder.mkdir()
+            (folder / "_temporary").mkdir()
+            FRAME.iloc[:-1].to_parquet(folder / "part-00000-b.snappy.parquet")
+            until(lambda: metric(server, "evergreen_snapshot_waiting 1"))
+            assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+            (folder / "_SUCCESS").touch()
+            until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
+        load.check()
+
+
+def test_customers_in_object_storage(evergreen, tmp_path):
+    with object_store(tmp_path) as store:
+        place(FRAME, tmp_path / "c.parquet")
+
+        def put(key):
+            store.client.put_object(Bucket=BUCKET, Key=key, Body=(tmp_path / "c.parquet").read_bytes())
+
+        put("nightly/customers.parquet")
+        config = settings(tmp_path, CONFIG + store.settings)
+        location = f"s3://{BUCKET}/nightly/customers.parquet"
+        with serving(
+            evergreen, tmp_path, models=MODELS, customers=location, config=config, **store.environment
+        ) as server:
+            assert location in server.banner
+            with Load(server, IDS[:50]) as load:
+                place(FRAME.iloc[:-1], tmp_path / "c.parquet")
+                put("nightly/customers.parquet")
+                until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
+                store.stop()
+                until(lambda: "customers cannot be looked for" in server.log.read_text())
+                assert visits(server) is not None
+                store.start()
+            load.check()
