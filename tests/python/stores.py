@@ -127,13 +127,14 @@ class Postgres:
     def start(self):
         settings = ["-p", str(self.port), "-k", str(self.folder), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
         command = self.command("postgres", "-D", str(self.folder / "data"), *settings)
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+        log = (self.folder.parent / "postgres.log").open("a")
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
 
         def ready():
             check = self.command("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres")
             return subprocess.run(check, capture_output=True, cwd="/").returncode == 0
 
-        wait_for(ready, "PostgreSQL")
+        wait_for(ready, f"PostgreSQL (see {log.name})", 90)
         return self
 
     def sql(self, text):

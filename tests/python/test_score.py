@@ -176,7 +176,10 @@ def test_check_says_whether_a_bundle_may_go_live(run, tmp_path):
     good = run("check", BUNDLE)
     assert "may go live" in good.stdout and "margins bit-equal, values bit-equal" in good.stdout
     answer = json.loads(run("check", "--json", BUNDLE).stdout)
-    assert answer["may_go_live"] and {step["outcome"] for step in answer["steps"]} == {"passed"}
+    outcomes = {step["step"]: step["outcome"] for step in answer["steps"]}
+    # Without [budget] there is no latency to hold it to, and without a server no feature source to ask.
+    assert answer["may_go_live"] and set(outcomes.values()) <= {"passed", "skipped"}
+    assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {"budget", "features"}
 
 
 def spoil(folder, name, change):
@@ -208,10 +211,10 @@ SPOILED = [
     ("reference.json", lambda data: data.replace(b'"visits_30d"', b'"visits"', 1), "reference", "feature `visits_30d`"),
     ("reference.json", lambda data: data.replace(b'"rows": ', b'"rows": 9', 1), "reference", "rows in all"),
     ("reference.json", lambda data: data[:-9], "reference", "line "),
-    ("bundle.toml", lambda data: data.replace(b"margin_ulp = 0", b"margin_ulp = 99", 1), "files", "beyond 16 ulp"),
+    ("bundle.toml", lambda data: data.replace(b"margin_ulp = 0", b"margin_ulp = 99", 1), "settle", "beyond 16 ulp"),
     ("bundle.toml", lambda data: data.replace(b'"visits_30d"', b'"visits"', 1), "contract", "feature `visits`"),
-    ("bundle.toml", lambda data: data.replace(b"[model]", b"[modle]", 1), "files", "did you mean `model`?"),
-    ("bundle.toml", lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1), "files", "unknown variant"),
+    ("bundle.toml", lambda data: data.replace(b"[model]", b"[modle]", 1), "settle", "did you mean `model`?"),
+    ("bundle.toml", lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1), "settle", "unknown variant"),
 ]
 
 

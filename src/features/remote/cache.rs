@@ -24,7 +24,7 @@ pub struct CacheLimits {
 
 /// What an entry costs beside its vector and the text of its id, measured with a million of them
 /// (`cargo bench --bench features`).
-const ENTRY_BYTES: usize = 240;
+const ENTRY_BYTES: usize = 390;
 
 /// A part by which the soft limit differs between entries, so that what was fetched together is not fetched anew
 /// together: up to 10% earlier or later.
