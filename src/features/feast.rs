@@ -11,11 +11,12 @@ mod sqlite;
 
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use rustc_hash::FxHashMap;
 
 use super::layout::{Draft, Layout, Vector};
 use super::snapshot::EntityId;
@@ -23,13 +24,13 @@ use super::source::{FeatureSource, Lane, SourceError, now};
 use crate::config::source::FeastSection;
 use crate::models::contract::FeatureContract;
 use bytes::{KeyType, KeyWriter, Value};
-use registry::Registry;
+use registry::{Registry, RegistryFile};
 
 /// A Feast online store.
 #[derive(Clone, Debug)]
 pub struct FeastStore {
     section: Arc<FeastSection>,
-    registry: Arc<Registry>,
+    registry: Arc<RegistryFile>,
     online: Arc<Online>,
 }
 
@@ -80,7 +81,7 @@ impl FeastStore {
     pub fn new(section: &FeastSection) -> Result<Self, String> {
         Ok(Self {
             section: Arc::new(section.clone()),
-            registry: Arc::new(Registry::read(&section.registry)?),
+            registry: Arc::new(RegistryFile::open(&section.registry)?),
             online: Arc::new(Online::new(section)?),
         })
     }
@@ -90,18 +91,24 @@ impl FeastStore {
     /// # Errors
     /// Says what it has instead.
     pub fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
-        let view = self
-            .registry
-            .find(feature.group(), feature.column(), &self.section.service)?;
-        KeyType::of(self.registry.key_type(view, entity)?).map(|_| ())
+        let registry = self.registry.current();
+        let view = registry.find(feature.group(), feature.column(), &self.section.service)?;
+        KeyType::of(registry.key_type(view, entity)?).map(|_| ())
     }
 
     /// The feature view that a feature is in.
     pub fn view(&self, feature: &FeatureContract) -> Option<String> {
-        let view = self
-            .registry
-            .find(feature.group(), feature.column(), &self.section.service);
+        let registry = self.registry.current();
+        let view = registry.find(feature.group(), feature.column(), &self.section.service);
         view.ok().map(|view| view.name.clone())
+    }
+
+    /// Whether the registry has all of a layout, with one type of key.
+    ///
+    /// # Errors
+    /// Says what it has instead.
+    pub fn check_all(&self, layout: &Layout) -> Result<(), String> {
+        Wanted::new(&self.registry.current(), &self.section, layout).map(|_| ())
     }
 
     /// Binds the store to a layout, and follows the registry file from now on.
@@ -109,13 +116,13 @@ impl FeastStore {
     /// # Errors
     /// The registry lacks something.
     pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
-        let wanted = Wanted::new(&self.registry, &self.section, &layout)?;
+        let wanted = Wanted::new(&self.registry.current(), &self.section, &layout)?;
         let bound = Arc::new(Bound {
             store: self.clone(),
             layout,
             wanted: ArcSwap::from_pointee(wanted),
         });
-        tokio::spawn(follow(Arc::downgrade(&bound), self.section.clone()));
+        tokio::spawn(follow(Arc::downgrade(&bound)));
         Ok(bound)
     }
 }
@@ -259,36 +266,75 @@ impl View {
     }
 }
 
-/// Reads the registry again whenever its file has changed, for as long as the store is in use. A registry that lacks
-/// what is wanted is not taken over.
-async fn follow(bound: Weak<Bound>, section: Arc<FeastSection>) {
-    let mut seen = stamp(&section.registry);
+/// Takes a changed registry over, for as long as the store is in use. One that lacks what is wanted is not taken.
+async fn follow(bound: Weak<Bound>) {
+    let mut last = match bound.upgrade() {
+        Some(bound) => bound.store.registry.current(),
+        None => return,
+    };
     loop {
-        tokio::time::sleep(Duration::from_secs(section.registry_seconds.max(1))).await;
+        let Some(seconds) = bound.upgrade().map(|bound| bound.store.section.registry_seconds) else {
+            return;
+        };
+        tokio::time::sleep(Duration::from_secs(seconds.max(1))).await;
         let Some(bound) = bound.upgrade() else { return };
-        let now = stamp(&section.registry);
-        if now == seen {
+        let registry = bound.store.registry.current();
+        if Arc::ptr_eq(&registry, &last) {
             continue;
         }
-        seen = now;
-        let wanted = Registry::read(&section.registry)
-            .and_then(|registry| Wanted::new(&registry, &section, &bound.layout));
-        match wanted {
+        match Wanted::new(&registry, &bound.store.section, &bound.layout) {
             Ok(wanted) => {
                 bound.wanted.store(Arc::new(wanted));
-                tracing::info!(path = %section.registry.display(), "Feast's registry was read again");
+                tracing::info!("Feast's registry has changed, and was taken over");
             }
             Err(error) => tracing::error!(
                 error,
                 "Feast's registry has changed for the worse; the last one stays"
             ),
         }
+        last = registry;
     }
 }
 
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
+/// The vectors of the entities of one fetch, filled by rows in any order.
+struct Sheet<'a> {
+    ask: Ask<'a>,
+    now: f64,
+    positions: FxHashMap<Vec<u8>, usize>,
+    drafts: Vec<Option<Draft<'a>>>,
+}
+
+impl<'a> Sheet<'a> {
+    fn new(ask: Ask<'a>, keys: &[Option<Vec<u8>>]) -> Self {
+        let positions = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(at, key)| Some((key.clone()?, at)));
+        Self {
+            ask,
+            now: now(),
+            positions: positions.collect(),
+            drafts: keys.iter().map(|_| None).collect(),
+        }
+    }
+
+    /// Puts a feature of a view, and the instant of its values, where they belong.
+    fn put(&mut self, view: &View, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
+        let Some(&position) = self.positions.get(key) else {
+            return;
+        };
+        let draft = self.drafts[position].get_or_insert_with(|| self.ask.layout.draft(self.now));
+        if let Some((_, field)) = view.features.iter().find(|(name, _)| name == feature) {
+            View::set(draft, *field, value);
+        }
+        if let Some(seconds) = seconds {
+            view.as_of(draft, seconds);
+        }
+    }
+
+    fn finish(self) -> Vec<Vector> {
+        finish(self.drafts)
+    }
 }
 
 /// The vectors of entities from drafts: an entity of which nothing was found is unknown.

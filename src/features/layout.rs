@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustc_hash::FxHashMap;
+
 use super::cell::Cell;
 use super::row::Found;
 use crate::models::contract::{FeatureType, Parse};
@@ -53,14 +55,10 @@ pub struct Layout {
     /// The first word of each field.
     offsets: Vec<usize>,
     words: usize,
+    /// By field, the position of each category.
+    codes: Vec<FxHashMap<String, u32>>,
     /// When a value of this source was last complained about, so that a broken column does not flood the log.
     complained: AtomicU64,
-}
-
-impl PartialEq for Layout {
-    fn eq(&self, other: &Self) -> bool {
-        self.entity == other.entity && self.fields == other.fields
-    }
 }
 
 /// The values of one entity: the instant of fetching, an instant per group, then the fields. What is no number is a NaN
@@ -108,8 +106,11 @@ impl Layout {
             offsets.push(words);
             words += field.words();
         }
+        let codes = fields.iter().map(|field| (0..).zip(&field.categories));
+        let codes = codes.map(|codes| codes.map(|(code, name)| (name.clone(), code)).collect());
         Self {
             entity: entity.to_owned(),
+            codes: codes.collect(),
             fields,
             groups,
             group_of,
@@ -117,6 +118,22 @@ impl Layout {
             words,
             complained: AtomicU64::new(0),
         }
+    }
+
+    /// Whether vectors of this layout hold all that `wanted` asks for, as exactly.
+    pub fn covers(&self, wanted: &Self) -> bool {
+        let holds = |field: &Field| {
+            self.fields.iter().any(|held| {
+                (&held.group, &held.column, held.kind, held.parse)
+                    == (&field.group, &field.column, field.kind, field.parse)
+                    && (field.single || !held.single)
+                    && field
+                        .categories
+                        .iter()
+                        .all(|category| held.categories.contains(category))
+            })
+        };
+        self.entity == wanted.entity && wanted.fields.iter().all(holds)
     }
 
     /// The group of a field.
@@ -224,16 +241,15 @@ impl Draft<'_> {
         Vector(Arc::from(self.words))
     }
 
-    fn convert(&self, field: usize, cell: Cell<'_>) -> Result<Found, String> {
-        let field = &self.layout.fields[field];
+    fn convert(&self, position: usize, cell: Cell<'_>) -> Result<Found, String> {
+        let field = &self.layout.fields[position];
         if field.kind == FeatureType::Category {
             let mut digits = String::new();
             let Some(text) = cell.category(&mut digits)? else {
                 return Ok(Found::Null);
             };
-            let code = field.categories.iter().position(|known| known == text);
-            #[expect(clippy::cast_precision_loss, reason = "a handful of categories")]
-            return Ok(code.map_or(Found::UnknownCategory, |code| Found::Value(code as f64)));
+            let code = self.layout.codes[position].get(text);
+            return Ok(code.map_or(Found::UnknownCategory, |&code| Found::Value(code.into())));
         }
         let number = match field.parse {
             Parse::Strict => cell.number(field.kind)?,
@@ -366,6 +382,10 @@ mod tests {
         assert_eq!(found, expected);
         assert_eq!((vector.fetched(), vector.as_of(0)), (1e9, Some(5.0)));
         assert_eq!(layout.draft(0.0).finish().get(&layout, 0), Found::Absent);
+        let wide = Layout::new("id", vec![field(FeatureType::Float, false)]);
+        let narrow = Layout::new("id", vec![field(FeatureType::Float, true)]);
+        assert!(wide.covers(&narrow) && !narrow.covers(&wide) && layout.covers(&narrow));
+        assert!(!layout.covers(&Layout::new("other", Vec::new())));
         assert!(vector.is_known() && !Layout::unknown(0.0).is_known());
     }
 }

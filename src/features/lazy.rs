@@ -9,11 +9,20 @@ use futures_util::future::{BoxFuture, Shared};
 type Making<T> = Shared<BoxFuture<'static, Result<T, String>>>;
 
 /// The thing, or its making.
-pub(crate) struct Lazy<T: Clone>(Mutex<Option<Making<T>>>);
+pub(crate) struct Lazy<T: Clone>(Mutex<Known<T>>);
+
+/// What was made, and how often something was.
+struct Known<T: Clone> {
+    made: Option<Making<T>>,
+    number: u64,
+}
 
 impl<T: Clone> Default for Lazy<T> {
     fn default() -> Self {
-        Self(Mutex::new(None))
+        Self(Mutex::new(Known {
+            made: None,
+            number: 0,
+        }))
     }
 }
 
@@ -24,7 +33,7 @@ impl<T: Clone> std::fmt::Debug for Lazy<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Lazy<T> {
-    /// The thing; it is made if there is none, if the last attempt failed, or if it is no longer `good`.
+    /// The thing and its number; it is made if there is none, if the last attempt failed, or if it is no longer `good`.
     ///
     /// # Errors
     /// What the making said.
@@ -32,31 +41,35 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
         &self,
         make: impl FnOnce() -> M,
         good: impl Fn(&T) -> bool,
-    ) -> Result<T, String>
+    ) -> Result<(T, u64), String>
     where
         M: Future<Output = Result<T, String>> + Send + 'static,
     {
-        let making = {
+        let (making, number) = {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let usable = known.as_ref().filter(|making| match making.peek() {
+            let usable = known.made.as_ref().filter(|making| match making.peek() {
                 None => true,
                 Some(Ok(made)) => good(made),
                 Some(Err(_)) => false,
             });
             match usable {
-                Some(making) => making.clone(),
+                Some(making) => (making.clone(), known.number),
                 None => {
                     let task = tokio::spawn(make());
                     let making = async move { task.await.unwrap_or_else(|error| Err(error.to_string())) };
-                    known.insert(making.boxed().shared()).clone()
+                    known.number += 1;
+                    (known.made.insert(making.boxed().shared()).clone(), known.number)
                 }
             }
         };
-        making.await
+        Ok((making.await?, number))
     }
 
-    /// Gives the thing up: the next one who wants it makes it anew.
-    pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Gives the thing of that number up: the next one who wants it makes it anew. One made since then stays.
+    pub(crate) fn forget(&self, number: u64) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.number == number {
+            known.made = None;
+        }
     }
 }

@@ -8,6 +8,7 @@ mod cache;
 mod flights;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use recloser::{AsyncRecloser, Error as Guarded, Recloser};
@@ -62,6 +63,8 @@ pub struct Remote {
     source: Arc<dyn FeatureSource>,
     cache: Option<Cache>,
     flights: Flights,
+    /// Counts what was forgotten: a fetch that began before does not fill the cache with what it saw then.
+    forgotten: AtomicU64,
     breaker: AsyncRecloser,
     patience: Patience,
     metrics: SourceMetrics,
@@ -95,6 +98,7 @@ impl Remote {
             source,
             cache: cache.map(Cache::new),
             flights: Flights::default(),
+            forgotten: AtomicU64::new(0),
             breaker: breaker.into(),
             patience,
             metrics,
@@ -155,6 +159,7 @@ impl Remote {
 
     /// Forgets an entity, or all of them.
     pub fn forget(&self, id: Option<&EntityId>) {
+        self.forgotten.fetch_add(1, Ordering::Relaxed);
         match (&self.cache, id) {
             (Some(cache), Some(id)) => cache.remove(id),
             (Some(cache), None) => cache.clear(),
@@ -180,8 +185,10 @@ impl Remote {
         if let Some((ids, landed)) = boarding.own {
             let remote = self.clone();
             tokio::spawn(async move {
+                let before = remote.forgotten.load(Ordering::Relaxed);
                 let result = remote.fetch(&ids).await;
-                if let (Ok(vectors), Some(cache)) = (&result, &remote.cache) {
+                let current = before == remote.forgotten.load(Ordering::Relaxed);
+                if let (Ok(vectors), Some(cache), true) = (&result, &remote.cache, current) {
                     for (id, vector) in ids.iter().zip(vectors) {
                         cache.insert(id.clone(), vector.clone());
                     }

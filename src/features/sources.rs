@@ -1,6 +1,6 @@
 //! Which source holds which feature, and the way from there to the plans of the live models.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::feast::FeastStore;
@@ -19,7 +19,7 @@ use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
 use crate::nearest::hint;
-use crate::telemetry::{FeatureCounters, FeatureMetrics};
+use crate::telemetry::FeatureMetrics;
 
 /// All sources of the settings. The snapshot, which changes, is given where it is needed.
 #[derive(Debug)]
@@ -44,6 +44,9 @@ enum Store {
     Postgres(PostgresStore),
     Feast(FeastStore),
 }
+
+/// What is wanted of each source, by the entity that its ids are of.
+type Wanted<'a> = BTreeMap<(&'a str, String), Vec<Field>>;
 
 /// Where a feature is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,19 +93,23 @@ impl Sources {
         models: &[&ModelVersion],
         snapshot: Option<&Arc<Snapshot>>,
     ) -> Vec<Result<Option<Plan>, String>> {
-        let fed: Vec<Result<(), String>> = models.iter().map(|model| self.check(model)).collect();
-        let able = models
-            .iter()
-            .zip(&fed)
-            .filter(|(_, fed)| fed.is_ok())
-            .map(|(model, _)| *model);
-        let remotes = self.bind(able);
+        let (fed, wanted) = self.wanted(models);
+        let remotes = self.bind(wanted);
         let plan = |(model, fed): (&&ModelVersion, Result<(), String>)| {
             fed?;
             let remotes = remotes.as_ref().map_err(Clone::clone)?;
             self.plan_one(model, snapshot, remotes)
         };
         models.iter().zip(fed).map(plan).collect()
+    }
+
+    /// Whether the stores have what a model wants of them.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn check(&self, model: &ModelVersion) -> Result<(), String> {
+        let mut wanted = Wanted::new();
+        self.want(model, &mut wanted)
     }
 
     /// Why `table` cannot feed the part of `model` that comes from the snapshot; `None` when it can.
@@ -148,11 +155,6 @@ impl Sources {
             }
         }
         spec
-    }
-
-    /// The counters of what becomes of a model's features.
-    pub fn counters<'a>(&self, model: &str, features: impl Iterator<Item = &'a str>) -> FeatureCounters {
-        self.metrics.counters(model, features)
     }
 
     /// The remote stores now bound.
@@ -214,29 +216,48 @@ impl Sources {
         }
     }
 
-    /// Whether every remote feature of a model is one that its store has.
-    fn check(&self, model: &ModelVersion) -> Result<(), String> {
-        for (_, feature) in stored(model) {
+    /// What `models` want of each store. One after the other: a model that cannot be had beside those before it is left
+    /// out, and takes nothing from them.
+    fn wanted(&self, models: &[&ModelVersion]) -> (Vec<Result<(), String>>, Wanted<'_>) {
+        let mut wanted = Wanted::new();
+        let fed = models.iter().map(|model| {
+            let mut with = wanted.clone();
+            self.want(model, &mut with)?;
+            wanted = with;
+            Ok(())
+        });
+        (fed.collect(), wanted)
+    }
+
+    /// Adds what a model wants of each store, if the store can have it.
+    fn want<'a>(&'a self, model: &ModelVersion, wanted: &mut Wanted<'a>) -> Result<(), String> {
+        let mut touched = BTreeSet::new();
+        for (slot, feature) in stored(model) {
             if let Home::Remote(name) = self.home(feature) {
                 let checked = self.remote[name].store.check(feature, model.entity());
                 checked
                     .map_err(|message| format!("[source.{name}] feature `{}`: {message}", feature.name))?;
+                let of = (name, model.entity().to_owned());
+                want(
+                    wanted.entry(of.clone()).or_default(),
+                    model,
+                    slot,
+                    feature,
+                    self.group(name, feature),
+                );
+                touched.insert(of);
             }
+        }
+        for of in touched {
+            let layout = Layout::new(&of.1, wanted[&of].clone());
+            let checked = self.remote[of.0].store.check_all(&layout);
+            checked.map_err(|message| format!("[source.{}] {message}", of.0))?;
         }
         Ok(())
     }
 
-    /// Binds the stores to what `models` want.
-    fn bind<'a>(&self, models: impl Iterator<Item = &'a ModelVersion>) -> Result<Vec<Arc<Remote>>, String> {
-        let mut wanted: BTreeMap<(&str, String), Vec<Field>> = BTreeMap::new();
-        for model in models {
-            for (slot, feature) in stored(model) {
-                if let Home::Remote(name) = self.home(feature) {
-                    let fields = wanted.entry((name, model.entity().to_owned())).or_default();
-                    want(fields, model, slot, feature, self.group(name, feature));
-                }
-            }
-        }
+    /// Binds the stores to what is wanted. One whose layout already holds it stays as it is, with its cache.
+    fn bind(&self, wanted: Wanted<'_>) -> Result<Vec<Arc<Remote>>, String> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let remotes = wanted
             .into_iter()
@@ -244,7 +265,7 @@ impl Sources {
                 let layout = Layout::new(&entity, fields);
                 let kept = bound
                     .iter()
-                    .find(|remote| remote.name == name && *remote.layout == layout);
+                    .find(|remote| remote.name == name && remote.layout.covers(&layout));
                 match kept {
                     Some(remote) => Ok(remote.clone()),
                     None => self.remote(name, layout),
@@ -366,6 +387,14 @@ impl Store {
             Self::Redis(store) => store.check(feature),
             Self::Postgres(_) => Ok(()),
             Self::Feast(store) => store.check(feature, entity),
+        }
+    }
+
+    /// Whether the store can have all of it together.
+    fn check_all(&self, layout: &Layout) -> Result<(), String> {
+        match self {
+            Self::Redis(_) | Self::Postgres(_) => Ok(()),
+            Self::Feast(store) => store.check_all(layout),
         }
     }
 

@@ -5,6 +5,9 @@ use super::input::{Encoded, Input};
 use crate::features::cell::Cell;
 use crate::features::row::Found;
 
+/// Most operands of a derivation.
+pub const MOST_OPERANDS: usize = 2;
+
 /// A stored value that only derived features use.
 #[derive(Debug)]
 pub struct Operand {
@@ -118,7 +121,7 @@ impl Derived {
 
     /// What the feature is, given what was found for its operands and the instant in seconds since the Unix epoch.
     pub fn value(&self, operands: &[Found], now: f64) -> Found {
-        let mut numbers = [0.0; 2];
+        let mut numbers = [0.0; MOST_OPERANDS];
         for (number, found) in numbers.iter_mut().zip(operands) {
             match *found {
                 Found::Value(value) => *number = value,

@@ -104,10 +104,9 @@ impl Feeder {
 
     /// Whether the sources have what a model asks for, as far as can be said without reading them.
     pub(super) fn check(&self, model: &ModelVersion) -> Result<String, String> {
+        self.sources.check(model)?;
         let Some(wanted) = self.sources.snapshot_spec([model], None) else {
-            return Ok(
-                "it takes nothing from the snapshot; the stores are asked when it is planned".to_owned(),
-            );
+            return Ok("the stores can have every feature; none comes from the snapshot".to_owned());
         };
         if self.spec.as_ref().is_some_and(|held| covers(held, &wanted)) {
             return Ok("the customers in memory have every column".to_owned());

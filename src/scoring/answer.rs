@@ -15,6 +15,7 @@ use crate::forest::{Forest, OutputKind, PredictError, Scratch};
 use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
+use crate::models::derived::MOST_OPERANDS;
 use crate::models::input::Encoded;
 use crate::nearest::hint;
 use crate::telemetry::Metrics;
@@ -179,9 +180,14 @@ impl Values<'_> {
         let derived = self.model.derived.get(position).and_then(Option::as_ref);
         match derived {
             Some(derived) if self.given(position).is_none() => {
-                let operands = derived.slots().iter().map(|&slot| self.slot(slot));
-                let (found, stale): (Vec<Found>, Vec<bool>) = operands.unzip();
-                (derived.value(&found, self.now), stale.contains(&true))
+                let mut operands = [Found::Absent; MOST_OPERANDS];
+                let mut stale = false;
+                for (operand, &slot) in operands.iter_mut().zip(derived.slots()) {
+                    let (found, old) = self.slot(slot);
+                    *operand = found;
+                    stale |= old;
+                }
+                (derived.value(&operands[..derived.slots().len()], self.now), stale)
             }
             _ => self.slot(position),
         }

@@ -1,18 +1,16 @@
 //! Feast's PostgreSQL online store: a table per feature view, with a row per entity and feature.
 
-use std::collections::HashMap;
-
 use futures_util::future::join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::{Ask, View, finish};
+use super::{Ask, Sheet, View};
 use crate::config::source::FeastPostgres;
-use crate::features::layout::{Draft, Vector};
+use crate::features::layout::Vector;
 use crate::features::postgres::quoted;
 use crate::features::postgres::session::{Session, Sessions};
 use crate::features::postgres::value::{Raw, cell};
-use crate::features::source::{SourceError, now};
+use crate::features::source::SourceError;
 use crate::models::contract::FeatureType;
 
 #[derive(Debug)]
@@ -45,24 +43,21 @@ impl Store {
             .iter()
             .map(|view| self.rows(&session, ask, view, &known));
         let answers = join_all(asked).await;
-        let positions: HashMap<&[u8], usize> = keys
-            .iter()
-            .enumerate()
-            .filter_map(|(at, key)| Some((key.as_deref()?, at)))
-            .collect();
-        let now = now();
-        let mut drafts: Vec<Option<Draft<'_>>> = keys.iter().map(|_| None).collect();
+        let mut sheet = Sheet::new(ask, &keys);
         for (view, rows) in ask.wanted.views.iter().zip(answers) {
             for row in rows? {
                 let raw = |column: usize| row.try_get::<_, Raw<'_>>(column).ok().and_then(|raw| raw.0);
-                let Some(&position) = raw(0).and_then(|key| positions.get(key)) else {
-                    continue;
-                };
-                let draft = drafts[position].get_or_insert_with(|| ask.layout.draft(now));
-                put(view, draft, &row, raw(2).unwrap_or_default());
+                let name: &str = row.try_get(1).unwrap_or_default();
+                sheet.put(
+                    view,
+                    raw(0).unwrap_or_default(),
+                    name,
+                    raw(2).unwrap_or_default(),
+                    instant(raw(3)),
+                );
             }
         }
-        Ok(finish(drafts))
+        Ok(sheet.finish())
     }
 
     async fn rows(
@@ -92,18 +87,9 @@ impl Store {
     }
 }
 
-/// Puts a row's feature and instant where they belong.
-fn put(view: &View, draft: &mut Draft<'_>, row: &Row, value: &[u8]) {
-    let name: &str = row.try_get(1).unwrap_or_default();
-    if let Some((_, field)) = view.features.iter().find(|(feature, _)| feature == name) {
-        View::set(draft, *field, value);
-    }
-    let Ok(Raw(instant)) = row.try_get(3) else { return };
+/// Seconds since the Unix epoch; a column without a zone holds UTC.
+fn instant(raw: Option<&[u8]>) -> Option<f64> {
     let mut digits = String::new();
-    // A column without a zone holds UTC.
-    let seconds =
-        cell(&Type::TIMESTAMPTZ, instant, &mut digits).and_then(|cell| cell.number(FeatureType::Timestamp));
-    if let Ok(Some(seconds)) = seconds {
-        view.as_of(draft, seconds);
-    }
+    let cell = cell(&Type::TIMESTAMPTZ, raw, &mut digits).ok()?;
+    cell.number(FeatureType::Timestamp).ok()?
 }

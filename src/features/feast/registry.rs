@@ -1,7 +1,9 @@
 //! Feast's registry file: a serialized `feast.core.Registry`. Only the parts that say where features are and of what
 //! type their keys are; field numbers are those of Feast's own `.proto` files (0.67).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use prost::Message;
 
@@ -94,6 +96,48 @@ struct Projection {
     features: Vec<Feature>,
     #[prost(string, tag = "3")]
     alias: String,
+}
+
+/// The registry file, read again when it has changed.
+#[derive(Debug)]
+pub(super) struct RegistryFile {
+    path: PathBuf,
+    held: Mutex<(Option<Stamp>, Arc<Registry>)>,
+}
+
+/// When a file was written, and its length.
+type Stamp = (SystemTime, u64);
+
+impl RegistryFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// See [`Registry::read`].
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
+        Ok(Self {
+            path: path.to_owned(),
+            held: Mutex::new((stamp(path), Arc::new(Registry::read(path)?))),
+        })
+    }
+
+    /// What the file says now; what it said last, while it cannot be read.
+    pub(super) fn current(&self) -> Arc<Registry> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = stamp(&self.path);
+        if now != held.0 {
+            held.0 = now;
+            match Registry::read(&self.path) {
+                Ok(registry) => held.1 = Arc::new(registry),
+                Err(error) => tracing::error!(error, "Feast's registry cannot be read; the last one stays"),
+            }
+        }
+        held.1.clone()
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
 }
 
 impl Registry {

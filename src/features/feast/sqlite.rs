@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::{Ask, finish};
+use super::{Ask, Sheet};
 use crate::features::cell::Cell;
-use crate::features::layout::{Draft, Vector};
+use crate::features::layout::Vector;
 use crate::features::postgres::quoted;
-use crate::features::source::{SourceError, now};
+use crate::features::source::SourceError;
 use crate::models::contract::FeatureType;
 
 #[derive(Debug)]
@@ -49,23 +49,13 @@ impl Store {
         let answers = read.map_err(|error| SourceError::Failed(error.to_string()))?;
         let answers =
             answers.map_err(|error| SourceError::Failed(format!("{}: {error}", self.path.display())))?;
-        let now = now();
-        let mut drafts: Vec<Option<Draft<'_>>> = keys.iter().map(|_| None).collect();
+        let mut sheet = Sheet::new(ask, &keys);
         for (view, rows) in ask.wanted.views.iter().zip(answers) {
             for (key, feature, value, seconds) in rows {
-                let position = keys.iter().position(|known| known.as_ref() == Some(&key));
-                let field = view.features.iter().find(|(name, _)| *name == feature);
-                let (Some(position), Some((_, field))) = (position, field) else {
-                    continue;
-                };
-                let draft = drafts[position].get_or_insert_with(|| ask.layout.draft(now));
-                super::View::set(draft, *field, &value);
-                if let Some(seconds) = seconds {
-                    view.as_of(draft, seconds);
-                }
+                sheet.put(view, &key, &feature, &value, seconds);
             }
         }
-        Ok(finish(drafts))
+        Ok(sheet.finish())
     }
 }
 

@@ -87,7 +87,10 @@ impl Sessions {
         };
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let session = slot.get(|| connect(config, tls), |session| !session.client.is_closed());
-        session.await.map_err(SourceError::Dropped)
+        session
+            .await
+            .map(|(session, _)| session)
+            .map_err(SourceError::Dropped)
     }
 }
 

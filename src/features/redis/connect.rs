@@ -182,13 +182,17 @@ impl Connection {
     }
 
     async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, SourceError> {
-        let made = self.made().await.map_err(SourceError::Dropped)?;
+        let (made, number) = self.made().await.map_err(SourceError::Dropped)?;
         match made {
-            Made::One(manager) => self.pipeline(manager, commands).await,
+            Made::One(manager) => self.pipeline(manager, commands, number).await,
             Made::Cluster(cluster) => {
-                let abandoned = Abandoned(&self.made);
-                let replies = self.scatter(&cluster, commands).await;
-                std::mem::forget(abandoned);
+                let mut waiting = Waiting {
+                    made: &self.made,
+                    number,
+                    done: false,
+                };
+                let replies = self.scatter(&cluster, commands, number).await;
+                waiting.done = true;
                 replies
             }
         }
@@ -198,10 +202,11 @@ impl Connection {
         &self,
         mut manager: ConnectionManager,
         commands: Vec<Cmd>,
+        number: u64,
     ) -> Result<Vec<Reply>, SourceError> {
         if let [command] = commands.as_slice() {
             let value = manager.req_packed_command(command).await;
-            return self.reply(value).map(|reply| vec![reply]);
+            return self.reply(value, number).map(|reply| vec![reply]);
         }
         let count = commands.len();
         let mut pipeline = Pipeline::with_capacity(count);
@@ -209,8 +214,11 @@ impl Connection {
             pipeline.add_command(command);
         }
         let values = manager.req_packed_commands(&pipeline, 0, count).await;
-        let values = values.map_err(|error| self.judge(&error))?;
-        values.into_iter().map(|value| self.reply(Ok(value))).collect()
+        let values = values.map_err(|error| self.judge(&error, number))?;
+        values
+            .into_iter()
+            .map(|value| self.reply(Ok(value), number))
+            .collect()
     }
 
     /// The keys of a cluster are on many nodes: the client sends each command where it belongs, and pipelines per node.
@@ -218,6 +226,7 @@ impl Connection {
         &self,
         cluster: &ClusterConnection,
         commands: Vec<Cmd>,
+        number: u64,
     ) -> Result<Vec<Reply>, SourceError> {
         let mut replies = Vec::with_capacity(commands.len());
         // The client follows a moved slot for one command at a time: a burst on a slot that has moved would overwhelm it.
@@ -227,34 +236,34 @@ impl Connection {
                 async move { cluster.req_packed_command(command).await }
             });
             for value in join_all(sent).await {
-                replies.push(self.reply(value)?);
+                replies.push(self.reply(value, number)?);
             }
         }
         Ok(replies)
     }
 
     /// Keeps an error that concerns one key as that key's reply.
-    fn reply(&self, value: Result<Value, RedisError>) -> Result<Reply, SourceError> {
+    fn reply(&self, value: Result<Value, RedisError>, number: u64) -> Result<Reply, SourceError> {
         match value.and_then(Value::extract_error) {
             Ok(value) => Ok(Ok(value)),
             Err(error) if error.code() == Some(WRONG_TYPE) => Ok(Err(error.to_string())),
-            Err(error) => Err(self.judge(&error)),
+            Err(error) => Err(self.judge(&error, number)),
         }
     }
 
-    async fn made(&self) -> Result<Made, String> {
+    async fn made(&self) -> Result<(Made, u64), String> {
         let target = self.target.clone();
         self.made.get(|| make(target), |_| true).await
     }
 
     /// What an error means for the caller. A connection that does not mend itself is given up.
-    fn judge(&self, error: &RedisError) -> SourceError {
+    fn judge(&self, error: &RedisError, number: u64) -> SourceError {
         let stuck = matches!(
             error.kind(),
             ErrorKind::AuthenticationFailed | ErrorKind::ClusterConnectionNotFound | ErrorKind::Client
         ) || error.code() == Some("NOAUTH");
         if stuck {
-            self.made.forget();
+            self.made.forget(number);
         }
         if stuck || error.is_io_error() || error.is_unrecoverable_error() {
             self.revive();
@@ -276,7 +285,7 @@ impl Connection {
                 tokio::time::sleep(PAUSE).await;
                 let ping = cmd("PING");
                 let answer = async {
-                    match connection.made().await? {
+                    match connection.made().await?.0 {
                         Made::One(mut manager) => manager.req_packed_command(&ping).await,
                         // A cluster finds its nodes by itself.
                         Made::Cluster(_) => return Ok(()),
@@ -299,11 +308,17 @@ impl Connection {
 
 /// Gives a cluster's connection up when its caller has run out of time: after a failover the client may go on waiting for
 /// the node that is gone, and a new one asks the others at once.
-struct Abandoned<'a>(&'a Lazy<Made>);
+struct Waiting<'a> {
+    made: &'a Lazy<Made>,
+    number: u64,
+    done: bool,
+}
 
-impl Drop for Abandoned<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.forget();
+        if !self.done {
+            self.made.forget(self.number);
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Vectors by entity: bounded by bytes, with a soft and a hard limit to their age.
 
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use moka::sync::Cache as Moka;
@@ -82,7 +82,7 @@ impl Cache {
                 Cached::Miss
             };
         }
-        if age < self.soft * jitter(vector.fetched()) {
+        if age < self.soft * jitter(id, vector.fetched()) {
             Cached::Fresh(vector)
         } else {
             Cached::Ageing(vector)
@@ -114,9 +114,12 @@ impl Cache {
     }
 }
 
-/// Between 0.9 and 1.1, from the last digits of the instant of fetching, which no two fetches share.
-fn jitter(fetched: f64) -> f64 {
-    let mixed = fetched.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+/// Between 0.9 and 1.1, from the id and the instant of fetching: entities that were fetched together differ, and so does
+/// an entity from one fetch to the next.
+fn jitter(id: &EntityId, fetched: f64) -> f64 {
+    let mut hasher = FxHasher::default();
+    (id, fetched.to_bits()).hash(&mut hasher);
+    let mixed = hasher.finish().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
     #[expect(clippy::cast_precision_loss, reason = "24 bits")]
     let part = mixed as f64 / f64::from(1 << 24);
     1.0 + JITTER * (2.0 * part - 1.0)
@@ -160,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_jitter_spreads() {
-        let spread: Vec<f64> = (0..1000).map(|n| jitter(1.7e9 + f64::from(n) * 1e-6)).collect();
+        // As one pipeline fetches them: at the same instant.
+        let spread: Vec<f64> = (0..1000).map(|id| jitter(&EntityId::Int(id), 1.7e9)).collect();
         assert!(spread.iter().all(|part| (0.9..=1.1).contains(part)));
         assert!(spread.iter().any(|&part| part < 0.92) && spread.iter().any(|&part| part > 1.08));
     }
