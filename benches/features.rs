@@ -155,7 +155,9 @@ fn scorer(url: &str, cache: &str) -> Arc<Scorer> {
     std::fs::write(&path, text).unwrap();
     let config = Config::load(Some(&path), [], &Overrides::default()).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let app = tokio::task::block_in_place(|| App::build(config, &mut |_, _| {})).unwrap();
+    let app =
+        tokio::task::block_in_place(|| App::build(config, Metrics::new().unwrap().into(), &mut |_, _| {}))
+            .unwrap();
     // The application lives as long as the benchmark.
     Box::leak(Box::new(app)).scorer.clone()
 }

@@ -1,5 +1,6 @@
 //! Translation between protocols and the scoring path; nothing is decided here.
 
+pub mod auth;
 mod bytes;
 pub(crate) mod context;
 mod counters;

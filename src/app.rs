@@ -29,7 +29,8 @@ pub struct App {
     pub closing: CancellationToken,
     /// Hands orders to the thread that loads models.
     pub reload: reload::Handle,
-    stopping: AtomicBool,
+    /// Says that the server is about to stop: readiness fails from then on.
+    pub stopping: CancellationToken,
     /// The caches are being filled.
     warming: AtomicBool,
 }
@@ -49,8 +50,11 @@ impl App {
     /// # Errors
     /// The models' folder or the snapshot cannot be read. A model that the gate refuses is no error: it is logged,
     /// and readiness fails if none is left.
-    pub fn build(config: Config, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, String> {
-        let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    pub fn build(
+        config: Config,
+        metrics: Arc<Metrics>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Self, String> {
         let sources = Arc::new(Sources::new(&config, metrics.feature.clone())?);
         let mut reloader = Reloader::start(&config, &sources, &metrics, progress)?;
         let live = reloader.live();
@@ -69,7 +73,7 @@ impl App {
             metrics,
             closing: CancellationToken::new(),
             reload,
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             warming: AtomicBool::new(false),
         })
     }
@@ -101,18 +105,13 @@ impl App {
         }
     }
 
-    /// Says that the server is about to stop: readiness fails from now on.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-    }
-
     /// Why requests should go elsewhere; empty when ready.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
         if self.warming.load(Ordering::Relaxed) {
             reasons.push("the caches are being filled".to_owned());
         }
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.stopping.is_cancelled() {
             reasons.push("the server is stopping".to_owned());
         }
         reasons

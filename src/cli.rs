@@ -2,7 +2,9 @@
 
 mod check;
 mod columns;
+mod health;
 mod inspect;
+mod key;
 mod models;
 mod operations;
 mod publish;
@@ -22,8 +24,9 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no (a model may not go live); 2 the command line, a \
-                          file or a setting is wrong; 101 a defect of Evergreen itself.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no (a model may not go live, a server is not well); \
+                          2 the command line, a file or a setting is wrong; 3 the server was stopped with requests \
+                          unfinished; 101 a defect of Evergreen itself.";
 
 /// Serve gradient-boosted tree models: a customer id in, a churn score out, bit-identical to the training library.
 #[derive(Debug, Parser)]
@@ -42,6 +45,8 @@ enum Command {
     Publish(publish::Publish),
     Rollback(rollback::Rollback),
     Models(models::Models),
+    Health(health::Health),
+    Key(key::Key),
 }
 
 /// Why a command ended without success.
@@ -51,6 +56,8 @@ enum Failure {
     No,
     /// Something given is wrong; the text says what.
     Wrong(String),
+    /// The server was stopped before it had finished everything; the text says why.
+    Unfinished(String),
 }
 
 impl From<String> for Failure {
@@ -69,6 +76,8 @@ pub fn run() -> ExitCode {
         Command::Publish(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Models(command) => command.run(),
+        Command::Health(command) => command.run(),
+        Command::Key(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,6 +85,10 @@ pub fn run() -> ExitCode {
         Err(Failure::Wrong(message)) => {
             anstream::eprintln!("{RED}error:{RED:#} {message}");
             ExitCode::from(2)
+        }
+        Err(Failure::Unfinished(message)) => {
+            anstream::eprintln!("{RED}stopped, unfinished:{RED:#} {message}");
+            ExitCode::from(3)
         }
     }
 }

@@ -5,6 +5,8 @@ mod environment;
 mod features;
 mod grpc;
 pub mod models;
+mod security;
+mod server;
 pub mod source;
 mod storage;
 
@@ -19,6 +21,8 @@ use crate::storage::is_remote;
 use crate::toml_text;
 pub use features::SnapshotWatchSection;
 pub use models::ModelsSection;
+pub use security::{AuthSection, CorsSection, TlsSection};
+pub use server::ServerSection;
 use source::{SourceSection, Span};
 pub use storage::StorageSection;
 
@@ -30,6 +34,12 @@ pub use grpc::{GrpcSection, StreamsSection};
 pub struct Config {
     /// Where to listen.
     pub server: ServerSection,
+    /// Encryption of REST and gRPC.
+    pub tls: TlsSection,
+    /// Who may ask.
+    pub auth: AuthSection,
+    /// Which pages may ask.
+    pub cors: CorsSection,
     /// Where the models are.
     pub models: ModelsSection,
     /// Where the features are.
@@ -47,38 +57,6 @@ pub struct Config {
     pub streams: StreamsSection,
     /// What is logged.
     pub log: LogSection,
-}
-
-/// `[server]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ServerSection {
-    /// REST and its documentation.
-    pub http: SocketAddr,
-    /// gRPC.
-    pub grpc: SocketAddr,
-    /// Probes, metrics, administration.
-    pub ops: SocketAddr,
-    /// Seconds of serving on, unready, after the signal to stop: load balancers need a moment to notice.
-    pub drain_seconds: u64,
-    /// Seconds after which requests still running are given up when stopping.
-    pub grace_seconds: u64,
-    /// Answers of at least so many bytes are compressed for clients that understand it.
-    pub compress_bytes: usize,
-}
-
-impl Default for ServerSection {
-    fn default() -> Self {
-        let port = |port| SocketAddr::from(([0, 0, 0, 0], port));
-        Self {
-            http: port(8080),
-            grpc: port(8081),
-            ops: port(8082),
-            drain_seconds: 0,
-            grace_seconds: 20,
-            compress_bytes: 8 << 10,
-        }
-    }
 }
 
 /// `[features]`
@@ -230,6 +208,8 @@ impl Config {
         if !config.features.warm.as_os_str().is_empty() {
             config.features.warm = base.join(&config.features.warm);
         }
+        config.tls.rebase(base);
+        config.auth.rebase(base);
         config.source.values_mut().for_each(|source| source.rebase(base));
         Ok(config)
     }
@@ -248,6 +228,9 @@ impl Config {
     }
 
     fn validate(&self) -> Result<(), String> {
+        self.server.validate()?;
+        self.tls.validate()?;
+        self.cors.validate()?;
         self.streams.validate()?;
         self.models.validate()?;
         self.features.watch.validate()?;

@@ -16,6 +16,15 @@ pub enum Error {
     /// A value was understood but the model's contract forbids it: the text names the feature and the rule.
     #[error("{0}")]
     Rejected(String),
+    /// No API key, or one that is not known.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The API key does not have the role that this needs.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The request did not arrive in time.
+    #[error("{0}")]
+    TooSlow(String),
     /// More entities or bytes than a request may carry.
     #[error("{0}")]
     TooLarge(String),
@@ -41,6 +50,9 @@ pub enum Kind {
     ModelNotFound,
     EntityNotFound,
     Rejected,
+    Unauthenticated,
+    Forbidden,
+    TooSlow,
     TooLarge,
     Overloaded,
     DeadlineExceeded,
@@ -50,11 +62,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, for tables and metrics.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::ModelNotFound,
         Self::EntityNotFound,
         Self::Rejected,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::TooSlow,
         Self::TooLarge,
         Self::Overloaded,
         Self::DeadlineExceeded,
@@ -71,6 +86,9 @@ impl Error {
             Self::ModelNotFound(_) => Kind::ModelNotFound,
             Self::EntityNotFound(_) => Kind::EntityNotFound,
             Self::Rejected(_) => Kind::Rejected,
+            Self::Unauthenticated(_) => Kind::Unauthenticated,
+            Self::Forbidden(_) => Kind::Forbidden,
+            Self::TooSlow(_) => Kind::TooSlow,
             Self::TooLarge(_) => Kind::TooLarge,
             Self::Overloaded(_) => Kind::Overloaded,
             Self::DeadlineExceeded(_) => Kind::DeadlineExceeded,

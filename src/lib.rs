@@ -17,6 +17,7 @@
 //! | [`forest`] | the engine: formats, kernels, contributions; pure computation |
 //! | [`telemetry`] | every metric, and the log |
 //! | [`storage`] | local folders and object storage |
+//! | `watched` | values made from files, made anew when they change |
 //! | [`error`] | the one error of a request |
 //!
 //! Imports point down: `api` → `scoring` → `features`, `models` → `forest`; `error`, `json`, `nearest`, `telemetry`
@@ -46,3 +47,4 @@ pub mod server;
 pub mod storage;
 pub mod telemetry;
 pub mod toml_text;
+mod watched;

@@ -1,7 +1,9 @@
 //! Every metric of the program, and the set-up of the log. The doc comment of a metric is its help text.
 
+pub mod connections;
 mod features;
 pub mod models;
+pub mod security;
 
 pub use features::{FeatureCounters, FeatureMetrics, SourceMetrics};
 use prometheus::{
@@ -11,7 +13,9 @@ use prometheus::{
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, LogSection};
+use connections::PortMetrics;
 pub use models::ModelMetrics;
+use security::SecurityMetrics;
 
 /// From a microsecond, for a cached row and a small forest, to ten seconds, for a bulk request.
 const SECONDS: [f64; 18] = [
@@ -61,6 +65,10 @@ pub struct Metrics {
     pub snapshot_bytes: Gauge,
     /// Feature stores, their caches, and what became of features.
     pub feature: FeatureMetrics,
+    /// Connections of the ports.
+    pub ports: PortMetrics,
+    /// Certificates and keys.
+    pub security: SecurityMetrics,
 }
 
 impl Metrics {
@@ -116,6 +124,8 @@ impl Metrics {
             snapshot_rows: rows.with_label_values(&none),
             snapshot_bytes: bytes.with_label_values(&none),
             feature: FeatureMetrics::new(&registry)?,
+            ports: PortMetrics::new(&registry)?,
+            security: SecurityMetrics::new(&registry)?,
             registry,
         })
     }

@@ -36,6 +36,13 @@ pub(super) fn about_model(name: &str) {
     }
 }
 
+/// Says in the log whose key the request at hand came with.
+pub(super) fn about_client(name: &str) {
+    if access_is_logged() {
+        Span::current().record("client", name);
+    }
+}
+
 fn access_is_logged() -> bool {
     tracing::enabled!(target: ACCESS, Level::DEBUG)
 }
@@ -109,7 +116,13 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 
 fn span(request_id: &HeaderValue, trace: Option<&Trace>) -> Span {
     let request_id = request_id.to_str().unwrap_or_default();
-    let span = tracing::info_span!("request", request_id, trace_id = Empty, model = Empty);
+    let span = tracing::info_span!(
+        "request",
+        request_id,
+        trace_id = Empty,
+        client = Empty,
+        model = Empty
+    );
     if let Some(trace) = trace {
         span.record("trace_id", tracing::field::display(trace.id()));
     }

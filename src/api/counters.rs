@@ -23,6 +23,14 @@ impl Counters {
         }
     }
 
+    /// Counts an error and hands the result on, where what goes well is counted elsewhere.
+    pub(super) fn count_errors<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Err(error) => self.count(Err(error)),
+            ok => ok,
+        }
+    }
+
     /// Counts a result and hands it on; a defect of our own goes to the log with its detail.
     pub(super) fn count<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {

@@ -7,12 +7,13 @@ mod status;
 
 use std::sync::Arc;
 
-use tonic::service::Routes;
+use axum::Router;
 use tonic_health::server::HealthReporter;
 
+use super::auth::{Api, Guard};
+use super::context::ContextLayer;
 use crate::app::App;
 
-pub(crate) use options::server;
 use options::with_options;
 
 /// The generated messages and service traits.
@@ -38,11 +39,11 @@ mod inference {
     tonic::include_proto!("inference");
 }
 
-/// The services of the gRPC port, and the handle that says whether they are healthy.
+/// The services of the gRPC port behind the guard, and the handle that says whether they are healthy.
 ///
 /// # Errors
 /// The embedded descriptors cannot be read.
-pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
+pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter), String> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -52,14 +53,15 @@ pub fn routes(app: &Arc<App>) -> Result<(Routes, HealthReporter), String> {
     // Older clients, grpcio's among them, only ask for v1alpha.
     let v1 = reflection().build_v1().map_err(|error| error.to_string())?;
     let v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
-    let mut routes = Routes::builder();
+    let mut routes = tonic::service::Routes::builder();
     routes
         .add_service(scoring::service(app))
         .add_service(open_inference::service(app))
         .add_service(with_options!(health, app.config))
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));
-    Ok((routes.routes(), reporter))
+    let router = routes.routes().prepare().into_axum_router();
+    Ok((guard.protect(Api::Grpc, router).layer(ContextLayer), reporter))
 }
 
 /// Makes the health service say what readiness says.

@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod cors;
 mod deadline;
 mod docs;
 mod features;
@@ -11,11 +12,14 @@ mod open_inference;
 pub mod ops;
 mod problem;
 mod score;
+mod slow;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -25,12 +29,15 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::auth::{Api, Guard};
 use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
 use crate::app::App;
 use crate::config::StreamsSection;
 use crate::reload::Handle;
 use crate::scoring::Scorer;
+
+pub(super) use open_inference::V2Error;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -94,8 +101,8 @@ fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
 }
 
-/// The application's router.
-pub fn router(app: &App) -> Router {
+/// The application's router, behind the guard.
+pub fn router(app: &App, guard: &Guard) -> Router {
     let counters = |operation| Counters::new(&app.metrics, "rest", operation);
     let state = Rest {
         scorer: app.scorer.clone(),
@@ -115,7 +122,8 @@ pub fn router(app: &App) -> Router {
         }),
     };
     let (router, description) = routes().split_for_parts();
-    router
+    let body_time = Duration::from_secs(app.config.server.body_seconds);
+    let router = router
         .merge(open_inference::router())
         .with_state(state)
         .merge(docs::router(description))
@@ -123,7 +131,14 @@ pub fn router(app: &App) -> Router {
         .method_not_allowed_fallback(problem::no_method)
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
-        .layer(compression(app.config.server.compress_bytes))
+        .layer(middleware::from_fn_with_state(body_time, slow::limit))
+        .layer(compression(app.config.server.compress_bytes));
+    let router = guard.protect(Api::Rest, router);
+    let router = match cors::layer(&app.config.cors) {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    router
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(ContextLayer)
 }

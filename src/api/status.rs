@@ -69,6 +69,24 @@ pub fn of(kind: Kind) -> Status {
             "rejected",
             "The model's contract does not allow a score from these features",
         ),
+        Kind::Unauthenticated => row(
+            Http::UNAUTHORIZED,
+            Code::Unauthenticated,
+            "unauthenticated",
+            "No API key, or one that is not known",
+        ),
+        Kind::Forbidden => row(
+            Http::FORBIDDEN,
+            Code::PermissionDenied,
+            "forbidden",
+            "The API key does not allow this",
+        ),
+        Kind::TooSlow => row(
+            Http::REQUEST_TIMEOUT,
+            Code::DeadlineExceeded,
+            "too_slow",
+            "The request took too long to arrive",
+        ),
         Kind::TooLarge => row(
             Http::PAYLOAD_TOO_LARGE,
             Code::OutOfRange,

@@ -10,8 +10,8 @@ use super::{BOLD, Failure, GREEN, YELLOW, bytes, progress_bar, say, thousands};
 use crate::app::App;
 use crate::app::settings::Settings;
 use crate::config::{Config, Overrides};
-use crate::server::{Addresses, Listeners, serve};
-use crate::telemetry;
+use crate::server::{self, Addresses};
+use crate::telemetry::{self, Metrics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,21 +70,25 @@ impl Serve {
         let log = telemetry::log_to_stderr(&config.log)?;
         let settings = Settings::new(config.clone(), Box::new(read), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-        runtime.block_on(async {
-            // The ports first: a port in use is known before a large snapshot has been read.
-            let listeners = Listeners::bind(&config.server).await?;
-            let app = tokio::task::block_in_place(|| build(config))?;
-            let addresses = listeners.addresses().map_err(|error| error.to_string())?;
-            welcome(&app, addresses);
-            serve(Arc::new(app), listeners, settings).await
-        })?;
-        Ok(())
+        let result = runtime.block_on(server::run(config, settings, build, welcome));
+        // What still runs, a load or a request that was given up, is not waited for.
+        runtime.shutdown_background();
+        result.map_err(Failure::from)
     }
 }
 
-fn build(config: Config) -> Result<App, String> {
+impl From<server::Failure> for Failure {
+    fn from(failure: server::Failure) -> Self {
+        match failure {
+            server::Failure::Wrong(message) => Self::Wrong(message),
+            server::Failure::Unfinished(message) => Self::Unfinished(message),
+        }
+    }
+}
+
+fn build(config: Config, metrics: Arc<Metrics>) -> Result<App, String> {
     let bar = progress_bar(0, "reading customers");
-    let app = App::build(config, &mut |done, total| {
+    let app = App::build(config, metrics, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -121,8 +125,9 @@ fn welcome(app: &App, addresses: Addresses) {
         say!("  customers   {count} from {path} ({size} in memory)");
     }
     let Addresses { http, grpc, ops } = addresses;
+    let scheme = if app.config.tls.is_on() { "https" } else { "http" };
     say!(
-        "  REST        http://{http}      docs: http://{}/docs",
+        "  REST        {scheme}://{http}      docs: {scheme}://{}/docs",
         reachable(http)
     );
     say!("  gRPC        {grpc}");
@@ -136,7 +141,8 @@ fn welcome(app: &App, addresses: Addresses) {
     let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
     if let (Some((name, _)), Some(id)) = (model, id) {
         say!(
-            "\nTry:  curl '{}/v1/models/{name}/scores/{id}?explain=3'\n",
+            "\nTry:  curl '{}{}/v1/models/{name}/scores/{id}?explain=3'\n",
+            if app.config.tls.is_on() { "https://" } else { "" },
             reachable(http)
         );
     }

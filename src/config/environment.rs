@@ -7,8 +7,8 @@ use crate::nearest::hint;
 
 const PREFIX: &str = "EVERGREEN_";
 
-/// A variable of that prefix that is no setting: the command line reads it.
-const CONFIG_FILE: &str = "EVERGREEN_CONFIG";
+/// Variables of that prefix that are no settings: the command line reads them.
+const COMMAND_LINE: [&str; 2] = ["EVERGREEN_CONFIG", "EVERGREEN_API_KEY"];
 
 /// What Kubernetes puts into the environment of every pod beside a Service named `evergreen…`.
 const SERVICE_LINKS: [&str; 2] = ["_SERVICE_", "_PORT"];
@@ -16,7 +16,7 @@ const SERVICE_LINKS: [&str; 2] = ["_SERVICE_", "_PORT"];
 /// Whether a variable claims to be a setting.
 fn is_setting(name: &str) -> bool {
     let link = !name.contains("__") && SERVICE_LINKS.iter().any(|part| name.contains(part));
-    name.starts_with(PREFIX) && name != CONFIG_FILE && !link
+    name.starts_with(PREFIX) && !COMMAND_LINE.contains(&name) && !link
 }
 
 /// Applies the variables to `config`.

@@ -5,6 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
+use super::slow::TooSlow;
 use crate::error::Error;
 use crate::json::without_nan;
 use crate::nearest::with_hint;
@@ -18,8 +19,23 @@ pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
         StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge(
             "the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned(),
         ),
-        _ => Error::Invalid(rejection.body_text()),
+        _ => match too_slow(&rejection) {
+            Some(slow) => Error::TooSlow(slow.to_string()),
+            None => Error::Invalid(rejection.body_text()),
+        },
     })
+}
+
+/// Whether time was up, somewhere below what the layers in between make of it.
+fn too_slow(rejection: &BytesRejection) -> Option<&TooSlow> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
+    while let Some(error) = cause {
+        if let Some(slow) = error.downcast_ref() {
+            return Some(slow);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// Parses a JSON body.

@@ -7,17 +7,35 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::problem;
+use crate::api::auth::{Api, Guard};
 use crate::app::App;
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
+use crate::telemetry::Metrics;
+
+/// The operations port while models are being loaded.
+pub fn loading(metrics: Arc<Metrics>) -> Router {
+    let metrics = move || {
+        let metrics = metrics.clone();
+        async move { render(&metrics) }
+    };
+    let reasons = json!({"ready": false, "reasons": ["the models are being loaded"]});
+    let ready = move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(reasons)) };
+    let later = || async { Error::Unavailable("the models are being loaded".to_owned()) };
+    Router::new()
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(later)
+}
 
 /// The router of the operations port.
-pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/livez", get(|| async { Json(json!({"live": true})) }))
+pub fn router(app: Arc<App>, guard: &Guard) -> Router {
+    let router = Router::new()
+        .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(super::admin::router())
@@ -26,7 +44,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/cache/{source}/{id}", delete(forget_entity))
         .with_state(app)
         .fallback(problem::no_route)
-        .method_not_allowed_fallback(problem::no_method)
+        .method_not_allowed_fallback(problem::no_method);
+    guard.protect(Api::Operations, router)
+}
+
+async fn live() -> Json<Value> {
+    Json(json!({"live": true}))
 }
 
 /// 200 when at least one model and its features can answer; otherwise 503 and the reasons.
@@ -70,8 +93,11 @@ async fn forget_entity(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.sources.measure();
-    let text = app
-        .metrics
+    render(&app.metrics)
+}
+
+fn render(metrics: &Metrics) -> Result<Response, Error> {
+    let text = metrics
         .render()
         .map_err(|error| Error::Internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())

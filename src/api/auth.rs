@@ -1,0 +1,176 @@
+//! Who may ask what: API keys with roles, the same for REST, gRPC and the operations port. Without a file of keys
+//! everyone may do everything.
+
+mod access;
+mod keys;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+
+use super::context::about_client;
+use super::counters::Counters;
+use super::http::V2Error;
+use crate::config::AuthSection;
+use crate::error::{Error, Kind};
+use crate::telemetry::Metrics;
+use crate::telemetry::security::Secret;
+use crate::watched::Watched;
+use access::Access;
+pub use access::Role;
+use keys::Keys;
+pub use keys::{NewKey, Unfit};
+
+/// Where a key stands in a request, beside `authorization: Bearer …`.
+const API_KEY: &str = "x-api-key";
+
+/// What a request came by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// REST, and the Open Inference Protocol over it.
+    Rest,
+    /// gRPC.
+    Grpc,
+    /// The operations port.
+    Operations,
+}
+
+/// Lets requests pass by their keys.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    keys: Option<Arc<Watched<Keys>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Guard {
+    /// Reads the file of keys, if there is one.
+    ///
+    /// # Errors
+    /// Names the file, the key and what is wrong with it.
+    pub fn start(section: &AuthSection, metrics: &Arc<Metrics>) -> Result<Self, String> {
+        let metrics = metrics.clone();
+        if section.file.as_os_str().is_empty() {
+            tracing::warn!("no auth.file: whoever reaches a port may do everything that it offers");
+            return Ok(Self { keys: None, metrics });
+        }
+        let counted = metrics.security.clone();
+        let heard = Box::new(move |read: Result<&Keys, &str>| {
+            counted.read(Secret::Keys, read.is_ok());
+            match read {
+                Ok(keys) => tracing::info!(keys = keys.len(), "API keys read"),
+                Err(error) => tracing::error!(error, "API keys not taken over; those before are still good"),
+            }
+        });
+        let file = section.file.clone();
+        let keys = Watched::new(vec![file.clone()], move || Keys::read(&file), heard)?;
+        Ok(Self {
+            keys: Some(Arc::new(keys)),
+            metrics,
+        })
+    }
+
+    /// Looks at the file again and again.
+    pub fn keep(&self, every: Duration) {
+        if let Some(keys) = &self.keys {
+            tokio::spawn(keys.clone().keep(every));
+        }
+    }
+
+    /// The router behind the guard.
+    pub(super) fn protect(&self, api: Api, router: Router) -> Router {
+        let Some(keys) = self.keys.clone() else {
+            return router;
+        };
+        let label = match api {
+            Api::Rest => "rest",
+            Api::Grpc => "grpc",
+            Api::Operations => "operations",
+        };
+        let door = Door {
+            api,
+            keys,
+            counters: Counters::new(&self.metrics, label, "authorize"),
+        };
+        router.layer(middleware::from_fn_with_state(Arc::new(door), pass))
+    }
+}
+
+/// The guard at one port.
+#[derive(Debug)]
+struct Door {
+    api: Api,
+    keys: Arc<Watched<Keys>>,
+    counters: Counters,
+}
+
+async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    match door.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(error) => door.refuse(request.uri().path(), error),
+    }
+}
+
+impl Door {
+    fn admit(&self, request: &Request) -> Result<(), Error> {
+        let matched = request.extensions().get::<MatchedPath>();
+        let matched = matched.map(MatchedPath::as_str);
+        let access = match self.api {
+            Api::Rest => access::rest(matched),
+            Api::Grpc => access::grpc(request.uri().path()),
+            Api::Operations => access::operations(request.method(), matched),
+        };
+        let Access::Needs(role) = access else {
+            return Ok(());
+        };
+        self.counters.count_errors(self.check(request.headers(), role))
+    }
+
+    fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Error> {
+        let presented = presented(headers).ok_or_else(|| {
+            Error::Unauthenticated(
+                "an API key is needed: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
+            )
+        })?;
+        let keys = self.keys.get();
+        let key = keys.find(presented).ok_or_else(|| {
+            Error::Unauthenticated("the API key is not known; was it replaced or taken away?".to_owned())
+        })?;
+        about_client(&key.name);
+        if key.may(role) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "the API key `{}` does not have the role {role} that this needs",
+            key.name
+        )))
+    }
+
+    fn refuse(&self, path: &str, error: Error) -> Response {
+        let challenge = error.kind() == Kind::Unauthenticated;
+        let mut response = match self.api {
+            Api::Grpc => return tonic::Status::from(error).into_http(),
+            Api::Rest if path.starts_with("/v2") => V2Error::from(error).into_response(),
+            Api::Rest | Api::Operations => error.into_response(),
+        };
+        if challenge {
+            let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+        }
+        response
+    }
+}
+
+/// The key that a request shows.
+fn presented(headers: &HeaderMap) -> Option<&[u8]> {
+    if let Some(key) = headers.get(API_KEY) {
+        return Some(key.as_bytes().trim_ascii());
+    }
+    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}

@@ -1,0 +1,134 @@
+//! The one table of which operation needs which role. What is not in it needs the strongest.
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Ask for scores, and for what they are made of.
+    Score,
+    /// Ask about models.
+    Read,
+    /// Load, unload, roll back, empty caches.
+    Administer,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Score => "score",
+            Self::Read => "read",
+            Self::Administer => "administer",
+        })
+    }
+}
+
+/// Who may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everyone.
+    Open,
+    /// Keys with this role.
+    Needs(Role),
+}
+
+const SCORE: Access = Access::Needs(Role::Score);
+const READ: Access = Access::Needs(Role::Read);
+const ADMINISTER: Access = Access::Needs(Role::Administer);
+
+/// REST, by the route that a path matched.
+pub(super) fn rest(route: Option<&str>) -> Access {
+    match route {
+        Some("/openapi.json" | "/v2/health/live" | "/v2/health/ready") => Access::Open,
+        Some(route) if route.starts_with("/docs") => Access::Open,
+        Some(
+            "/v1/score"
+            | "/v1/models/{model}/scores"
+            | "/v1/models/{model}/scores/{id}"
+            | "/v1/models/{model}/features/{id}"
+            | "/v2/models/{model}/infer"
+            | "/v2/models/{model}/versions/{version}/infer",
+        ) => SCORE,
+        Some(
+            "/v1/models"
+            | "/v1/models/{model}"
+            | "/v2"
+            | "/v2/models/stats"
+            | "/v2/repository/index"
+            | "/v2/models/{model}"
+            | "/v2/models/{model}/ready"
+            | "/v2/models/{model}/config"
+            | "/v2/models/{model}/stats"
+            | "/v2/models/{model}/versions/{version}"
+            | "/v2/models/{model}/versions/{version}/ready"
+            | "/v2/models/{model}/versions/{version}/config"
+            | "/v2/models/{model}/versions/{version}/stats",
+        )
+        // There is nothing: who may ask at all may know.
+        | None => READ,
+        Some(_) => ADMINISTER,
+    }
+}
+
+/// gRPC, by its path: `/service/method`.
+pub(super) fn grpc(path: &str) -> Access {
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    match (service, method) {
+        ("grpc.health.v1.Health", _) => Access::Open,
+        (service, _) if service.starts_with("grpc.reflection.") => Access::Open,
+        ("inference.GRPCInferenceService", "ServerLive" | "ServerReady") => Access::Open,
+        ("evergreen.v1.ScoringService", "Score" | "ScoreStream")
+        | ("inference.GRPCInferenceService", "ModelInfer") => SCORE,
+        ("evergreen.v1.ScoringService", "ListModels" | "GetModel")
+        | (
+            "inference.GRPCInferenceService",
+            "ServerMetadata" | "ModelReady" | "ModelMetadata" | "ModelConfig" | "ModelStatistics"
+            | "RepositoryIndex",
+        ) => READ,
+        _ => ADMINISTER,
+    }
+}
+
+/// The operations port, by method and route.
+pub(super) fn operations(method: &Method, route: Option<&str>) -> Access {
+    match route {
+        Some("/livez" | "/readyz" | "/metrics") => Access::Open,
+        None => READ,
+        Some(_) if method == Method::GET => READ,
+        Some(_) => ADMINISTER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_described_operation_is_in_the_table() {
+        for path in crate::api::http::openapi().paths.paths.keys() {
+            assert_ne!(rest(Some(path)), ADMINISTER, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_changes_something_needs_the_strongest_role() {
+        for path in ["load", "unload"] {
+            let path = format!("/v2/repository/models/{{model}}/{path}");
+            assert_eq!(rest(Some(&path)), ADMINISTER);
+        }
+        assert_eq!(
+            grpc("/inference.GRPCInferenceService/RepositoryModelLoad"),
+            ADMINISTER
+        );
+        assert_eq!(grpc("/evergreen.v1.ScoringService/Scores"), ADMINISTER);
+        assert_eq!(
+            operations(&Method::POST, Some("/v1/models/{model}/load")),
+            ADMINISTER
+        );
+        assert_eq!(operations(&Method::DELETE, Some("/cache")), ADMINISTER);
+        assert_eq!(operations(&Method::GET, Some("/v1/models")), READ);
+        assert_eq!(operations(&Method::GET, Some("/metrics")), Access::Open);
+    }
+}

@@ -1,0 +1,204 @@
+//! API keys: random, long, and kept as their SHA-256. A slow hash protects what people choose; 256 random bits need none.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::access::Role;
+use crate::toml_text;
+
+/// What every key begins with, so that it is known for what it is where it was left lying about.
+const PREFIX: &str = "evergreen_";
+
+/// The keys of a file.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<Key>);
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: String,
+    digest: [u8; 32],
+    roles: Vec<Role>,
+}
+
+/// A key as the file has it.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    sha256: String,
+    roles: Vec<Role>,
+}
+
+impl Keys {
+    /// Reads a file of keys.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let refuse = |what: String| format!("{}: {what}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let entries: BTreeMap<String, Entry> =
+            toml_text::parse(path, &text).map_err(|error| error.to_string())?;
+        let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
+        for (name, entry) in entries {
+            let digest = digest(&entry.sha256).ok_or_else(|| {
+                refuse(format!(
+                    "[{name}] sha256: expected 64 hexadecimal digits, as `evergreen key` prints them"
+                ))
+            })?;
+            if entry.roles.is_empty() {
+                return Err(refuse(format!("[{name}] roles: it may do nothing")));
+            }
+            if let Some(same) = keys.iter().find(|key| key.digest == digest) {
+                return Err(refuse(format!("[{name}] and [{}] are the same key", same.name)));
+            }
+            let roles = entry.roles;
+            keys.push(Key { name, digest, roles });
+        }
+        if keys.is_empty() {
+            return Err(refuse(
+                "holds no key, so no one could ask; make one with `evergreen key`".to_owned(),
+            ));
+        }
+        Ok(Self(keys))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The key that was presented. All are compared to the end, so that the time taken says nothing.
+    pub(super) fn find(&self, presented: &[u8]) -> Option<&Key> {
+        let presented: [u8; 32] = Sha256::digest(presented).into();
+        let mut found = None;
+        for key in &self.0 {
+            if bool::from(key.digest.ct_eq(&presented)) {
+                found = Some(key);
+            }
+        }
+        found
+    }
+}
+
+impl Key {
+    /// Who may score or administer may also read what there is to score with.
+    pub(super) fn may(&self, role: Role) -> bool {
+        role == Role::Read || self.roles.contains(&role)
+    }
+}
+
+fn digest(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, position) in digest.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[position..position + 2], 16).ok()?;
+    }
+    Some(digest)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A key that was just made.
+pub struct NewKey {
+    /// What its owner sends.
+    pub secret: String,
+    /// Its lines in the file of keys.
+    pub entry: String,
+}
+
+/// Why a key cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// The name.
+    #[error("{0:?}: expected a name of letters, digits, - and _")]
+    Name(String),
+    /// The system's source of randomness.
+    #[error("the system gives no random numbers")]
+    Random,
+    /// The text of the file.
+    #[error("{0}")]
+    Text(#[from] toml::ser::Error),
+}
+
+impl NewKey {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// The name cannot stand in a file as it is, or the system has no randomness to give.
+    pub fn make(name: &str, roles: &[Role]) -> Result<Self, Unfit> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if name.is_empty() || !name.bytes().all(plain) {
+            return Err(Unfit::Name(name.to_owned()));
+        }
+        let mut random = [0; 32];
+        let source = rustls::crypto::ring::default_provider().secure_random;
+        source.fill(&mut random).map_err(|_| Unfit::Random)?;
+        let secret = format!("{PREFIX}{}", hex(&random));
+        let entry = Entry {
+            sha256: hex(&Sha256::digest(&secret)),
+            roles: roles.to_vec(),
+        };
+        let entry = toml::to_string(&BTreeMap::from([(name, entry)]))?;
+        Ok(Self { secret, entry })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Keys, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.toml");
+        std::fs::write(&path, text).unwrap();
+        Keys::read(&path)
+    }
+
+    #[test]
+    fn a_made_key_is_found_and_does_what_its_roles_say() {
+        let score = NewKey::make("front-end", &[Role::Score]).unwrap();
+        let admin = NewKey::make("on-call", &[Role::Administer]).unwrap();
+        let keys = read(&format!("{}{}", score.entry, admin.entry)).unwrap();
+        let found = keys.find(score.secret.as_bytes()).unwrap();
+        assert_eq!(found.name, "front-end");
+        assert!(found.may(Role::Score) && found.may(Role::Read) && !found.may(Role::Administer));
+        let found = keys.find(admin.secret.as_bytes()).unwrap();
+        assert!(found.may(Role::Administer) && !found.may(Role::Score));
+        assert!(keys.find(b"").is_none() && keys.find(&score.secret.as_bytes()[1..]).is_none());
+        assert!(!score.entry.contains(&score.secret));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named() {
+        let hash = "0".repeat(64);
+        for (text, part) in [
+            (String::new(), "holds no key"),
+            (
+                "[a]\nsha256 = \"12\"\nroles = [\"score\"]".to_owned(),
+                "[a] sha256: expected 64",
+            ),
+            (
+                format!("[a]\nsha256 = \"{hash}\"\nroles = []"),
+                "[a] roles: it may do nothing",
+            ),
+            (
+                format!("[a]\nsha256 = \"{hash}\"\nroles = [\"scores\"]"),
+                "did you mean `score`?",
+            ),
+            (
+                format!(
+                    "[a]\nsha256 = \"{hash}\"\nroles = [\"score\"]\n[b]\nsha256 = \"{hash}\"\nroles = [\"read\"]"
+                ),
+                "are the same key",
+            ),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

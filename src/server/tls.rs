@@ -1,0 +1,148 @@
+//! TLS by rustls: one certificate for REST and gRPC, and where wanted the authorities that vouch for clients. Read anew
+//! when the files change: connections that come from then on meet the new certificate, those there are keep the old one.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use crate::config::TlsSection;
+use crate::telemetry::security::{Secret, SecurityMetrics};
+use crate::watched::Watched;
+
+/// Which protocols a port agrees to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Alpn {
+    /// HTTP/2 and HTTP/1.1.
+    Rest,
+    /// HTTP/2 alone.
+    Grpc,
+}
+
+/// What the connections of both ports are encrypted with.
+pub(super) type Tls = Watched<Material>;
+
+/// The settings of rustls for both ports.
+#[derive(Debug)]
+pub(super) struct Material {
+    rest: Arc<ServerConfig>,
+    grpc: Arc<ServerConfig>,
+    /// When the first certificate of the chain expires.
+    expires: Timestamp,
+}
+
+/// Reads certificates and key for the first time; `None` where no TLS is asked for.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub(super) fn start(section: &TlsSection, metrics: &SecurityMetrics) -> Result<Option<Arc<Tls>>, String> {
+    if !section.is_on() {
+        return Ok(None);
+    }
+    let files = [&section.certificate, &section.key, &section.client_ca];
+    let files = files.into_iter().filter(|path| !path.as_os_str().is_empty());
+    let files = files.cloned().collect();
+    let metrics = metrics.clone();
+    let heard = Box::new(move |read: Result<&Material, &str>| {
+        metrics.read(Secret::Certificate, read.is_ok());
+        match read {
+            Ok(material) => {
+                metrics.expires(material.expires);
+                tracing::info!(expires = %material.expires, "TLS certificate read");
+            }
+            Err(error) => tracing::error!(error, "TLS certificate not taken over; the one before serves on"),
+        }
+    });
+    let section = section.clone();
+    Tls::new(files, move || read(&section), heard).map(|tls| Some(Arc::new(tls)))
+}
+
+impl Tls {
+    /// What makes an encrypted connection of a plain one, with the certificate of now.
+    pub(super) fn acceptor(&self, alpn: Alpn) -> TlsAcceptor {
+        let material = self.get();
+        TlsAcceptor::from(match alpn {
+            Alpn::Rest => material.rest.clone(),
+            Alpn::Grpc => material.grpc.clone(),
+        })
+    }
+}
+
+fn read(section: &TlsSection) -> Result<Material, String> {
+    let chain = certificates(&section.certificate)?;
+    let expires = valid(&section.certificate, &chain)?;
+    let path = section.key.display();
+    let key = PrivateKeyDer::from_pem_file(&section.key)
+        .map_err(|error| format!("tls.key: {path}: {error}; expected an unencrypted private key (PEM)"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = if section.client_ca.as_os_str().is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let refuse = |error: &dyn std::fmt::Display| {
+            format!("tls.client_ca: {}: {error}", section.client_ca.display())
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&section.client_ca)? {
+            roots.add(certificate).map_err(|error| refuse(&error))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        builder.with_client_cert_verifier(verifier.build().map_err(|error| refuse(&error))?)
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| {
+        let certificate = section.certificate.display();
+        format!("tls.key: {path} does not go with {certificate}: {error}")
+    })?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut rest = config.clone();
+    rest.alpn_protocols.push(b"http/1.1".to_vec());
+    Ok(Material {
+        rest: Arc::new(rest),
+        grpc: Arc::new(config),
+        expires,
+    })
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| refuse(&error))?
+        .collect();
+    let found = found.map_err(|error| refuse(&error))?;
+    if found.is_empty() {
+        return Err(refuse(&"holds no certificate (-----BEGIN CERTIFICATE-----)"));
+    }
+    Ok(found)
+}
+
+/// Checks that every certificate of a chain is valid now; when the first of them expires.
+fn valid(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
+    let now = Timestamp::now();
+    let mut earliest = Timestamp::MAX;
+    for (number, der) in (1..).zip(chain) {
+        let refuse = |what: String| format!("{}, certificate {number}: {what}", path.display());
+        let parsed = Certificate::from_der(der).map_err(|error| refuse(error.to_string()))?;
+        let validity = parsed.tbs_certificate.validity;
+        let instant = |time: x509_cert::time::Time| {
+            Timestamp::try_from(time.to_system_time()).map_err(|error| refuse(error.to_string()))
+        };
+        let (from, to) = (instant(validity.not_before)?, instant(validity.not_after)?);
+        if to <= now {
+            return Err(refuse(format!("expired on {to}")));
+        }
+        if from > now {
+            return Err(refuse(format!("is not valid before {from}; is the clock right?")));
+        }
+        earliest = earliest.min(to);
+    }
+    Ok(earliest)
+}
