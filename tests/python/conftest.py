@@ -31,7 +31,7 @@ class Server:
         self.process, self.log, self.banner = process, log, banner
 
         def address(word):
-            return re.search(rf"{word} +(?:http://)?(\S+)", banner).group(1)
+            return re.search(rf"{word} +(?:https?://)?(\S+)", banner).group(1)
 
         self.http = httpx.Client(base_url=f"http://{address('REST')}", timeout=30)
         self.ops = httpx.Client(base_url=f"http://{address('operations')}", timeout=30)
