@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic_health::server::HealthReporter;
 
 use crate::api::auth::{Api, Guard};
@@ -80,7 +80,6 @@ pub async fn run(
         }
         app = app => Arc::new(app.map_err(|error| format!("loading failed: {error}"))??),
     };
-    operations.complete(http::ops::router(app.clone(), &guard));
     let server = Server {
         down: Down {
             draining: app.stopping.clone(),
@@ -91,7 +90,10 @@ pub async fn run(
         guard,
         operations,
     };
-    let (health, mut servers) = server.listen(ports.http, ports.grpc).await?;
+    let mut running = server.listen(ports.http, ports.grpc).await?;
+    // Only now: who is told that it is ready must be able to connect.
+    let complete = http::ops::router(server.app.clone(), &server.guard);
+    server.operations.complete(complete);
     welcome(&server.app, addresses);
     let hangup = tokio::spawn(settings_on_hangup(hangup, server.app.clone(), settings));
     let warm = async {
@@ -101,16 +103,24 @@ pub async fn run(
     tokio::select! {
         () = signals.next() => {}
         () = warm => {}
-        Some(ended) = servers.join_next() => {
+        Some(ended) = running.servers.join_next() => {
             let why = ended.err().map_or_else(|| "a port was closed".to_owned(), |error| error.to_string());
             return Err(Failure::Wrong(why));
         }
     }
     hangup.abort();
     tokio::select! {
-        result = server.end(servers, health) => result,
+        result = server.end(running) => result,
         () = signals.next() => Err(Failure::Unfinished("a second signal: stopped at once".to_owned())),
     }
+}
+
+/// What runs once REST and gRPC are open.
+struct Running {
+    servers: JoinSet<()>,
+    health: HealthReporter,
+    /// Tells the health service.
+    teller: JoinHandle<()>,
 }
 
 /// A server whose models are there.
@@ -124,11 +134,7 @@ struct Server {
 
 impl Server {
     /// Opens REST and gRPC.
-    async fn listen(
-        &self,
-        http: listen::Port,
-        grpc: listen::Port,
-    ) -> Result<(HealthReporter, JoinSet<()>), String> {
+    async fn listen(&self, http: listen::Port, grpc: listen::Port) -> Result<Running, String> {
         let Self { app, tls, guard, .. } = self;
         let poll = app.config.server.poll();
         if let Some(tls) = tls {
@@ -137,7 +143,7 @@ impl Server {
         guard.keep(poll);
         let (routes, health) = grpc::router(app, guard)?;
         grpc::report_health(&health, app.why_not_ready().is_empty()).await;
-        tokio::spawn(keep_health(app.clone(), health.clone()));
+        let teller = tokio::spawn(keep_health(app.clone(), health.clone()));
         let mut servers = JoinSet::new();
         for (port, api, router) in [
             (http, Api::Rest, http::router(app, guard)),
@@ -151,17 +157,28 @@ impl Server {
             let treatment = Treatment::new(kind, &app.config, tls.clone(), self.down.clone(), metrics);
             servers.spawn(connections::serve(port.listen()?, router, treatment));
         }
-        Ok((health, servers))
+        Ok(Running {
+            servers,
+            health,
+            teller,
+        })
     }
 
     /// Stops: unready, serving on while load balancers notice, then finishing what runs.
-    async fn end(self, mut servers: JoinSet<()>, health: HealthReporter) -> Result<(), Failure> {
+    async fn end(self, running: Running) -> Result<(), Failure> {
+        let Running {
+            mut servers,
+            mut health,
+            teller,
+        } = running;
         self.down.draining.cancel();
+        teller.abort();
         grpc::report_health(&health, false).await;
         let server = &self.app.config.server;
         tracing::info!(drain_seconds = server.drain_seconds, "stopping");
         tokio::time::sleep(Duration::from_secs(server.drain_seconds)).await;
         self.down.stop.cancel();
+        grpc::end_health(&mut health).await;
         let finish = async { while servers.join_next().await.is_some() {} };
         let finished = tokio::time::timeout(Duration::from_secs(server.grace_seconds), finish).await;
         self.app.keep_warm();
@@ -185,7 +202,7 @@ async fn settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: Setting
 /// Has the health service say what readiness says, as models come and go.
 async fn keep_health(app: Arc<App>, health: HealthReporter) {
     let mut said = None;
-    while !app.stopping.is_cancelled() {
+    loop {
         let ready = app.why_not_ready().is_empty();
         if said.replace(ready) != Some(ready) {
             grpc::report_health(&health, ready).await;

@@ -64,11 +64,21 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
     Ok((guard.protect(Api::Grpc, router).layer(ContextLayer), reporter))
 }
 
+/// What health is asked of: the server, and each scoring service.
+const WATCHED: [&str; 3] = ["", scoring::NAME, open_inference::NAME];
+
+/// Ends the streams of those who watch the health service: they would stay for ever.
+pub async fn end_health(reporter: &mut HealthReporter) {
+    for service in WATCHED {
+        reporter.clear_service_status(service).await;
+    }
+}
+
 /// Makes the health service say what readiness says.
 pub async fn report_health(reporter: &HealthReporter, ready: bool) {
     use tonic_health::ServingStatus::{NotServing, Serving};
     let status = if ready { Serving } else { NotServing };
-    for service in ["", scoring::NAME, open_inference::NAME] {
+    for service in WATCHED {
         reporter.set_service_status(service, status).await;
     }
 }

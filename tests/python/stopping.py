@@ -1,0 +1,155 @@
+"""How a server goes down in the middle of things: each function makes one such moment, and says what was seen."""
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+from conftest import CUSTOMERS
+from instance import Instance
+
+PATH = "/v1/models/churn/scores/C-1042"
+STORE = """
+[source.online]
+groups = ["features"]
+timeout = "{timeout}"
+bulk_timeout = "{timeout}"
+cache = {{ bytes = 0 }}
+[source.online.redis]
+key = "customer:{{id}}"
+[source.online.redis.server]
+urls = ["{url}"]
+[features]
+default = "online"
+"""
+
+
+def many_customers(folder, rows):
+    """The shipped customers, again and again under other ids, as CSV: slow to read."""
+    shipped = pd.read_csv(CUSTOMERS) if CUSTOMERS.suffix == ".csv" else pd.read_parquet(CUSTOMERS)
+    path = Path(folder) / "many.csv"
+    for copy in range(rows // len(shipped) + 1):
+        shipped.assign(customer_id=[f"{id}-{copy}" for id in shipped["customer_id"]]).to_csv(
+            path, mode="w" if copy == 0 else "a", header=copy == 0, index=False
+        )
+    return path
+
+
+def stopped(instance, start):
+    """Waits for the end: exit code, seconds since `start`."""
+    code, _ = instance.wait()
+    return code, time.monotonic() - start
+
+
+def during_load(binary, folder, rows):
+    """SIGTERM while the customers are read. What the probes said meanwhile, exit code, seconds."""
+    instance = Instance(binary, folder, customers=many_customers(folder, rows))
+    with instance.start(wait=False):
+        while "version loaded" not in instance.log.read_text():
+            time.sleep(0.01)
+        said = {"livez": instance.ask("/livez")[0], "readyz": instance.reasons(), "metrics": instance.ask("/metrics")[0]}
+        said["http"] = instance.ask(PATH, port="http")
+        start = time.monotonic()
+        instance.terminate()
+        code, seconds = stopped(instance, start)
+        loaded = "snapshot loaded" in instance.log.read_text()
+    return {"said": said, "code": code, "seconds": seconds, "loaded": loaded}
+
+
+def fill(redis):
+    """The shipped customers as hashes."""
+    import redis as client
+
+    frame = pd.read_parquet(CUSTOMERS).head(50).drop(columns=["as_of"], errors="ignore")
+    frame = pd.concat([frame, pd.read_parquet(CUSTOMERS).query("customer_id == 'C-1042'")[frame.columns]])
+    with client.Redis.from_url(redis.url) as opened:
+        for row in frame.to_dict("records"):
+            values = {key: str(value) for key, value in row.items() if not pd.isna(value)}
+            opened.hset(f"customer:{row['customer_id']}", mapping=values)
+
+
+def during_outage(binary, folder, redis, how, timeout, waits):
+    """SIGTERM while the store is away and `waits` requests wait for it. `how` takes the store away; "stop" brings it
+    back after two thirds of the timeout."""
+    fill(redis)
+    with Instance(binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None) as instance:
+        instance.start()
+        before = json.loads(instance.ask(PATH, port="http")[1])
+        redis.kill() if how == "kill" else redis.signal(signal.SIGSTOP)
+        answers = []
+        asked = [
+            threading.Thread(target=lambda: answers.append(instance.ask(PATH, port="http", timeout=60)))
+            for _ in range(waits)
+        ]
+        for thread in asked:
+            thread.start()
+        time.sleep(0.3)
+        start = time.monotonic()
+        instance.terminate()
+        if how == "stop":
+            time.sleep(timeout * 2 / 3)
+            redis.signal(signal.SIGCONT)
+        for thread in asked:
+            thread.join()
+        code, seconds = stopped(instance, start)
+        scores = [json.loads(text)["score"] for status, text in answers if status == 200]
+        return {
+            "code": code,
+            "seconds": seconds,
+            "answered": len(scores),
+            "whole": sum(score == before["score"] for score in scores),
+            "failed": waits - len(scores),
+        }
+
+
+@contextlib.contextmanager
+def idle_connections(instance, count):
+    """Connections that have asked once and wait."""
+    opened = []
+    try:
+        for _ in range(count):
+            connection = http.client.HTTPConnection("127.0.0.1", instance.ports["http"], timeout=30)
+            connection.request("GET", PATH)
+            assert connection.getresponse().read()
+            opened.append(connection)
+        yield opened
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def with_idle_connections(binary, folder, count, drain=0):
+    """SIGTERM with connections that are kept alive."""
+    with Instance(binary, folder, config=f"[server]\ndrain_seconds = {drain}\n") as instance:
+        instance.start()
+        with idle_connections(instance, count) as connections:
+            start = time.monotonic()
+            instance.terminate()
+            closed = sum(connection.sock.recv(1) == b"" for connection in connections)
+            code, seconds = stopped(instance, start)
+        return {"code": code, "seconds": seconds, "closed": closed}
+
+
+def with_request_under_way(binary, folder, duration):
+    """SIGTERM while a request arrives over `duration` seconds."""
+    with Instance(binary, folder) as instance:
+        instance.start()
+        body = json.dumps({"model": "churn", "entities": [{"id": "C-1042"}]}).encode()
+        with socket.create_connection(("127.0.0.1", instance.ports["http"])) as client:
+            client.sendall(f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+            time.sleep(0.2)
+            start = time.monotonic()
+            instance.terminate()
+            refused = False
+            for part in range(10):
+                time.sleep(duration / 10)
+                client.sendall(body[len(body) * part // 10 : len(body) * (part + 1) // 10])
+                refused = refused or instance.ask(PATH, port="http")[0] is None
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        code, seconds = stopped(instance, start)
+        return {"code": code, "seconds": seconds, "answer": answer, "refused": refused}

@@ -1,0 +1,93 @@
+"""Clients that dawdle, and more of them than there is room for."""
+
+import socket
+import time
+
+import pytest
+from conftest import serving
+from repository import until
+from stopping import PATH
+
+HEAD = b"GET " + PATH.encode() + b" HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def strict(evergreen, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strict")
+    config = folder / "e.toml"
+    config.write_text("[server]\nheader_seconds = 1\nbody_seconds = 1\nidle_seconds = 3\nconnections = 20\n")
+    with serving(evergreen, folder, config=config) as server:
+        yield server
+
+
+def connect(server, port="http"):
+    host, number = (server.http.base_url.host, server.http.base_url.port) if port == "http" else server.grpc.split(":")
+    return socket.create_connection((host, int(number)), timeout=20)
+
+
+def until_closed(client):
+    """What still came, and how long it took until the server closed."""
+    start = time.monotonic()
+    try:
+        data = b"".join(iter(lambda: client.recv(65536), b""))
+    except ConnectionResetError:
+        data = b""
+    return data, time.monotonic() - start
+
+
+def test_headers_that_trickle_are_cut_off(strict):
+    with connect(strict) as client:
+        client.sendall(HEAD)
+        data, seconds = until_closed(client)
+        # Before the idle time is over, though the connection was new.
+        assert b"200" not in data and seconds < 2.9
+
+
+def test_an_idle_connection_may_wait_longer_than_headers_may_take(strict):
+    with connect(strict) as client:
+        client.sendall(HEAD + b"\r\n")
+        assert b"200 OK" in client.recv(65536)
+        time.sleep(1.5)
+        client.sendall(HEAD + b"\r\n")
+        assert b"200 OK" in client.recv(65536)
+        data, seconds = until_closed(client)
+        assert data == b"" and seconds > 1.5
+
+
+def test_a_body_that_trickles_is_answered_408(strict):
+    with connect(strict) as client:
+        client.sendall(b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        data, _ = until_closed(client)
+        assert b"408" in data.split(b"\r\n")[0] and b"server.body_seconds" in data and b"too_slow" in data
+
+
+def test_bulk_may_take_its_time(strict):
+    with connect(strict) as client:
+        client.sendall(b"POST /v1/models/churn/scores HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            time.sleep(0.6)
+            line = b'{"id": "C-1042"}\n'
+            client.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+        client.sendall(b"0\r\n\r\n")
+        client.shutdown(socket.SHUT_WR)
+        data, _ = until_closed(client)
+        assert data.count(b'"status":"ok"') == 3
+
+
+def test_a_grpc_connection_that_says_nothing_is_closed(strict):
+    with connect(strict, "grpc") as client:
+        data, seconds = until_closed(client)
+        assert seconds < 10 and b"200" not in data
+
+
+def test_more_connections_than_there_is_room_for_are_closed_at_once(strict):
+    clients = [connect(strict) for _ in range(20)]
+    try:
+        until(lambda: 'evergreen_connections{port="http"} 20' in strict.ops.get("/metrics").text)
+        with connect(strict) as one_more:
+            assert until_closed(one_more)[1] < 5
+        assert 'refused_total{port="http",reason="limit"} 1' in strict.ops.get("/metrics").text
+    finally:
+        for client in clients:
+            client.close()
+    until(lambda: strict.http.get(PATH).status_code == 200)
