@@ -327,11 +327,4 @@ mod tests {
         let defaults = toml::Table::try_from(Config::default()).unwrap();
         assert_eq!(example, defaults);
     }
-
-    #[test]
-    fn the_kubernetes_settings_are_settings() {
-        let text = include_str!("../k8s/base/evergreen.toml");
-        let config: Config = toml_text::parse(Path::new("k8s/base/evergreen.toml"), text).unwrap();
-        assert_eq!(config.server.drain_seconds, 5);
-    }
 }

@@ -1,0 +1,232 @@
+"""The Dockerfile and the manifests: well-formed for every release of Kubernetes that is around, and about this program."""
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import httpx
+import kubernetes_validate
+import pytest
+import yaml
+from conftest import CUSTOMERS, MODELS, ROOT
+from instance import Instance
+
+OVERLAYS = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
+RELEASES = ["1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]
+EXAMPLE = tomllib.loads((ROOT / "evergreen.example.toml").read_text())
+PORTS = {name: int(EXAMPLE["server"][name].rpartition(":")[2]) for name in ("http", "grpc", "ops")}
+
+
+def program(name):
+    """A program that came with the Python packages."""
+    import sys
+
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request):
+    """An overlay as kustomize builds it."""
+    command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays" / request.param)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "Warning" not in built.stderr, built.stderr
+    return [document for document in yaml.safe_load_all(built.stdout) if document]
+
+
+def kind(manifests, *names):
+    return [document for document in manifests if document["kind"] in names]
+
+
+def one(manifests, name):
+    [found] = kind(manifests, name)
+    return found
+
+
+def pods(manifests):
+    """The pod specifications, of what serves and of what runs at night."""
+    found = [document["spec"]["template"] for document in kind(manifests, "Deployment")]
+    return found + [document["spec"]["jobTemplate"]["spec"]["template"] for document in kind(manifests, "CronJob")]
+
+
+def served(manifests):
+    """The container that serves, and its settings."""
+    [container] = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return container, one(manifests, "ConfigMap")["data"]["evergreen.toml"]
+
+
+def test_the_dockerfile_has_nothing_to_complain_about():
+    checked = subprocess.run([program("hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert checked.returncode == 0 and not checked.stdout, checked.stdout
+
+
+def test_the_dockerfile_has_the_programs_ports_variables_and_commands(evergreen):
+    text = (ROOT / "Dockerfile").read_text()
+    exposed = {int(port) for port in re.search(r"^EXPOSE (.*)$", text, re.M).group(1).split()}
+    assert exposed == set(PORTS.values())
+    [health] = re.findall(r'HEALTHCHECK.*CMD \["/usr/local/bin/evergreen", (.*)\]', text)
+    words = re.findall(r'"([^"]+)"', health)
+    variables = dict(re.findall(r"^ENV (EVERGREEN_\w+)=(\S+)$", text, re.M))
+    assert variables
+    # No server is there: the answer is no. A variable or an option that does not exist would be an error, 2.
+    environment = os.environ | variables | {"EVERGREEN_SERVER__OPS": "127.0.0.1:1"}
+    assert subprocess.run([evergreen, *words], env=environment, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_every_manifest_is_valid(manifests, release):
+    for document in manifests:
+        if document["apiVersion"].startswith("monitoring.coreos.com/"):
+            # A custom resource: no release has its schema.
+            assert document["kind"] == "ServiceMonitor"
+            continue
+        kubernetes_validate.validate(document, release, strict=True)
+
+
+def test_everything_is_there(manifests):
+    kinds = {document["kind"] for document in manifests}
+    assert kinds >= {
+        "Deployment",
+        "Service",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "ServiceMonitor",
+        "ConfigMap",
+        "ServiceAccount",
+    }
+    headless = [service for service in kind(manifests, "Service") if service["spec"].get("clusterIP") == "None"]
+    assert any(port["name"] == "grpc" for service in headless for port in service["spec"]["ports"])
+
+
+def test_every_pod_is_locked_down(manifests):
+    for pod in pods(manifests):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] and spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"} and container["resources"]["limits"]
+            # The tag is kustomize's to set.
+            assert re.fullmatch(r"evergreen:\d+\.\d+\.\d+", container["image"])
+
+
+def test_ports_are_the_programs(manifests):
+    container, settings = served(manifests)
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == PORTS
+    assert not PORTS.keys() & tomllib.loads(settings)["server"].keys()
+    pod = one(manifests, "Deployment")["spec"]["template"]
+    for service in kind(manifests, "Service"):
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        for port in service["spec"]["ports"]:
+            assert PORTS[port["targetPort"]] == port["port"]
+    policy = one(manifests, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert all(port["port"] in PORTS for rule in policy["ingress"] for port in rule["ports"])
+    budget = one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
+    assert budget.items() <= pod["metadata"]["labels"].items()
+    # Nothing but the serving pods is behind the services.
+    for other in pods(manifests)[1:]:
+        assert not budget.items() <= other["metadata"]["labels"].items()
+    monitor = one(manifests, "ServiceMonitor")["spec"]
+    [watched] = [
+        service
+        for service in kind(manifests, "Service")
+        if monitor["selector"]["matchLabels"].items() <= service["metadata"].get("labels", {}).items()
+    ]
+    names = {port["name"] for port in watched["spec"]["ports"]}
+    assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= names
+
+
+def test_paths_are_the_programs(manifests, server):
+    container, _ = served(manifests)
+    probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
+    endpoints = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert [probe["path"] for probe in probes] == ["/livez", "/livez", "/readyz"]
+    for asked in probes + endpoints:
+        assert asked["port"] == "ops"
+        assert server.ops.get(asked["path"]).status_code == 200
+
+
+def variables(manifests):
+    """Every variable that a manifest sets, or says that a secret has to have."""
+    found = {}
+    for pod in pods(manifests):
+        for container in pod["spec"]["containers"]:
+            found |= {entry["name"]: entry.get("value", "x") for entry in container.get("env", [])}
+            for source in container.get("envFrom", []):
+                name = source["secretRef"]["name"]
+                texts = [path.read_text() for path in (ROOT / "k8s").rglob("kustomization.yaml")]
+                named = [text for text in texts if name in text]
+                assert named, f"nothing says what is in {name}"
+                found |= dict.fromkeys(re.findall(r"--from-literal=(EVERGREEN_\w+)", named[0]), "x")
+    return found
+
+
+def test_settings_and_variables_are_the_programs(manifests, evergreen, tmp_path):
+    _, settings = served(manifests)
+    path = tmp_path / "evergreen.toml"
+    path.write_text(settings)
+
+    def ask(**more):
+        environment = os.environ | variables(manifests) | {"EVERGREEN_SERVER__OPS": "127.0.0.1:1"} | more
+        return subprocess.run(
+            [evergreen, "health", "--config", str(path)], env=environment, capture_output=True, text=True
+        )
+
+    # Nothing answers there, which is said by 1; a setting that does not exist is 2.
+    assert ask().returncode == 1, ask().stderr
+    assert ask(EVERGREEN_SERVER__OOPS="1").returncode == 2
+
+
+def test_the_pod_has_the_time_to_stop(manifests):
+    spec = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    server = tomllib.loads(served(manifests)[1])["server"]
+    assert server["drain_seconds"] >= 5
+    assert server["drain_seconds"] + server["grace_seconds"] < spec["terminationGracePeriodSeconds"]
+
+
+def test_every_file_of_the_settings_is_mounted(manifests):
+    container, text = served(manifests)
+    spec = one(manifests, "Deployment")["spec"]["template"]["spec"]
+    settings, mounts = tomllib.loads(text), container["volumeMounts"]
+    assert {mount["name"] for mount in mounts} == {volume["name"] for volume in spec["volumes"]}
+    files = [settings.get("tls", {}).get(key) for key in ("certificate", "key")]
+    files += [settings.get("auth", {}).get("file"), settings["features"].get("warm")]
+    assert container["args"][:2] == ["serve", "--config"]
+    for file in [*filter(None, files), container["args"][2]]:
+        [mount] = [mount for mount in mounts if Path(file).is_relative_to(mount["mountPath"])]
+        assert mount.get("readOnly") or file == settings["features"].get("warm")
+
+
+def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
+    command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays/sample")]
+    manifests = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    _, settings = served(manifests)
+    # The image has the models where the settings say.
+    copied = re.search(r"^COPY \$\{MODELS\} (\S+)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)
+    assert copied == tomllib.loads(settings)["models"]["dir"]
+    local = settings.replace(copied, str(MODELS))
+    with Instance(evergreen, tmp_path, config=local) as instance:
+        instance.start()
+        assert httpx.get(f"http://127.0.0.1:{instance.ports['http']}/v1/models").json()["models"][0]["name"] == "churn"
+        assert '"level":"INFO"' in instance.log.read_text()
+
+
+def test_the_batch_runs_by_its_manifest(evergreen, tmp_path):
+    command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays/batch")]
+    manifests = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    [container] = one(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    [mount] = container["volumeMounts"]
+    shutil.copy(CUSTOMERS, tmp_path / "customers.parquet")
+    swap = {mount["mountPath"]: str(tmp_path), "/srv/evergreen/models": str(MODELS)}
+    words = [next((word.replace(a, b) for a, b in swap.items() if word.startswith(a)), word) for word in container["args"]]
+    subprocess.run([evergreen, *words], check=True)
+    assert (tmp_path / "scores.parquet").stat().st_size > 10_000
