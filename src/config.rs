@@ -100,7 +100,7 @@ pub struct LimitsSection {
     pub body_bytes: usize,
     /// Most entities in a request.
     pub batch: usize,
-    /// Most entities being scored at the same time; more is refused at once.
+    /// Most entities being scored at the same time, an explained one counting for ten; more is refused at once.
     pub in_flight: usize,
     /// Most numbers in an answer on tensors.
     pub numbers: usize,

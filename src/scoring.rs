@@ -53,6 +53,9 @@ const INLINE_WALKS: usize = 32 * 1024;
 /// Tree walks that explaining a score costs, against one for the score.
 const WALKS_TO_EXPLAIN: usize = 100;
 
+/// What an explained entity counts for among those being scored. Less than it costs, so that the largest batch fits.
+const EXPLAINED_COST: usize = 10;
+
 /// Scores requests against what is live.
 #[derive(Debug)]
 pub struct Scorer {
@@ -107,7 +110,7 @@ impl Scorer {
     /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once, or no
     /// time left.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
-        let permit = self.permit(request.entities.len())?;
+        let permit = self.permit(request.entities.len(), request.explain > 0)?;
         let live = self.live();
         let served = live.find(&request.model)?.clone();
         let trials = live.trials(&request.model).cloned();
@@ -173,8 +176,8 @@ impl Scorer {
         .await
     }
 
-    /// Leave to score so many entities or rows.
-    fn permit(&self, entities: usize) -> Result<admission::Permit, Error> {
+    /// Leave to score so many entities or rows, and to explain them.
+    fn permit(&self, entities: usize, explained: bool) -> Result<admission::Permit, Error> {
         if entities == 0 {
             return Err(Error::Invalid(
                 "there is nothing to score; send at least one entity or row".to_owned(),
@@ -186,7 +189,8 @@ impl Scorer {
                 "{entities} entities or rows in one request, at most {most} are allowed"
             )));
         }
-        self.admission.enter(entities)
+        let cost = if explained { EXPLAINED_COST } else { 1 };
+        self.admission.enter(entities.saturating_mul(cost))
     }
 }
 

@@ -33,6 +33,8 @@ impl Admission {
 
     pub(super) fn enter(self: &Arc<Self>, cost: usize) -> Result<Permit, Error> {
         let limit = self.limit.load(Ordering::Relaxed);
+        // What is beyond the limit by itself has the server to itself.
+        let cost = cost.min(limit);
         let admitted = self
             .busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
@@ -44,7 +46,7 @@ impl Admission {
                 cost,
             }),
             Err(_) => Err(Error::Overloaded(format!(
-                "{limit} entities are being scored; try again shortly"
+                "as many entities as limits.in_flight allows ({limit}) are being scored; try again shortly"
             ))),
         }
     }
@@ -67,6 +69,10 @@ mod tests {
         assert!(admission.enter(3).is_err());
         assert!(admission.enter(2).is_ok());
         drop(permit);
+        assert!(admission.enter(10).is_ok());
+        let alone = admission.enter(50).unwrap();
+        assert!(admission.enter(1).is_err());
+        drop(alone);
         assert!(admission.enter(10).is_ok());
     }
 }

@@ -83,7 +83,8 @@ impl Scorer {
             .and_then(|input| input.shape.first())
             .copied()
             .unwrap_or(0);
-        let permit = self.permit(rows)?;
+        let explain = request.outputs.iter().any(|name| name == "contributions");
+        let permit = self.permit(rows, explain)?;
         let live = self.live();
         let served = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
@@ -98,7 +99,6 @@ impl Scorer {
                     .await
             }
             None => {
-                let explain = request.outputs.iter().any(|name| name == "contributions");
                 let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
                 let walks = rows * (1 + explain) * served.model.forest.summary().trees;
                 let (scorer, model) = (self.clone(), served.model.clone());

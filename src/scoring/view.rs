@@ -47,7 +47,7 @@ impl Scorer {
         id: EntityId,
         deadline: Option<Instant>,
     ) -> Result<EntityFeatures, Error> {
-        let _permit = self.permit(1)?;
+        let _permit = self.permit(1, false)?;
         let served = self.live().find(model)?.clone();
         served.scorable()?;
         let entity = Entity {

@@ -1,0 +1,282 @@
+"""What clients notice when servers come and go, are flooded, or change their certificate; and what a server takes.
+
+    cargo build --profile dist --features full
+    python tests/soak/delivery.py rolling|sigterm|overload|rotation|footprint --binary target/dist/evergreen
+
+rolling    two servers behind nginx are restarted in turn under steady load on REST and gRPC
+sigterm    SIGTERM during a load, during an outage of the store, with idle connections, with a request under way
+overload   five times the load that the server can take
+rotation   a new certificate again and again under steady load
+footprint  the time from start to ready, and the memory of an idle server
+
+nginx (rolling) and redis-server (sigterm) have to be installed. Short forms run in `tests/run`.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "tests/python")]
+
+
+def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2):
+    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol."""
+    from instance import Instance
+    from nginx import nginx
+    from traffic import Traffic, percentile
+
+    config = f"[server]\ndrain_seconds = {drain}\n[log]\nlevel = 'warn'\n"
+    instances = [Instance(binary, work, name, config) for name in ("a", "b")]
+    codes = []
+    with instances[0], instances[1], nginx(work / "nginx", instances) as addresses:
+        for instance in instances:
+            instance.start()
+        with Traffic(addresses, rate) as traffic:
+            time.sleep(2)
+            traffic.phase.value = 2
+            time.sleep(steady)
+            traffic.phase.value = 3
+            for _ in range(rounds):
+                for instance in instances:
+                    codes.append(instance.stop()[0])
+                    instance.start()
+                    time.sleep(0.5)
+            traffic.phase.value = 2
+            time.sleep(steady)
+    found = {"restarts": len(codes), "codes": sorted(set(codes)), "asked": traffic.asked()}
+    for kind, times in traffic.times.items():
+        calm, during = percentile(times[2], 0.99), percentile(times[3], 0.99)
+        failed = traffic.failures[kind]
+        found[kind] = {
+            "failed": len(failed),
+            "first": failed[:3],
+            "p99_steady_ms": round(calm, 2),
+            "p99_during_ms": round(during, 2),
+            "ratio": round(during / calm, 2),
+        }
+    return found
+
+
+def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
+    """The four moments: exit code, seconds, failed requests."""
+    import stopping
+    from stores import redis_server
+
+    def at(name):
+        folder = work / name
+        folder.mkdir()
+        return folder
+
+    found = {"load": stopping.during_load(binary, at("load"), rows)}
+    for how in ("kill", "stop"):
+        with redis_server(at(f"redis-{how}")) as redis:
+            found[f"outage_{how}"] = stopping.during_outage(binary, at(how), redis, how, timeout=duration, waits=50)
+    found["idle"] = stopping.with_idle_connections(binary, at("idle"), idle)
+    found["request"] = stopping.with_request_under_way(binary, at("request"), duration)
+    found["request"]["answer"] = found["request"]["answer"].split(b"\r\n")[0].decode()
+    return found
+
+
+class Flood:
+    """Raw HTTP/1.1 over asyncio: the load must cost less than what it asks for."""
+
+    def __init__(self, port, entities, explain):
+        body = json.dumps({"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}).encode()
+        head = f"POST /v1/score HTTP/1.1\r\nhost: x\r\naccept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        self.port, self.message, self.seen = port, head.encode() + body, []
+
+    async def one(self, streams):
+        reader, writer = streams
+        writer.write(self.message)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        await reader.readexactly(length)
+        return int(head.split()[1]), b"retry-after" in head.lower()
+
+    async def worker(self, queue, end):
+        streams = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20)
+        while (now := time.perf_counter()) < end:
+            intended = now if queue is None else await queue.get()
+            if intended is None:
+                break
+            status, retry = await self.one(streams)
+            self.seen.append((intended, time.perf_counter() - intended, status, retry))
+        streams[1].close()
+
+    async def run(self, seconds, workers, rate=None):
+        """Closed loop without a rate: each worker asks again when it is answered."""
+        self.seen = []
+        end = time.perf_counter() + seconds
+        queue = asyncio.Queue() if rate else None
+        tasks = [asyncio.create_task(self.worker(queue, end + 60 if rate else end)) for _ in range(workers)]
+        if rate:
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() < end:
+                due = int((time.perf_counter() - start) * rate) - count
+                for _ in range(due):
+                    queue.put_nowait(start + count / rate)
+                    count += 1
+                await asyncio.sleep(0.002)
+            for _ in tasks:
+                queue.put_nowait(None)
+        await asyncio.gather(*tasks)
+        return self.seen
+
+
+def probing(instance, done, times):
+    while not done.is_set():
+        for path in ("/livez", "/readyz"):
+            start = time.perf_counter()
+            status, _ = instance.ask(path)
+            times.append((time.perf_counter() - start, status))
+        time.sleep(0.05)
+
+
+def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_flight=10_000, factor=5):
+    """Goodput beside the peak, p99 of what was admitted, the probes, memory, and how soon it is over."""
+    from instance import Instance
+    from traffic import percentile
+
+    config = f"[limits]\nin_flight = {in_flight}\n[log]\nlevel = 'warn'\n"
+    with Instance(binary, work, config=config) as instance:
+        instance.start()
+        flood = Flood(instance.ports["http"], entities, explain)
+        # Two in flight for two cores and two more keep it busy; more would only wait.
+        peak_seen = asyncio.run(flood.run(warm, workers=4))
+        peak = sum(status == 200 for _, _, status, _ in peak_seen) / warm
+        calm = percentile([took for _, took, status, _ in peak_seen if status == 200], 0.99)
+        memory = [instance.resident()]
+        done, probes = threading.Event(), []
+        prober = threading.Thread(target=probing, args=(instance, done, probes))
+        prober.start()
+        seen = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
+        memory.append(instance.resident())
+        done.set()
+        prober.join()
+        # And now single requests, as if nothing had been.
+        after = []
+        end = time.perf_counter() + 3
+        while time.perf_counter() < end:
+            start = time.perf_counter()
+            status, _ = instance.ask("/v1/models/churn/scores/C-1042", port="http")
+            after.append((start - end + 3, time.perf_counter() - start, status))
+        time.sleep(2)
+        memory.append(instance.resident())
+        good = [took for _, took, status, _ in seen if status == 200]
+        refused = [took for _, took, status, _ in seen if status == 429]
+        slow = [at for at, took, status in after if status != 200 or took > 0.05]
+        return {
+            "peak_per_s": round(peak, 1),
+            "offered_per_s": round(factor * peak, 1),
+            "goodput_to_peak": round(len(good) / seconds / peak, 3),
+            "other_answers": len(seen) - len(good) - len(refused),
+            "refused": len(refused),
+            "with_retry_after": sum(retry for _, _, status, retry in seen if status == 429),
+            "p99_at_peak_ms": round(calm, 1),
+            "p99_admitted_ms": round(percentile(good, 0.99), 1),
+            "p99_refused_ms": round(percentile(refused, 0.99), 1) if refused else None,
+            "probes": len(probes),
+            "probes_failed": sum(status != 200 for _, status in probes),
+            "p99_probe_ms": round(percentile([took for took, _ in probes], 0.99), 1),
+            "resident_mb": [round(each) for each in memory],
+            "normal_after_s": round(max(slow, default=0), 2),
+        }
+
+
+def rotation(binary, work, changes=30, rate=100, pause=1.0):
+    """A new certificate every `pause` seconds: failed requests of connections that stay and of new ones."""
+    from certificates import Authority, settings
+    from instance import Instance
+    from traffic import Traffic
+
+    authority = Authority(work)
+    certificate, key = authority.issue()
+    config = settings(work, certificate, key, more="[log]\nlevel = 'info'\n").read_text()
+    with Instance(binary, work, config=config) as instance:
+        instance.start()
+        addresses = {"rest": f"https://127.0.0.1:{instance.ports['http']}", "grpc": f"localhost:{instance.ports['grpc']}"}
+        new, failed = [0], []
+        done = threading.Event()
+
+        def connect():
+            import http.client
+            import ssl
+
+            context = ssl.create_default_context(cafile=str(authority.file))
+            while not done.is_set():
+                connection = http.client.HTTPSConnection("127.0.0.1", instance.ports["http"], context=context, timeout=30)
+                try:
+                    connection.request("GET", "/v1/models/churn/scores/C-1042")
+                    assert connection.getresponse().status == 200
+                except Exception as error:
+                    failed.append(repr(error))
+                connection.close()
+                new[0] += 1
+
+        connecting = threading.Thread(target=connect)
+        with Traffic(addresses, rate, tls=str(authority.file)) as traffic:
+            connecting.start()
+            for number in range(changes):
+                time.sleep(pause)
+                # As a careful writer does it: each file whole, one after the other.
+                fresh, its_key = authority.issue(f"fresh-{number}")
+                its_key.rename(key)
+                fresh.rename(certificate)
+            time.sleep(pause)
+            done.set()
+            connecting.join()
+        log = instance.log.read_text()
+    return {
+        "changes": changes,
+        "read": log.count("TLS certificate read"),
+        "not_taken": log.count("not taken over"),
+        "asked": traffic.asked(),
+        "new_connections": new[0],
+        "failed": sum(map(len, traffic.failures.values())) + len(failed),
+        "first": [*failed, *sum(traffic.failures.values(), [])][:3],
+    }
+
+
+def footprint(binary, work, starts=10):
+    """Start to ready, and resident memory before any request and after a thousand."""
+    from instance import Instance
+
+    ready, idle, after = [], [], []
+    for number in range(starts):
+        with Instance(binary, work, f"i{number}") as instance:
+            start = time.perf_counter()
+            instance.start()
+            ready.append((time.perf_counter() - start) * 1e3)
+            time.sleep(1)
+            idle.append(instance.resident())
+            for _ in range(1000):
+                instance.ask("/v1/models/churn/scores/C-1042", port="http")
+            after.append(instance.resident())
+            instance.stop()
+    return {
+        "ready_ms": [round(each, 1) for each in (min(ready), statistics.median(ready), max(ready))],
+        "idle_mb": round(statistics.median(idle), 1),
+        "after_1000_requests_mb": round(statistics.median(after), 1),
+        "binary_mb": round(Path(binary).stat().st_size / 1e6, 1),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["rolling", "sigterm", "overload", "rotation", "footprint"])
+    parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="evergreen-delivery-") as work:
+        found = globals()[options.what](str(Path(options.binary).resolve()), Path(work))
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
