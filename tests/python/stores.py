@@ -47,7 +47,7 @@ class Redis:
     def start(self, answers=True):
         command = [program("redis-server"), "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(command + list(self.arguments), stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command + list(self.arguments), stdout=open(self.folder / "log", "a"))
         if answers:
             wait_for(self.answers, "Redis")
         return self
@@ -88,11 +88,17 @@ def redis_cluster(folder):
         create = [program("redis-cli"), "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(create + [f"127.0.0.1:{node.port}" for node in nodes], check=True, capture_output=True, timeout=60)
 
-        def whole():
-            info = subprocess.run(nodes[0].cli("cluster", "info"), capture_output=True, text=True).stdout
-            return "cluster_state:ok" in info and "cluster_known_nodes:6" in info
+        def says(node, *arguments):
+            return subprocess.run(node.cli(*arguments), capture_output=True, text=True).stdout
 
-        wait_for(whole, "the Redis cluster")
+        # A replica that has not had its master's data yet would not stand for election.
+        def whole(node):
+            info = says(node, "cluster", "info")
+            replication = says(node, "info", "replication")
+            follows = "role:slave" not in replication or "master_link_status:up" in replication
+            return "cluster_state:ok" in info and "cluster_known_nodes:6" in info and follows
+
+        wait_for(lambda: all(whole(node) for node in nodes), "the Redis cluster")
         yield nodes
     finally:
         for node in nodes:
