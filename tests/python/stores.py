@@ -1,11 +1,13 @@
 """Real feature stores, each started on a free port in a folder of its own and stopped again."""
 
+import asyncio
 import contextlib
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -103,6 +105,33 @@ def redis_cluster(folder):
     finally:
         for node in nodes:
             node.kill()
+
+
+class Proxy:
+    """Stands between a client and a store, and hands bytes on after a delay in seconds, half of it in each direction."""
+
+    def __init__(self, target, delay=0.0):
+        self.port, self.target, self.delay = free_port(), target, delay
+        started = threading.Event()
+        threading.Thread(target=asyncio.run, args=(self.run(started),), daemon=True).start()
+        started.wait()
+
+    async def run(self, started):
+        async with await asyncio.start_server(self.connect, "127.0.0.1", self.port) as server:
+            started.set()
+            await server.serve_forever()
+
+    async def connect(self, reader, writer):
+        theirs = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self.pump(reader, theirs[1]), self.pump(theirs[0], writer))
+
+    async def pump(self, reader, writer):
+        loop, last = asyncio.get_running_loop(), 0.0
+        while data := await reader.read(1 << 20):
+            # In order, also when the delay becomes shorter.
+            last = max(last, loop.time() + self.delay / 2)
+            loop.call_at(last, writer.write, data)
+        loop.call_at(max(last, loop.time()), writer.close)
 
 
 class Postgres:
