@@ -144,7 +144,7 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
     from instance import Instance
     from traffic import percentile
 
-    config = f"[limits]\nin_flight = {in_flight}\n[log]\nlevel = 'warn'\n"
+    config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
     with Instance(binary, work, config=config) as instance:
         instance.start()
         flood = Flood(instance.ports["http"], entities, explain)
