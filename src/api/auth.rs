@@ -54,7 +54,7 @@ impl Guard {
     /// Names the file, the key and what is wrong with it.
     pub fn start(section: &AuthSection, metrics: &Arc<Metrics>) -> Result<Self, String> {
         let metrics = metrics.clone();
-        if section.file.as_os_str().is_empty() {
+        if !section.is_on() {
             tracing::warn!("no auth.file: whoever reaches a port may do everything that it offers");
             return Ok(Self { keys: None, metrics });
         }

@@ -140,9 +140,14 @@ fn welcome(app: &App, addresses: Addresses) {
         .find(|(_, entry)| entry.served.as_ref().is_some_and(|served| served.plan.is_some()));
     let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
     if let (Some((name, _)), Some(id)) = (model, id) {
+        let scheme = if app.config.tls.is_on() { "https://" } else { "" };
+        let key = if app.config.auth.is_on() {
+            "-H 'Authorization: Bearer KEY' "
+        } else {
+            ""
+        };
         say!(
-            "\nTry:  curl '{}{}/v1/models/{name}/scores/{id}?explain=3'\n",
-            if app.config.tls.is_on() { "https://" } else { "" },
+            "\nTry:  curl {key}'{scheme}{}/v1/models/{name}/scores/{id}?explain=3'\n",
             reachable(http)
         );
     }

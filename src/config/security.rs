@@ -62,6 +62,11 @@ impl TlsSection {
 }
 
 impl AuthSection {
+    /// Whether keys are needed at all.
+    pub fn is_on(&self) -> bool {
+        !self.file.as_os_str().is_empty()
+    }
+
     /// Takes relative paths as meant from `base`.
     pub(super) fn rebase(&mut self, base: &Path) {
         rebase(&mut self.file, base);
