@@ -7,5 +7,6 @@ mod counters;
 pub mod grpc;
 pub mod http;
 mod open_inference;
+mod slow;
 pub mod status;
 mod time;

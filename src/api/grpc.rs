@@ -12,6 +12,7 @@ use tonic_health::server::HealthReporter;
 
 use super::auth::{Api, Guard};
 use super::context::ContextLayer;
+use super::slow::{self, Patience};
 use crate::app::App;
 
 use options::with_options;
@@ -61,7 +62,19 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));
     let router = routes.routes().prepare().into_axum_router();
+    let router = slow::limited(router, app, patience, |slow| {
+        axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
+    });
     Ok((guard.protect(Api::Grpc, router).layer(ContextLayer), reporter))
+}
+
+/// A batch of a stream is read when there is room for it; reflection goes on until its client has seen enough.
+fn patience(_: Option<&str>, path: &str) -> Patience {
+    match path {
+        "/evergreen.v1.ScoringService/ScoreStream" => Patience::Stream,
+        path if path.starts_with("/grpc.reflection.") => Patience::Conversation,
+        _ => Patience::Whole,
+    }
 }
 
 /// What health is asked of: the server, and each scoring service.

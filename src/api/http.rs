@@ -12,14 +12,11 @@ mod open_inference;
 pub mod ops;
 mod problem;
 mod score;
-mod slow;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -32,6 +29,7 @@ use utoipa_axum::routes;
 use crate::api::auth::{Api, Guard};
 use crate::api::context::ContextLayer;
 use crate::api::counters::Counters;
+use crate::api::slow::{self, Patience};
 use crate::app::App;
 use crate::config::StreamsSection;
 use crate::reload::Handle;
@@ -96,6 +94,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
+/// Bulk is read as it comes.
+fn patience(route: Option<&str>, _: &str) -> Patience {
+    match route {
+        Some("/v1/models/{model}/scores") => Patience::Stream,
+        _ => Patience::Whole,
+    }
+}
+
 /// Compression of what is worth the time and not compressed already.
 fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
@@ -122,7 +128,6 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         }),
     };
     let (router, description) = routes().split_for_parts();
-    let body_time = Duration::from_secs(app.config.server.body_seconds);
     let router = router
         .merge(open_inference::router())
         .with_state(state)
@@ -130,8 +135,8 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
         .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
-        .layer(RequestDecompressionLayer::new())
-        .layer(middleware::from_fn_with_state(body_time, slow::limit))
+        .layer(RequestDecompressionLayer::new());
+    let router = slow::limited(router, app, patience, axum::Error::new)
         .layer(compression(app.config.server.compress_bytes));
     let router = guard.protect(Api::Rest, router);
     let router = match cors::layer(&app.config.cors) {

@@ -1,8 +1,10 @@
 """Clients that dawdle, and more of them than there is room for."""
 
 import socket
+import threading
 import time
 
+import grpc
 import pytest
 from conftest import serving
 from repository import until
@@ -63,15 +65,33 @@ def test_a_body_that_trickles_is_answered_408(strict):
 
 def test_bulk_may_take_its_time(strict):
     with connect(strict) as client:
-        client.sendall(b"POST /v1/models/churn/scores HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        client.sendall(b"POST /v1/models/churn/scores HTTP/1.1\r\nhost: x\r\n"
+                       b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n")  # fmt: skip
         for _ in range(3):
             time.sleep(0.6)
             line = b'{"id": "C-1042"}\n'
             client.sendall(b"%x\r\n%s\r\n" % (len(line), line))
         client.sendall(b"0\r\n\r\n")
-        client.shutdown(socket.SHUT_WR)
         data, _ = until_closed(client)
         assert data.count(b'"status":"ok"') == 3
+
+
+def test_a_grpc_message_that_does_not_come_is_given_up(strict):
+    done = threading.Event()
+
+    def nothing():
+        done.wait(20)
+        yield b""
+
+    with grpc.insecure_channel(strict.grpc) as channel:
+        call = channel.stream_unary("/evergreen.v1.ScoringService/Score")
+        try:
+            with pytest.raises(grpc.RpcError) as refused:
+                call(nothing(), timeout=15)
+        finally:
+            done.set()
+    assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "server.body_seconds" in refused.value.details()
 
 
 def test_a_grpc_connection_that_says_nothing_is_closed(strict):

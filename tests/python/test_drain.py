@@ -10,6 +10,7 @@ import grpc
 import pytest
 import stopping
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from instance import Instance
 from repository import until
 from stores import redis_server
@@ -114,6 +115,25 @@ def test_grpc_connections_are_told_to_go_away(evergreen, tmp_path):
         # First "open no more streams", then, when the client has had the time to read that, the last word.
         assert kinds.count(GOAWAY) == 2, kinds
         assert instance.wait()[0] == 0
+
+
+def test_an_open_reflection_stream_does_not_hold_it_up(evergreen, tmp_path):
+    with Instance(evergreen, tmp_path) as instance:
+        instance.start()
+        asked = threading.Event()
+
+        def questions():
+            yield reflection_pb2.ServerReflectionRequest(list_services="")
+            asked.set()
+            time.sleep(30)
+
+        with grpc.insecure_channel(f"127.0.0.1:{instance.ports['grpc']}") as channel:
+            answers = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(questions())
+            assert next(answers).list_services_response.service
+            asked.wait()
+            instance.terminate()
+            code, seconds = instance.wait()
+        assert code == 0 and seconds < 15
 
 
 def test_a_second_signal_ends_it_at_once(evergreen, tmp_path):

@@ -5,7 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::slow::TooSlow;
+use crate::api::slow::TooSlow;
 use crate::error::Error;
 use crate::json::without_nan;
 use crate::nearest::with_hint;
