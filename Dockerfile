@@ -7,7 +7,6 @@
 ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
 # The dependencies first, in a layer of their own: they change less often than the code. Cargo wants to see a file for
 # every target of the manifest.
@@ -20,7 +19,8 @@ COPY src src
 RUN touch src/lib.rs src/main.rs && cargo build --locked --profile dist --features full
 RUN mkdir -p /image/usr/local/bin /image/srv/evergreen/models /image/etc/ssl/certs && mkdir -m 1777 /image/tmp \
  && cp target/dist/evergreen /image/usr/local/bin/ \
- && ldd target/dist/evergreen | grep -o '/[^ ]*' | xargs -I{} cp -L --parents {} /image/ \
+ && ldd target/dist/evergreen > linked && grep -o '/[^ ]*' linked > libraries \
+ && xargs -a libraries cp -L --parents -t /image \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ \
  && echo 'evergreen:x:65532:65532::/srv/evergreen:/sbin/nologin' > /image/etc/passwd \
  && echo 'evergreen:x:65532:' > /image/etc/group

@@ -66,6 +66,8 @@ impl App {
         let scorer = Scorer::new(live, limits(&config.limits), metrics.clone());
         let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
         let reload = reloader.run(&scorer).map_err(|error| error.to_string())?;
+        // From the first moment on: readiness must not be said before, and taken back.
+        let warming = !config.features.warm.as_os_str().is_empty();
         Ok(Self {
             config,
             scorer,
@@ -74,7 +76,7 @@ impl App {
             closing: CancellationToken::new(),
             reload,
             stopping: CancellationToken::new(),
-            warming: AtomicBool::new(false),
+            warming: AtomicBool::new(warming),
         })
     }
 
@@ -85,7 +87,6 @@ impl App {
         if features.warm.as_os_str().is_empty() {
             return;
         }
-        self.warming.store(true, Ordering::Relaxed);
         match warm::load(&self.sources, &features.warm, features.warm_timeout.0).await {
             Ok(entities) => tracing::info!(entities, "caches warmed"),
             Err(error) => tracing::warn!(error, "caches not warmed"),
