@@ -93,6 +93,7 @@ async fn forget_entity(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.sources.measure();
+    app.scorer.live().settle_counts();
     render(&app.metrics)
 }
 
