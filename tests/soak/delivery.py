@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "tests/python")]
 
 
-def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2):
+def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
     """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol."""
     from instance import Instance
     from nginx import nginx
@@ -47,7 +47,7 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2):
                 for instance in instances:
                     codes.append(instance.stop()[0])
                     instance.start()
-                    time.sleep(0.5)
+                    time.sleep(pause)
             traffic.phase.value = 2
             time.sleep(steady)
     found = {"restarts": len(codes), "codes": sorted(set(codes)), "asked": traffic.asked()}

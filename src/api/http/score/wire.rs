@@ -254,7 +254,6 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D:
     deserializer.deserialize_any(IdVisitor)
 }
 
-#[expect(clippy::ref_option, reason = "serde gives it so")]
 fn write_id<S: Serializer>(id: &Option<&EntityId>, serializer: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(EntityId::Text(id)) => serializer.serialize_str(id),
