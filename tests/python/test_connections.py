@@ -110,4 +110,7 @@ def test_more_connections_than_there_is_room_for_are_closed_at_once(strict):
     finally:
         for client in clients:
             client.close()
-    until(lambda: strict.http.get(PATH).status_code == 200)
+    until(lambda: 'evergreen_connections{port="http"} 20' not in strict.ops.get("/metrics").text)
+    with connect(strict) as client:
+        client.sendall(HEAD + b"\r\n")
+        assert b"200 OK" in client.recv(65536)

@@ -9,7 +9,7 @@ import delivery  # noqa: E402
 
 
 def test_restarts_behind_nginx_lose_no_request(evergreen, tmp_path):
-    seen = delivery.rolling(evergreen, tmp_path, rounds=2, rate=30, steady=1, drain=1)
+    seen = delivery.rolling(evergreen, tmp_path, rounds=2, rate=30, steady=1, drain=1, pause=2.5)
     assert seen["codes"] == [0] and seen["restarts"] == 4 and seen["asked"] > 200
     assert [seen[kind]["first"] for kind in ("rest", "grpc")] == [[], []]
 

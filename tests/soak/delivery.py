@@ -27,7 +27,8 @@ sys.path[:0] = [str(ROOT / "tests/python")]
 
 
 def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
-    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol."""
+    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server that
+    refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
     from instance import Instance
     from nginx import nginx
     from traffic import Traffic, percentile
