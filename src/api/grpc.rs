@@ -62,9 +62,9 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));
     let router = routes.routes().prepare().into_axum_router();
-    let router = slow::limited(router, app, patience, |slow| {
+    let router = router.layer(slow::layer(app, patience, |slow| {
         axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
-    });
+    }));
     Ok((guard.protect(Api::Grpc, router).layer(ContextLayer), reporter))
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use tokio_util::sync::CancellationToken;
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -134,16 +135,16 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         .merge(docs::router(description))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes))
-        .layer(RequestDecompressionLayer::new());
-    let router = slow::limited(router, app, patience, axum::Error::new)
-        .layer(compression(app.config.server.compress_bytes));
-    let router = guard.protect(Api::Rest, router);
-    let router = match cors::layer(&app.config.cors) {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(ContextLayer)
+        // Outermost first. One call of `layer` for many: each boxes every request and answer once more.
+        .layer((
+            compression(app.config.server.compress_bytes),
+            slow::layer(app, patience, axum::Error::new),
+            RequestDecompressionLayer::new(),
+            DefaultBodyLimit::max(app.config.limits.body_bytes),
+        ));
+    guard.protect(Api::Rest, router).layer((
+        ContextLayer,
+        CatchPanicLayer::custom(problem::panicked),
+        option_layer(cors::layer(&app.config.cors)),
+    ))
 }

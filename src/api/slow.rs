@@ -7,16 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::extract::{MatchedPath, Request};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower::util::MapRequestLayer;
 
 use crate::app::App;
 
@@ -39,15 +37,19 @@ pub(super) enum Patience {
 /// Tells bodies apart by their route and path.
 pub(super) type Tell = fn(Option<&str>, &str) -> Patience;
 
-/// Gives the bodies of a router their time.
-pub(super) fn limited(router: Router, app: &App, tell: Tell, failure: fn(TooSlow) -> axum::Error) -> Router {
-    let limit = Limit {
+/// Gives the bodies of requests their time.
+pub(super) fn layer(
+    app: &App,
+    tell: Tell,
+    failure: fn(TooSlow) -> axum::Error,
+) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + use<>> {
+    let limit = Arc::new(Limit {
         time: Duration::from_secs(app.config.server.body_seconds),
         stop: app.closing.clone(),
         tell,
         failure,
-    };
-    router.layer(middleware::from_fn_with_state(Arc::new(limit), pass))
+    });
+    MapRequestLayer::new(move |request| limit.apply(request))
 }
 
 #[derive(Debug)]
@@ -58,26 +60,27 @@ struct Limit {
     failure: fn(TooSlow) -> axum::Error,
 }
 
-async fn pass(State(limit): State<Arc<Limit>>, request: Request, next: Next) -> Response {
-    if HttpBody::is_end_stream(request.body()) {
-        return next.run(request).await;
+impl Limit {
+    fn apply(self: &Arc<Self>, request: Request) -> Request {
+        if HttpBody::is_end_stream(request.body()) {
+            return request;
+        }
+        let route = request.extensions().get::<MatchedPath>();
+        match (self.tell)(route.map(MatchedPath::as_str), request.uri().path()) {
+            Patience::Whole => request.map(|body| {
+                Body::new(Timed {
+                    body,
+                    sleep: tokio::time::sleep(self.time),
+                    limit: self.clone(),
+                })
+            }),
+            Patience::Conversation => request.map(|body| {
+                let stop = self.stop.clone().cancelled_owned();
+                Body::new(Ending { body, stop })
+            }),
+            Patience::Stream => request,
+        }
     }
-    let route = request.extensions().get::<MatchedPath>();
-    let request = match (limit.tell)(route.map(MatchedPath::as_str), request.uri().path()) {
-        Patience::Whole => request.map(|body| {
-            Body::new(Timed {
-                body,
-                sleep: tokio::time::sleep(limit.time),
-                limit,
-            })
-        }),
-        Patience::Conversation => request.map(|body| {
-            let stop = limit.stop.clone().cancelled_owned();
-            Body::new(Ending { body, stop })
-        }),
-        Patience::Stream => request,
-    };
-    next.run(request).await
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;

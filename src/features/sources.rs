@@ -1,25 +1,25 @@
 //! Which source holds which feature, and the way from there to the plans of the live models.
 
+mod field;
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::feast::FeastStore;
 use super::layout::{Field, Layout};
 use super::plan::{Feed, Plan, Spot};
-use super::postgres::PostgresStore;
-use super::redis::RedisStore;
 use super::remote::{CacheLimits, Patience, Remote};
 use super::snapshot::{ColumnSpec, EntityId, Snapshot, SnapshotSpec};
-use super::source::FeatureSource;
 use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
 use crate::error::Error;
-use crate::forest::Precision;
 use crate::models::ModelVersion;
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
 use crate::nearest::hint;
 use crate::telemetry::FeatureMetrics;
+use field::{is_field, is_single, want};
+use store::Store;
 
 /// All sources of the settings. The snapshot, which changes, is given where it is needed.
 #[derive(Debug)]
@@ -35,14 +35,6 @@ pub struct Sources {
 struct Configured {
     section: SourceSection,
     store: Store,
-}
-
-/// A store as the settings describe it, before it is known what is wanted from it.
-#[derive(Debug)]
-enum Store {
-    Redis(RedisStore),
-    Postgres(PostgresStore),
-    Feast(FeastStore),
 }
 
 /// What is wanted of each source, by the entity that its ids are of.
@@ -210,10 +202,7 @@ impl Sources {
 
     /// The group that a source keeps a feature in: what the contract says, or what the source knows.
     fn group(&self, source: &str, feature: &FeatureContract) -> Option<String> {
-        match &self.remote[source].store {
-            Store::Feast(store) => store.view(feature),
-            Store::Redis(_) | Store::Postgres(_) => feature.group().map(str::to_owned),
-        }
+        self.remote[source].store.group(feature)
     }
 
     /// What `models` want of each store. One after the other: a model that cannot be had beside those before it is left
@@ -367,103 +356,12 @@ impl Sources {
     }
 }
 
-impl Store {
-    fn new(section: &SourceSection) -> Result<Self, String> {
-        if let Some(redis) = &section.redis {
-            return RedisStore::new(redis).map(Self::Redis);
-        }
-        if let Some(postgres) = &section.postgres {
-            return PostgresStore::new(postgres).map(Self::Postgres);
-        }
-        match &section.feast {
-            Some(feast) => FeastStore::new(feast).map(Self::Feast),
-            None => Err("needs one of the tables redis, feast, postgres".to_owned()),
-        }
-    }
-
-    /// Whether the store can have a feature at all.
-    fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
-        match self {
-            Self::Redis(store) => store.check(feature),
-            Self::Postgres(_) => Ok(()),
-            Self::Feast(store) => store.check(feature, entity),
-        }
-    }
-
-    /// Whether the store can have all of it together.
-    fn check_all(&self, layout: &Layout) -> Result<(), String> {
-        match self {
-            Self::Redis(_) | Self::Postgres(_) => Ok(()),
-            Self::Feast(store) => store.check_all(layout),
-        }
-    }
-
-    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
-        match self {
-            Self::Redis(store) => store.bind(layout),
-            Self::Postgres(store) => Ok(store.bind(layout)),
-            Self::Feast(store) => store.bind(layout),
-        }
-    }
-}
-
 /// The slots of a model that are stored somewhere.
 fn stored(model: &ModelVersion) -> impl Iterator<Item = (usize, &FeatureContract)> {
     model
         .slots()
         .enumerate()
         .filter(|&(slot, _)| model.is_stored(slot))
-}
-
-/// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.
-fn is_single(model: &ModelVersion, slot: usize) -> bool {
-    let operand = model
-        .derived
-        .iter()
-        .flatten()
-        .any(|derived| derived.slots().contains(&slot));
-    model.forest.precision() == Precision::F32 && slot < model.inputs.len() && !operand
-}
-
-fn is_field(field: &Field, feature: &FeatureContract, group: Option<&str>) -> bool {
-    field.group.as_deref() == group
-        && field.column == feature.column()
-        && field.kind == feature.kind
-        && field.parse == feature.parse
-}
-
-/// Adds a slot's field to those wanted of a store.
-fn want(
-    fields: &mut Vec<Field>,
-    model: &ModelVersion,
-    slot: usize,
-    feature: &FeatureContract,
-    group: Option<String>,
-) {
-    // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
-    let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
-    let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
-    let position = fields
-        .iter()
-        .position(|field| is_field(field, feature, group.as_deref()));
-    let position = position.unwrap_or_else(|| {
-        fields.push(Field {
-            group,
-            column: feature.column().to_owned(),
-            kind: feature.kind,
-            parse: feature.parse,
-            single,
-            categories: Vec::new(),
-        });
-        fields.len() - 1
-    });
-    let field = &mut fields[position];
-    field.single &= single;
-    for category in model.slot_categories(slot) {
-        if !field.categories.contains(&category) {
-            field.categories.push(category);
-        }
-    }
 }
 
 /// The ids of entities, each in the one form that stands for all spellings of it.

@@ -1,0 +1,58 @@
+//! Which field of a store's layout a feature is, and how exact it must be.
+
+use crate::features::layout::Field;
+use crate::forest::Precision;
+use crate::models::ModelVersion;
+use crate::models::contract::{FeatureContract, FeatureType};
+
+/// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.
+pub(super) fn is_single(model: &ModelVersion, slot: usize) -> bool {
+    let operand = model
+        .derived
+        .iter()
+        .flatten()
+        .any(|derived| derived.slots().contains(&slot));
+    model.forest.precision() == Precision::F32 && slot < model.inputs.len() && !operand
+}
+
+/// Whether a field holds a feature.
+pub(super) fn is_field(field: &Field, feature: &FeatureContract, group: Option<&str>) -> bool {
+    field.group.as_deref() == group
+        && field.column == feature.column()
+        && field.kind == feature.kind
+        && field.parse == feature.parse
+}
+
+/// Adds a slot's field to those wanted of a store.
+pub(super) fn want(
+    fields: &mut Vec<Field>,
+    model: &ModelVersion,
+    slot: usize,
+    feature: &FeatureContract,
+    group: Option<String>,
+) {
+    // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
+    let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
+    let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
+    let position = fields
+        .iter()
+        .position(|field| is_field(field, feature, group.as_deref()));
+    let position = position.unwrap_or_else(|| {
+        fields.push(Field {
+            group,
+            column: feature.column().to_owned(),
+            kind: feature.kind,
+            parse: feature.parse,
+            single,
+            categories: Vec::new(),
+        });
+        fields.len() - 1
+    });
+    let field = &mut fields[position];
+    field.single &= single;
+    for category in model.slot_categories(slot) {
+        if !field.categories.contains(&category) {
+            field.categories.push(category);
+        }
+    }
+}
