@@ -26,6 +26,7 @@ mod ranked;
 mod ranker;
 pub(crate) mod scalar;
 mod search;
+mod sliced;
 mod slots;
 mod stand;
 mod tail;
@@ -36,33 +37,27 @@ use super::ensemble::Ensemble;
 use super::number::Real;
 pub use name::KernelName;
 use ranked::Ranked;
-pub(crate) use ranked::Work;
+use sliced::Sliced;
 
 /// Levels in the tops: below them a tail costs less than one more level of blends (`benches/README.md`).
 const LEVELS: usize = 5;
 
-/// The kernel chosen for a model, and the model as it needs it.
-#[derive(Debug)]
-pub(crate) struct Kernel {
-    name: KernelName,
-    plan: Option<Plan>,
-}
+/// From so many rows on, a block of sixty-four bits is worth its lines; and one of 256.
+const MANY: usize = 24;
+const VERY_MANY: usize = 160;
 
-/// Ranked trees in the width they compute in.
+/// How a model's trees are walked, and the trees laid out for it.
 #[derive(Debug)]
-pub(crate) enum Plan {
-    /// Single precision.
-    Narrow(Ranked<f32>),
-    /// Double precision.
-    Wide(Ranked<f64>),
+pub(crate) struct Kernel<T> {
+    /// For a few rows.
+    name: KernelName,
+    ranked: Option<Ranked<T>>,
+    /// For many rows.
+    sliced: Option<Sliced<T>>,
 }
 
 /// What the kernels ask of a float besides arithmetic.
 pub(crate) trait Lane: Passed + Sized {
-    /// The plan of trees in this width.
-    fn plan(ranked: Ranked<Self>) -> Plan;
-    /// The trees of a plan in this width.
-    fn ranked(plan: &Plan) -> Option<&Ranked<Self>>;
     /// Its bits in memory, in words; an `f32` has one.
     fn words(self) -> [u32; 2];
 }
@@ -79,30 +74,12 @@ impl Passed for f32 {}
 impl Passed for f64 {}
 
 impl Lane for f32 {
-    fn plan(ranked: Ranked<Self>) -> Plan {
-        Plan::Narrow(ranked)
-    }
-    fn ranked(plan: &Plan) -> Option<&Ranked<Self>> {
-        match plan {
-            Plan::Narrow(ranked) => Some(ranked),
-            Plan::Wide(_) => None,
-        }
-    }
     fn words(self) -> [u32; 2] {
         [self.to_bits(), 0]
     }
 }
 
 impl Lane for f64 {
-    fn plan(ranked: Ranked<Self>) -> Plan {
-        Plan::Wide(ranked)
-    }
-    fn ranked(plan: &Plan) -> Option<&Ranked<Self>> {
-        match plan {
-            Plan::Wide(ranked) => Some(ranked),
-            Plan::Narrow(_) => None,
-        }
-    }
     fn words(self) -> [u32; 2] {
         // Words lie in memory as the number itself would.
         let bytes = self.to_ne_bytes();
@@ -111,67 +88,85 @@ impl Lane for f64 {
     }
 }
 
-impl Kernel {
-    /// The fastest kernel that can evaluate `ensemble` on this machine.
-    pub(crate) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Self {
-        let ranked = KernelName::ALL
-            .into_iter()
-            .rev()
-            .find_map(|name| Self::of(name, ensemble));
-        ranked.unwrap_or(Self {
+/// Working memory of the kernels.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    slots: Vec<u8>,
+    bits: Vec<sliced::Aligned>,
+}
+
+impl<T: Real> Kernel<T> {
+    /// The kernel that can evaluate any model.
+    pub(crate) fn reference() -> Self {
+        Self {
             name: KernelName::Scalar,
-            plan: None,
-        })
+            ranked: None,
+            sliced: None,
+        }
+    }
+
+    /// The fastest kernel that can evaluate `ensemble` on this machine.
+    pub(crate) fn choose(ensemble: &Ensemble<T>) -> Self {
+        let few = [KernelName::Avx2, KernelName::Lockstep];
+        let few = few.into_iter().find_map(|name| Self::of(name, ensemble));
+        Self {
+            sliced: Sliced::new(ensemble),
+            ..few.unwrap_or_else(Self::reference)
+        }
     }
 
     /// This kernel for `ensemble`; `None` if it cannot evaluate it, or not on this machine.
-    pub(crate) fn of<T: Real>(name: KernelName, ensemble: &Ensemble<T>) -> Option<Self> {
+    pub(crate) fn of(name: KernelName, ensemble: &Ensemble<T>) -> Option<Self> {
         if !name.available() {
             return None;
         }
-        let plan = match name {
-            KernelName::Scalar => None,
-            KernelName::Lockstep | KernelName::Avx2 => Some(T::plan(Ranked::new(ensemble, LEVELS)?)),
+        let mut kernel = Self {
+            name,
+            ..Self::reference()
         };
-        Some(Self { name, plan })
+        match name {
+            KernelName::Scalar => {}
+            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, LEVELS)?),
+            KernelName::Sliced => kernel.sliced = Some(Sliced::new(ensemble)?),
+        }
+        Some(kernel)
     }
 
-    /// Which it is.
-    pub(crate) fn name(&self) -> KernelName {
-        self.name
+    /// Which it is: for a few rows, and, from so many rows on, for many.
+    pub(crate) fn names(&self) -> (KernelName, Option<(usize, KernelName)>) {
+        let many = self.sliced.as_ref().filter(|_| self.name != KernelName::Sliced);
+        (self.name, many.map(|_| (MANY, KernelName::Sliced)))
     }
 
     /// Bytes held besides the ensemble.
     pub(crate) fn bytes(&self) -> usize {
-        match &self.plan {
-            None => 0,
-            Some(Plan::Narrow(ranked)) => ranked.bytes(),
-            Some(Plan::Wide(ranked)) => ranked.bytes(),
-        }
+        self.ranked.as_ref().map_or(0, Ranked::bytes) + self.sliced.as_ref().map_or(0, Sliced::bytes)
     }
 
     /// Adds the leaves that each row reaches to its sums.
     ///
     /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]; `sums` is `n × groups` and holds what the
     /// sums begin with.
-    pub(crate) fn add_leaves<T: Real>(
-        &self,
-        ensemble: &Ensemble<T>,
-        rows: &[T],
-        sums: &mut [T],
-        work: &mut Work,
-    ) {
-        let Some(ranked) = self.plan.as_ref().and_then(T::ranked) else {
-            return scalar::add_leaves(ensemble, rows, sums);
-        };
-        match self.name {
-            KernelName::Scalar => scalar::add_leaves(ensemble, rows, sums),
-            KernelName::Lockstep => lockstep::add_leaves(ranked, ensemble, rows, sums, work),
+    pub(crate) fn add_leaves(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+        let count = rows.len() / ensemble.features;
+        let sliced = self
+            .sliced
+            .as_ref()
+            .filter(|_| count >= MANY || self.name == KernelName::Sliced);
+        match (sliced, &self.ranked) {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel is only made where it is available.
-            KernelName::Avx2 => unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, work) },
-            #[cfg(not(target_arch = "x86_64"))]
-            KernelName::Avx2 => lockstep::add_leaves(ranked, ensemble, rows, sums, work),
+            (Some(sliced), _) if avx2::available() => {
+                // SAFETY: it is available.
+                unsafe { avx2::slice(sliced, ensemble, rows, sums, &mut work.bits, count >= VERY_MANY) };
+            }
+            (Some(sliced), _) => lockstep::slice(sliced, ensemble, rows, sums, &mut work.bits),
+            #[cfg(target_arch = "x86_64")]
+            (None, Some(ranked)) if self.name == KernelName::Avx2 => {
+                // SAFETY: a kernel is only made where it is available.
+                unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) };
+            }
+            (None, Some(ranked)) => lockstep::add_leaves(ranked, ensemble, rows, sums, &mut work.slots),
+            (None, None) => scalar::add_leaves(ensemble, rows, sums),
         }
     }
 }

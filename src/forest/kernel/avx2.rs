@@ -14,14 +14,15 @@ use std::arch::x86_64::{
 
 use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
-use super::ranked::{Machine, Ranked, Work};
+use super::ranked::{Machine, Ranked};
 use super::search::BLOCK;
+use super::sliced::{Aligned, Sliced};
 use super::stand::{LANES, Line};
 use super::tail::Exits;
 
 /// Whether this machine has what the kernel needs.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
 }
 
 /// Numbers that can be ranked sixteen at a time.
@@ -87,18 +88,18 @@ impl Passed for f64 {
 ///
 /// # Safety
 /// The kernel is [`available`].
-#[target_feature(enable = "avx2,bmi2,popcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) unsafe fn add_leaves<T: Real>(
     ranked: &Ranked<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Work,
+    slots: &mut Vec<u8>,
 ) {
     macro_rules! with {
         ($tables:literal, $strictly:literal) => {
             // SAFETY: the caller vouches for the machine.
-            unsafe { ranked.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, work) }
+            unsafe { ranked.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, slots) }
         };
     }
     let strictly = ranked.ranker.comparison() == Comparison::LessEqual;
@@ -111,6 +112,30 @@ pub(super) unsafe fn add_leaves<T: Real>(
         (..=8, true) => with!(8, true),
         (_, false) => with!(16, false),
         (_, true) => with!(16, true),
+    }
+}
+
+/// Adds the leaves that each row reaches to its sums, bit by bit.
+///
+/// # Safety
+/// The kernel is [`available`].
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) unsafe fn slice<T: Real>(
+    sliced: &Sliced<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<Aligned>,
+    many: bool,
+) {
+    // SAFETY: the caller vouches for the machine.
+    unsafe {
+        match (many, ensemble.comparison) {
+            (true, Comparison::Less) => sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work),
+            (true, Comparison::LessEqual) => sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work),
+            (false, Comparison::Less) => sliced.add_leaves::<u64, Avx2<2, false>>(ensemble, rows, sums, work),
+            (false, Comparison::LessEqual) => sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work),
+        }
     }
 }
 

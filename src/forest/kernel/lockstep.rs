@@ -2,8 +2,9 @@
 
 use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
-use super::ranked::{Machine, Ranked, Work};
+use super::ranked::{Machine, Ranked};
 use super::search::{self, BLOCK};
+use super::sliced::{Aligned, Sliced};
 use super::stand::{ABREAST, LANES, Line};
 use super::tail::Exits;
 
@@ -13,10 +14,28 @@ pub(super) fn add_leaves<T: Real>(
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Work,
+    slots: &mut Vec<u8>,
 ) {
     // SAFETY: any machine will do.
-    unsafe { ranked.add_leaves::<Any>(ensemble, rows, sums, work) };
+    unsafe { ranked.add_leaves::<Any>(ensemble, rows, sums, slots) };
+}
+
+/// Adds the leaves that each row reaches to its sums, bit by bit.
+pub(super) fn slice<T: Real>(
+    sliced: &Sliced<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<Aligned>,
+) {
+    // SAFETY: any machine will do, and every x86-64 has vectors of 128 bits.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if rows.len() / ensemble.features > 64 {
+            return sliced.add_leaves::<std::arch::x86_64::__m128i, Any>(ensemble, rows, sums, work);
+        }
+        sliced.add_leaves::<u64, Any>(ensemble, rows, sums, work);
+    }
 }
 
 /// Any machine.

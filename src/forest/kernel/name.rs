@@ -12,16 +12,18 @@ pub enum KernelName {
     Lockstep,
     /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
     Avx2,
+    /// A bit for each row, sixty-four rows and more to an instruction: any machine; not for single rows.
+    Sliced,
 }
 
 impl KernelName {
-    /// All of them, the fastest last.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Lockstep, Self::Avx2, Self::Sliced];
 
     /// Whether this machine can run it.
     pub fn available(self) -> bool {
         match self {
-            Self::Scalar | Self::Lockstep => true,
+            Self::Scalar | Self::Lockstep | Self::Sliced => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::available(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -36,6 +38,7 @@ impl fmt::Display for KernelName {
             Self::Scalar => "scalar",
             Self::Lockstep => "lockstep",
             Self::Avx2 => "avx2",
+            Self::Sliced => "sliced",
         })
     }
 }
@@ -47,6 +50,6 @@ impl FromStr for KernelName {
         Self::ALL
             .into_iter()
             .find(|kernel| kernel.to_string() == name)
-            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep and avx2)"))
+            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep, avx2 and sliced)"))
     }
 }

@@ -41,12 +41,6 @@ pub(super) trait Machine {
     unsafe fn top(lines: *const Line, levels: usize, slots: *const u8) -> Exits;
 }
 
-/// Working memory: the slots of some rows.
-#[derive(Debug, Default)]
-pub(crate) struct Work {
-    slots: Vec<u8>,
-}
-
 impl<T: Real> Ranked<T> {
     /// Lays a model out with up to `levels` levels in the tops; `None` if it cannot be walked by rank.
     pub(super) fn new(ensemble: &Ensemble<T>, levels: usize) -> Option<Self> {
@@ -76,24 +70,24 @@ impl<T: Real> Ranked<T> {
         ensemble: &Ensemble<T>,
         rows: &[T],
         sums: &mut [T],
-        work: &mut Work,
+        slots: &mut Vec<u8>,
     ) {
         let (features, groups) = (ensemble.features, ensemble.groups);
         let at_once = (FILLED / self.stride).max(TOGETHER);
         let needed = self.stride * at_once.min(rows.len() / features);
-        if work.slots.len() < needed {
-            work.slots.resize(needed, 0);
+        if slots.len() < needed {
+            slots.resize(needed, 0);
         }
         let rows = rows.chunks(at_once * features);
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
-            let into = work.slots.chunks_exact_mut(self.stride);
+            let into = slots.chunks_exact_mut(self.stride);
             for (row, into) in rows.chunks_exact(features).zip(into) {
                 // SAFETY: the caller vouches for the machine.
                 unsafe { self.ranker.fill::<M>(row, into) };
             }
             let count = rows.len() / features;
             // SAFETY: so many rows' slots have just been filled.
-            unsafe { self.walk::<M>(&work.slots[..count * self.stride], sums, groups) };
+            unsafe { self.walk::<M>(&slots[..count * self.stride], sums, groups) };
         }
     }
 

@@ -172,7 +172,7 @@ fn agree_in<T: Real>(shape: &Shape, must: bool) {
             continue;
         };
         let mut work = Work::default();
-        for rows in [1, 2, 5, 64, 67] {
+        for rows in [1, 2, 5, 64, 67, 160, 257] {
             let values: Vec<T> = (0..rows * shape.features)
                 .map(|_| number(&mut random, shape))
                 .collect();
