@@ -47,6 +47,33 @@ impl Machine for Any {
         search::count(comparison, block, x)
     }
 
+    const SCANNED: usize = 0;
+
+    #[inline(always)]
+    unsafe fn passing<T: Real>(comparison: Comparison, numbers: *const T, threshold: T) -> u32 {
+        // SAFETY: the caller promises so many numbers.
+        let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
+        let passed = |x: &T| match comparison {
+            Comparison::Less => threshold <= *x,
+            Comparison::LessEqual => threshold < *x,
+        };
+        let bits = numbers.iter().zip(0..);
+        bits.fold(0, |bits, (x, at)| bits | u32::from(passed(x)) << at)
+    }
+
+    #[inline(always)]
+    unsafe fn missing<T: Real>(numbers: *const T) -> u32 {
+        // SAFETY: the caller promises so many numbers.
+        let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
+        let bits = numbers.iter().zip(0..);
+        bits.fold(0, |bits, (x, at)| bits | u32::from(x.missing()) << at)
+    }
+
+    #[inline(always)]
+    fn place<T: Real>(bit: usize) -> usize {
+        bit
+    }
+
     #[inline(always)]
     unsafe fn top(lines: *const Line, levels: usize, slots: *const u8) -> Exits {
         // SAFETY: the caller promises that so many lines and slots are there.

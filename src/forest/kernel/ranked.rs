@@ -34,6 +34,24 @@ pub(super) trait Machine {
     /// This is such a machine.
     unsafe fn passed<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32;
 
+    /// Up to so many thresholds of four bytes are compared with all numbers; more are searched for each.
+    const SCANNED: usize;
+
+    /// Which of 32 numbers have passed a threshold; bit `i` is for the number at `Self::place::<T>(i)`.
+    ///
+    /// # Safety
+    /// This is such a machine; there are 32 numbers.
+    unsafe fn passing<T: Real>(comparison: Comparison, numbers: *const T, threshold: T) -> u32;
+
+    /// Which of 32 numbers are missing, in the same order.
+    ///
+    /// # Safety
+    /// This is such a machine; there are 32 numbers.
+    unsafe fn missing<T: Real>(numbers: *const T) -> u32;
+
+    /// Where the number of a bit is.
+    fn place<T: Real>(bit: usize) -> usize;
+
     /// The exits of a top: below `2^levels` for every lane.
     ///
     /// # Safety

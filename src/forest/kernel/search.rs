@@ -74,6 +74,52 @@ impl Search {
         passed * BLOCK as u32 + unsafe { M::passed(comparison, block(all, at), x) }
     }
 
+    /// Where its thresholds begin, in ascending order.
+    pub(super) fn first(&self) -> usize {
+        self.blocks as usize
+    }
+
+    /// The ranks of many numbers; the loop for the usual numbers of thresholds does nothing twice.
+    ///
+    /// # Safety
+    /// This is such a machine, and `all` is what the thresholds were laid out in.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
+    pub(super) unsafe fn ranks<T: Real, M: Machine>(
+        &self,
+        all: &[T],
+        comparison: Comparison,
+        numbers: &[T],
+        ranks: &mut [u32],
+    ) {
+        let pairs = numbers.iter().zip(ranks);
+        // SAFETY: a block of pivots is followed by as many blocks as pivots, and one more; the caller vouches for the
+        // machine.
+        unsafe {
+            let blocks = all.as_ptr().add(self.blocks as usize).cast::<[T; BLOCK]>();
+            match self.pivot_blocks {
+                0 => {
+                    for (x, rank) in pairs {
+                        *rank = M::passed(comparison, &*blocks, *x);
+                    }
+                }
+                1 => {
+                    let pivots = &*all.as_ptr().add(self.pivots as usize).cast::<[T; BLOCK]>();
+                    for (x, rank) in pairs {
+                        let passed = M::passed(comparison, pivots, *x);
+                        let block = &*blocks.add(passed as usize);
+                        *rank = passed * BLOCK as u32 + M::passed(comparison, block, *x);
+                    }
+                }
+                _ => {
+                    for (x, rank) in pairs {
+                        *rank = self.rank::<T, M>(all, comparison, *x);
+                    }
+                }
+            }
+        }
+    }
+
     /// The number of pivots passed, where there are many.
     #[expect(
         clippy::cast_possible_truncation,

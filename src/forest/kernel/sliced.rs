@@ -17,7 +17,7 @@ mod word;
 use super::super::ensemble::Ensemble;
 use super::super::number::Real;
 use super::ranked::Machine;
-use asked::Asked;
+use asked::{Asked, Sheet, columns};
 use grove::{Form, Grove, LEAVES, Planted, Step, TEAM};
 use word::Word;
 
@@ -33,10 +33,9 @@ pub(crate) struct Sliced<T> {
 #[repr(C, align(64))]
 pub(super) struct Aligned([u64; 8]);
 
-/// Working memory of a block, in words.
+/// Working memory of the trees.
 struct Desk<W> {
-    lines: *mut W,
-    buckets: *mut W,
+    lines: *const W,
     /// Rows on their way to a leaf.
     reach: *mut W,
     /// A leaf's number for each row, tree by tree.
@@ -73,7 +72,8 @@ impl<T: Real> Sliced<T> {
     ) {
         let (features, groups) = (ensemble.features, ensemble.groups);
         let words = self.asked.lines + self.asked.buckets + LEAVES + TEAM * 8;
-        let needed = (words * W::BYTES).div_ceil(size_of::<Aligned>());
+        let bytes = words * W::BYTES + columns::<W>() * size_of::<T>();
+        let needed = bytes.div_ceil(size_of::<Aligned>());
         if work.len() < needed {
             work.resize(needed, Aligned([0; 8]));
         }
@@ -83,19 +83,20 @@ impl<T: Real> Sliced<T> {
             let buckets = lines.add(self.asked.lines);
             let reach = buckets.add(self.asked.buckets);
             let leaves = reach.add(LEAVES);
-            let desk = Desk {
+            let columns = leaves.add(TEAM * 8).cast::<T>();
+            let sheet = Sheet {
                 lines,
                 buckets,
-                reach,
-                leaves,
+                columns,
             };
+            let desk = Desk { lines, reach, leaves };
             // Another model may have left something there.
             for bucket in 0..self.asked.buckets {
                 W::splat(0).store(buckets.add(bucket));
             }
             let blocks = rows.chunks(W::ROWS * features);
             for (rows, sums) in blocks.zip(sums.chunks_mut(W::ROWS * groups)) {
-                self.asked.fill::<W, M>(rows, features, lines, buckets);
+                self.asked.fill::<W, M>(rows, features, sheet);
                 self.walk(&desk, sums, groups);
             }
         }

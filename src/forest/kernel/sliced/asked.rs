@@ -21,6 +21,9 @@ use super::word::Word;
 /// The line that no row is in: who asks it goes left.
 pub(super) const NEVER: u32 = 0;
 
+/// Rows in the largest block.
+const MOST_ROWS: usize = 256;
+
 /// A set of categories that would need more buckets is not worth its memory.
 const MOST_CODES: u64 = 1 << 14;
 
@@ -76,6 +79,30 @@ pub(super) struct Asked<T> {
     pub(super) lines: usize,
     /// How many buckets any feature needs.
     pub(super) buckets: usize,
+}
+
+/// Numbers that are read from the rows together: a line of the first cache has sixteen.
+const TILE: usize = 16;
+
+/// Where the lines of a block go, and what is needed on the way.
+#[derive(Clone, Copy)]
+pub(super) struct Sheet<W, T> {
+    /// One for each question.
+    pub(super) lines: *mut W,
+    /// Empty before and after.
+    pub(super) buckets: *mut W,
+    /// Room for [`columns`] numbers.
+    pub(super) columns: *mut T,
+}
+
+/// Numbers that the columns of a tile take.
+pub(super) const fn columns<W: Word>() -> usize {
+    TILE * stride::<W>()
+}
+
+/// From one column to the next: not a power of two, which would put all of them into the same few sets of a cache.
+const fn stride<W: Word>() -> usize {
+    W::ROWS + 16
 }
 
 /// Questions under construction.
@@ -136,60 +163,120 @@ impl<T: Real> Asked<T> {
     /// This is such a machine; there are at most `W::ROWS` rows; there is room for [`Self::lines`] and
     /// [`Self::buckets`], and the buckets are empty. They are left empty.
     #[inline(always)]
-    pub(super) unsafe fn fill<W: Word, M: Machine>(
-        &self,
-        rows: &[T],
-        features: usize,
-        lines: *mut W,
-        buckets: *mut W,
-    ) {
+    pub(super) unsafe fn fill<W: Word, M: Machine>(&self, rows: &[T], features: usize, sheet: Sheet<W, T>) {
         // SAFETY: as promised by the caller.
         unsafe {
-            W::splat(0).store(lines);
-            for number in &self.numbers {
-                self.number::<W, M>(number, rows, features, lines, buckets);
+            W::splat(0).store(sheet.lines);
+            for tile in self.numbers.chunks(TILE) {
+                read::<T, W, M>(tile, rows, features, sheet.columns);
+                for (at, number) in tile.iter().enumerate() {
+                    let column = sheet.columns.add(at * stride::<W>());
+                    let scanned = number.thresholds as usize * size_of::<T>() <= M::SCANNED * 4;
+                    match number.ways.as_slice() {
+                        [Missing { zero: false, .. }] if scanned => self.scan::<W, M>(number, column, sheet),
+                        [Missing { zero: false, .. }, Missing { zero: false, .. }] if scanned => {
+                            self.scan::<W, M>(number, column, sheet);
+                        }
+                        _ => {
+                            self.sort::<W, M>(number, column, sheet);
+                            self.pass_over::<W, M>(number, column, rows, features, sheet);
+                        }
+                    }
+                }
             }
             for absence in &self.absences {
                 let column = rows[absence.feature as usize..].iter().step_by(features);
-                let missing = missing::<W, T>(column, absence.zero, buckets);
+                let missing = missing::<W, T>(column, absence.zero, sheet.buckets);
                 W::splat(u64::MAX)
                     .without(missing)
-                    .store(lines.add(absence.line as usize));
+                    .store(sheet.lines.add(absence.line as usize));
             }
             for category in &self.categories {
-                self.category(category, rows, features, lines, buckets);
+                self.category(category, rows, features, sheet.lines, sheet.buckets);
             }
         }
     }
 
+    /// Compares every number with every threshold.
     #[inline(always)]
-    unsafe fn number<W: Word, M: Machine>(
-        &self,
-        number: &Number,
-        rows: &[T],
-        features: usize,
-        lines: *mut W,
-        buckets: *mut W,
-    ) {
-        let count = number.thresholds as usize;
-        // SAFETY: there are two more buckets than thresholds, and the lines were numbered with these.
+    unsafe fn scan<W: Word, M: Machine>(&self, number: &Number, column: *const T, sheet: Sheet<W, T>) {
+        let first = number.search.first();
+        let thresholds = &self.thresholds[first..first + number.thresholds as usize];
+        // SAFETY: a word is `ROWS / 32` times 32 bits, and the lines were numbered by thresholds and ways.
         unsafe {
-            let bytes = buckets.cast::<u8>();
-            let column = rows[number.feature as usize..].iter().step_by(features);
-            let (mut byte, mut bit) = (0, 1u8);
-            for x in column {
-                let rank = number.search.rank::<T, M>(&self.thresholds, self.comparison, *x) as usize;
-                let bucket = if x.missing() { count + 1 } else { rank };
-                *bytes.add(bucket * W::BYTES + byte) |= bit;
-                byte += 1;
-                if byte == W::BYTES {
-                    (byte, bit) = (0, bit << 1);
+            let mut missing = [0u32; MOST_ROWS / 32];
+            for (part, missing) in missing[..W::ROWS / 32].iter_mut().enumerate() {
+                *missing = M::missing(column.add(32 * part));
+            }
+            let mut line = sheet.lines.add(number.first as usize).cast::<u32>();
+            for threshold in thresholds {
+                for part in 0..W::ROWS / 32 {
+                    let right = M::passing(self.comparison, column.add(32 * part), *threshold);
+                    match number.ways.as_slice() {
+                        [Missing { left: true, .. }] => *line = right,
+                        [_] => *line = right | missing[part],
+                        _ => {
+                            *line = right;
+                            *line.add(W::ROWS / 32) = right | missing[part];
+                        }
+                    }
+                    line = line.add(1);
+                }
+                line = line.add((number.ways.len() - 1) * (W::ROWS / 32));
+            }
+        }
+    }
+
+    /// Sorts the rows into buckets.
+    #[inline(always)]
+    unsafe fn sort<W: Word, M: Machine>(&self, number: &Number, column: *const T, sheet: Sheet<W, T>) {
+        // All ranks first: a search would wait for the bucket that the one before has changed.
+        let mut ranks = [0u32; MOST_ROWS];
+        // SAFETY: ranks are at most the number of thresholds, and there are more buckets than that.
+        unsafe {
+            let numbers = std::slice::from_raw_parts(column, W::ROWS);
+            let search = &number.search;
+            search.ranks::<T, M>(&self.thresholds, self.comparison, numbers, &mut ranks[..W::ROWS]);
+            for part in 0..W::ROWS / 32 {
+                let bytes = sheet.buckets.cast::<u8>().add(4 * part);
+                for bit in 0..32 {
+                    let rank = *ranks.get_unchecked(32 * part + M::place::<T>(bit)) as usize;
+                    *bytes.add(rank * W::BYTES + bit / 8) |= 1 << (bit % 8);
                 }
             }
-            let zero = W::splat(0);
-            let missing = take(buckets.add(count + 1));
-            zero.store(buckets.add(count));
-            let mut right = W::splat(u64::MAX).without(missing);
+        }
+    }
+
+    /// Turns the buckets into lines.
+    #[inline(always)]
+    unsafe fn pass_over<W: Word, M: Machine>(
+        &self,
+        number: &Number,
+        column: *const T,
+        rows: &[T],
+        features: usize,
+        sheet: Sheet<W, T>,
+    ) {
+        let Sheet { lines, buckets, .. } = sheet;
+        let count = number.thresholds as usize;
+        // SAFETY: there are more buckets than thresholds, and the lines were numbered by thresholds and ways.
+        unsafe {
+            // A missing number has passed no threshold: it is never on the right, unless put there.
+            let spare = buckets.add(count);
+            W::splat(0).store(spare);
+            let mut sets = [W::splat(0); 4];
+            for (set, way) in sets.iter_mut().zip(&number.ways) {
+                if way.zero {
+                    let column = rows[number.feature as usize..].iter().step_by(features);
+                    *set = missing::<W, T>(column, true, spare);
+                } else if !way.left {
+                    for part in 0..W::ROWS / 32 {
+                        *spare.cast::<u32>().add(part) = M::missing(column.add(32 * part));
+                    }
+                    *set = take(spare);
+                }
+            }
+            let mut right = W::splat(u64::MAX);
             let mut line = lines.add(number.first as usize);
             match number.ways.as_slice() {
                 [Missing { left: true, zero: false }] => {
@@ -203,16 +290,11 @@ impl<T: Real> Asked<T> {
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
                         right.store(line);
-                        right.or(missing).store(line.add(1));
+                        right.or(sets[1]).store(line.add(1));
                         line = line.add(2);
                     }
                 }
                 ways => {
-                    let mut sets = [zero; 4];
-                    for (set, way) in sets.iter_mut().zip(ways) {
-                        let column = rows[number.feature as usize..].iter().step_by(features);
-                        *set = self::missing::<W, T>(column, way.zero, buckets);
-                    }
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
                         for (way, set) in ways.iter().zip(sets) {
@@ -287,7 +369,25 @@ unsafe fn take<W: Word>(bucket: *mut W) -> W {
     }
 }
 
-/// The rows whose number is missing; needs the first bucket, empty.
+/// Reads the numbers of a tile column by column, in the order of the machine's bits.
+#[inline(always)]
+unsafe fn read<T: Real, W: Word, M: Machine>(
+    tile: &[Number],
+    rows: &[T],
+    features: usize,
+    columns: *mut T,
+) {
+    for (at, row) in rows.chunks_exact(features).enumerate() {
+        let bit = at % W::BYTES * 8 + at / W::BYTES;
+        let place = bit / 32 * 32 + M::place::<T>(bit % 32);
+        for (column, number) in tile.iter().enumerate() {
+            // SAFETY: a feature is below `features`; there is room for the columns.
+            unsafe { *columns.add(column * stride::<W>() + place) = *row.get_unchecked(number.feature as usize) };
+        }
+    }
+}
+
+/// The rows whose number is missing; needs an empty bucket.
 #[inline(always)]
 unsafe fn missing<'a, W: Word, T: Real>(
     column: impl Iterator<Item = &'a T>,
@@ -296,14 +396,11 @@ unsafe fn missing<'a, W: Word, T: Real>(
 ) -> W {
     // SAFETY: the caller points at a bucket and gives at most a word's rows.
     unsafe {
-        let before = take(bucket);
         for (row, x) in column.enumerate() {
             let missing = x.missing() || (zero && x.to_f64().abs() <= f64::from(ZERO));
             *bucket.cast::<u8>().add(row % W::BYTES) |= u8::from(missing) << (row / W::BYTES);
         }
-        let missing = take(bucket);
-        before.store(bucket);
-        missing
+        take(bucket)
     }
 }
 
