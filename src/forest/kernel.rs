@@ -40,7 +40,7 @@ use ranked::Ranked;
 use sliced::Sliced;
 
 /// Levels in the tops: below them a tail costs less than one more level of blends (`benches/README.md`).
-const LEVELS: usize = 5;
+const LEVELS: usize = 6;
 
 /// From so many rows on, a block of sixty-four bits is worth its lines; and one of 256.
 const MANY: usize = 24;
@@ -126,7 +126,7 @@ impl<T: Real> Kernel<T> {
         };
         match name {
             KernelName::Scalar => {}
-            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, LEVELS)?),
+            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, std::env::var("LV").map_or(LEVELS, |v| v.parse().unwrap()))?),
             KernelName::Sliced => kernel.sliced = Some(Sliced::new(ensemble)?),
         }
         Some(kernel)

@@ -111,12 +111,28 @@ impl<T: Real> Ranked<T> {
 
     #[inline(always)]
     unsafe fn walk<M: Machine>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
+        let together = slots.chunks_exact(TOGETHER * self.stride);
+        let rest = together.remainder().chunks_exact(self.stride);
+        let (of_rows, of_rest) = sums.split_at_mut(together.len() * TOGETHER * groups);
+        // SAFETY: as promised by the caller.
+        unsafe {
+            if !of_rows.is_empty() {
+                self.walk_together::<M>(slots, of_rows, groups);
+            }
+            for (slots, sums) in rest.zip(of_rest.chunks_exact_mut(groups)) {
+                self.walk_alone::<M>(slots.as_ptr(), sums);
+            }
+        }
+    }
+
+    /// Some rows through one stand after the other.
+    #[inline(always)]
+    unsafe fn walk_together<M: Machine>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
         let mut first = 0;
         for stand in &self.stands.stands {
             let lines = self.stands.lines[stand.top..].as_ptr();
-            let mut together = slots.chunks_exact(TOGETHER * self.stride);
-            let mut of_rows = sums.chunks_exact_mut(TOGETHER * groups);
-            for (slots, sums) in together.by_ref().zip(of_rows.by_ref()) {
+            let together = slots.chunks_exact(TOGETHER * self.stride);
+            for (slots, sums) in together.zip(sums.chunks_exact_mut(TOGETHER * groups)) {
                 let slots: [*const u8; TOGETHER] =
                     std::array::from_fn(|row| slots[row * self.stride..].as_ptr());
                 let mut exits = [[0; LANES]; TOGETHER];
@@ -133,24 +149,26 @@ impl<T: Real> Ranked<T> {
                 // SAFETY: the stand is one of these, and the rows' slots are filled.
                 unsafe { tail::add(&self.stands, stand, first, &mut rows) };
             }
-            let rest = together.remainder().chunks_exact(self.stride);
-            for (slots, sums) in rest.zip(of_rows.into_remainder().chunks_exact_mut(groups)) {
-                let slots = [slots.as_ptr()];
-                let mut exits = [[0; LANES]; 1];
-                for (exits, slots) in exits.iter_mut().zip(slots) {
-                    // SAFETY: the lines are the stand's; a row's slots are at least 256.
-                    *exits = unsafe { M::top(lines, stand.levels, slots) };
-                }
-                let mut rows = Rows {
-                    slots,
-                    exits: &exits,
-                    sums,
-                    groups,
-                };
-                // SAFETY: the stand is one of these, and the row's slots are filled.
-                unsafe { tail::add(&self.stands, stand, first, &mut rows) };
-            }
             first += stand.trees;
         }
+    }
+
+    /// One row through all stands; the leaves of each are added while the next is walked.
+    #[inline(always)]
+    unsafe fn walk_alone<M: Machine>(&self, slots: *const u8, sums: &mut [T]) {
+        let mut leaves = [T::ZERO; LANES];
+        let (mut first, mut found) = (0, 0);
+        for stand in &self.stands.stands {
+            tail::sum(&leaves[..found], &self.stands.groups[first..first + found], sums);
+            first += found;
+            let lines = self.stands.lines[stand.top..].as_ptr();
+            // SAFETY: the lines are the stand's; the row's slots are filled, and at least 256.
+            unsafe {
+                let exits = M::top(lines, stand.levels, slots);
+                tail::leaves(&self.stands, stand, slots, &exits, &mut leaves);
+            }
+            found = stand.trees;
+        }
+        tail::sum(&leaves[..found], &self.stands.groups[first..first + found], sums);
     }
 }

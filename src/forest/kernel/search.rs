@@ -52,6 +52,20 @@ impl Search {
         }
     }
 
+    /// Lays at most 255 thresholds out for [`two_blocks`]: one block of pivots, then the thresholds.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer thresholds than splits, which are u32"
+    )]
+    pub(super) fn uniform<T: Real>(thresholds: &[T], into: &mut Vec<T>) -> u32 {
+        let at = into.len();
+        if thresholds.len() <= BLOCK {
+            into.resize(at + BLOCK, T::cast(f32::NAN));
+        }
+        Self::new(thresholds, into);
+        at as u32
+    }
+
     /// How many thresholds `x` has passed.
     ///
     /// # Safety
@@ -131,6 +145,22 @@ impl Search {
             Comparison::Less => *pivot <= x,
             Comparison::LessEqual => *pivot < x,
         }) as u32
+    }
+}
+
+/// How many thresholds `x` has passed, of at most 255 laid out by [`Search::uniform`].
+///
+/// # Safety
+/// This is such a machine, and `pivots` were laid out so.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most 255 thresholds")]
+pub(super) unsafe fn two_blocks<T: Real, M: Machine>(pivots: *const T, comparison: Comparison, x: T) -> u8 {
+    // SAFETY: one more block than there are pivots follows them.
+    unsafe {
+        let blocks = pivots.cast::<[T; BLOCK]>();
+        let passed = M::passed(comparison, &*blocks, x);
+        let block = &*blocks.add(1 + passed as usize);
+        (passed * BLOCK as u32 + M::passed(comparison, block, x)) as u8
     }
 }
 
