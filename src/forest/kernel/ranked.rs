@@ -156,19 +156,22 @@ impl<T: Real> Ranked<T> {
     /// One row through all stands; the leaves of each are added while the next is walked.
     #[inline(always)]
     unsafe fn walk_alone<M: Machine>(&self, slots: *const u8, sums: &mut [T]) {
-        let mut leaves = [T::ZERO; LANES];
-        let (mut first, mut found) = (0, 0);
+        let mut first = 0;
+        let groups = sums.len();
         for stand in &self.stands.stands {
-            tail::sum(&leaves[..found], &self.stands.groups[first..first + found], sums);
-            first += found;
             let lines = self.stands.lines[stand.top..].as_ptr();
             // SAFETY: the lines are the stand's; the row's slots are filled, and at least 256.
             unsafe {
-                let exits = M::top(lines, stand.levels, slots);
-                tail::leaves(&self.stands, stand, slots, &exits, &mut leaves);
+                let exits = [M::top(lines, stand.levels, slots)];
+                let mut rows = Rows {
+                    slots: [slots],
+                    exits: &exits,
+                    sums,
+                    groups,
+                };
+                tail::add(&self.stands, stand, first, &mut rows);
             }
-            found = stand.trees;
+            first += stand.trees;
         }
-        tail::sum(&leaves[..found], &self.stands.groups[first..first + found], sums);
     }
 }

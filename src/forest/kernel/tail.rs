@@ -121,11 +121,11 @@ pub(super) unsafe fn add<T: Real, const R: usize>(
     // SAFETY: as promised by the caller; the tails were laid out for just this height.
     unsafe {
         match stand.tail {
-            Tail::Blocks { height: 0 } => blocks::<T, R>(stands, stand, first, 0, rows),
-            Tail::Blocks { height: 1 } => blocks::<T, R>(stands, stand, first, 1, rows),
-            Tail::Blocks { height: 2 } => blocks::<T, R>(stands, stand, first, 2, rows),
-            Tail::Blocks { height: 3 } => blocks::<T, R>(stands, stand, first, 3, rows),
-            Tail::Blocks { height } => blocks::<T, R>(stands, stand, first, height, rows),
+            // With both numbers known beforehand a leaf of the usual trees takes two instructions.
+            Tail::Blocks { height: 0 } if stand.levels == 6 => blocks::<T, R>(stands, stand, first, (6, 0), rows),
+            Tail::Blocks { height: 0 } if stand.levels == 4 => blocks::<T, R>(stands, stand, first, (4, 0), rows),
+            Tail::Blocks { height: 2 } if stand.levels == 6 => blocks::<T, R>(stands, stand, first, (6, 2), rows),
+            Tail::Blocks { height } => blocks::<T, R>(stands, stand, first, (stand.levels, height), rows),
             Tail::Links => links::<T, R>(stands, stand, first, rows),
         }
     }
@@ -136,11 +136,11 @@ unsafe fn blocks<T: Real, const R: usize>(
     stands: &Stands<T>,
     stand: &Stand,
     first: usize,
-    height: usize,
+    (levels, height): (usize, usize),
     rows: &mut Rows<'_, T, R>,
 ) {
     let words = stand::words::<T>(height);
-    let of_tree = words << stand.levels;
+    let of_tree = words << levels;
     let (slots, trees) = (rows.slots, stand.trees);
     let mut exits: [*const u8; R] = std::array::from_fn(|row| rows.exits[row].as_ptr());
     // SAFETY: the stand's tails begin at this word; every tree of it has 2^levels blocks of `words` words, and every
