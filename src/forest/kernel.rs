@@ -13,6 +13,8 @@
 //!           lockstep   any machine
 //!           avx2       x86-64 with AVX2
 //! tail      the rest of the way, and the sums
+//! sliced    many rows at once, a bit for each row: no ranks, no tops
+//! trial     which of them is the fastest for a model, measured on the model itself
 //! ```
 //! A machine with AVX-512 VBMI would get a third walk of the tops beside those two (64 lanes, `vpermi2b` in place of
 //! the shuffles and blends of the look-up), aarch64 a fourth (`tbl` over 64 slots at once).
@@ -30,6 +32,7 @@ mod sliced;
 mod slots;
 mod stand;
 mod tail;
+mod trial;
 #[cfg(test)]
 mod tests;
 
@@ -39,12 +42,9 @@ pub use name::KernelName;
 use ranked::Ranked;
 use sliced::Sliced;
 
-/// Levels in the tops: below them a tail costs less than one more level of blends (`benches/README.md`).
+/// Levels in the tops: one more of complete trees would double what is read for less than it saves
+/// (`benches/README.md`).
 const LEVELS: usize = 6;
-
-/// From so many rows on, a block of sixty-four bits is worth its lines; and one of 256.
-const MANY: usize = 24;
-const VERY_MANY: usize = 160;
 
 /// How a model's trees are walked, and the trees laid out for it.
 #[derive(Debug)]
@@ -54,6 +54,21 @@ pub(crate) struct Kernel<T> {
     ranked: Option<Ranked<T>>,
     /// For many rows.
     sliced: Option<Sliced<T>>,
+    blocks: Blocks,
+}
+
+/// From how many rows on a block of bits costs less than walking them one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Blocks {
+    /// A block of 64 rows.
+    small: usize,
+    /// A block of as many as the machine's vectors have bits.
+    large: usize,
+}
+
+impl Blocks {
+    /// Always, whichever fits.
+    const ALWAYS: Self = Self { small: 1, large: 65 };
 }
 
 /// What the kernels ask of a float besides arithmetic.
@@ -102,17 +117,13 @@ impl<T: Real> Kernel<T> {
             name: KernelName::Scalar,
             ranked: None,
             sliced: None,
+            blocks: Blocks::ALWAYS,
         }
     }
 
-    /// The fastest kernel that can evaluate `ensemble` on this machine.
+    /// The fastest way for `ensemble` on this machine, as measured on the model itself.
     pub(crate) fn choose(ensemble: &Ensemble<T>) -> Self {
-        let few = [KernelName::Avx2, KernelName::Lockstep];
-        let few = few.into_iter().find_map(|name| Self::of(name, ensemble));
-        Self {
-            sliced: Sliced::new(ensemble),
-            ..few.unwrap_or_else(Self::reference)
-        }
+        trial::choose(ensemble)
     }
 
     /// This kernel for `ensemble`; `None` if it cannot evaluate it, or not on this machine.
@@ -126,7 +137,7 @@ impl<T: Real> Kernel<T> {
         };
         match name {
             KernelName::Scalar => {}
-            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, std::env::var("LV").map_or(LEVELS, |v| v.parse().unwrap()))?),
+            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, LEVELS)?),
             KernelName::Sliced => kernel.sliced = Some(Sliced::new(ensemble)?),
         }
         Some(kernel)
@@ -135,7 +146,8 @@ impl<T: Real> Kernel<T> {
     /// Which it is: for a few rows, and, from so many rows on, for many.
     pub(crate) fn names(&self) -> (KernelName, Option<(usize, KernelName)>) {
         let many = self.sliced.as_ref().filter(|_| self.name != KernelName::Sliced);
-        (self.name, many.map(|_| (MANY, KernelName::Sliced)))
+        let from = self.blocks.small.min(self.blocks.large);
+        (self.name, many.map(|_| (from, KernelName::Sliced)))
     }
 
     /// Bytes held besides the ensemble.
@@ -148,25 +160,57 @@ impl<T: Real> Kernel<T> {
     /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]; `sums` is `n × groups` and holds what the
     /// sums begin with.
     pub(crate) fn add_leaves(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
-        let count = rows.len() / ensemble.features;
-        let sliced = self
-            .sliced
-            .as_ref()
-            .filter(|_| count >= MANY || self.name == KernelName::Sliced);
-        match (sliced, &self.ranked) {
-            #[cfg(target_arch = "x86_64")]
-            (Some(sliced), _) if avx2::available() => {
-                // SAFETY: it is available.
-                unsafe { avx2::slice(sliced, ensemble, rows, sums, &mut work.bits, count >= VERY_MANY) };
+        let features = ensemble.features;
+        let Some(sliced) = &self.sliced else {
+            return self.walk(ensemble, rows, sums, work);
+        };
+        // Blocks of the larger kind as long as they are worth it, then one of the smaller, then row by row.
+        let mut done = 0;
+        let count = rows.len() / features;
+        for (rows_to_a_block, worth) in [(256, self.blocks.large), (64, self.blocks.small)] {
+            let left = count - done;
+            let blocks = left / rows_to_a_block + usize::from(left % rows_to_a_block >= worth);
+            let end = count.min(done + blocks * rows_to_a_block);
+            if end > done {
+                let rows = &rows[done * features..end * features];
+                let sums = &mut sums[done * ensemble.groups..end * ensemble.groups];
+                slice(sliced, ensemble, rows, sums, &mut work.bits, rows_to_a_block == 256);
+                done = end;
             }
-            (Some(sliced), _) => lockstep::slice(sliced, ensemble, rows, sums, &mut work.bits),
+        }
+        if done < count {
+            let sums = &mut sums[done * ensemble.groups..];
+            self.walk(ensemble, &rows[done * features..], sums, work);
+        }
+    }
+
+    /// Walks rows one by one, or a few side by side.
+    fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+        match &self.ranked {
             #[cfg(target_arch = "x86_64")]
-            (None, Some(ranked)) if self.name == KernelName::Avx2 => {
+            Some(ranked) if self.name == KernelName::Avx2 => {
                 // SAFETY: a kernel is only made where it is available.
                 unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) };
             }
-            (None, Some(ranked)) => lockstep::add_leaves(ranked, ensemble, rows, sums, &mut work.slots),
-            (None, None) => scalar::add_leaves(ensemble, rows, sums),
+            Some(ranked) => lockstep::add_leaves(ranked, ensemble, rows, sums, &mut work.slots),
+            None => scalar::add_leaves(ensemble, rows, sums),
         }
     }
+}
+
+/// Evaluates rows bit by bit, in blocks of the larger kind or of 64.
+fn slice<T: Real>(
+    sliced: &Sliced<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<sliced::Aligned>,
+    large: bool,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::available() {
+        // SAFETY: it is available.
+        return unsafe { avx2::slice(sliced, ensemble, rows, sums, work, large) };
+    }
+    lockstep::slice(sliced, ensemble, rows, sums, work, large);
 }

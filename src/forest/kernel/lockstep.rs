@@ -27,11 +27,12 @@ pub(super) fn slice<T: Real>(
     rows: &[T],
     sums: &mut [T],
     work: &mut Vec<Aligned>,
+    large: bool,
 ) {
     // SAFETY: any machine will do, and every x86-64 has vectors of 128 bits.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        if rows.len() / ensemble.features > 64 {
+        if large {
             return sliced.add_leaves::<std::arch::x86_64::__m128i, Any>(ensemble, rows, sums, work);
         }
         sliced.add_leaves::<u64, Any>(ensemble, rows, sums, work);

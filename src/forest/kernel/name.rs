@@ -20,6 +20,9 @@ impl KernelName {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Lockstep, Self::Avx2, Self::Sliced];
 
+    /// Those that walk single rows.
+    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
+
     /// Whether this machine can run it.
     pub fn available(self) -> bool {
         match self {
