@@ -2,17 +2,15 @@
 
     python benches/features.py [--delay MS]      needs redis-server, and FEAST_PYTHON=…/python with Feast (tests/run makes one)
 
---delay puts so many milliseconds between the program and Redis, both ways together (a proxy in this script).
+--delay puts so many milliseconds between the program and Redis, both ways together (through a proxy).
 """
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -21,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 import redis  # noqa: E402
 from customers import ID, IDS, ROWS  # noqa: E402
-from stores import free_port, redis_server  # noqa: E402
+from stores import Proxy, free_port, redis_server  # noqa: E402
 from test_redis import fill  # noqa: E402
 
 FEAST = """
@@ -40,30 +38,6 @@ for entities in (1, 64):
     out[entities] = sorted(times)[len(times) // 2] * 1e6
 print(json.dumps(out))
 """
-
-
-class Proxy:
-    """Hands bytes on after a delay, each direction half of it."""
-
-    def __init__(self, target, delay):
-        self.port, self.target, self.delay = free_port(), target, delay / 2000
-        started = threading.Event()
-        threading.Thread(target=asyncio.run, args=(self.run(started),), daemon=True).start()
-        started.wait()
-
-    async def run(self, started):
-        async with await asyncio.start_server(self.connect, "127.0.0.1", self.port) as server:
-            started.set()
-            await server.serve_forever()
-
-    async def connect(self, reader, writer):
-        theirs = await asyncio.open_connection("127.0.0.1", self.target)
-        await asyncio.gather(self.pump(reader, theirs[1]), self.pump(theirs[0], writer))
-
-    async def pump(self, reader, writer):
-        loop = asyncio.get_running_loop()
-        while data := await reader.read(1 << 20):
-            loop.call_later(self.delay, writer.write, data)
 
 
 def feast(folder, store_port, ids):
@@ -111,7 +85,7 @@ def main():
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name) / "redis") as server:
         folder = Path(name)
         fill(redis.Redis(port=server.port), ROWS)
-        port = Proxy(server.port, delay).port if delay else server.port
+        port = Proxy(server.port, delay / 1000).port if delay else server.port
         (folder / "ids").write_text("\n".join(IDS))
         (folder / "ids.json").write_text(json.dumps(IDS))
         environment = os.environ | {"BENCH_REDIS": f"redis://127.0.0.1:{port}", "BENCH_IDS": str(folder / "ids")}

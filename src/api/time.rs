@@ -4,12 +4,15 @@ use jiff::Timestamp;
 
 /// RFC 3339 in UTC, from seconds since the Unix epoch.
 pub(super) fn rfc3339(seconds: f64) -> Option<String> {
+    instant(seconds).map(|time| time.to_string())
+}
+
+/// The instant so many seconds after the Unix epoch; it is written as RFC 3339.
+pub(super) fn instant(seconds: f64) -> Option<Timestamp> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast saturates, and jiff refuses what is out of range"
     )]
     let micros = (seconds * 1e6).round() as i64;
-    Timestamp::from_microsecond(micros)
-        .ok()
-        .map(|time| time.to_string())
+    Timestamp::from_microsecond(micros).ok()
 }

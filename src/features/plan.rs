@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::layout::Vector;
 use super::remote::{Held, Remote};
 use super::row::Found;
@@ -36,6 +38,8 @@ struct Place {
     column: usize,
     /// For a category: the model's code for each code of the source; NaN where the model does not know it.
     codes: Option<Vec<f64>>,
+    /// The age in seconds from which a value is stale, by the contract.
+    max_age: Option<f64>,
 }
 
 /// Where a slot's value is to be found, before it is bound: the position among the feeds, and in the source.
@@ -45,21 +49,32 @@ pub(super) struct Spot {
     pub(super) column: usize,
 }
 
-/// What the remote sources gave, by feed and entity; empty for tables.
+/// What the remote sources gave, by feed; nothing for tables.
 #[derive(Debug, Default)]
-pub struct Gathered(Vec<Vec<Held>>);
+pub struct Gathered(Vec<Answer>);
+
+/// What a remote source gave.
+#[derive(Debug, Default)]
+struct Answer {
+    /// By entity.
+    held: Vec<Held>,
+    /// By group, the age in seconds from which its values are stale by the store's own rules.
+    max_ages: Vec<Option<f64>>,
+}
 
 /// What all sources have for one entity, by feed.
 #[derive(Debug)]
 pub struct Record<'a> {
     plan: &'a Plan,
-    parts: Vec<Part<'a>>,
+    parts: SmallVec<[Part<'a>; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Part<'a> {
-    Row(usize),
-    Vector(&'a Vector),
+    /// A table's row, and when it was true.
+    Row(usize, Option<f64>),
+    /// A store's vector, and the ages at which its groups are stale.
+    Vector(&'a Vector, &'a [Option<f64>]),
     Nothing,
 }
 
@@ -106,7 +121,13 @@ impl Plan {
                 .nth(slot)
                 .is_some_and(|slot| slot.kind == FeatureType::Category);
             let codes = category.then(|| categories.iter().map(code).collect());
-            Some(Place { feed, column, codes })
+            let max_age = model.slot(slot).and_then(|slot| slot.max_age_duration);
+            Some(Place {
+                feed,
+                column,
+                codes,
+                max_age: max_age.map(|limit| limit.as_secs_f64()),
+            })
         };
         let places = spots.iter().enumerate().map(place).collect();
         Self { feeds, places }
@@ -121,8 +142,11 @@ impl Plan {
     pub async fn gather(&self, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Gathered {
         let asked = self.feeds.iter().map(|feed| async move {
             match feed {
-                Feed::Table(_) => Vec::new(),
-                Feed::Remote(remote, _) => remote.get(ids, now, deadline).await,
+                Feed::Table(_) => Answer::default(),
+                Feed::Remote(remote, _) => Answer {
+                    held: remote.get(ids, now, deadline).await,
+                    max_ages: remote.max_ages(),
+                },
             }
         });
         Gathered(futures_util::future::join_all(asked).await)
@@ -130,20 +154,20 @@ impl Plan {
 
     /// What there is for `id`, the entity at `position` among those gathered.
     pub fn find<'a>(&'a self, id: &EntityId, gathered: &'a Gathered, position: usize) -> Known<'a> {
-        let mut parts = Vec::with_capacity(self.feeds.len());
+        let mut parts = SmallVec::with_capacity(self.feeds.len());
         let mut unavailable = Vec::new();
         let mut from = None;
         for (number, feed) in self.feeds.iter().enumerate() {
-            let held = gathered.0.get(number).and_then(|held| held.get(position));
+            let answer = gathered.0.get(number);
+            let held = answer.and_then(|answer| answer.held.get(position));
+            let max_ages = answer.map_or(&[][..], |answer| &answer.max_ages);
             let part = match (feed, held) {
                 (Feed::Table(table), _) => table
                     .find(id.as_ref())
-                    .map(|row| (Part::Row(row), Origin::Snapshot)),
-                (Feed::Remote(..), Some(Held::Vector(vector, true))) => {
-                    Some((Part::Vector(vector), Origin::Cache))
-                }
-                (Feed::Remote(..), Some(Held::Vector(vector, false))) => {
-                    Some((Part::Vector(vector), Origin::Store))
+                    .map(|row| (Part::Row(row, table.as_of(row)), Origin::Snapshot)),
+                (Feed::Remote(..), Some(Held::Vector(vector, cached))) => {
+                    let origin = if *cached { Origin::Cache } else { Origin::Store };
+                    Some((Part::Vector(vector, max_ages), origin))
                 }
                 (Feed::Remote(..), Some(Held::Unknown)) => None,
                 (Feed::Remote(remote, OnFailure::Degrade), _) => {
@@ -169,44 +193,55 @@ impl Plan {
 }
 
 impl Record<'_> {
-    /// What is there for a slot, since when it is true (seconds since the Unix epoch), and the age in seconds from which
-    /// it is stale by the store's own rules. Where a store does not say since when, that is since it was fetched: it is at
-    /// least that old.
-    pub fn get(&self, slot: usize) -> (Found, Option<f64>, Option<f64>) {
+    /// What is there for a slot, and whether that is too old at the instant `now`: by the contract's limit, or by the
+    /// store's own rules.
+    pub fn get(&self, slot: usize, now: f64) -> (Found, bool) {
         let Some(Some(place)) = self.plan.places.get(slot) else {
-            return (Found::Absent, None, None);
+            return (Found::Absent, false);
         };
-        let (found, as_of, limit) = match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
-            (Feed::Table(table), Part::Row(row)) => {
+        let old = |as_of: f64, limit: Option<f64>| limit.is_some_and(|limit| now - as_of > limit);
+        let (found, stale) = match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
+            (Feed::Table(table), Part::Row(row, as_of)) => {
                 let value = table.value(row, place.column);
                 let found = if value.is_nan() {
                     Found::Null
                 } else {
                     Found::Value(value)
                 };
-                (found, table.as_of(row), None)
+                (found, as_of.is_some_and(|as_of| old(as_of, place.max_age)))
             }
-            (Feed::Remote(remote, _), Part::Vector(vector)) => {
-                let layout = &remote.layout;
-                let group = layout.group_of(place.column);
-                let as_of = vector.as_of(group).unwrap_or_else(|| vector.fetched());
-                (
-                    vector.get(layout, place.column),
-                    Some(as_of),
-                    remote.max_age(group),
-                )
+            (Feed::Remote(remote, _), Part::Vector(vector, max_ages)) => {
+                let group = remote.layout.group_of(place.column);
+                let own = max_ages.get(group).copied().flatten();
+                let stale = (place.max_age.is_some() || own.is_some()) && {
+                    let as_of = since(vector, group);
+                    old(as_of, place.max_age) || old(as_of, own)
+                };
+                (vector.get(&remote.layout, place.column), stale)
             }
-            _ => (Found::Absent, None, None),
+            _ => (Found::Absent, false),
         };
-        (place.translate(found), as_of, limit)
+        (place.translate(found), stale)
+    }
+
+    /// Since when a slot's value is true: seconds since the Unix epoch.
+    pub fn slot_as_of(&self, slot: usize) -> Option<f64> {
+        let place = self.plan.places.get(slot)?.as_ref()?;
+        match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
+            (Feed::Table(_), Part::Row(_, as_of)) => as_of,
+            (Feed::Remote(remote, _), Part::Vector(vector, _)) => {
+                Some(since(vector, remote.layout.group_of(place.column)))
+            }
+            _ => None,
+        }
     }
 
     /// The oldest instant at which one of the sources says its values were true.
     pub fn as_of(&self) -> Option<f64> {
         let parts = self.parts.iter().zip(&self.plan.feeds);
-        let instants = parts.filter_map(|(part, feed)| match (part, feed) {
-            (Part::Row(row), Feed::Table(table)) => table.as_of(*row),
-            (Part::Vector(vector), Feed::Remote(remote, _)) => {
+        let instants = parts.filter_map(|(part, feed)| match (*part, feed) {
+            (Part::Row(_, as_of), _) => as_of,
+            (Part::Vector(vector, _), Feed::Remote(remote, _)) => {
                 let groups = 0..remote.layout.groups.len();
                 groups
                     .filter_map(|group| vector.as_of(group))
@@ -216,6 +251,12 @@ impl Record<'_> {
         });
         instants.min_by(f64::total_cmp)
     }
+}
+
+/// Since when a group's values are true. Where a store does not say, that is since they were fetched: they are at least
+/// that old.
+fn since(vector: &Vector, group: usize) -> f64 {
+    vector.as_of(group).unwrap_or_else(|| vector.fetched())
 }
 
 impl Place {

@@ -152,9 +152,10 @@ impl Remote {
             .collect()
     }
 
-    /// The age in seconds from which a group's values are stale by the store's own rules.
-    pub fn max_age(&self, group: usize) -> Option<f64> {
-        self.source.max_age(group)
+    /// By group, the age in seconds from which its values are stale by the store's own rules.
+    pub fn max_ages(&self) -> Vec<Option<f64>> {
+        let groups = 0..self.layout.groups.len();
+        groups.map(|group| self.source.max_age(group)).collect()
     }
 
     /// Forgets an entity, or all of them.

@@ -7,6 +7,7 @@ mod feature;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use derive::{Derivation, MapTable, Mapped};
 pub use feature::{FeatureContract, FeatureType, OutOfRange, Parse, Stale};
@@ -148,8 +149,8 @@ pub enum ScoreKind {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
-    /// `high`
-    pub name: String,
+    /// `high`; shared with every answer that bears it.
+    pub name: Arc<str>,
     /// The lowest score in the band.
     pub from: f64,
 }

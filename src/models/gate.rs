@@ -15,7 +15,7 @@ use super::derived::{Derived, Operand};
 use super::golden;
 use super::input::Input;
 use super::reference::{self, Reference};
-use super::version::output_of;
+use super::version::{Names, output_of};
 use crate::forest::{Forest, LoadOptions, OutputKind, Scratch};
 
 /// A step of the gate.
@@ -212,6 +212,7 @@ fn steps(
         sha256: files.sha256,
         forest,
         contract,
+        names: Names::of(&inputs, &operands),
         inputs,
         operands,
         derived,

@@ -1,5 +1,7 @@
 //! One version of a model that passed the gate.
 
+use rustc_hash::FxHashMap;
+
 use super::contract::{Contract, FeatureContract, ScoreKind};
 use super::derived::{Derived, Operand};
 use super::gate::Report;
@@ -29,8 +31,28 @@ pub struct ModelVersion {
     pub derived: Vec<Option<Derived>>,
     /// The training-time distributions, if the bundle has them.
     pub reference: Option<Reference>,
+    /// The slots by name.
+    pub names: Names,
     /// How it passed the gate.
     pub report: Report,
+}
+
+/// The slots of a model by name: its inputs first.
+#[derive(Debug, Default)]
+pub struct Names(FxHashMap<String, usize>);
+
+impl Names {
+    /// The names of a model's inputs and operands.
+    pub(super) fn of(inputs: &[Input], operands: &[Operand]) -> Self {
+        let inputs = inputs.iter().map(|input| &input.contract);
+        let slots = inputs.chain(operands.iter().map(|operand| &operand.contract));
+        Self(
+            slots
+                .enumerate()
+                .map(|(slot, contract)| (contract.name.clone(), slot))
+                .collect(),
+        )
+    }
 }
 
 impl ModelVersion {
@@ -45,7 +67,12 @@ impl ModelVersion {
 
     /// Position of an input by name.
     pub fn input(&self, name: &str) -> Option<usize> {
-        self.inputs.iter().position(|input| input.contract.name == name)
+        self.slot_of(name).filter(|&slot| slot < self.inputs.len())
+    }
+
+    /// The slot of a name.
+    pub fn slot_of(&self, name: &str) -> Option<usize> {
+        self.names.0.get(name).copied()
     }
 
     /// Everything that a row is made from: the inputs, then the operands of derived ones. A position here is a *slot*.
@@ -95,9 +122,9 @@ impl ModelVersion {
     }
 
     /// The names of the inputs at some positions.
-    pub fn input_names(&self, positions: &[usize]) -> Vec<String> {
+    pub fn input_names(&self, positions: &[usize]) -> impl Iterator<Item = &str> {
         let inputs = positions.iter().filter_map(|&position| self.inputs.get(position));
-        inputs.map(|input| input.contract.name.clone()).collect()
+        inputs.map(|input| input.contract.name.as_str())
     }
 
     /// The name of the id, for look-ups and for error messages.

@@ -34,8 +34,8 @@ struct Ready {
     unavailable: Vec<String>,
 }
 
-/// What the request itself says of an entity's features, by slot of the model.
-type Given = Vec<(usize, Found)>;
+/// What the request itself says of an entity's features, by slot of the model; empty when it says nothing.
+type Given = Vec<Option<Found>>;
 
 /// What a batch is scored with.
 pub(super) struct Batch<'a> {
@@ -156,7 +156,7 @@ pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f6
     let mut row = Vec::new();
     let ready = assemble(served, entity, (gathered, 0), now, &mut row)?;
     let record = lookup(served, entity, (gathered, 0))?.map(|(record, ..)| record);
-    let as_of = |position| record.as_ref().and_then(|record| record.get(position).1);
+    let as_of = |position| record.as_ref().and_then(|record| record.slot_as_of(position));
     Ok(Seen {
         as_of: (0..row.len()).map(as_of).collect(),
         row,
@@ -167,14 +167,14 @@ pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f6
 }
 
 /// All that is known of an entity.
-struct Values<'a> {
+struct Values<'a, 'r> {
     model: &'a ModelVersion,
     given: &'a Given,
-    record: Option<&'a Record<'a>>,
+    record: Option<&'a Record<'r>>,
     now: f64,
 }
 
-impl Values<'_> {
+impl Values<'_, '_> {
     /// What is known of an input, and whether that is too old.
     fn input(&self, position: usize) -> (Found, bool) {
         let derived = self.model.derived.get(position).and_then(Option::as_ref);
@@ -197,21 +197,14 @@ impl Values<'_> {
         if let Some(found) = self.given(slot) {
             return (found, false);
         }
-        let Some(record) = self.record else {
-            return (Found::Absent, false);
-        };
-        let (found, as_of, limit) = record.get(slot);
-        let promised = self.model.slot(slot).and_then(|slot| slot.max_age_duration);
-        let limits = [limit, promised.map(|limit| limit.as_secs_f64())];
-        let stale = as_of.is_some_and(|as_of| limits.iter().flatten().any(|&limit| self.now - as_of > limit));
-        (found, stale)
+        match self.record {
+            Some(record) => record.get(slot, self.now),
+            None => (Found::Absent, false),
+        }
     }
 
     fn given(&self, slot: usize) -> Option<Found> {
-        self.given
-            .iter()
-            .find(|&&(given, _)| given == slot)
-            .map(|&(_, found)| found)
+        self.given.get(slot).copied().flatten()
     }
 }
 
@@ -257,19 +250,20 @@ fn lookup<'a>(
 
 /// The request's values by slot.
 fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Given, Error> {
-    features
-        .iter()
-        .map(|(name, value)| {
-            let slot = model.slots().position(|slot| slot.name == *name).ok_or_else(|| {
-                let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
-                Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
-            })?;
-            let found = encode(model, slot, value);
-            found
-                .map(|found| (slot, found))
-                .map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))
-        })
-        .collect()
+    if features.is_empty() {
+        return Ok(Given::new());
+    }
+    let mut given = vec![None; model.inputs.len() + model.operands.len()];
+    for (name, value) in features {
+        let slot = model.slot_of(name).ok_or_else(|| {
+            let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
+            Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
+        })?;
+        let found =
+            encode(model, slot, value).map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))?;
+        given[slot] = Some(found);
+    }
+    Ok(given)
 }
 
 fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<Found, String> {

@@ -1,5 +1,7 @@
 //! From the model's value to the score: calibration, and the name of the score's band.
 
+use std::sync::Arc;
+
 use crate::models::contract::{Band, Calibration, OutputSection};
 
 /// The score for a model's margin (needed for Platt scaling only) and value.
@@ -23,7 +25,7 @@ fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
 }
 
 /// The name of the band a score is in; `None` below the first.
-pub(crate) fn band(bands: &[Band], score: f64) -> Option<String> {
+pub(crate) fn band(bands: &[Band], score: f64) -> Option<Arc<str>> {
     bands
         .iter()
         .rev()

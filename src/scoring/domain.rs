@@ -119,7 +119,7 @@ pub struct Scored {
     /// What the model gave, before calibration.
     pub value: f64,
     /// The name of its band.
-    pub band: Option<String>,
+    pub band: Option<Arc<str>>,
     /// What contributed most, in descending order of size.
     pub reasons: Vec<Reason>,
     /// What happened to the features.

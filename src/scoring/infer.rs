@@ -301,9 +301,11 @@ fn entity_output(name: &str, scores: &Scores) -> Tensor {
             (Datatype::Fp64, Elements::Float(scores.collect()))
         }
         "band" => {
-            let bands = results
-                .iter()
-                .map(|result| scored(result).and_then(|(_, band)| band).unwrap_or_default());
+            let bands = results.iter().map(|result| {
+                scored(result)
+                    .and_then(|(_, band)| band)
+                    .map_or_else(String::new, |band| band.to_string())
+            });
             (Datatype::Bytes, Elements::Text(bands.collect()))
         }
         "version" => {

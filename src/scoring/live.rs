@@ -120,6 +120,14 @@ impl Served {
     }
 }
 
+impl Live {
+    /// Brings the counters of features up to date, for somebody is about to read them.
+    pub fn settle_counts(&self) {
+        let served = self.models.values().flat_map(|entry| &entry.loaded);
+        served.for_each(|served| served.features.settle());
+    }
+}
+
 fn counters(model: &ModelVersion, metrics: &FeatureMetrics) -> FeatureCounters {
     let names = model.inputs.iter().map(|input| input.contract.name.as_str());
     metrics.counters(&model.name, names)

@@ -44,9 +44,23 @@ pub struct SourceMetrics {
     complained: Arc<AtomicU64>,
 }
 
-/// The handles of one model: by input, one counter per status.
+/// The counts of one version. Nearly every feature is present, so presence is worked out from the rest when somebody
+/// looks: an entity about which nothing is to be said costs one addition.
 #[derive(Debug)]
-pub struct FeatureCounters(Vec<[IntCounter; 6]>);
+pub struct FeatureCounters {
+    features: Vec<FeatureCounter>,
+    entities: AtomicU64,
+}
+
+#[derive(Debug)]
+struct FeatureCounter {
+    /// By status; the first is for what is present.
+    statuses: [IntCounter; 6],
+    /// Entities where something else became of it than being present.
+    otherwise: AtomicU64,
+    /// Entities where it was present that are in `statuses` already.
+    told: AtomicU64,
+}
 
 /// What can become of a feature, as it stands in metrics.
 const STATUSES: [&str; 6] = ["present", "missing", "null", "stale", "out_of_range", "default"];
@@ -116,9 +130,15 @@ impl FeatureMetrics {
 
     /// The handles of a model with these features.
     pub fn counters<'a>(&self, model: &str, features: impl Iterator<Item = &'a str>) -> FeatureCounters {
-        let handles = features
-            .map(|feature| STATUSES.map(|status| self.status.with_label_values(&[model, feature, status])));
-        FeatureCounters(handles.collect())
+        let handles = features.map(|feature| FeatureCounter {
+            statuses: STATUSES.map(|status| self.status.with_label_values(&[model, feature, status])),
+            otherwise: AtomicU64::new(0),
+            told: AtomicU64::new(0),
+        });
+        FeatureCounters {
+            features: handles.collect(),
+            entities: AtomicU64::new(0),
+        }
     }
 }
 
@@ -151,12 +171,11 @@ impl SourceMetrics {
 }
 
 impl FeatureCounters {
-    /// Counts what became of the features of some entities: first here, then once in the shared counters. In `counts`,
-    /// the first place is for entities where something became of the feature, until it is turned around.
+    /// Counts what became of the features of some entities.
     pub fn count<'a>(&self, entities: impl Iterator<Item = &'a Notes>) {
-        let mut clean = 0;
-        let mut counts = vec![[0u64; 6]; self.0.len()];
+        let mut seen = 0;
         for notes in entities {
+            seen += 1;
             let lists = [
                 &notes.missing,
                 &notes.null,
@@ -164,25 +183,35 @@ impl FeatureCounters {
                 &notes.out_of_range,
                 &notes.defaulted,
             ];
-            clean += 1;
             for (status, list) in lists.iter().enumerate() {
                 for &position in *list {
-                    counts[position][status + 1] += 1;
+                    let feature = &self.features[position];
+                    feature.statuses[status + 1].inc();
                     // A feature may be in two lists: missing, and a default in its place.
                     let counted = lists[..status].iter().any(|list| list.contains(&position));
-                    counts[position][0] += u64::from(!counted);
+                    if !counted {
+                        feature.otherwise.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             }
         }
-        for (counters, counts) in self.0.iter().zip(&mut counts) {
-            counts[0] = clean - counts[0];
-            for (counter, &count) in counters
-                .iter()
-                .zip(counts.iter())
-                .filter(|&(_, &count)| count > 0)
-            {
-                counter.inc_by(count);
-            }
+        self.entities.fetch_add(seen, Ordering::Relaxed);
+    }
+
+    /// Brings the counters of what was present up to date.
+    pub fn settle(&self) {
+        let entities = self.entities.load(Ordering::Relaxed);
+        for feature in &self.features {
+            // A request under way may have counted its features, and not yet itself.
+            let present = entities.saturating_sub(feature.otherwise.load(Ordering::Relaxed));
+            let told = feature.told.fetch_max(present, Ordering::Relaxed);
+            feature.statuses[0].inc_by(present.saturating_sub(told));
         }
+    }
+}
+
+impl Drop for FeatureCounters {
+    fn drop(&mut self) {
+        self.settle();
     }
 }

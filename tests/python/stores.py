@@ -1,11 +1,13 @@
 """Real feature stores, each started on a free port in a folder of its own and stopped again."""
 
+import asyncio
 import contextlib
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -47,7 +49,7 @@ class Redis:
     def start(self, answers=True):
         command = [program("redis-server"), "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(command + list(self.arguments), stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command + list(self.arguments), stdout=open(self.folder / "log", "a"))
         if answers:
             wait_for(self.answers, "Redis")
         return self
@@ -88,15 +90,48 @@ def redis_cluster(folder):
         create = [program("redis-cli"), "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(create + [f"127.0.0.1:{node.port}" for node in nodes], check=True, capture_output=True, timeout=60)
 
-        def whole():
-            info = subprocess.run(nodes[0].cli("cluster", "info"), capture_output=True, text=True).stdout
-            return "cluster_state:ok" in info and "cluster_known_nodes:6" in info
+        def says(node, *arguments):
+            return subprocess.run(node.cli(*arguments), capture_output=True, text=True).stdout
 
-        wait_for(whole, "the Redis cluster")
+        # A replica that has not had its master's data yet would not stand for election.
+        def whole(node):
+            info = says(node, "cluster", "info")
+            replication = says(node, "info", "replication")
+            follows = "role:slave" not in replication or "master_link_status:up" in replication
+            return "cluster_state:ok" in info and "cluster_known_nodes:6" in info and follows
+
+        wait_for(lambda: all(whole(node) for node in nodes), "the Redis cluster")
         yield nodes
     finally:
         for node in nodes:
             node.kill()
+
+
+class Proxy:
+    """Stands between a client and a store, and hands bytes on after a delay in seconds, half of it in each direction."""
+
+    def __init__(self, target, delay=0.0):
+        self.port, self.target, self.delay = free_port(), target, delay
+        started = threading.Event()
+        threading.Thread(target=asyncio.run, args=(self.run(started),), daemon=True).start()
+        started.wait()
+
+    async def run(self, started):
+        async with await asyncio.start_server(self.connect, "127.0.0.1", self.port) as server:
+            started.set()
+            await server.serve_forever()
+
+    async def connect(self, reader, writer):
+        theirs = await asyncio.open_connection("127.0.0.1", self.target)
+        await asyncio.gather(self.pump(reader, theirs[1]), self.pump(theirs[0], writer))
+
+    async def pump(self, reader, writer):
+        loop, last = asyncio.get_running_loop(), 0.0
+        while data := await reader.read(1 << 20):
+            # In order, also when the delay becomes shorter.
+            last = max(last, loop.time() + self.delay / 2)
+            loop.call_at(last, writer.write, data)
+        loop.call_at(max(last, loop.time()), writer.close)
 
 
 class Postgres:

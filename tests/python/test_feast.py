@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import CUSTOMERS, serving
+from conftest import CUSTOMERS, MODELS, serving
 from customers import scores
 from stores import free_port, postgres_server, redis_server, wait_for
 
@@ -154,10 +155,52 @@ def test_what_the_registry_lacks_is_named(evergreen, tmp_path):
     populate(tmp_path / "repo", "sqlite")
     config = settings(tmp_path, tmp_path / "repo", f'sqlite = "{tmp_path / "repo" / "online.db"}"')
     config.write_text(config.read_text().replace('service = "churn_v1"', 'service = "churn_v2"'))
-    with serving(evergreen, tmp_path, customers=None, config=config) as online:
-        [reason] = online.ops.get("/readyz").json()["reasons"][:1]
-        assert reason == "no model is live"
-        assert "the registry has no feature service `churn_v2`" in online.log.read_text()
+    ports = [word for port in ("http", "grpc", "ops") for word in (f"--{port}", "127.0.0.1:0")]
+    command = [evergreen, "serve", "--models", MODELS, "--config", config, *ports]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and "the registry has no feature service `churn_v2`" in done.stderr, done.stderr
     config.write_text(config.read_text().replace("registry.db", "no-registry.db"))
-    done = subprocess.run([evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "no-registry.db" in done.stderr, done.stderr
+
+
+def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_path):
+    """An hour's TTL makes every tenth customer's usage stale; the team lengthens it, then takes the view away."""
+    with redis_server(tmp_path / "redis") as redis:
+        expected = populate(tmp_path / "repo", "redis", redis.port)
+        config = settings(tmp_path, tmp_path / "repo", f'redis = {{ urls = ["{redis.url}"] }}')
+        with serving(evergreen, tmp_path, customers=None, config=config) as online:
+            [before] = scores(online, expected["ids"][3:4])
+            assert "visits_30d" in before["features"]["stale"]
+            feast(HERE / "feast_change.py", tmp_path / "repo", "ttl", 7 * 24 * 3600)
+            wait_for(lambda: scores(online, expected["ids"][3:4])[0]["status"] == "ok", "the registry's new TTL", 10)
+            feast(HERE / "feast_change.py", tmp_path / "repo", "drop")
+            wait_for(lambda: "changed for the worse" in online.log.read_text(), "the log's word on the worse registry", 10)
+            assert scores(online, expected["ids"][3:4])[0]["status"] == "ok"
+
+
+def test_a_version_that_feast_cannot_feed_is_refused_and_the_live_one_serves_on(evergreen, tmp_path):
+    """Its view has whole numbers for keys, where the live version's views have text."""
+    with redis_server(tmp_path / "redis") as redis:
+        expected = populate(tmp_path / "repo", "redis", redis.port)
+        feast(HERE / "feast_change.py", tmp_path / "repo", "numbers")
+        config = settings(tmp_path, tmp_path / "repo", f'redis = {{ urls = ["{redis.url}"] }}')
+        config.write_text("[models]\npoll_seconds = 0.1\n" + config.read_text())
+        models = tmp_path / "models"
+        shutil.copytree(MODELS / "churn", models / "churn")
+        with serving(evergreen, tmp_path, models=models, customers=None, config=config) as online:
+            before = scores(online, expected["ids"][:50])
+            assert {result["status"] for result in before} <= {"ok", "degraded"}
+            shutil.copytree(models / "churn/1", models / "churn/.2")
+            contract = models / "churn/.2/bundle.toml"
+            name = 'name = "visits_30d"\n'
+            contract.write_text(contract.read_text().replace(name, name + 'source = "numbers:visits_30d"\n'))
+            (models / "churn/.2").rename(models / "churn/2")
+
+            def refused():
+                versions = online.http.get("/v1/models/churn").json()["versions"]
+                return next((v for v in versions if v["version"] == 2 and v["state"] == "refused"), None)
+
+            wait_for(refused, "the refusal of version 2", 20)
+            assert "another type of `customer_id`" in refused()["reason"], refused()
+            assert scores(online, expected["ids"][:50]) == before

@@ -10,7 +10,7 @@ import pytest
 import redis
 from conftest import serving
 from customers import ID, IDS, ROWS, metric, plain, scores, text
-from stores import redis_cluster, redis_server
+from stores import Proxy, redis_cluster, redis_server
 
 KEY = "customer:{id}"
 
@@ -223,9 +223,10 @@ def load(online, until, out):
         out.append((start, time.monotonic() - start, result["status"], "unavailable" in result["features"]))
 
 
-@pytest.mark.parametrize("fault", ["killed", "paused", "reset"])
+@pytest.mark.parametrize("fault", ["killed", "paused", "reset", "slow"])
 def test_every_request_is_answered_while_the_store_is_away(evergreen, store, tmp_path, fault):
-    config = settings(tmp_path, store.url, "cache.bytes = 0\ntimeout = '200ms'")
+    between = Proxy(store.port)
+    config = settings(tmp_path, f"redis://127.0.0.1:{between.port}", "cache.bytes = 0\ntimeout = '200ms'")
     with serving(evergreen, tmp_path, customers=None, config=config) as online:
         end, asked = [time.monotonic() + 60], []
         asking = threading.Thread(target=load, args=(online, lambda: end[0], asked))
@@ -237,8 +238,12 @@ def test_every_request_is_answered_while_the_store_is_away(evergreen, store, tmp
             store.start()
         elif fault == "paused":
             store.signal(signal.SIGSTOP)
-            time.sleep(1.5)
+            time.sleep(5)
             store.signal(signal.SIGCONT)
+        elif fault == "slow":
+            between.delay = 1.0
+            time.sleep(5)
+            between.delay = 0.0
         else:
             for _ in range(20):
                 subprocess.run(store.cli("client", "kill", "type", "normal"), capture_output=True)

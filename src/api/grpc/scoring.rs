@@ -185,7 +185,7 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
             reasons: reasons(model, &scored),
             features: Some(feature_report(model, &scored)),
             score: Some(scored.score),
-            band: scored.band,
+            band: scored.band.as_deref().map(str::to_owned),
             ..empty
         },
         Outcome::Failed(error) => proto::ScoreResult {
@@ -230,7 +230,7 @@ fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {
 }
 
 fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport {
-    let names = |positions: &[usize]| model.input_names(positions);
+    let names = |positions: &[usize]| model.input_names(positions).map(str::to_owned).collect();
     let Notes {
         missing,
         null,

@@ -21,7 +21,7 @@ use crate::scoring::{EntityFeatures, ModelRef, Which};
 /// The features of an entity, as a model sees them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntityFeaturesBody {
-    model: VersionBody,
+    model: VersionBody<'static>,
     #[schema(example = "C-1042")]
     id: String,
     /// `snapshot`, `cache` or `store`: the furthest away of those that were asked.
@@ -101,7 +101,7 @@ fn body(id: String, found: &EntityFeatures) -> EntityFeaturesBody {
             as_of: view.as_of.and_then(rfc3339),
         });
     EntityFeaturesBody {
-        model: (&*found.model).into(),
+        model: VersionBody::from(&*found.model).into_owned(),
         id,
         from: found.from.label(),
         unavailable: found.unavailable.clone(),

@@ -24,7 +24,7 @@ use super::body;
 use super::deadline::{Deadline, RequestHeaders};
 use super::problem::Problems;
 use super::score::ScoreQuery;
-use super::score::wire::{EntityBody, ResultBody, result_body};
+use super::score::wire::{EntityBody, ResultBody};
 use super::{Rest, Streams};
 use crate::api::context::about_model;
 use crate::api::context::deadline::{earlier, within};
@@ -40,8 +40,8 @@ const BATCH: usize = 512;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The answer to one line.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LineBody {
+#[derive(Serialize, ToSchema)]
+pub(super) struct LineBody<'a> {
     /// The line's number in the request, from 1. Empty lines are counted, but not answered.
     #[schema(example = 1)]
     line: u64,
@@ -50,7 +50,7 @@ pub(super) struct LineBody {
     #[schema(example = 3)]
     version: Option<u64>,
     #[serde(flatten)]
-    result: ResultBody,
+    result: ResultBody<'a>,
 }
 
 /// Scores any number of entities, one JSON object a line, answered line by line in the same order.
@@ -202,25 +202,18 @@ impl Bulk {
             lines.push((line.number, entity.as_ref().err().cloned()));
             entities.extend(entity.ok());
         }
-        let mut version = None;
-        let mut results = Vec::new().into_iter();
-        if !entities.is_empty() {
-            let scores = self.score(entities).await?;
-            let model = scores.model;
-            version = Some(model.version);
-            let bodies = scores.results.into_iter();
-            results = bodies
-                .map(|result| result_body(&model, result))
-                .collect::<Vec<_>>()
-                .into_iter();
-        }
+        let scores = match entities.is_empty() {
+            true => None,
+            false => Some(self.score(entities).await?),
+        };
+        let model = scores.as_ref().map(|scores| &*scores.model);
+        let mut results = scores.iter().flat_map(|scores| &scores.results);
         let bodies = lines.into_iter().map(|(number, error)| match error {
             Some(error) => Ok(line_body(number, None, ResultBody::failed(&error))),
-            None => match results.next() {
-                // A line has one place for the version.
-                Some(mut result) => {
-                    let own = result.version.take().or(version);
-                    Ok(line_body(number, own, result))
+            None => match model.zip(results.next()) {
+                Some((model, result)) => {
+                    let version = Some(model.version);
+                    Ok(line_body(number, version, ResultBody::new(model, result)))
                 }
                 None => Err(Error::Internal("a line without a result".to_owned())),
             },
@@ -271,7 +264,8 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-fn line_body(line: u64, version: Option<u64>, mut result: ResultBody) -> LineBody {
+/// One place for the version: the result's own goes before `version`.
+fn line_body(line: u64, version: Option<u64>, mut result: ResultBody<'_>) -> LineBody<'_> {
     LineBody {
         line,
         version: result.version.take().or(version),
@@ -280,7 +274,7 @@ fn line_body(line: u64, version: Option<u64>, mut result: ResultBody) -> LineBod
 }
 
 /// Answers as lines.
-fn text(bodies: &[LineBody]) -> Result<Bytes, Error> {
+fn text(bodies: &[LineBody<'_>]) -> Result<Bytes, Error> {
     let mut text = Vec::with_capacity(bodies.len() * 128);
     for body in bodies {
         serde_json::to_writer(&mut text, body).map_err(|error| Error::Internal(error.to_string()))?;

@@ -341,7 +341,7 @@ fn live_body(served: &Served) -> LiveBody {
             .bands
             .iter()
             .map(|band| BandBody {
-                name: band.name.clone(),
+                name: band.name.to_string(),
                 from: band.from,
             })
             .collect(),

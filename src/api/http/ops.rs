@@ -70,6 +70,7 @@ async fn forget_entity(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.sources.measure();
+    app.scorer.live().settle_counts();
     let text = app
         .metrics
         .render()

@@ -2,9 +2,9 @@
 
 pub(super) mod wire;
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -18,6 +18,9 @@ use crate::error::Error;
 use crate::features::snapshot::EntityId;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, Which};
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
+
+/// About what a result without reasons takes as JSON.
+const RESULT_BYTES: usize = 160;
 
 /// Which version, and how many reasons.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -45,17 +48,18 @@ pub(super) async fn score(
     State(rest): State<Rest>,
     Deadline(deadline): Deadline,
     body: Body,
-) -> Result<Json<ScoresBody>, Error> {
+) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
         let body: ScoreBody = body::json(body)?;
         about_model(&body.model);
-        within(deadline, rest.scorer.answer(body.into_domain(deadline)?)).await
+        let scores = within(deadline, rest.scorer.answer(body.into_domain(deadline)?)).await?;
+        body::answer(
+            &ScoresBody::from(&scores),
+            RESULT_BYTES * (1 + scores.results.len()),
+        )
     };
-    rest.counters
-        .score
-        .count(result.await)
-        .map(|scores| Json(scores.into()))
+    rest.counters.score.count(result.await)
 }
 
 /// Scores one entity by its id.
@@ -72,7 +76,7 @@ pub(super) async fn score_one(
     Deadline(deadline): Deadline,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
-) -> Result<Json<ScoreOneBody>, Error> {
+) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
         let Path((model, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
@@ -98,9 +102,9 @@ pub(super) async fn score_one(
                 outcome: Outcome::Failed(error),
                 ..
             }) => Err(error),
-            Some(result) => Ok(ScoreOneBody::new(&model, result)),
+            Some(result) => body::answer(&ScoreOneBody::new(&model, &result), 2 * RESULT_BYTES),
             None => Err(Error::Internal("an answer without a result".to_owned())),
         }
     };
-    rest.counters.score_one.count(result.await).map(Json)
+    rest.counters.score_one.count(result.await)
 }

@@ -95,7 +95,8 @@ impl Target {
         if section.cluster {
             let mut builder = ClusterClient::builder(nodes)
                 .connection_timeout(CONNECT)
-                .retries(2)
+                // The caller keeps the time; fewer are used up before a moved slot is known to all nodes.
+                .retries(8)
                 .max_retry_wait(100)
                 .min_retry_wait(5)
                 .tcp_settings(TcpSettings::default().set_nodelay(true));

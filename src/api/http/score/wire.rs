@@ -1,12 +1,16 @@
 //! Requests and answers as JSON.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::api::status;
-use crate::api::time::rfc3339;
+use crate::api::time::instant;
 use crate::error::Error;
 use crate::features::row::Notes;
 use crate::features::snapshot::EntityId;
@@ -41,8 +45,9 @@ pub(in crate::api::http) struct ScoreBody {
 #[serde(deny_unknown_fields)]
 pub(in crate::api::http) struct EntityBody {
     /// The id to look features up by.
-    #[schema(example = "C-1042")]
-    id: Option<IdBody>,
+    #[schema(example = "C-1042", value_type = Option<IdBody>)]
+    #[serde(default, deserialize_with = "id")]
+    id: Option<EntityId>,
     /// Values that go before those of the feature source. `null` (or a bare `NaN`) is missing.
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, FeatureBody>)]
@@ -50,8 +55,10 @@ pub(in crate::api::http) struct EntityBody {
 }
 
 /// A text or a whole number.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(untagged, expecting = "expected an id: a text or a whole number")]
+#[derive(Debug, ToSchema)]
+#[schema(as = Id)]
+#[expect(dead_code, reason = "only describes ids")]
+#[serde(untagged)]
 enum IdBody {
     Text(String),
     Int(i64),
@@ -70,36 +77,41 @@ enum FeatureBody {
 }
 
 /// Scores, in the order asked.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api::http) struct ScoresBody {
-    model: VersionBody,
-    results: Vec<ResultBody>,
+#[derive(Serialize, ToSchema)]
+pub(in crate::api::http) struct ScoresBody<'a> {
+    model: VersionBody<'a>,
+    #[schema(value_type = Vec<ResultBody>)]
+    results: ResultsBody<'a>,
 }
 
+/// The results, made one by one while they are written.
+struct ResultsBody<'a>(&'a Scores);
+
 /// One score.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api::http) struct ScoreOneBody {
-    model: VersionBody,
+#[derive(Serialize, ToSchema)]
+pub(in crate::api::http) struct ScoreOneBody<'a> {
+    model: VersionBody<'a>,
     #[serde(flatten)]
-    result: ResultBody,
+    result: ResultBody<'a>,
 }
 
 /// The version that gave the scores.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api::http) struct VersionBody {
+pub(in crate::api::http) struct VersionBody<'a> {
     #[schema(example = "churn")]
-    name: String,
+    name: Cow<'a, str>,
     #[schema(example = 3)]
     version: u64,
     /// SHA-256 of the model file.
-    sha256: String,
+    sha256: Cow<'a, str>,
 }
 
 /// What became of one entity.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api::http) struct ResultBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<IdBody>,
+#[derive(Serialize, ToSchema)]
+pub(in crate::api::http) struct ResultBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_id")]
+    #[schema(value_type = Option<IdBody>)]
+    id: Option<&'a EntityId>,
     /// `ok`; `degraded`: scored, but see `features`; `not_found`: no such id; `error`: see `error`.
     #[schema(example = "ok")]
     status: &'static str,
@@ -110,27 +122,27 @@ pub(in crate::api::http) struct ResultBody {
     /// The name of the score's band.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "high")]
-    band: Option<String>,
+    band: Option<&'a str>,
     /// The version that gave this score, where it is not the answer's: while a canary takes a share of the entities.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 4)]
     pub(in crate::api::http) version: Option<u64>,
     /// What contributed most to the score, on the margin's scale (log-odds for a probability).
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasons: Option<Vec<ReasonBody>>,
+    reasons: Option<Vec<ReasonBody<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    features: Option<FeaturesBody>,
+    features: Option<FeaturesBody<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<EntityErrorBody>,
 }
 
 /// One feature's part in a score.
 #[derive(Debug, Serialize, ToSchema)]
-struct ReasonBody {
+struct ReasonBody<'a> {
     #[schema(example = "support_calls_30d")]
-    feature: String,
+    feature: &'a str,
     #[schema(example = "Support calls, last 30 days")]
-    label: String,
+    label: &'a str,
     /// What the model saw: a number, a category's name, true or false, or null for missing.
     #[schema(value_type = FeatureBody)]
     value: serde_json::Value,
@@ -140,33 +152,44 @@ struct ReasonBody {
 }
 
 /// Where the features come from, and what is to be known about them.
-#[derive(Debug, Serialize, ToSchema)]
-struct FeaturesBody {
+#[derive(Serialize, ToSchema)]
+struct FeaturesBody<'a> {
     /// `snapshot`, `cache` or `store`: the furthest away of those that were asked; `request` when all of them came with it.
     #[schema(example = "snapshot")]
     from: &'static str,
     /// When they were true.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-11-21T03:00:00Z")]
-    as_of: Option<String>,
+    #[schema(value_type = Option<String>, example = "2026-11-21T03:00:00Z")]
+    as_of: Option<Timestamp>,
     /// No source has them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    missing: Vec<String>,
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    missing: Names<'a>,
     /// Known to have no value, as in training.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    null: Vec<String>,
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    null: Names<'a>,
     /// Older than the contract allows.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    stale: Vec<String>,
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    stale: Names<'a>,
     /// Outside of the contract's range, or a category the model does not know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    out_of_range: Vec<String>,
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    out_of_range: Names<'a>,
     /// The contract's default was used.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    defaulted: Vec<String>,
+    #[serde(skip_serializing_if = "Names::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
+    defaulted: Names<'a>,
     /// Feature sources that could not be asked; what they hold counts as missing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unavailable: Vec<String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    unavailable: &'a [String],
+}
+
+/// The names of features, written from their positions.
+struct Names<'a> {
+    model: &'a ModelVersion,
+    positions: &'a [usize],
 }
 
 /// Why one entity has no score.
@@ -195,83 +218,121 @@ impl ScoreBody {
 
 impl From<EntityBody> for Entity {
     fn from(entity: EntityBody) -> Self {
-        let id = entity.id.map(|id| match id {
-            IdBody::Text(id) => EntityId::Text(id),
-            IdBody::Int(id) => EntityId::Int(id),
-        });
         Self {
-            id,
+            id: entity.id,
             features: entity.features.0,
         }
     }
 }
 
-impl From<&ModelVersion> for VersionBody {
-    fn from(model: &ModelVersion) -> Self {
+/// An id, from a text or a whole number.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D::Error> {
+    struct IdVisitor;
+    impl Visitor<'_> for IdVisitor {
+        type Value = Option<EntityId>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an id: a text or a whole number")
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(EntityId::Text(text.to_owned())))
+        }
+        fn visit_string<E: de::Error>(self, text: String) -> Result<Self::Value, E> {
+            Ok(Some(EntityId::Text(text)))
+        }
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Some(EntityId::Int(number)))
+        }
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            let id = i64::try_from(number)
+                .map_err(|_| de::Error::invalid_value(Unexpected::Unsigned(number), &self))?;
+            Ok(Some(EntityId::Int(id)))
+        }
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(IdVisitor)
+}
+
+#[expect(clippy::ref_option, reason = "serde gives it so")]
+fn write_id<S: Serializer>(id: &Option<&EntityId>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(EntityId::Text(id)) => serializer.serialize_str(id),
+        Some(EntityId::Int(id)) => serializer.serialize_i64(*id),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl<'a> From<&'a ModelVersion> for VersionBody<'a> {
+    fn from(model: &'a ModelVersion) -> Self {
         Self {
-            name: model.name.clone(),
+            name: model.name.as_str().into(),
             version: model.version,
-            sha256: model.sha256.clone(),
+            sha256: model.sha256.as_str().into(),
         }
     }
 }
 
-impl ScoreOneBody {
-    pub(in crate::api::http) fn new(model: &ModelVersion, result: EntityScore) -> Self {
+impl VersionBody<'_> {
+    /// The same, to be kept.
+    pub(in crate::api::http) fn into_owned(self) -> VersionBody<'static> {
+        VersionBody {
+            name: self.name.into_owned().into(),
+            sha256: self.sha256.into_owned().into(),
+            version: self.version,
+        }
+    }
+}
+
+impl<'a> ScoreOneBody<'a> {
+    pub(in crate::api::http) fn new(model: &'a ModelVersion, result: &'a EntityScore) -> Self {
         Self {
             model: model.into(),
-            result: result_body(model, result),
+            result: ResultBody::new(model, result),
         }
     }
 }
 
-impl From<Scores> for ScoresBody {
-    fn from(scores: Scores) -> Self {
-        let model = &*scores.model;
-        let results = scores
-            .results
-            .into_iter()
-            .map(|result| result_body(model, result))
-            .collect();
+impl<'a> From<&'a Scores> for ScoresBody<'a> {
+    fn from(scores: &'a Scores) -> Self {
         Self {
-            model: model.into(),
-            results,
+            model: (&*scores.model).into(),
+            results: ResultsBody(scores),
         }
     }
 }
 
-pub(in crate::api::http) fn result_body(model: &ModelVersion, result: EntityScore) -> ResultBody {
-    let status = result.result();
-    let id = result.id.map(|id| match id {
-        EntityId::Text(id) => IdBody::Text(id),
-        EntityId::Int(id) => IdBody::Int(id),
-    });
-    let other = result.model;
-    let model = other.as_deref().unwrap_or(model);
-    let empty = ResultBody {
-        version: other.as_ref().map(|model| model.version),
-        ..ResultBody::without_score(id, status)
-    };
-    match result.outcome {
-        Outcome::Scored(scored) => {
-            let reasons = Some(reasons(model, &scored));
-            let features = Some(features(model, &scored));
-            ResultBody {
+impl Serialize for ResultsBody<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Scores { model, results } = self.0;
+        serializer.collect_seq(results.iter().map(|result| ResultBody::new(model, result)))
+    }
+}
+
+impl<'a> ResultBody<'a> {
+    /// What is said of one entity, by `model` unless the result names another.
+    pub(in crate::api::http) fn new(model: &'a ModelVersion, result: &'a EntityScore) -> Self {
+        let other = result.model.as_deref();
+        let model = other.unwrap_or(model);
+        let empty = ResultBody {
+            version: other.map(|model| model.version),
+            ..Self::without_score(result.id.as_ref(), result.result())
+        };
+        match &result.outcome {
+            Outcome::Scored(scored) => ResultBody {
                 score: Some(scored.score),
-                band: scored.band,
-                reasons,
-                features,
+                band: scored.band.as_deref(),
+                reasons: Some(reasons(model, scored)),
+                features: Some(FeaturesBody::new(model, scored)),
                 ..empty
-            }
+            },
+            Outcome::Failed(error) => ResultBody {
+                error: Some(error.into()),
+                ..empty
+            },
         }
-        Outcome::Failed(error) => ResultBody {
-            error: Some((&error).into()),
-            ..empty
-        },
     }
-}
 
-impl ResultBody {
     /// What is said of someone whom the scoring path never saw.
     pub(in crate::api::http) fn failed(error: &Error) -> Self {
         Self {
@@ -280,7 +341,7 @@ impl ResultBody {
         }
     }
 
-    fn without_score(id: Option<IdBody>, status: EntityResult) -> Self {
+    fn without_score(id: Option<&'a EntityId>, status: EntityResult) -> Self {
         Self {
             id,
             status: status.label(),
@@ -303,12 +364,12 @@ impl From<&Error> for EntityErrorBody {
     }
 }
 
-fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<ReasonBody> {
+fn reasons<'a>(model: &'a ModelVersion, scored: &Scored) -> Vec<ReasonBody<'a>> {
     let reasons = scored.reasons.iter().filter_map(|reason| {
         let input = model.inputs.get(reason.input)?;
         Some(ReasonBody {
-            feature: input.contract.name.clone(),
-            label: input.contract.label().to_owned(),
+            feature: &input.contract.name,
+            label: input.contract.label(),
             value: input.present(reason.value),
             contribution: reason.contribution,
         })
@@ -316,23 +377,37 @@ fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<ReasonBody> {
     reasons.collect()
 }
 
-fn features(model: &ModelVersion, scored: &Scored) -> FeaturesBody {
-    let names = |positions: &[usize]| model.input_names(positions);
-    let Notes {
-        missing,
-        null,
-        stale,
-        out_of_range,
-        defaulted,
-    } = &scored.notes;
-    FeaturesBody {
-        from: scored.from.label(),
-        as_of: scored.as_of.and_then(rfc3339),
-        missing: names(missing),
-        null: names(null),
-        stale: names(stale),
-        out_of_range: names(out_of_range),
-        defaulted: names(defaulted),
-        unavailable: scored.unavailable.clone(),
+impl<'a> FeaturesBody<'a> {
+    fn new(model: &'a ModelVersion, scored: &'a Scored) -> Self {
+        let names = |positions: &'a [usize]| Names { model, positions };
+        let Notes {
+            missing,
+            null,
+            stale,
+            out_of_range,
+            defaulted,
+        } = &scored.notes;
+        Self {
+            from: scored.from.label(),
+            as_of: scored.as_of.and_then(instant),
+            missing: names(missing),
+            null: names(null),
+            stale: names(stale),
+            out_of_range: names(out_of_range),
+            defaulted: names(defaulted),
+            unavailable: &scored.unavailable,
+        }
+    }
+}
+
+impl Names<'_> {
+    fn is_empty(&self) -> bool {
+        self.positions.is_empty()
+    }
+}
+
+impl Serialize for Names<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.model.input_names(self.positions))
     }
 }
