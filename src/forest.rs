@@ -32,7 +32,7 @@ mod shap;
 mod summary;
 mod transform;
 
-pub use kernel::KernelName;
+pub use kernel::{KernelName, Kernels};
 pub use load::{FormatError, Iterations, LoadOptions};
 pub use number::Number;
 pub use output::{OutputKind, PredictError};
@@ -147,13 +147,8 @@ impl Forest {
         Ok(forest)
     }
 
-    /// How its trees are walked, a row or a few at a time.
-    pub fn kernel_name(&self) -> KernelName {
-        self.kernels().0
-    }
-
-    /// How its trees are walked: a row or a few at a time, and, from so many rows on, many.
-    pub fn kernels(&self) -> (KernelName, Option<(usize, KernelName)>) {
+    /// How its trees are walked.
+    pub fn kernels(&self) -> Kernels {
         match &self.trees {
             Trees::F32(trees) => trees.kernel.names(),
             Trees::F64(trees) => trees.kernel.names(),

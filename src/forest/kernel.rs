@@ -32,13 +32,13 @@ mod sliced;
 mod slots;
 mod stand;
 mod tail;
-mod trial;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use super::ensemble::Ensemble;
 use super::number::Real;
-pub use name::KernelName;
+pub use name::{KernelName, Kernels};
 use ranked::Ranked;
 use sliced::Sliced;
 
@@ -144,10 +144,18 @@ impl<T: Real> Kernel<T> {
     }
 
     /// Which it is: for a few rows, and, from so many rows on, for many.
-    pub(crate) fn names(&self) -> (KernelName, Option<(usize, KernelName)>) {
+    pub(crate) fn names(&self) -> Kernels {
         let many = self.sliced.as_ref().filter(|_| self.name != KernelName::Sliced);
-        let from = self.blocks.small.min(self.blocks.large);
-        (self.name, many.map(|_| (from, KernelName::Sliced)))
+        // A small block that is never worth it for 64 rows is never made.
+        let small = if self.blocks.small > 64 {
+            usize::MAX
+        } else {
+            self.blocks.small
+        };
+        Kernels {
+            few: self.name,
+            many: many.map(|_| (small.min(self.blocks.large), KernelName::Sliced)),
+        }
     }
 
     /// Bytes held besides the ensemble.
@@ -174,7 +182,14 @@ impl<T: Real> Kernel<T> {
             if end > done {
                 let rows = &rows[done * features..end * features];
                 let sums = &mut sums[done * ensemble.groups..end * ensemble.groups];
-                slice(sliced, ensemble, rows, sums, &mut work.bits, rows_to_a_block == 256);
+                slice(
+                    sliced,
+                    ensemble,
+                    rows,
+                    sums,
+                    &mut work.bits,
+                    rows_to_a_block == 256,
+                );
                 done = end;
             }
         }

@@ -5,11 +5,12 @@
 //! before. The slots asked are then looked up by byte shuffles of sixteen slots each, and one comparison decides.
 
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _mm256_castpd_ps, _mm256_castps_si256, _mm256_movemask_epi8, _mm256_packs_epi16, _mm256_packs_epi32, _pext_u32, _mm_loadu_si128, _mm256_add_epi8, _mm256_and_si256, _mm256_blendv_epi8,
-    _mm256_broadcastsi128_si256, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_load_si256,
-    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_epu8, _mm256_movemask_pd,
+    __m256, __m256d, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _mm_loadu_si128, _mm256_add_epi8,
+    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castpd_ps, _mm256_castps_si256,
+    _mm256_cmp_pd, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_load_si256, _mm256_loadu_pd, _mm256_loadu_ps,
+    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_packs_epi16, _mm256_packs_epi32,
     _mm256_set1_epi8, _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi16, _mm256_storeu_si256,
+    _mm256_slli_epi16, _mm256_storeu_si256, _pext_u32,
 };
 
 use super::super::ensemble::{Comparison, Ensemble};
@@ -22,7 +23,10 @@ use super::tail::Exits;
 
 /// Whether this machine has what the kernel needs.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
 }
 
 /// Numbers that can be ranked sixteen at a time.
@@ -75,8 +79,18 @@ unsafe fn packed_pairs(masks: [__m256d; 8]) -> u32 {
     unsafe {
         let [a, b, c, d, e, f, g, h] = masks;
         // A mask of eight bytes is taken for two of four.
-        let low = packed([_mm256_castpd_ps(a), _mm256_castpd_ps(b), _mm256_castpd_ps(c), _mm256_castpd_ps(d)]);
-        let high = packed([_mm256_castpd_ps(e), _mm256_castpd_ps(f), _mm256_castpd_ps(g), _mm256_castpd_ps(h)]);
+        let low = packed([
+            _mm256_castpd_ps(a),
+            _mm256_castpd_ps(b),
+            _mm256_castpd_ps(c),
+            _mm256_castpd_ps(d),
+        ]);
+        let high = packed([
+            _mm256_castpd_ps(e),
+            _mm256_castpd_ps(f),
+            _mm256_castpd_ps(g),
+            _mm256_castpd_ps(h),
+        ]);
         _pext_u32(low, 0x5555_5555) | _pext_u32(high, 0x5555_5555) << 16
     }
 }
@@ -258,10 +272,16 @@ pub(super) unsafe fn slice<T: Real>(
     // SAFETY: the caller vouches for the machine.
     unsafe {
         match (many, ensemble.comparison) {
-            (true, Comparison::Less) => sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work),
-            (true, Comparison::LessEqual) => sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work),
+            (true, Comparison::Less) => {
+                sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work)
+            }
+            (true, Comparison::LessEqual) => {
+                sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
             (false, Comparison::Less) => sliced.add_leaves::<u64, Avx2<2, false>>(ensemble, rows, sums, work),
-            (false, Comparison::LessEqual) => sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work),
+            (false, Comparison::LessEqual) => {
+                sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
         }
     }
 }

@@ -46,6 +46,25 @@ impl fmt::Display for KernelName {
     }
 }
 
+/// How a model's trees are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    /// For a row or a few.
+    pub few: KernelName,
+    /// From so many rows on, this.
+    pub many: Option<(usize, KernelName)>,
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.few)?;
+        match self.many {
+            Some((rows, many)) => write!(f, ", {many} from {rows} rows"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl FromStr for KernelName {
     type Err = String;
 

@@ -19,7 +19,7 @@ use super::super::number::Real;
 use super::ranked::Machine;
 use asked::{Asked, Sheet, columns};
 use grove::{Form, Grove, LEAVES, Planted, Step, TEAM};
-use word::Word;
+pub(super) use word::Word;
 
 /// A model laid out for evaluation bit by bit.
 #[derive(Debug)]
@@ -223,7 +223,12 @@ unsafe fn tall<W: Word>(levels: usize, asks: *const u32, lines: *const W, bits: 
             let (left, right) = (open[0], open[1]);
             let left_right = left.and(line(lines, *asks.add(starts[0])));
             let right_right = right.and(line(lines, *asks.add(starts[1])));
-            open = [left.xor(left_right), left_right, right.xor(right_right), right_right];
+            open = [
+                left.xor(left_right),
+                left_right,
+                right.xor(right_right),
+                right_right,
+            ];
             starts = [starts[0] + 1, starts[0] + 64, starts[1] + 1, starts[1] + 64];
             bits[6] = left_right.or(right_right);
             count = 4;

@@ -18,94 +18,6 @@ pub(super) struct Rows<'a, T, const R: usize> {
     pub(super) groups: usize,
 }
 
-/// The leaves that a row reaches in a stand.
-pub(super) type Leaves<T> = [T; LANES];
-
-/// Finds a stand's leaves for one row, but does not add them: see [`sum`].
-///
-/// # Safety
-/// `stand` is one of `stands`; exits are below `2^levels`; slots are all that the questions name.
-#[inline(always)]
-pub(super) unsafe fn leaves<T: Real>(
-    stands: &Stands<T>,
-    stand: &Stand,
-    slots: *const u8,
-    exits: &Exits,
-    leaves: &mut Leaves<T>,
-) {
-    // SAFETY: as promised by the caller; the tails were laid out for just this height.
-    unsafe {
-        match stand.tail {
-            Tail::Blocks { height: 0 } => leaves_of_blocks(stands, stand, 0, slots, exits, leaves),
-            Tail::Blocks { height: 1 } => leaves_of_blocks(stands, stand, 1, slots, exits, leaves),
-            Tail::Blocks { height: 2 } => leaves_of_blocks(stands, stand, 2, slots, exits, leaves),
-            Tail::Blocks { height } => leaves_of_blocks(stands, stand, height, slots, exits, leaves),
-            Tail::Links => {
-                let reached = reach(stands, stand, slots, exits);
-                for (leaf, reached) in leaves[..stand.trees].iter_mut().zip(reached) {
-                    *leaf = *stands.values.get_unchecked(reached as usize);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn leaves_of_blocks<T: Real>(
-    stands: &Stands<T>,
-    stand: &Stand,
-    height: usize,
-    slots: *const u8,
-    exits: &Exits,
-    leaves: &mut Leaves<T>,
-) {
-    let words = stand::words::<T>(height);
-    let of_tree = words << stand.levels;
-    let (mut exits, mut leaves) = (exits.as_ptr(), leaves.as_mut_ptr());
-    // SAFETY: as for `blocks`; there are blocks for a multiple of eight trees.
-    unsafe {
-        let mut base = stands.words.as_ptr().cast::<u32>().add(stand.tails);
-        macro_rules! tree {
-            ($($at:literal),*) => {
-                $(
-                    let exit = usize::from(*exits.add($at));
-                    *leaves.add($at) = leaf_of(base.add(exit * words), slots, height);
-                    base = base.add(of_tree);
-                )*
-            };
-        }
-        for _ in 0..stand.trees.div_ceil(ABREAST) {
-            tree!(0, 1, 2, 3, 4, 5, 6, 7);
-            exits = exits.add(ABREAST);
-            leaves = leaves.add(ABREAST);
-        }
-    }
-}
-
-/// Adds leaves to a row's sums, one by one. Each addition waits for the one before, and that is all it does: the
-/// processor goes on with the next stand meanwhile.
-#[inline(always)]
-pub(super) fn sum<T: Real>(leaves: &[T], groups: &[u32], sums: &mut [T]) {
-    if let [sum] = sums {
-        let mut total = *sum;
-        if let Some(all) = leaves.first_chunk::<LANES>() {
-            // Without a loop.
-            for leaf in all {
-                total += *leaf;
-            }
-        } else {
-            for leaf in leaves {
-                total += *leaf;
-            }
-        }
-        *sum = total;
-    } else {
-        for (leaf, group) in leaves.iter().zip(groups) {
-            sums[*group as usize] += *leaf;
-        }
-    }
-}
-
 /// Adds a stand's leaves to the rows' sums.
 ///
 /// # Safety
@@ -122,9 +34,15 @@ pub(super) unsafe fn add<T: Real, const R: usize>(
     unsafe {
         match stand.tail {
             // With both numbers known beforehand a leaf of the usual trees takes two instructions.
-            Tail::Blocks { height: 0 } if stand.levels == 6 => blocks::<T, R>(stands, stand, first, (6, 0), rows),
-            Tail::Blocks { height: 0 } if stand.levels == 4 => blocks::<T, R>(stands, stand, first, (4, 0), rows),
-            Tail::Blocks { height: 2 } if stand.levels == 6 => blocks::<T, R>(stands, stand, first, (6, 2), rows),
+            Tail::Blocks { height: 0 } if stand.levels == 6 => {
+                blocks::<T, R>(stands, stand, first, (6, 0), rows)
+            }
+            Tail::Blocks { height: 0 } if stand.levels == 4 => {
+                blocks::<T, R>(stands, stand, first, (4, 0), rows)
+            }
+            Tail::Blocks { height: 2 } if stand.levels == 6 => {
+                blocks::<T, R>(stands, stand, first, (6, 2), rows)
+            }
             Tail::Blocks { height } => blocks::<T, R>(stands, stand, first, (stand.levels, height), rows),
             Tail::Links => links::<T, R>(stands, stand, first, rows),
         }
@@ -236,12 +154,7 @@ unsafe fn links<T: Real, const R: usize>(
 
 /// The links of the leaves that a row reaches.
 #[inline(always)]
-unsafe fn reach<T: Real>(
-    stands: &Stands<T>,
-    stand: &Stand,
-    slots: *const u8,
-    exits: &Exits,
-) -> [u32; LANES] {
+unsafe fn reach<T: Real>(stands: &Stands<T>, stand: &Stand, slots: *const u8, exits: &Exits) -> [u32; LANES] {
     let mut reached = [0u32; LANES];
     for (chunk, reached) in reached.chunks_exact_mut(ABREAST).enumerate() {
         let tree = chunk * ABREAST;

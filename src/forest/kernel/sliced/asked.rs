@@ -279,14 +279,28 @@ impl<T: Real> Asked<T> {
             let mut right = W::splat(u64::MAX);
             let mut line = lines.add(number.first as usize);
             match number.ways.as_slice() {
-                [Missing { left: true, zero: false }] => {
+                [
+                    Missing {
+                        left: true,
+                        zero: false,
+                    },
+                ] => {
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
                         right.store(line);
                         line = line.add(1);
                     }
                 }
-                [Missing { left: true, zero: false }, Missing { left: false, zero: false }] => {
+                [
+                    Missing {
+                        left: true,
+                        zero: false,
+                    },
+                    Missing {
+                        left: false,
+                        zero: false,
+                    },
+                ] => {
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
                         right.store(line);
@@ -298,7 +312,11 @@ impl<T: Real> Asked<T> {
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
                         for (way, set) in ways.iter().zip(sets) {
-                            let right = if way.left { right.without(set) } else { right.or(set) };
+                            let right = if way.left {
+                                right.without(set)
+                            } else {
+                                right.or(set)
+                            };
                             right.store(line);
                             line = line.add(1);
                         }
@@ -371,18 +389,15 @@ unsafe fn take<W: Word>(bucket: *mut W) -> W {
 
 /// Reads the numbers of a tile column by column, in the order of the machine's bits.
 #[inline(always)]
-unsafe fn read<T: Real, W: Word, M: Machine>(
-    tile: &[Number],
-    rows: &[T],
-    features: usize,
-    columns: *mut T,
-) {
+unsafe fn read<T: Real, W: Word, M: Machine>(tile: &[Number], rows: &[T], features: usize, columns: *mut T) {
     for (at, row) in rows.chunks_exact(features).enumerate() {
         let bit = at % W::BYTES * 8 + at / W::BYTES;
         let place = bit / 32 * 32 + M::place::<T>(bit % 32);
         for (column, number) in tile.iter().enumerate() {
             // SAFETY: a feature is below `features`; there is room for the columns.
-            unsafe { *columns.add(column * stride::<W>() + place) = *row.get_unchecked(number.feature as usize) };
+            unsafe {
+                *columns.add(column * stride::<W>() + place) = *row.get_unchecked(number.feature as usize)
+            };
         }
     }
 }
@@ -519,7 +534,9 @@ impl<T: Real> Asking<'_, T> {
         let numbers = (0..codes).map(|code| T::cast(f64::from(code)));
         // After the codes: what is no code, and what is missing.
         let all = numbers.chain([T::cast(-1f32), T::cast(f32::NAN)]);
-        let left = (0u32..).zip(all).filter(|(_, x)| scalar::goes_left(self.ensemble, &split, *x));
+        let left = (0u32..)
+            .zip(all)
+            .filter(|(_, x)| scalar::goes_left(self.ensemble, &split, *x));
         self.asked.members.extend(left.map(|(bucket, _)| bucket));
         Some((from, u32::try_from(self.asked.members.len()).ok()?))
     }

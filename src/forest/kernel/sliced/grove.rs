@@ -82,7 +82,9 @@ impl<T: Real> Grove<T> {
             for tree in trees {
                 grove.plant(ensemble, lines, tree.root)?;
             }
-            grove.groups.push((trees.first()?.group as usize, grove.trees.len()));
+            grove
+                .groups
+                .push((trees.first()?.group as usize, grove.trees.len()));
         }
         Some(grove)
     }

@@ -6,7 +6,7 @@
 /// A set of `8 · BYTES` rows.
 ///
 /// The vectors among them may only be used on machines that have them, which is what every `unsafe` method asks for.
-pub(super) trait Word: Copy {
+pub(in super::super) trait Word: Copy {
     /// Its length.
     const BYTES: usize;
     /// Rows in a block.
@@ -192,8 +192,7 @@ mod tests {
 
     #[test]
     fn transposes() {
-        let before: [u64; 8] =
-            std::array::from_fn(|k| (k as u64 + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let before: [u64; 8] = std::array::from_fn(|k| (k as u64 + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut after = before;
         // SAFETY: any machine has u64.
         unsafe { transpose(&mut after) };
