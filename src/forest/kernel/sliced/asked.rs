@@ -210,14 +210,14 @@ impl<T: Real> Asked<T> {
             }
             let mut line = sheet.lines.add(number.first as usize).cast::<u32>();
             for threshold in thresholds {
-                for part in 0..W::ROWS / 32 {
+                for (part, missing) in missing[..W::ROWS / 32].iter().enumerate() {
                     let right = M::passing(self.comparison, column.add(32 * part), *threshold);
                     match number.ways.as_slice() {
                         [Missing { left: true, .. }] => *line = right,
-                        [_] => *line = right | missing[part],
+                        [_] => *line = right | *missing,
                         _ => {
                             *line = right;
-                            *line.add(W::ROWS / 32) = right | missing[part];
+                            *line.add(W::ROWS / 32) = right | *missing;
                         }
                     }
                     line = line.add(1);
