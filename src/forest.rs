@@ -32,7 +32,7 @@ mod shap;
 mod summary;
 mod transform;
 
-pub use kernel::KernelName;
+pub use kernel::{KernelName, Kernels};
 pub use load::{FormatError, Iterations, LoadOptions};
 pub use number::Number;
 pub use output::{OutputKind, PredictError};
@@ -42,6 +42,7 @@ pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
 use ensemble::Ensemble;
 use kernel::Kernel;
+use number::Real;
 use transform::Transform;
 
 /// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
@@ -71,7 +72,6 @@ use transform::Transform;
 #[derive(Debug)]
 pub struct Forest {
     trees: Trees,
-    kernel: Kernel,
     transform: Transform,
     classes: ClassRule,
     contributions: Result<(), &'static str>,
@@ -82,8 +82,42 @@ pub struct Forest {
 /// The trees, in the width they compute in.
 #[derive(Debug)]
 enum Trees {
-    F32(Ensemble<f32>),
-    F64(Ensemble<f64>),
+    F32(Planted<f32>),
+    F64(Planted<f64>),
+}
+
+/// Trees, and how they are walked.
+#[derive(Debug)]
+struct Planted<T> {
+    ensemble: Ensemble<T>,
+    kernel: Kernel<T>,
+}
+
+impl<T: Real> From<Ensemble<T>> for Planted<T> {
+    /// Walked by the reference until a kernel is chosen.
+    fn from(ensemble: Ensemble<T>) -> Self {
+        Self {
+            ensemble,
+            kernel: Kernel::reference(),
+        }
+    }
+}
+
+impl<T: Real> Planted<T> {
+    fn choose(&mut self, name: Option<KernelName>) -> Result<(), FormatError> {
+        self.kernel = match name {
+            None => Kernel::choose(&self.ensemble),
+            Some(name) => Kernel::of(name, &self.ensemble).ok_or_else(|| FormatError {
+                at: "kernel".into(),
+                reason: format!("{name} cannot evaluate this model on this machine"),
+            })?,
+        };
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.ensemble.bytes() + self.kernel.bytes()
+    }
 }
 
 /// How a class is chosen.
@@ -106,25 +140,19 @@ impl Forest {
     /// A file that cannot be read *exactly* is refused, saying where and why.
     pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Self, FormatError> {
         let mut forest = format::read(bytes, options)?;
-        if let Some(name) = options.kernel.filter(|name| *name != forest.kernel.name()) {
-            forest.kernel = forest.kernel_named(name).ok_or_else(|| FormatError {
-                at: "kernel".into(),
-                reason: format!("{name} cannot evaluate this model on this machine"),
-            })?;
+        match &mut forest.trees {
+            Trees::F32(trees) => trees.choose(options.kernel)?,
+            Trees::F64(trees) => trees.choose(options.kernel)?,
         }
         Ok(forest)
     }
 
-    fn kernel_named(&self, name: KernelName) -> Option<Kernel> {
-        match &self.trees {
-            Trees::F32(ensemble) => Kernel::of(name, ensemble),
-            Trees::F64(ensemble) => Kernel::of(name, ensemble),
-        }
-    }
-
     /// How its trees are walked.
-    pub fn kernel_name(&self) -> KernelName {
-        self.kernel.name()
+    pub fn kernels(&self) -> Kernels {
+        match &self.trees {
+            Trees::F32(trees) => trees.kernel.names(),
+            Trees::F64(trees) => trees.kernel.names(),
+        }
     }
 
     /// What the model is.
@@ -154,10 +182,10 @@ impl Forest {
     /// Bytes held in memory.
     pub fn size_bytes(&self) -> usize {
         let trees = match &self.trees {
-            Trees::F32(ensemble) => ensemble.bytes(),
-            Trees::F64(ensemble) => ensemble.bytes(),
+            Trees::F32(trees) => trees.bytes(),
+            Trees::F64(trees) => trees.bytes(),
         };
-        trees + self.kernel.bytes() + self.features.iter().map(Feature::size_bytes).sum::<usize>()
+        trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
     }
 
     /// Turns one row's margins (`groups` numbers) into its values: the transform of the objective.

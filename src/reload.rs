@@ -312,6 +312,7 @@ impl Reloader {
         let mut context = Context {
             live: live.map(|served| &*served.model),
             feed: Some(&mut feed),
+            kernel: self.settings.kernel.name(),
         };
         let judge = || self.repository.judge(name, version, found, &mut context);
         catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {

@@ -7,7 +7,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::{BOLD, Failure, GREEN, RED, YELLOW, say};
-use crate::models::gate::{self, Outcome, Report};
+use crate::forest::KernelName;
+use crate::models::gate::{self, Context, Outcome, Report};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +22,9 @@ Examples:
 pub(super) struct Check {
     /// A bundle's folder, or a model file
     path: PathBuf,
+    /// Insist on a kernel: scalar, lockstep, avx2 or sliced; without it, the fastest for the model
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<KernelName>,
     /// For machines
     #[arg(long)]
     json: bool,
@@ -29,7 +33,11 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (name, version) = identity(&self.path);
-        let (report, live) = match gate::admit(&self.path, &name, version) {
+        let mut context = Context {
+            kernel: self.kernel,
+            ..Context::default()
+        };
+        let (report, live) = match gate::admit_beside(&self.path, &name, version, &mut context) {
             Ok(model) => (model.report, true),
             Err(report) => (report, false),
         };

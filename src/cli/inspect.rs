@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
 use super::{BOLD, Failure, bytes, say, thousands};
-use crate::forest::{Categories, Feature, Forest, LoadOptions};
+use crate::forest::{Categories, Feature, Forest, KernelName, LoadOptions};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
 
@@ -24,6 +24,9 @@ Examples:
 pub(super) struct Inspect {
     /// A bundle's folder, or a model file
     path: PathBuf,
+    /// Insist on a kernel: scalar, lockstep, avx2 or sliced; without it, the fastest for the model
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<KernelName>,
     /// For machines
     #[arg(long)]
     json: bool,
@@ -37,6 +40,10 @@ impl Inspect {
         let options = contract
             .as_ref()
             .map_or_else(LoadOptions::default, Contract::load_options);
+        let options = LoadOptions {
+            kernel: self.kernel,
+            ..options
+        };
         let file = contract
             .as_ref()
             .map_or("", |contract| contract.model.file.as_str());
@@ -80,7 +87,7 @@ fn machine(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_json::Valu
         "sha256": sha256,
         "file_bytes": file_bytes,
         "memory_bytes": forest.size_bytes(),
-        "kernel": forest.kernel_name().to_string(),
+        "kernel": forest.kernels().to_string(),
         "features": features,
     })
 }
@@ -131,7 +138,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
                 bytes(file_bytes)
             ),
         ])
-        .add_row(["kernel", &forest.kernel_name().to_string()])
+        .add_row(["kernel", &forest.kernels().to_string()])
         .add_row(["sha256", sha256]);
     say!("{facts}\n");
     let mut features = Table::new();

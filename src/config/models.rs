@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::forest::KernelName;
 use crate::models::contract::Band;
 
 /// `[models]`
@@ -17,6 +18,8 @@ pub struct ModelsSection {
     pub poll_seconds: f64,
     /// Whether clients of the Open Inference Protocol may load and unload models.
     pub repository_api: bool,
+    /// How trees are walked.
+    pub kernel: KernelSetting,
     /// How a version that has just gone live is watched.
     pub watch: WatchSection,
     /// Which versions answer, by model.
@@ -30,8 +33,38 @@ impl Default for ModelsSection {
             dir: "models".into(),
             poll_seconds: 5.0,
             repository_api: false,
+            kernel: KernelSetting::Auto,
             watch: WatchSection::default(),
             policy: BTreeMap::new(),
+        }
+    }
+}
+
+/// `kernel`: all give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelSetting {
+    /// The fastest for each model, measured on the model itself when it is loaded.
+    Auto,
+    /// One row, one tree, one split at a time.
+    Scalar,
+    /// Several trees abreast.
+    Lockstep,
+    /// Thirty-two trees to an instruction; x86-64 with AVX2.
+    Avx2,
+    /// A bit for each row.
+    Sliced,
+}
+
+impl KernelSetting {
+    /// The kernel to insist on.
+    pub fn name(self) -> Option<KernelName> {
+        match self {
+            Self::Auto => None,
+            Self::Scalar => Some(KernelName::Scalar),
+            Self::Lockstep => Some(KernelName::Lockstep),
+            Self::Avx2 => Some(KernelName::Avx2),
+            Self::Sliced => Some(KernelName::Sliced),
         }
     }
 }

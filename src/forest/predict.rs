@@ -5,10 +5,10 @@ use super::kernel::{Kernel, Work, scalar};
 use super::number::Real;
 use super::shap::{self, Paths};
 use super::transform::position_of_max;
-use super::{ClassRule, Forest, Number, OutputKind, PredictError, Trees};
+use super::{ClassRule, Forest, Number, OutputKind, Planted, PredictError, Trees};
 
 /// Rows prepared and walked together: enough to share what a kernel sets up, few enough to stay in cache.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
 
 /// Working memory of a prediction; one per thread, grown once and then reused without allocation.
 #[derive(Debug, Default)]
@@ -73,8 +73,8 @@ impl Forest {
         self.check_lengths(rows.len(), out.len(), width)?;
         let Scratch { narrow, wide, row } = scratch;
         match &self.trees {
-            Trees::F32(ensemble) => self.predict_in(ensemble, kind, rows, out, narrow, row),
-            Trees::F64(ensemble) => self.predict_in(ensemble, kind, rows, out, wide, row),
+            Trees::F32(trees) => self.predict_in(trees, kind, rows, out, narrow, row),
+            Trees::F64(trees) => self.predict_in(trees, kind, rows, out, wide, row),
         }
         Ok(())
     }
@@ -94,13 +94,14 @@ impl Forest {
     /// Goes through the rows block by block; lengths have been checked.
     fn predict_in<X: Number, T: Real>(
         &self,
-        ensemble: &Ensemble<T>,
+        trees: &Planted<T>,
         kind: OutputKind,
         rows: &[X],
         out: &mut [f64],
         buffers: &mut Buffers<T>,
         row: &mut Row,
     ) {
+        let Planted { ensemble, kernel } = trees;
         let features = ensemble.features;
         let width = out.len() / (rows.len() / features).max(1);
         if width == 0 {
@@ -114,7 +115,7 @@ impl Forest {
             }
             match kind {
                 OutputKind::Margin | OutputKind::Value | OutputKind::Class => {
-                    buffers.margins(ensemble, &self.kernel);
+                    buffers.margins(ensemble, kernel);
                     self.write(kind, &buffers.sums, out, row);
                 }
                 OutputKind::Leaf => leaves(ensemble, &buffers.rows, out),
@@ -168,7 +169,7 @@ impl Forest {
 
 impl<T: Real> Buffers<T> {
     /// Replaces the sums by the margins of the prepared rows.
-    fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel) {
+    fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel<T>) {
         self.sums.clear();
         for _ in 0..self.rows.len() / ensemble.features {
             self.sums.extend_from_slice(&ensemble.base);

@@ -16,7 +16,7 @@ use super::golden;
 use super::input::Input;
 use super::reference::{self, Reference};
 use super::version::{Names, output_of};
-use crate::forest::{Forest, LoadOptions, OutputKind, Scratch};
+use crate::forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// A step of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -155,6 +155,8 @@ pub struct Context<'a> {
     pub live: Option<&'a ModelVersion>,
     /// Whether the feature sources can feed the version: what was found, or why not.
     pub feed: Option<&'a mut Feed<'a>>,
+    /// The kernel to insist on.
+    pub kernel: Option<KernelName>,
 }
 
 /// Says whether the feature sources can feed a version: what was found, or why not.
@@ -197,7 +199,7 @@ fn steps(
 ) -> Option<ModelVersion> {
     let (bundle, contract) = report.take(Step::Settle, || find(path))?;
     let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
-    let forest = report.take(Step::Parse, || parse(&files, contract.as_ref()))?;
+    let forest = report.take(Step::Parse, || parse(&files, contract.as_ref(), context.kernel))?;
     let (inputs, operands, derived) = report.take(Step::Contract, || {
         keeps_promises(contract.as_ref(), context.live)?;
         agree(&forest, contract.as_ref())
@@ -290,13 +292,19 @@ fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> Judged<Files> {
     })
 }
 
-fn parse(files: &Files, contract: Option<&Contract>) -> Judged<Forest> {
-    let options = contract.map_or_else(LoadOptions::default, Contract::load_options);
+fn parse(files: &Files, contract: Option<&Contract>, kernel: Option<KernelName>) -> Judged<Forest> {
+    let options = LoadOptions {
+        kernel,
+        ..contract.map_or_else(LoadOptions::default, Contract::load_options)
+    };
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
     let detail = format!(
-        "{:?}, {}, {} trees",
-        summary.format, summary.objective, summary.trees
+        "{:?}, {}, {} trees, kernel {}",
+        summary.format,
+        summary.objective,
+        summary.trees,
+        forest.kernels()
     );
     Ok((forest, Outcome::Passed, detail))
 }

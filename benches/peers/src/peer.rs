@@ -1,5 +1,6 @@
 //! The engines that are compared, behind one interface.
 
+mod crate_gbdt;
 mod evergreen;
 mod hess;
 mod light;
@@ -17,11 +18,13 @@ pub trait Peer {
     fn batch(&mut self, rows: &[f32]) -> &[f64];
 }
 
+pub use crate_gbdt::train as train_gbdt;
+
 /// Every engine that reads the model; Evergreen is the first.
 pub fn all(model: &Path, features: usize) -> Vec<Box<dyn Peer>> {
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
-    let readers: [fn(&Path, usize) -> Result<Box<dyn Peer>, String>; 4] =
-        [evergreen::load, hess::load, light::load, xgb::load];
+    let readers: [fn(&Path, usize) -> Result<Box<dyn Peer>, String>; 5] =
+        [evergreen::load, hess::load, light::load, xgb::load, crate_gbdt::load];
     for load in readers {
         match load(model, features) {
             Ok(peer) => peers.push(peer),

@@ -152,7 +152,7 @@ struct LiveBody {
     objective: String,
     trees: usize,
     /// How the trees are walked on this machine.
-    #[schema(example = "avx2")]
+    #[schema(example = "avx2, sliced from 54 rows")]
     kernel: String,
     /// The name of the id.
     #[schema(example = "customer_id")]
@@ -328,7 +328,7 @@ fn live_body(served: &Served) -> LiveBody {
         library,
         objective: summary.objective.clone(),
         trees: summary.trees,
-        kernel: model.forest.kernel_name().to_string(),
+        kernel: model.forest.kernels().to_string(),
         entity: model.entity().to_owned(),
         trained_at: contract
             .and_then(|contract| contract.model.trained_at)

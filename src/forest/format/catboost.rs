@@ -18,7 +18,6 @@ use self::tree::Reader;
 use super::super::builder::{Builder, Rest};
 use super::super::document::{Document, Fault, Shape};
 use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::kernel::Kernel;
 use super::super::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
 use super::limits;
 
@@ -145,7 +144,6 @@ impl Saved {
             (feature.splits, feature.gain) = (*splits, *gain);
         }
         Ok(Forest {
-            kernel: Kernel::choose(&ensemble),
             transform: loss.link.into(),
             classes: loss.classes(groups),
             contributions: match has_cover {
@@ -165,7 +163,7 @@ impl Saved {
                 leaves: ensemble.leaves.len(),
                 best_iteration: None,
             },
-            trees: Trees::F64(ensemble),
+            trees: Trees::F64(ensemble.into()),
         })
     }
 

@@ -15,7 +15,6 @@ use self::tree::Nodes;
 use super::super::builder::{Builder, Rest};
 use super::super::document::{Document, Fault};
 use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::kernel::Kernel;
 use super::super::transform::Link;
 use super::super::{
     ClassRule, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Task, Trees,
@@ -132,7 +131,6 @@ impl Saved {
                 gain: 0.0,
             });
         Ok(Forest {
-            kernel: Kernel::choose(&ensemble),
             transform: link.into(),
             classes: match task {
                 Task::Binary => ClassRule::ValueAbove(0.5),
@@ -152,7 +150,7 @@ impl Saved {
                 leaves: ensemble.leaves.len(),
                 best_iteration: None,
             },
-            trees: Trees::F32(ensemble),
+            trees: Trees::F32(ensemble.into()),
         })
     }
 }

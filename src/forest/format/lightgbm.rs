@@ -21,7 +21,6 @@ use self::tree::Columns;
 use super::super::builder::{Builder, Built, Rest};
 use super::super::document::{Document, Fault, Json, Shape};
 use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::kernel::Kernel;
 use super::super::transform::Transform;
 use super::super::{
     Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees,
@@ -62,7 +61,6 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     let ensemble = built.ensemble;
     let linear = !ensemble.linear.is_empty();
     Ok(Forest {
-        kernel: Kernel::choose(&ensemble),
         transform: transform(&objective, header.average, rounds),
         classes: objective.classes(),
         contributions: match linear {
@@ -82,7 +80,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
             leaves: ensemble.leaves.len(),
             best_iteration: None,
         },
-        trees: Trees::F64(ensemble),
+        trees: Trees::F64(ensemble.into()),
     })
 }
 

@@ -18,7 +18,6 @@ use self::objective::Objective;
 use super::super::builder::{Built, Rest};
 use super::super::document::{Document, Fault, Shape};
 use super::super::ensemble::Finish;
-use super::super::kernel::Kernel;
 use super::super::{
     Categories, Feature, FeatureKind, Forest, Format, FormatError, Iterations, LoadOptions, Summary, Trees,
 };
@@ -133,7 +132,6 @@ impl Saved {
         let ensemble = built.ensemble;
         let groups = ensemble.groups;
         Ok(Forest {
-            kernel: Kernel::choose(&ensemble),
             transform: objective.link.into(),
             classes: objective.classes(groups),
             contributions: if ensemble.split_cover.is_empty() && !ensemble.splits.is_empty() {
@@ -154,7 +152,7 @@ impl Saved {
                 leaves: ensemble.leaves.len(),
                 best_iteration: self.best_iteration,
             },
-            trees: Trees::F32(ensemble),
+            trees: Trees::F32(ensemble.into()),
         })
     }
 

@@ -151,7 +151,7 @@ impl<T: Real> Readings<T> {
 }
 
 /// The thresholds on each feature, ascending, each once.
-fn thresholds<T: Real>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
+pub(super) fn thresholds<T: Real>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
     let mut of_feature = vec![Vec::new(); ensemble.features];
     for split in &ensemble.splits {
         if let (Test::Threshold(threshold), Some(of_feature)) =
@@ -169,7 +169,7 @@ fn thresholds<T: Real>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
 }
 
 /// For each set the first that has the same members.
-fn alike(sets: &[Set]) -> Vec<u32> {
+pub(super) fn alike(sets: &[Set]) -> Vec<u32> {
     let mut known = HashMap::new();
     (0u32..)
         .zip(sets)

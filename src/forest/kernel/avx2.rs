@@ -5,23 +5,28 @@
 //! before. The slots asked are then looked up by byte shuffles of sixteen slots each, and one comparison decides.
 
 use std::arch::x86_64::{
-    __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _mm_loadu_si128, _mm256_add_epi8, _mm256_and_si256, _mm256_blendv_epi8,
-    _mm256_broadcastsi128_si256, _mm256_cmp_pd, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_load_si256,
-    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_max_epu8, _mm256_movemask_pd, _mm256_movemask_ps,
+    __m256, __m256d, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _mm_loadu_si128, _mm256_add_epi8,
+    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castpd_ps, _mm256_castps_si256,
+    _mm256_cmp_pd, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_load_si256, _mm256_loadu_pd, _mm256_loadu_ps,
+    _mm256_max_epu8, _mm256_movemask_epi8, _mm256_movemask_pd, _mm256_packs_epi16, _mm256_packs_epi32,
     _mm256_set1_epi8, _mm256_set1_pd, _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi16, _mm256_storeu_si256,
+    _mm256_slli_epi16, _mm256_storeu_si256, _pext_u32,
 };
 
 use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
-use super::ranked::{Machine, Ranked, Work};
+use super::ranked::{Machine, Ranked};
 use super::search::BLOCK;
+use super::sliced::{Aligned, Sliced};
 use super::stand::{LANES, Line};
 use super::tail::Exits;
 
 /// Whether this machine has what the kernel needs.
 pub(super) fn available() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("popcnt")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
 }
 
 /// Numbers that can be ranked sixteen at a time.
@@ -31,12 +36,106 @@ pub(crate) trait Passed: Sized {
     /// # Safety
     /// The machine has AVX2 and POPCNT.
     unsafe fn passed(block: &[Self; BLOCK], x: Self, strictly: bool) -> u32;
+
+    /// Which of 32 numbers have passed a threshold; bit `i` is for the number at `place(i)`.
+    ///
+    /// # Safety
+    /// The machine has AVX2 and BMI2; there are 32 numbers.
+    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32;
+
+    /// Which of 32 numbers are NaN, in the same order.
+    ///
+    /// # Safety
+    /// The machine has AVX2 and BMI2; there are 32 numbers.
+    unsafe fn missing(numbers: *const Self) -> u32;
+
+    /// Where the number of a bit is: packing keeps to the halves of a vector.
+    fn place(bit: usize) -> usize;
 }
 
 // No closures on the way from `add_leaves` to an instruction: a closure is a function without AVX2, and what it calls
 // would not be inlined.
 
+/// Four comparisons of eight as 32 bits.
+#[inline(always)]
+unsafe fn packed(masks: [__m256; 4]) -> u32 {
+    // SAFETY: the machine has AVX2.
+    unsafe {
+        let [a, b, c, d] = [
+            _mm256_castps_si256(masks[0]),
+            _mm256_castps_si256(masks[1]),
+            _mm256_castps_si256(masks[2]),
+            _mm256_castps_si256(masks[3]),
+        ];
+        let (low, high) = (_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        _mm256_movemask_epi8(_mm256_packs_epi16(low, high)).cast_unsigned()
+    }
+}
+
+/// Eight comparisons of four as 32 bits.
+#[inline(always)]
+unsafe fn packed_pairs(masks: [__m256d; 8]) -> u32 {
+    // SAFETY: the machine has AVX2 and BMI2.
+    unsafe {
+        let [a, b, c, d, e, f, g, h] = masks;
+        // A mask of eight bytes is taken for two of four.
+        let low = packed([
+            _mm256_castpd_ps(a),
+            _mm256_castpd_ps(b),
+            _mm256_castpd_ps(c),
+            _mm256_castpd_ps(d),
+        ]);
+        let high = packed([
+            _mm256_castpd_ps(e),
+            _mm256_castpd_ps(f),
+            _mm256_castpd_ps(g),
+            _mm256_castpd_ps(h),
+        ]);
+        _pext_u32(low, 0x5555_5555) | _pext_u32(high, 0x5555_5555) << 16
+    }
+}
+
 impl Passed for f32 {
+    #[inline(always)]
+    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe {
+            let threshold = _mm256_set1_ps(threshold);
+            let mut masks = [threshold; 4];
+            let mut at = 0;
+            while at < 4 {
+                let numbers = _mm256_loadu_ps(numbers.add(8 * at));
+                masks[at] = if strictly {
+                    _mm256_cmp_ps::<_CMP_LT_OQ>(threshold, numbers)
+                } else {
+                    _mm256_cmp_ps::<_CMP_LE_OQ>(threshold, numbers)
+                };
+                at += 1;
+            }
+            packed(masks)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn missing(numbers: *const Self) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe {
+            let mut masks = [_mm256_set1_ps(0.0); 4];
+            let mut at = 0;
+            while at < 4 {
+                let numbers = _mm256_loadu_ps(numbers.add(8 * at));
+                masks[at] = _mm256_cmp_ps::<_CMP_UNORD_Q>(numbers, numbers);
+                at += 1;
+            }
+            packed(masks)
+        }
+    }
+
+    #[inline(always)]
+    fn place(bit: usize) -> usize {
+        (bit % 16) / 4 * 8 + bit / 16 * 4 + bit % 4
+    }
+
     #[inline(always)]
     unsafe fn passed(block: &[Self; BLOCK], x: Self, strictly: bool) -> u32 {
         // SAFETY: the machine has AVX2; two vectors of eight make a block.
@@ -55,12 +154,55 @@ impl Passed for f32 {
                     _mm256_cmp_ps::<_CMP_LE_OQ>(high, x),
                 )
             };
-            _mm256_movemask_ps(low).count_ones() + _mm256_movemask_ps(high).count_ones()
+            let both = _mm256_packs_epi32(_mm256_castps_si256(low), _mm256_castps_si256(high));
+            // Two bits for each.
+            _mm256_movemask_epi8(both).count_ones() / 2
         }
     }
 }
 
 impl Passed for f64 {
+    #[inline(always)]
+    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe {
+            let threshold = _mm256_set1_pd(threshold);
+            let mut masks = [threshold; 8];
+            let mut at = 0;
+            while at < 8 {
+                let numbers = _mm256_loadu_pd(numbers.add(4 * at));
+                masks[at] = if strictly {
+                    _mm256_cmp_pd::<_CMP_LT_OQ>(threshold, numbers)
+                } else {
+                    _mm256_cmp_pd::<_CMP_LE_OQ>(threshold, numbers)
+                };
+                at += 1;
+            }
+            packed_pairs(masks)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn missing(numbers: *const Self) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe {
+            let mut masks = [_mm256_set1_pd(0.0); 8];
+            let mut at = 0;
+            while at < 8 {
+                let numbers = _mm256_loadu_pd(numbers.add(4 * at));
+                masks[at] = _mm256_cmp_pd::<_CMP_UNORD_Q>(numbers, numbers);
+                at += 1;
+            }
+            packed_pairs(masks)
+        }
+    }
+
+    #[inline(always)]
+    fn place(bit: usize) -> usize {
+        let (half, bit) = (bit / 16, bit % 16);
+        16 * half + (bit % 8) / 2 * 4 + bit / 8 * 2 + bit % 2
+    }
+
     #[inline(always)]
     unsafe fn passed(block: &[Self; BLOCK], x: Self, strictly: bool) -> u32 {
         // SAFETY: the machine has AVX2; four vectors of four make a block.
@@ -87,18 +229,18 @@ impl Passed for f64 {
 ///
 /// # Safety
 /// The kernel is [`available`].
-#[target_feature(enable = "avx2,bmi2,popcnt")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(super) unsafe fn add_leaves<T: Real>(
     ranked: &Ranked<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Work,
+    slots: &mut Vec<u8>,
 ) {
     macro_rules! with {
         ($tables:literal, $strictly:literal) => {
             // SAFETY: the caller vouches for the machine.
-            unsafe { ranked.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, work) }
+            unsafe { ranked.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, slots) }
         };
     }
     let strictly = ranked.ranker.comparison() == Comparison::LessEqual;
@@ -114,6 +256,36 @@ pub(super) unsafe fn add_leaves<T: Real>(
     }
 }
 
+/// Adds the leaves that each row reaches to its sums, bit by bit.
+///
+/// # Safety
+/// The kernel is [`available`].
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(super) unsafe fn slice<T: Real>(
+    sliced: &Sliced<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<Aligned>,
+    many: bool,
+) {
+    // SAFETY: the caller vouches for the machine.
+    unsafe {
+        match (many, ensemble.comparison) {
+            (true, Comparison::Less) => {
+                sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work)
+            }
+            (true, Comparison::LessEqual) => {
+                sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
+            (false, Comparison::Less) => sliced.add_leaves::<u64, Avx2<2, false>>(ensemble, rows, sums, work),
+            (false, Comparison::LessEqual) => {
+                sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
+        }
+    }
+}
+
 /// The machine, for models whose tops ask up to `16 · N` slots.
 struct Avx2<const N: usize, const STRICTLY: bool>;
 
@@ -122,6 +294,26 @@ impl<const N: usize, const STRICTLY: bool> Machine for Avx2<N, STRICTLY> {
     unsafe fn passed<T: Real>(_: Comparison, block: &[T; BLOCK], x: T) -> u32 {
         // SAFETY: the caller vouches for the machine.
         unsafe { T::passed(block, x, STRICTLY) }
+    }
+
+    // Measured: with more the search is quicker.
+    const SCANNED: usize = 80;
+
+    #[inline(always)]
+    unsafe fn passing<T: Real>(_: Comparison, numbers: *const T, threshold: T) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe { T::passing(numbers, threshold, STRICTLY) }
+    }
+
+    #[inline(always)]
+    unsafe fn missing<T: Real>(numbers: *const T) -> u32 {
+        // SAFETY: the caller vouches for the machine and the numbers.
+        unsafe { <T as Passed>::missing(numbers) }
+    }
+
+    #[inline(always)]
+    fn place<T: Real>(bit: usize) -> usize {
+        T::place(bit)
     }
 
     #[inline(always)]

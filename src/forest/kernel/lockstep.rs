@@ -2,8 +2,9 @@
 
 use super::super::ensemble::{Comparison, Ensemble};
 use super::super::number::Real;
-use super::ranked::{Machine, Ranked, Work};
+use super::ranked::{Machine, Ranked};
 use super::search::{self, BLOCK};
+use super::sliced::{Aligned, Sliced};
 use super::stand::{ABREAST, LANES, Line};
 use super::tail::Exits;
 
@@ -13,10 +14,29 @@ pub(super) fn add_leaves<T: Real>(
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Work,
+    slots: &mut Vec<u8>,
 ) {
     // SAFETY: any machine will do.
-    unsafe { ranked.add_leaves::<Any>(ensemble, rows, sums, work) };
+    unsafe { ranked.add_leaves::<Any>(ensemble, rows, sums, slots) };
+}
+
+/// Adds the leaves that each row reaches to its sums, bit by bit.
+pub(super) fn slice<T: Real>(
+    sliced: &Sliced<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<Aligned>,
+    large: bool,
+) {
+    // SAFETY: any machine will do, and every x86-64 has vectors of 128 bits.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if large {
+            return sliced.add_leaves::<std::arch::x86_64::__m128i, Any>(ensemble, rows, sums, work);
+        }
+        sliced.add_leaves::<u64, Any>(ensemble, rows, sums, work);
+    }
 }
 
 /// Any machine.
@@ -26,6 +46,33 @@ impl Machine for Any {
     #[inline(always)]
     unsafe fn passed<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32 {
         search::count(comparison, block, x)
+    }
+
+    const SCANNED: usize = 0;
+
+    #[inline(always)]
+    unsafe fn passing<T: Real>(comparison: Comparison, numbers: *const T, threshold: T) -> u32 {
+        // SAFETY: the caller promises so many numbers.
+        let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
+        let passed = |x: &T| match comparison {
+            Comparison::Less => threshold <= *x,
+            Comparison::LessEqual => threshold < *x,
+        };
+        let bits = numbers.iter().zip(0..);
+        bits.fold(0, |bits, (x, at)| bits | u32::from(passed(x)) << at)
+    }
+
+    #[inline(always)]
+    unsafe fn missing<T: Real>(numbers: *const T) -> u32 {
+        // SAFETY: the caller promises so many numbers.
+        let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
+        let bits = numbers.iter().zip(0..);
+        bits.fold(0, |bits, (x, at)| bits | u32::from(x.missing()) << at)
+    }
+
+    #[inline(always)]
+    fn place<T: Real>(bit: usize) -> usize {
+        bit
     }
 
     #[inline(always)]

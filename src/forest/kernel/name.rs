@@ -12,16 +12,21 @@ pub enum KernelName {
     Lockstep,
     /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
     Avx2,
+    /// A bit for each row, sixty-four rows and more to an instruction: any machine; not for single rows.
+    Sliced,
 }
 
 impl KernelName {
-    /// All of them, the fastest last.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Lockstep, Self::Avx2, Self::Sliced];
+
+    /// Those that walk single rows.
+    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
 
     /// Whether this machine can run it.
     pub fn available(self) -> bool {
         match self {
-            Self::Scalar | Self::Lockstep => true,
+            Self::Scalar | Self::Lockstep | Self::Sliced => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::available(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -36,7 +41,27 @@ impl fmt::Display for KernelName {
             Self::Scalar => "scalar",
             Self::Lockstep => "lockstep",
             Self::Avx2 => "avx2",
+            Self::Sliced => "sliced",
         })
+    }
+}
+
+/// How a model's trees are walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernels {
+    /// For a row or a few.
+    pub few: KernelName,
+    /// From so many rows on, this.
+    pub many: Option<(usize, KernelName)>,
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.few)?;
+        match self.many {
+            Some((rows, many)) => write!(f, ", {many} from {rows} rows"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -47,6 +72,6 @@ impl FromStr for KernelName {
         Self::ALL
             .into_iter()
             .find(|kernel| kernel.to_string() == name)
-            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep and avx2)"))
+            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep, avx2 and sliced)"))
     }
 }

@@ -5,7 +5,7 @@ use super::super::number::Real;
 use super::ask::{Reading, Readings};
 use super::ranked::Machine;
 use super::scalar;
-use super::search::Search;
+use super::search::{self, Search};
 
 /// A feature that is read as a number.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +15,17 @@ struct Number {
     search: Search,
     /// Position of its first slot in [`Ranker::slots`], and of the one after its last.
     slots: (u32, u32),
-    /// Its only slots are one with missing first and one with missing last, and all thresholds fit one slot.
-    plain: Option<(u16, u16)>,
+}
+
+/// A feature whose only slots are one with missing first and one with missing last, with thresholds for one slot: all
+/// such features are ranked by the same instructions.
+#[derive(Clone, Copy, Debug)]
+struct Plain {
+    feature: u32,
+    /// Its pivots, one block; its thresholds follow.
+    pivots: u32,
+    missing_first: u16,
+    missing_last: u16,
 }
 
 /// A slot that a number fills.
@@ -46,6 +55,7 @@ struct Category {
 /// How a row's numbers become its slots.
 #[derive(Debug)]
 pub(super) struct Ranker<T> {
+    plain: Vec<Plain>,
     numbers: Vec<Number>,
     slots: Vec<NumberSlot>,
     thresholds: Vec<T>,
@@ -53,6 +63,7 @@ pub(super) struct Ranker<T> {
     table: Vec<u8>,
     codes: Codes,
     comparison: Comparison,
+    features: usize,
     len: usize,
 }
 
@@ -60,6 +71,7 @@ impl<T: Real> Ranker<T> {
     /// A ranker that writes the reading at `readings.all[p]` to slot `slot_of[p]`.
     pub(super) fn new(ensemble: &Ensemble<T>, readings: &Readings<T>, slot_of: &[u16]) -> Option<Self> {
         let mut ranker = Self {
+            plain: Vec::new(),
             numbers: Vec::new(),
             slots: Vec::new(),
             thresholds: Vec::new(),
@@ -67,6 +79,7 @@ impl<T: Real> Ranker<T> {
             table: Vec::new(),
             codes: ensemble.codes,
             comparison: ensemble.comparison,
+            features: ensemble.features,
             // The first slot is the zero slot; the last is written by plain features with one slot only.
             len: slot_of.len() + 2,
         };
@@ -91,7 +104,8 @@ impl<T: Real> Ranker<T> {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.numbers.as_slice())
+        size_of_val(self.plain.as_slice())
+            + size_of_val(self.numbers.as_slice())
             + size_of_val(self.slots.as_slice())
             + size_of_val(self.thresholds.as_slice())
             + size_of_val(self.categories.as_slice())
@@ -111,11 +125,22 @@ impl<T: Real> Ranker<T> {
         let feature = of_feature.first()?.0.feature();
         let thresholds = readings.thresholds.get(feature as usize)?;
         let spare = u16::try_from(self.len - 1).ok()?;
+        if let Some((missing_first, missing_last)) =
+            plain(thresholds.len(), self.slots.get(begin as usize..)?, spare)
+        {
+            self.slots.truncate(begin as usize);
+            self.plain.push(Plain {
+                feature,
+                pivots: Search::uniform(thresholds, &mut self.thresholds),
+                missing_first,
+                missing_last,
+            });
+            return Some(());
+        }
         self.numbers.push(Number {
             feature,
             search: Search::new(thresholds, &mut self.thresholds),
             slots: (begin, end),
-            plain: plain(thresholds.len(), self.slots.get(begin as usize..)?, spare),
         });
         Some(())
     }
@@ -182,23 +207,28 @@ impl<T: Real> Ranker<T> {
     pub(super) unsafe fn fill<M: Machine>(&self, row: &[T], into: &mut [u8]) {
         assert!(into.len() >= self.len, "too few slots");
         into[0] = 0;
+        // The builder and `new` made sure of every position; the assertions are one check instead of five a feature.
+        assert!(row.len() >= self.features, "too few numbers");
+        let thresholds = self.thresholds.as_ptr();
+        for plain in &self.plain {
+            // SAFETY: features are below `self.features`, slots below `self.len`; a block of pivots is followed by
+            // one more block than it has pivots; the caller vouches for the machine.
+            unsafe {
+                let x = *row.get_unchecked(plain.feature as usize);
+                let pivots = thresholds.add(plain.pivots as usize);
+                let rank = search::two_blocks::<T, M>(pivots, self.comparison, x);
+                // What is missing has passed no threshold.
+                *into.get_unchecked_mut(usize::from(plain.missing_first)) = rank;
+                let missing = if x.missing() { u8::MAX } else { 0 };
+                *into.get_unchecked_mut(usize::from(plain.missing_last)) = rank | missing;
+            }
+        }
         for number in &self.numbers {
             let x = row[number.feature as usize];
             // SAFETY: the caller vouches for the machine.
             let rank = unsafe { number.search.rank::<T, M>(&self.thresholds, self.comparison, x) };
-            if let Some((first, last)) = number.plain {
-                let missing = if x.missing() { u8::MAX } else { 0 };
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "a plain feature has at most 255 thresholds"
-                )]
-                let rank = rank as u8;
-                into[usize::from(first)] = rank & !missing;
-                into[usize::from(last)] = rank | missing;
-            } else {
-                for slot in &self.slots[number.slots.0 as usize..number.slots.1 as usize] {
-                    into[usize::from(slot.to)] = slot.hold(rank, x);
-                }
+            for slot in &self.slots[number.slots.0 as usize..number.slots.1 as usize] {
+                into[usize::from(slot.to)] = slot.hold(rank, x);
             }
         }
         for category in &self.categories {

@@ -52,6 +52,20 @@ impl Search {
         }
     }
 
+    /// Lays at most 255 thresholds out for [`two_blocks`]: one block of pivots, then the thresholds.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are fewer thresholds than splits, which are u32"
+    )]
+    pub(super) fn uniform<T: Real>(thresholds: &[T], into: &mut Vec<T>) -> u32 {
+        let at = into.len();
+        if thresholds.len() <= BLOCK {
+            into.resize(at + BLOCK, T::cast(f32::NAN));
+        }
+        Self::new(thresholds, into);
+        at as u32
+    }
+
     /// How many thresholds `x` has passed.
     ///
     /// # Safety
@@ -74,6 +88,52 @@ impl Search {
         passed * BLOCK as u32 + unsafe { M::passed(comparison, block(all, at), x) }
     }
 
+    /// Where its thresholds begin, in ascending order.
+    pub(super) fn first(&self) -> usize {
+        self.blocks as usize
+    }
+
+    /// The ranks of many numbers; the loop for the usual numbers of thresholds does nothing twice.
+    ///
+    /// # Safety
+    /// This is such a machine, and `all` is what the thresholds were laid out in.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
+    pub(super) unsafe fn ranks<T: Real, M: Machine>(
+        &self,
+        all: &[T],
+        comparison: Comparison,
+        numbers: &[T],
+        ranks: &mut [u32],
+    ) {
+        let pairs = numbers.iter().zip(ranks);
+        // SAFETY: a block of pivots is followed by as many blocks as pivots, and one more; the caller vouches for the
+        // machine.
+        unsafe {
+            let blocks = all.as_ptr().add(self.blocks as usize).cast::<[T; BLOCK]>();
+            match self.pivot_blocks {
+                0 => {
+                    for (x, rank) in pairs {
+                        *rank = M::passed(comparison, &*blocks, *x);
+                    }
+                }
+                1 => {
+                    let pivots = &*all.as_ptr().add(self.pivots as usize).cast::<[T; BLOCK]>();
+                    for (x, rank) in pairs {
+                        let passed = M::passed(comparison, pivots, *x);
+                        let block = &*blocks.add(passed as usize);
+                        *rank = passed * BLOCK as u32 + M::passed(comparison, block, *x);
+                    }
+                }
+                _ => {
+                    for (x, rank) in pairs {
+                        *rank = self.rank::<T, M>(all, comparison, *x);
+                    }
+                }
+            }
+        }
+    }
+
     /// The number of pivots passed, where there are many.
     #[expect(
         clippy::cast_possible_truncation,
@@ -85,6 +145,22 @@ impl Search {
             Comparison::Less => *pivot <= x,
             Comparison::LessEqual => *pivot < x,
         }) as u32
+    }
+}
+
+/// How many thresholds `x` has passed, of at most 255 laid out by [`Search::uniform`].
+///
+/// # Safety
+/// This is such a machine, and `pivots` were laid out so.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most 255 thresholds")]
+pub(super) unsafe fn two_blocks<T: Real, M: Machine>(pivots: *const T, comparison: Comparison, x: T) -> u8 {
+    // SAFETY: one more block than there are pivots follows them.
+    unsafe {
+        let blocks = pivots.cast::<[T; BLOCK]>();
+        let passed = M::passed(comparison, &*blocks, x);
+        let block = &*blocks.add(1 + passed as usize);
+        (passed * BLOCK as u32 + M::passed(comparison, block, x)) as u8
     }
 }
 

@@ -54,8 +54,8 @@ pub(super) struct Link {
 /// How a stand's trees go on below the top.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tail {
-    /// Blocks of so many levels and so many words each.
-    Blocks { height: usize, words: usize },
+    /// Blocks of so many levels.
+    Blocks { height: usize },
     /// One word for each exit: its link.
     Links,
 }
@@ -228,9 +228,7 @@ impl<T: Real> Planting<'_, T> {
             return Tail::Links;
         }
         let leaf = size_of::<T>() / 4;
-        let words = (1 << height) - 1 + (leaf << height);
-        // Three levels of single precision are a word short of a cache line.
-        let words = if words == 15 { 16 } else { words };
+        let words = words::<T>(height);
         let mut links = 0;
         for exit in exits.iter().flatten() {
             links += 1 + self.size(*exit) * (2 + leaf);
@@ -238,7 +236,7 @@ impl<T: Real> Planting<'_, T> {
         if height > 0 && exits.len() * words > PADDING * links {
             return Tail::Links;
         }
-        Tail::Blocks { height, words }
+        Tail::Blocks { height }
     }
 
     /// Nodes from here on.
@@ -257,7 +255,8 @@ impl<T: Real> Planting<'_, T> {
 
     fn tails(&mut self, exits: &[Option<Child>], tail: Tail) -> Option<()> {
         match tail {
-            Tail::Blocks { height, words } => {
+            Tail::Blocks { height } => {
+                let words = words::<T>(height);
                 for exit in exits {
                     let from = self.words.len();
                     self.words.resize(from + words, 0);
@@ -344,6 +343,15 @@ impl<T: Real> Planting<'_, T> {
         self.stands.links.resize(len, Link { next: 0, slot, rank });
         self.stands.values.resize(len, T::ZERO);
     }
+}
+
+/// Words of a block of so many levels.
+#[inline(always)]
+pub(super) const fn words<T>(height: usize) -> usize {
+    let leaf = size_of::<T>() / 4;
+    let words = (1 << height) - 1 + (leaf << height);
+    // A word more, and no block lies across a line of the cache.
+    if words % 4 == 3 { words + 1 } else { words }
 }
 
 /// A question in a word: the slot, then the rank.

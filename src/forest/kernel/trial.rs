@@ -1,0 +1,129 @@
+//! Which kernel is the fastest for a model: every candidate predicts the same made-up rows, and the clock decides.
+//!
+//! All kernels give the same bits, so that a choice made on a busy machine costs time and nothing else.
+
+use std::time::{Duration, Instant};
+
+use super::super::ensemble::{Ensemble, Test};
+use super::super::number::Real;
+use super::sliced::Sliced;
+use super::{Blocks, Kernel, KernelName, Work};
+
+/// Rows of a trial: those of the larger block.
+const ROWS: usize = 256;
+
+/// Rows that are walked one by one.
+const SINGLE: usize = 32;
+
+/// Turns of a trial, of which the quickest counts.
+const TURNS: usize = 3;
+
+/// The fastest kernel for single rows, with the one for many if that gains anything.
+pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
+    let rows = rows(ensemble);
+    let mut trial = Trial {
+        ensemble,
+        rows: &rows,
+        sums: vec![T::ZERO; ROWS * ensemble.groups],
+        work: Work::default(),
+    };
+    let candidates = KernelName::WALKS.into_iter();
+    let candidates = candidates.filter_map(|name| Kernel::of(name, ensemble));
+    let timed = candidates.map(|kernel| (trial.single(&kernel), kernel));
+    let best = timed.min_by_key(|(time, _)| *time);
+    let (time, mut kernel) = best.unwrap_or_else(|| (Duration::MAX, Kernel::reference()));
+    let Some(sliced) = Sliced::new(ensemble) else {
+        return kernel;
+    };
+    // Rows that are walked side by side take less each than single ones.
+    let each = (trial.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
+        .min(time.as_nanos() / SINGLE as u128)
+        .max(1);
+    kernel.sliced = Some(sliced);
+    let from = |block: Duration| usize::try_from(block.as_nanos().div_ceil(each)).unwrap_or(usize::MAX);
+    kernel.blocks = Blocks::ALWAYS;
+    let small = from(trial.many(&kernel, 64));
+    let large = from(trial.many(&kernel, ROWS));
+    // Two small blocks, and more, instead of a large one: where that is quicker.
+    let large = large.max(small.saturating_mul(2).min(ROWS));
+    kernel.blocks = Blocks { small, large };
+    if small > 64 && large > ROWS {
+        kernel.sliced = None;
+    }
+    kernel
+}
+
+struct Trial<'a, T> {
+    ensemble: &'a Ensemble<T>,
+    rows: &'a [T],
+    sums: Vec<T>,
+    work: Work,
+}
+
+impl<T: Real> Trial<'_, T> {
+    /// The time for some single rows.
+    fn single(&mut self, kernel: &Kernel<T>) -> Duration {
+        self.time(|trial| {
+            let rows = trial.rows.chunks_exact(trial.ensemble.features);
+            let sums = trial.sums.chunks_exact_mut(trial.ensemble.groups);
+            for (row, sums) in rows.zip(sums).take(SINGLE) {
+                kernel.add_leaves(trial.ensemble, row, sums, &mut trial.work);
+            }
+        })
+    }
+
+    /// The time for so many rows at once.
+    fn many(&mut self, kernel: &Kernel<T>, count: usize) -> Duration {
+        self.time(|trial| {
+            let rows = &trial.rows[..count * trial.ensemble.features];
+            let sums = &mut trial.sums[..count * trial.ensemble.groups];
+            kernel.add_leaves(trial.ensemble, rows, sums, &mut trial.work);
+        })
+    }
+
+    fn time(&mut self, run: impl Fn(&mut Self)) -> Duration {
+        // The first turn grows the working memory.
+        run(self);
+        let turns = (0..TURNS).map(|_| {
+            let start = Instant::now();
+            run(self);
+            start.elapsed()
+        });
+        turns.min().unwrap_or(Duration::MAX)
+    }
+}
+
+/// Rows that go all ways: numbers near thresholds of the model, every twentieth missing.
+fn rows<T: Real>(ensemble: &Ensemble<T>) -> Vec<T> {
+    let mut numbers: Vec<Vec<T>> = vec![Vec::new(); ensemble.features];
+    for split in &ensemble.splits {
+        if let (Test::Threshold(threshold), Some(numbers)) =
+            (split.test, numbers.get_mut(split.feature as usize))
+        {
+            numbers.push(threshold);
+        }
+    }
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |count: usize| {
+        // Knuth's generator; its upper bits are good enough here.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap_or(0) % count
+    };
+    let mut rows = Vec::with_capacity(ROWS * ensemble.features);
+    for _ in 0..ROWS {
+        for numbers in &numbers {
+            let x = if below(20) == 0 {
+                T::cast(f32::NAN)
+            } else if numbers.is_empty() {
+                // A category, if it is anything.
+                T::cast(below(64) as f64)
+            } else {
+                numbers[below(numbers.len())]
+            };
+            rows.push(x);
+        }
+    }
+    rows
+}
