@@ -72,6 +72,7 @@ def save_bundle(
     golden_rows: int = 200,
     margin_ulp: int = 0,
     value_ulp: int = 0,
+    row_p99_us: float | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the bundle of `model` to `directory` (by convention `models/NAME/VERSION`) and return its path.
@@ -112,6 +113,8 @@ def save_bundle(
                   and CatBoost drop the other trees from the file itself, so their bundles always say "all".
     golden_rows   how many golden rows at most
     margin_ulp, value_ulp   tolerance of the golden rows in units in the last place; 0 = equal to the bit
+    row_p99_us    the latency budget: how many microseconds 99 of 100 single rows may take where it is to be served;
+                  a version that takes longer is refused. Without one, no version is refused for being slow
     overwrite     replace an existing bundle. Prefer a new version number: a server may be reading the old one.
     """
     directory = Path(directory)
@@ -161,6 +164,10 @@ def save_bundle(
         "operand": [{"name": name, **operand} for name, operand in (operands or {}).items()],
         "golden": {"file": "golden.jsonl", "margin_ulp": margin_ulp, "value_ulp": value_ulp},
     }
+    if row_p99_us is not None:
+        if not row_p99_us > 0:
+            raise BundleError(f"row_p99_us = {row_p99_us}: expected microseconds above 0")
+        contract["budget"] = {"row_p99_us": float(row_p99_us)}
     golden = _golden(frame, features, trained, golden_rows)
     reference = _reference(frame, features, trained)
 

@@ -383,6 +383,7 @@ def change(**columns):
         (change(), {"calibration": {"kind": "platt", "x": [1]}}, "give kind = platt with numbers a and b"),
         (change(), {"calibration": {"kind": "isotonic", "x": [1, 0], "y": [0, 1]}}, "strictly ascending"),
         (change(), {"iterations": "some"}, '"all" or "best"'),
+        (change(), {"row_p99_us": 0}, "row_p99_us = 0: expected microseconds above 0"),
         (change(spend=math.inf), {}, "infinite"),
     ],
 )  # fmt: skip
@@ -420,7 +421,7 @@ def test_the_whole_contract(X, y, tmp_path):
         calibration={"kind": "platt", "a": -1, "b": 0},
         lineage={"run": "42", "data set": "a\\b"},
         trained_at=dt.datetime(2026, 11, 20, 5, tzinfo=dt.timezone(dt.timedelta(hours=1))),
-        margin_ulp=1,
+        margin_ulp=1, row_p99_us=500,
     )
     digest = {file: hashlib.sha256((bundle / file).read_bytes()).hexdigest() for file in
               ("model.ubj", "golden.jsonl", "reference.json")}  # fmt: skip
@@ -443,6 +444,7 @@ def test_the_whole_contract(X, y, tmp_path):
             {"name": "seen", "type": "timestamp", "max_age": "36h"},
         ],
         "golden": {"file": "golden.jsonl", "margin_ulp": 1, "value_ulp": 0},
+        "budget": {"row_p99_us": 500.0},
         "files": digest,
     }  # fmt: skip
     assert golden(bundle)[0]["features"]["seen"] == dt.datetime(2026, 11, 20, 12, 0, 0, 500000, dt.UTC).timestamp()

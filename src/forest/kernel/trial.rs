@@ -12,6 +12,9 @@ use super::{Blocks, Kernel, KernelName, Work};
 /// Rows of a trial: those of the larger block.
 const ROWS: usize = 256;
 
+/// Numbers in the rows of a trial; a model with more gets the first kernel that can evaluate it.
+const NUMBERS: usize = 1 << 24;
+
 /// Rows that are walked one by one.
 const SINGLE: usize = 32;
 
@@ -20,6 +23,10 @@ const TURNS: usize = 3;
 
 /// The fastest kernel for single rows, with the one for many if that gains anything.
 pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
+    if ensemble.features.max(ensemble.groups).saturating_mul(ROWS) > NUMBERS {
+        let first = KernelName::WALKS.into_iter().rev().find_map(|name| Kernel::of(name, ensemble));
+        return first.unwrap_or_else(Kernel::reference);
+    }
     let rows = rows(ensemble);
     let mut trial = Trial {
         ensemble,
