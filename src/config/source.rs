@@ -209,7 +209,8 @@ pub struct FeastSection {
     pub registry: PathBuf,
     /// A feature service: features without a group are looked up in it.
     pub service: String,
-    /// How entity keys are written: 2 or 3, as `entity_key_serialization_version` in feature_store.yaml.
+    /// How entity keys are written: 2 or 3, as `entity_key_serialization_version` in feature_store.yaml. What Feast wrote
+    /// as 3 before 0.44 lacked the number of keys, and is not read.
     pub key_version: u8,
     /// Seconds between looks at the registry file.
     pub registry_seconds: u64,
