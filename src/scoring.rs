@@ -190,7 +190,7 @@ impl Scorer {
             )));
         }
         let cost = if explained { EXPLAINED_COST } else { 1 };
-        self.admission.enter(entities.saturating_mul(cost))
+        self.admission.enter(entities, entities.saturating_mul(cost))
     }
 }
 

@@ -173,6 +173,8 @@ impl Server {
         } = running;
         self.down.draining.cancel();
         teller.abort();
+        // Or its last word might come after this one.
+        let _ = teller.await;
         grpc::report_health(&health, false).await;
         let server = &self.app.config.server;
         tracing::info!(drain_seconds = server.drain_seconds, "stopping");

@@ -11,6 +11,14 @@ use arc_swap::ArcSwap;
 /// What a file looks like from outside: device, inode, size, seconds and nanoseconds of its last change.
 type Look = Option<(u64, u64, u64, i64, i64)>;
 
+/// The files when they were last read.
+struct Seen {
+    /// With success.
+    good: Vec<Look>,
+    /// Without; they are tried again, for what was wrong may be the clock or the system, but it is told once.
+    bad: Option<Vec<Look>>,
+}
+
 type Read<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
 /// Is told of every attempt to read anew: what was read, or why it could not be.
@@ -20,7 +28,7 @@ pub(crate) type Heard<T> = Box<dyn Fn(Result<&T, &str>) + Send + Sync>;
 pub(crate) struct Watched<T> {
     value: ArcSwap<T>,
     files: Vec<PathBuf>,
-    looks: Mutex<Vec<Look>>,
+    seen: Mutex<Seen>,
     read: Read<T>,
     heard: Heard<T>,
 }
@@ -44,13 +52,13 @@ impl<T: Send + Sync + 'static> Watched<T> {
         read: impl Fn() -> Result<T, String> + Send + Sync + 'static,
         heard: Heard<T>,
     ) -> Result<Self, String> {
-        let looks = Mutex::new(look(&files));
+        let good = look(&files);
         let value = read()?;
         heard(Ok(&value));
         Ok(Self {
             value: ArcSwap::from_pointee(value),
             files,
-            looks,
+            seen: Mutex::new(Seen { good, bad: None }),
             read: Box::new(read),
             heard,
         })
@@ -61,21 +69,28 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.value.load()
     }
 
-    /// Reads the value anew if a file has changed since it was last tried.
+    /// Reads the value anew if a file has changed since it was last read.
     pub(crate) fn refresh(&self) {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked at before they are read: a change in between is seen the next time.
         let now = look(&self.files);
-        if *looks == now {
+        if seen.good == now {
+            seen.bad = None;
             return;
         }
-        *looks = now;
         match (self.read)() {
             Ok(value) => {
                 (self.heard)(Ok(&value));
                 self.value.store(Arc::new(value));
+                *seen = Seen { good: now, bad: None };
             }
-            Err(error) => (self.heard)(Err(&error)),
+            Err(error) => {
+                let now = Some(now);
+                if seen.bad != now {
+                    (self.heard)(Err(&error));
+                }
+                seen.bad = now;
+            }
         }
     }
 

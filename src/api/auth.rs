@@ -67,7 +67,14 @@ impl Guard {
             }
         });
         let file = section.file.clone();
+        let path = file.clone();
         let keys = Watched::new(vec![file.clone()], move || Keys::read(&file), heard)?;
+        if keys.get().len() == 0 {
+            let path = path.display();
+            return Err(format!(
+                "{path}: holds no key, so no one could ask; make one with `evergreen key`"
+            ));
+        }
         Ok(Self {
             keys: Some(Arc::new(keys)),
             metrics,

@@ -116,13 +116,14 @@ impl FeastStore {
     /// # Errors
     /// The registry lacks something.
     pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
-        let wanted = Wanted::new(&self.registry.current(), &self.section, &layout)?;
+        let registry = self.registry.current();
+        let wanted = Wanted::new(&registry, &self.section, &layout)?;
         let bound = Arc::new(Bound {
             store: self.clone(),
             layout,
             wanted: ArcSwap::from_pointee(wanted),
         });
-        tokio::spawn(follow(Arc::downgrade(&bound)));
+        tokio::spawn(follow(Arc::downgrade(&bound), registry));
         Ok(bound)
     }
 }
@@ -266,12 +267,9 @@ impl View {
     }
 }
 
-/// Takes a changed registry over, for as long as the store is in use. One that lacks what is wanted is not taken.
-async fn follow(bound: Weak<Bound>) {
-    let mut last = match bound.upgrade() {
-        Some(bound) => bound.store.registry.current(),
-        None => return,
-    };
+/// Takes a registry over that is another than `last`, for as long as the store is in use. One that lacks what is wanted is
+/// not taken.
+async fn follow(bound: Weak<Bound>, mut last: Arc<Registry>) {
     loop {
         let Some(seconds) = bound.upgrade().map(|bound| bound.store.section.registry_seconds) else {
             return;
@@ -320,13 +318,13 @@ impl<'a> Sheet<'a> {
 
     /// Puts a feature of a view, and the instant of its values, where they belong.
     fn put(&mut self, view: &View, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
-        let Some(&position) = self.positions.get(key) else {
+        // What is not asked for, or no longer in the view, says nothing of the rest.
+        let asked = view.features.iter().find(|(name, _)| name == feature);
+        let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
             return;
         };
         let draft = self.drafts[position].get_or_insert_with(|| self.ask.layout.draft(self.now));
-        if let Some((_, field)) = view.features.iter().find(|(name, _)| name == feature) {
-            View::set(draft, *field, value);
-        }
+        View::set(draft, *field, value);
         if let Some(seconds) = seconds {
             view.as_of(draft, seconds);
         }

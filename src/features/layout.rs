@@ -136,6 +136,18 @@ impl Layout {
         self.entity == wanted.entity && wanted.fields.iter().all(holds)
     }
 
+    /// Whether vectors of this layout hold nothing that `wanted` does not ask for: what nobody wants any more may be gone
+    /// from the store. Further categories do no harm.
+    pub fn is_within(&self, wanted: &Self) -> bool {
+        let same = |held: &Field, field: &Field| {
+            (&held.group, &held.column, held.kind, held.parse)
+                == (&field.group, &field.column, field.kind, field.parse)
+        };
+        self.fields
+            .iter()
+            .all(|held| wanted.fields.iter().any(|field| same(held, field)))
+    }
+
     /// The group of a field.
     pub fn group_of(&self, field: usize) -> usize {
         self.group_of[field]

@@ -160,7 +160,8 @@ impl Remote {
 
     /// Forgets an entity, or all of them.
     pub fn forget(&self, id: Option<&EntityId>) {
-        self.forgotten.fetch_add(1, Ordering::Relaxed);
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.flights.forget(id);
         match (&self.cache, id) {
             (Some(cache), Some(id)) => cache.remove(id),
             (Some(cache), None) => cache.clear(),
@@ -186,16 +187,20 @@ impl Remote {
         if let Some((ids, landed)) = boarding.own {
             let remote = self.clone();
             tokio::spawn(async move {
-                let before = remote.forgotten.load(Ordering::Relaxed);
+                let before = remote.forgotten.load(Ordering::SeqCst);
                 let result = remote.fetch(&ids).await;
-                let current = before == remote.forgotten.load(Ordering::Relaxed);
-                if let (Ok(vectors), Some(cache), true) = (&result, &remote.cache, current) {
+                let current = || before == remote.forgotten.load(Ordering::SeqCst);
+                if let (Ok(vectors), Some(cache), true) = (&result, &remote.cache, current()) {
                     for (id, vector) in ids.iter().zip(vectors) {
                         cache.insert(id.clone(), vector.clone());
                     }
+                    if !current() {
+                        // Somebody wanted it forgotten meanwhile.
+                        ids.iter().for_each(|id| cache.remove(id));
+                    }
                 }
                 // First the cache, then the flight's end: who comes in between finds the entry.
-                remote.flights.land(&ids);
+                remote.flights.land(&ids, &landed);
                 landed.send(result.map_err(|_| ()));
             });
         }

@@ -245,16 +245,16 @@ impl Sources {
         Ok(())
     }
 
-    /// Binds the stores to what is wanted. One whose layout already holds it stays as it is, with its cache.
+    /// Binds the stores to what is wanted. One whose layout holds just that stays as it is, with its cache.
     fn bind(&self, wanted: Wanted<'_>) -> Result<Vec<Arc<Remote>>, String> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let remotes = wanted
             .into_iter()
             .map(|((name, entity), fields)| {
                 let layout = Layout::new(&entity, fields);
-                let kept = bound
-                    .iter()
-                    .find(|remote| remote.name == name && remote.layout.covers(&layout));
+                let kept = bound.iter().find(|remote| {
+                    remote.name == name && remote.layout.covers(&layout) && remote.layout.is_within(&layout)
+                });
                 match kept {
                     Some(remote) => Ok(remote.clone()),
                     None => self.remote(name, layout),

@@ -176,6 +176,10 @@ impl<T: Real> Kernel<T> {
         let mut done = 0;
         let count = rows.len() / features;
         for (rows_to_a_block, worth) in [(256, self.blocks.large), (64, self.blocks.small)] {
+            // A block that is not worth it when it is full never is.
+            if worth > rows_to_a_block {
+                continue;
+            }
             let left = count - done;
             let blocks = left / rows_to_a_block + usize::from(left % rows_to_a_block >= worth);
             let end = count.min(done + blocks * rows_to_a_block);

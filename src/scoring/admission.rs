@@ -31,10 +31,12 @@ impl Admission {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    pub(super) fn enter(self: &Arc<Self>, cost: usize) -> Result<Permit, Error> {
+    /// Leave to score so many entities at such a cost.
+    pub(super) fn enter(self: &Arc<Self>, entities: usize, cost: usize) -> Result<Permit, Error> {
         let limit = self.limit.load(Ordering::Relaxed);
-        // What is beyond the limit by itself has the server to itself.
-        let cost = cost.min(limit);
+        // Beyond half of the limit only the number of entities counts, or costly requests would wait for an idle server.
+        // What is beyond the limit even so has the server to itself.
+        let cost = cost.min((limit / 2).max(entities)).min(limit);
         let admitted = self
             .busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
@@ -65,14 +67,17 @@ mod tests {
     #[test]
     fn work_beyond_the_limit_is_refused_until_some_is_done() {
         let admission = Arc::new(Admission::new(10));
-        let permit = admission.enter(8).unwrap();
-        assert!(admission.enter(3).is_err());
-        assert!(admission.enter(2).is_ok());
+        let permit = admission.enter(8, 8).unwrap();
+        assert!(admission.enter(3, 3).is_err());
+        assert!(admission.enter(2, 2).is_ok());
         drop(permit);
-        assert!(admission.enter(10).is_ok());
-        let alone = admission.enter(50).unwrap();
-        assert!(admission.enter(1).is_err());
+        assert!(admission.enter(10, 10).is_ok());
+        let alone = admission.enter(50, 50).unwrap();
+        assert!(admission.enter(1, 1).is_err());
         drop(alone);
-        assert!(admission.enter(10).is_ok());
+        let costly = admission.enter(2, 20).unwrap();
+        assert!(admission.enter(5, 5).is_ok() && admission.enter(6, 6).is_err());
+        drop(costly);
+        assert!(admission.enter(10, 10).is_ok());
     }
 }

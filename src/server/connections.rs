@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -37,6 +37,9 @@ const STREAMS: u32 = 1000;
 
 /// What every HTTP/2 connection begins with, in bytes.
 const PREFACE: usize = 24;
+
+/// How long a connection that was just made is waited for when the server stops: for its first byte, or its handshake.
+const FIRST_BYTE: Duration = Duration::from_millis(300);
 
 /// How long to wait when the system has no more files to open.
 const NO_FILES: Duration = Duration::from_millis(100);
@@ -116,8 +119,12 @@ pub(super) async fn serve(listener: TcpListener, router: Router, treatment: Trea
         }
     }
     // Closing the port would reset connections that the system has taken on its behalf.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        take(stream);
+    while let Some(accepted) = listener.accept().now_or_never() {
+        match accepted {
+            Ok((stream, _)) => take(stream),
+            Err(error) if is_clients(&error) => {}
+            Err(_) => break,
+        }
     }
     drop(listener);
     tasks.close();
@@ -126,14 +133,19 @@ pub(super) async fn serve(listener: TcpListener, router: Router, treatment: Trea
 
 /// A client that went away is no reason to wait; a lack of files is.
 async fn wait_after(error: &std::io::Error) {
-    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    ) {
+    if !is_clients(error) {
         tracing::error!(%error, "a connection cannot be accepted");
         tokio::time::sleep(NO_FILES).await;
     }
+}
+
+/// Whether a client went away before it was accepted.
+fn is_clients(error: &std::io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 async fn connection(
@@ -155,8 +167,12 @@ async fn connection(
         Kind::Grpc => Alpn::Grpc,
     };
     let handshake = tokio::time::timeout(treatment.header, tls.acceptor(alpn).accept(stream));
+    let given_up = async {
+        treatment.down.stop.cancelled().await;
+        tokio::time::sleep(FIRST_BYTE).await;
+    };
     let stream = tokio::select! {
-        () = treatment.down.stop.cancelled() => return,
+        () = given_up => return,
         stream = handshake => stream,
     };
     match stream {
@@ -196,13 +212,11 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
-    let io = TokioIo::new(Counted {
-        io,
-        received: received.clone(),
-    });
+    let io = TokioIo::new(Counted::new(io, received.clone(), treatment.idle));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut age = pin!(age(treatment.http2.max_connection_age_seconds, http2));
     let mut silence = pin!(tokio::time::sleep(treatment.header));
+    let mut stop = pin!(stop(&treatment.down.stop, &received));
     let (mut closing, mut listening) = (false, http2);
     loop {
         tokio::select! {
@@ -212,7 +226,7 @@ where
                 }
                 return;
             }
-            () = treatment.down.stop.cancelled(), if !closing => {
+            () = &mut stop, if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -253,6 +267,16 @@ fn builder(http2: bool, received: &Received, treatment: &Treatment) -> Builder<T
         builder.http2().keep_alive_timeout(timeout);
     }
     builder.http2_only()
+}
+
+/// Ends when a connection should be closed because the server stops. On one that has just been made, the first request
+/// may still be on its way.
+async fn stop(stop: &CancellationToken, received: &Received) {
+    stop.cancelled().await;
+    let until = Instant::now() + FIRST_BYTE;
+    while received.bytes() == 0 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Ends when a client should be asked to connect anew. What runs is finished, however long it takes: `[streams]` bounds

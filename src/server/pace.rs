@@ -1,8 +1,9 @@
-//! How long a client may take for the headers of a request. hyper has one time for waiting for a request and for reading
-//! it; here the first byte makes the difference: a connection may be idle for long, but must not dawdle.
+//! How long a client may take for the headers of a request, and for taking its answer. hyper has one time for waiting for
+//! a request and for reading it; here the first byte makes the difference: a connection may be idle for long, but must
+//! not dawdle. For an answer that is not taken hyper has no time at all.
 
 use std::future::Future;
-use std::io::{IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,12 +25,47 @@ impl Received {
 }
 
 pin_project! {
-    /// A connection whose bytes are counted.
+    /// A connection whose bytes are counted, and that breaks off when its client takes none for too long.
     pub(super) struct Counted<I> {
         #[pin]
-        pub(super) io: I,
-        pub(super) received: Received,
+        io: I,
+        received: Received,
+        patience: Duration,
+        stalled: Option<Pin<Box<tokio::time::Sleep>>>,
     }
+}
+
+impl<I> Counted<I> {
+    /// Counts what is `received`; bytes that cannot be written for `patience` end the connection.
+    pub(super) fn new(io: I, received: Received, patience: Duration) -> Self {
+        Self {
+            io,
+            received,
+            patience,
+            stalled: None,
+        }
+    }
+}
+
+/// What came of writing: after `patience` without progress, an error.
+fn in_time<T>(
+    written: Poll<Result<T>>,
+    stalled: &mut Option<Pin<Box<tokio::time::Sleep>>>,
+    patience: Duration,
+    context: &mut Context<'_>,
+) -> Poll<Result<T>> {
+    if written.is_ready() {
+        *stalled = None;
+        return written;
+    }
+    let sleep = stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+    sleep.as_mut().poll(context).map(|()| {
+        let why = format!(
+            "the client took nothing for {} s (server.idle_seconds)",
+            patience.as_secs()
+        );
+        Err(std::io::Error::new(ErrorKind::TimedOut, why))
+    })
 }
 
 impl<I: AsyncRead> AsyncRead for Counted<I> {
@@ -49,11 +85,15 @@ impl<I: AsyncRead> AsyncRead for Counted<I> {
 
 impl<I: AsyncWrite> AsyncWrite for Counted<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
-        self.project().io.poll_write(context, bytes)
+        let this = self.project();
+        let written = this.io.poll_write(context, bytes);
+        in_time(written, this.stalled, *this.patience, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        self.project().io.poll_flush(context)
+        let this = self.project();
+        let flushed = this.io.poll_flush(context);
+        in_time(flushed, this.stalled, *this.patience, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
@@ -69,7 +109,9 @@ impl<I: AsyncWrite> AsyncWrite for Counted<I> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<Result<usize>> {
-        self.project().io.poll_write_vectored(context, slices)
+        let this = self.project();
+        let written = this.io.poll_write_vectored(context, slices);
+        in_time(written, this.stalled, *this.patience, context)
     }
 }
 

@@ -142,9 +142,13 @@ def test_keys_are_taken_over_and_taken_away_while_the_server_runs(guarded, everg
         guarded.file.write_text("[broken]\nroles = []\n")
         until(lambda: "API keys not taken over" in guarded.server.log.read_text())
         assert ask() == 200
+        # The last one, too, can be taken back.
+        guarded.file.write_text("")
+        until(lambda: ask() == 401)
     finally:
         guarded.file.write_text(before)
-    until(lambda: ask() == 401)
+    until(lambda: http.get(SCORE, headers=bearer(guarded.keys["score"])).status_code == 200)
+    assert ask() == 401
 
 
 def test_the_command_line_shows_its_key(guarded, evergreen):

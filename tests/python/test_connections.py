@@ -100,17 +100,31 @@ def test_a_grpc_connection_that_says_nothing_is_closed(strict):
         assert seconds < 10 and b"200" not in data
 
 
-def test_more_connections_than_there_is_room_for_are_closed_at_once(strict):
-    clients = [connect(strict) for _ in range(20)]
-    try:
-        until(lambda: 'evergreen_connections{port="http"} 20' in strict.ops.get("/metrics").text)
-        with connect(strict) as one_more:
-            assert until_closed(one_more)[1] < 5
-        assert 'refused_total{port="http",reason="limit"} 1' in strict.ops.get("/metrics").text
-    finally:
-        for client in clients:
-            client.close()
-    until(lambda: 'evergreen_connections{port="http"} 20' not in strict.ops.get("/metrics").text)
-    with connect(strict) as client:
-        client.sendall(HEAD + b"\r\n")
-        assert b"200 OK" in client.recv(65536)
+def test_an_answer_that_is_not_taken_does_not_hold_its_connection(strict):
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((strict.http.base_url.host, strict.http.base_url.port))
+        page = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n"
+        # More than all buffers on the way hold.
+        client.sendall(page * 30)
+        until(lambda: 'evergreen_connections{port="http"} 0' in strict.ops.get("/metrics").text)
+        size = len(strict.http.get("/docs/swagger-ui-bundle.js", headers={"accept-encoding": "identity"}).content)
+        assert 0 < len(until_closed(client)[0]) < 30 * size
+
+
+def test_more_connections_than_there_is_room_for_are_closed_at_once(evergreen, tmp_path):
+    (tmp_path / "e.toml").write_text("[server]\nconnections = 20\n")
+    with serving(evergreen, tmp_path, config=tmp_path / "e.toml") as server:
+        clients = [connect(server) for _ in range(20)]
+        try:
+            until(lambda: 'evergreen_connections{port="http"} 20' in server.ops.get("/metrics").text)
+            with connect(server) as one_more:
+                assert until_closed(one_more)[1] < 5
+            assert 'refused_total{port="http",reason="limit"} 1' in server.ops.get("/metrics").text
+        finally:
+            for client in clients:
+                client.close()
+        until(lambda: 'evergreen_connections{port="http"} 0' in server.ops.get("/metrics").text)
+        with connect(server) as client:
+            client.sendall(HEAD + b"\r\n")
+            assert b"200 OK" in client.recv(65536)

@@ -6,10 +6,12 @@ import re
 import shutil
 import time
 
+import grpc
 import pandas as pd
 import pytest
 from conftest import CUSTOMERS, serving
 from repository import SAMPLE, Load, bundle, live, order, put, settings, sign, status, until
+from test_grpc import Client
 
 IDS = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()[:100]
 POLL = "[models]\npoll_seconds = 0.1\n"
@@ -349,6 +351,15 @@ def test_labels_and_versions_may_be_named_and_follow_the_policy(evergreen, tmp_p
         assert version(label="canary") == 3
         assert server.http.get("/v1/models/churn/scores/C-1042?label=canary").json()["model"]["version"] == 3
         assert server.http.get("/v2/models/churn/versions/canary/ready").status_code == 200
+        lines = server.http.post("/v1/models/churn/scores?label=canary", content='{"id": "C-1042"}\n{"id": "C-8"}')
+        assert [json.loads(line)["version"] for line in lines.text.splitlines()] == [3, 3]
+        with grpc.insecure_channel(server.grpc) as channel:
+            client, ask = Client(channel), {"model": "churn", "entities": [{"text_id": "C-1042"}]}
+            assert client("Score", **ask, label="canary").model.version == 3
+            [streamed] = client.stream([{"batch_id": "a", "request": ask | {"label": "canary"}}])
+            assert streamed.response.model.version == 3
+            with pytest.raises(grpc.RpcError, match="name one of them"):
+                client("Score", **ask, label="canary", version=3)
         order(server, "/v1/models/churn/labels/stable", version=3)
         assert version() == 3
         assert order(server, "/v1/models/churn/labels/2", version=3).status_code == 400

@@ -138,16 +138,22 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
             # Broken, another's key, expired: each is named, and what was there serves on.
             certificate, key = tmp_path / "second/server.pem", tmp_path / "second/server.key"
             good = certificate.read_bytes()
+
+            def put(data):
+                """In one step: half a file would be one failure more."""
+                (tmp_path / "aside").write_bytes(data)
+                (tmp_path / "aside").rename(certificate)
+
             for trouble, words in [
-                (lambda: certificate.write_bytes(b"-----BEGIN"), "no certificate"),
-                (lambda: certificate.write_bytes(authority.issue("x")[0].read_bytes()), "does not go with"),
-                (lambda: certificate.write_bytes(authority.issue("y", days=-1)[0].read_bytes()), "expired on"),
+                (lambda: put(b"-----BEGIN"), "no certificate"),
+                (lambda: put(authority.issue("x")[0].read_bytes()), "does not go with"),
+                (lambda: put(authority.issue("y", days=-1)[0].read_bytes()), "expired on"),
                 (lambda: certificate.unlink(), "No such file"),
             ]:
                 trouble()
                 until(lambda words=words: words in server.log.read_text())
                 assert serial(server, authority) == after
-            certificate.write_bytes(good)
+            put(good)
             assert key.exists()
             until(lambda: server.log.read_text().count("TLS certificate read") == 3)
         finally:

@@ -68,10 +68,26 @@ impl Flights {
     }
 
     /// The flight of `ids` is over.
-    pub(super) fn land(&self, ids: &[EntityId]) {
+    pub(super) fn land(&self, ids: &[EntityId], pilot: &Pilot) {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let flight = pilot.0.subscribe();
         for id in ids {
-            under_way.remove(id);
+            // Another flight may be under way by now, if this one was forgotten.
+            if under_way
+                .get(id)
+                .is_some_and(|landing| landing.flight.same_channel(&flight))
+            {
+                under_way.remove(id);
+            }
+        }
+    }
+
+    /// Lets nobody join the flights of an entity, or of all, that have begun: what they bring may be old.
+    pub(super) fn forget(&self, id: Option<&EntityId>) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        match id {
+            Some(id) => drop(under_way.remove(id)),
+            None => under_way.clear(),
         }
     }
 }

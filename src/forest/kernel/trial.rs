@@ -24,7 +24,10 @@ const TURNS: usize = 3;
 /// The fastest kernel for single rows, with the one for many if that gains anything.
 pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
     if ensemble.features.max(ensemble.groups).saturating_mul(ROWS) > NUMBERS {
-        let first = KernelName::WALKS.into_iter().rev().find_map(|name| Kernel::of(name, ensemble));
+        let first = KernelName::WALKS
+            .into_iter()
+            .rev()
+            .find_map(|name| Kernel::of(name, ensemble));
         return first.unwrap_or_else(Kernel::reference);
     }
     let rows = rows(ensemble);

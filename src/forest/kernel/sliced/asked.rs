@@ -24,6 +24,9 @@ pub(super) const NEVER: u32 = 0;
 /// Rows in the largest block.
 const MOST_ROWS: usize = 256;
 
+/// Questions to sets of categories that are always allowed, however small the model.
+const FEW: usize = 1 << 20;
+
 /// A set of categories that would need more buckets is not worth its memory.
 const MOST_CODES: u64 = 1 << 14;
 
@@ -504,14 +507,18 @@ impl<T: Real> Asking<'_, T> {
                 sets: Vec::with_capacity(sets.len()),
                 first,
             };
+            // As large as the model itself: other kernels need less. A small file may list few codes and mean all others.
+            let most = self.ensemble.bytes();
+            if (category.codes as usize + 2).saturating_mul(sets.len()) > most.max(FEW) {
+                return None;
+            }
             for (line, key) in (first..).zip(sets) {
                 let members = self.members(key, category.codes)?;
+                if size_of_val(self.asked.members.as_slice()) > most {
+                    return None;
+                }
                 category.sets.push(members);
                 self.member_of.insert(*key, line);
-            }
-            // As large as the model itself: other kernels need less.
-            if size_of_val(self.asked.members.as_slice()) > self.ensemble.bytes() {
-                return None;
             }
             self.asked.buckets = self.asked.buckets.max(category.codes as usize + 2);
             self.asked.categories.push(category);
