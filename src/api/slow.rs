@@ -9,11 +9,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower::util::MapRequestLayer;
 
 use crate::app::App;
@@ -67,49 +65,53 @@ impl Limit {
         }
         let route = request.extensions().get::<MatchedPath>();
         match (self.tell)(route.map(MatchedPath::as_str), request.uri().path()) {
-            Patience::Whole => request.map(|body| {
-                Body::new(Timed {
-                    body,
-                    sleep: tokio::time::sleep(self.time),
-                    limit: self.clone(),
-                })
-            }),
-            Patience::Conversation => request.map(|body| {
-                let stop = self.stop.clone().cancelled_owned();
-                Body::new(Ending { body, stop })
-            }),
+            Patience::Whole => {
+                let limit = self.clone();
+                // The time begins when the body is first waited for; most need not be.
+                let end = async move {
+                    tokio::time::sleep(limit.time).await;
+                    Some((limit.failure)(TooSlow(limit.time)))
+                };
+                request.map(|body| Body::new(Until { body, end }))
+            }
+            Patience::Conversation => {
+                let stopped = self.stop.clone().cancelled_owned();
+                let end = async move {
+                    stopped.await;
+                    None
+                };
+                request.map(|body| Body::new(Until { body, end }))
+            }
             Patience::Stream => request,
         }
     }
 }
 
-type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
-
-fn poll(body: &mut Body, context: &mut Context<'_>) -> Polled {
-    Pin::new(&mut body.frame()).poll(context)
-}
+/// What ends a body early: an error, or nothing more.
+type End = Option<axum::Error>;
 
 pin_project! {
-    /// A body that fails when its time is up.
-    struct Timed {
+    /// A body that ends at the latest when `end` does.
+    struct Until<E> {
         body: Body,
-        limit: Arc<Limit>,
         #[pin]
-        sleep: Sleep,
+        end: E,
     }
 }
 
-impl HttpBody for Timed {
+impl<E: Future<Output = End>> HttpBody for Until<E> {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.project();
-        if let Poll::Ready(frame) = poll(this.body, context) {
+        if let Poll::Ready(frame) = Pin::new(this.body).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        let failure = || (this.limit.failure)(TooSlow(this.limit.time));
-        this.sleep.poll(context).map(|()| Some(Err(failure())))
+        this.end.poll(context).map(|end| end.map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -118,27 +120,5 @@ impl HttpBody for Timed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-pin_project! {
-    /// A body that ends when the server stops.
-    struct Ending {
-        body: Body,
-        #[pin]
-        stop: WaitForCancellationFutureOwned,
-    }
-}
-
-impl HttpBody for Ending {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        let this = self.project();
-        if let Poll::Ready(frame) = poll(this.body, context) {
-            return Poll::Ready(frame);
-        }
-        this.stop.poll(context).map(|()| None)
     }
 }
