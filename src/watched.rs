@@ -1,4 +1,4 @@
-//! Values made from files, made anew when the files change: certificates, keys. Files are looked at by size, time and
+//! Values made from files, made anew when the files change: certificates, keys, a registry. Files are looked at by size, time and
 //! inode behind any link, so that the swapped links of a Kubernetes volume are seen. What is broken changes nothing.
 
 use std::os::unix::fs::MetadataExt as _;

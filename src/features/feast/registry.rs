@@ -1,11 +1,12 @@
 //! Feast's registry file: a serialized `feast.core.Registry`. Only the parts that say where features are and of what
 //! type their keys are; field numbers are those of Feast's own `.proto` files (0.67).
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::path::Path;
+use std::sync::Arc;
 
 use prost::Message;
+
+use crate::watched::Watched;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Registry {
@@ -100,13 +101,7 @@ struct Projection {
 
 /// The registry file, read again when it has changed.
 #[derive(Debug)]
-pub(super) struct RegistryFile {
-    path: PathBuf,
-    held: Mutex<(Option<Stamp>, Arc<Registry>)>,
-}
-
-/// When a file was written, and its length.
-type Stamp = (SystemTime, u64);
+pub(super) struct RegistryFile(Watched<Registry>);
 
 impl RegistryFile {
     /// Reads the file.
@@ -114,30 +109,21 @@ impl RegistryFile {
     /// # Errors
     /// See [`Registry::read`].
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        Ok(Self {
-            path: path.to_owned(),
-            held: Mutex::new((stamp(path), Arc::new(Registry::read(path)?))),
-        })
+        let heard = |read: Result<&Registry, &str>| {
+            if let Err(error) = read {
+                tracing::error!(error, "Feast's registry cannot be read; the last one stays");
+            }
+        };
+        let file = path.to_owned();
+        let read = move || Registry::read(&file);
+        Watched::new(vec![path.to_owned()], read, Box::new(heard)).map(Self)
     }
 
     /// What the file says now; what it said last, while it cannot be read.
     pub(super) fn current(&self) -> Arc<Registry> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamp(&self.path);
-        if now != held.0 {
-            held.0 = now;
-            match Registry::read(&self.path) {
-                Ok(registry) => held.1 = Arc::new(registry),
-                Err(error) => tracing::error!(error, "Feast's registry cannot be read; the last one stays"),
-            }
-        }
-        held.1.clone()
+        self.0.refresh();
+        self.0.get().clone()
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
 }
 
 impl Registry {
