@@ -36,6 +36,12 @@ impl Field {
         }
     }
 
+    /// Whether it is the same value in the store, read the same way.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.group, &self.column, self.kind, self.parse)
+            == (&other.group, &other.column, other.kind, other.parse)
+    }
+
     fn words(&self) -> usize {
         if self.single { 1 } else { 2 }
     }
@@ -124,8 +130,7 @@ impl Layout {
     pub fn covers(&self, wanted: &Self) -> bool {
         let holds = |field: &Field| {
             self.fields.iter().any(|held| {
-                (&held.group, &held.column, held.kind, held.parse)
-                    == (&field.group, &field.column, field.kind, field.parse)
+                held.is_same(field)
                     && (field.single || !held.single)
                     && field
                         .categories
@@ -139,13 +144,9 @@ impl Layout {
     /// Whether vectors of this layout hold nothing that `wanted` does not ask for: what nobody wants any more may be gone
     /// from the store. Further categories do no harm.
     pub fn is_within(&self, wanted: &Self) -> bool {
-        let same = |held: &Field, field: &Field| {
-            (&held.group, &held.column, held.kind, held.parse)
-                == (&field.group, &field.column, field.kind, field.parse)
-        };
         self.fields
             .iter()
-            .all(|held| wanted.fields.iter().any(|field| same(held, field)))
+            .all(|held| wanted.fields.iter().any(|field| held.is_same(field)))
     }
 
     /// The group of a field.

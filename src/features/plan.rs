@@ -116,17 +116,14 @@ impl Plan {
                 Feed::Remote(remote, _) => &remote.layout.fields[column].categories,
             };
             let code = |text: &String| model.slot_code(slot, text).unwrap_or(f64::NAN);
-            let category = model
-                .slots()
-                .nth(slot)
-                .is_some_and(|slot| slot.kind == FeatureType::Category);
+            let contract = model.slot(slot)?;
+            let category = contract.kind == FeatureType::Category;
             let codes = category.then(|| categories.iter().map(code).collect());
-            let max_age = model.slot(slot).and_then(|slot| slot.max_age_duration);
             Some(Place {
                 feed,
                 column,
                 codes,
-                max_age: max_age.map(|limit| limit.as_secs_f64()),
+                max_age: contract.max_age_duration.map(|limit| limit.as_secs_f64()),
             })
         };
         let places = spots.iter().enumerate().map(place).collect();

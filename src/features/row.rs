@@ -34,7 +34,21 @@ pub struct Notes {
     pub defaulted: Vec<usize>,
 }
 
+/// What can become of a feature besides being present, as it stands in metrics and views: the names of [`Notes::lists`].
+pub const STATUSES: [&str; 5] = ["missing", "null", "stale", "out_of_range", "default"];
+
 impl Notes {
+    /// Who is concerned, by [`STATUSES`].
+    pub fn lists(&self) -> [&[usize]; 5] {
+        [
+            &self.missing,
+            &self.null,
+            &self.stale,
+            &self.out_of_range,
+            &self.defaulted,
+        ]
+    }
+
     /// Whether the score rests on something the contract did not promise.
     pub fn degraded(&self) -> bool {
         !(self.missing.is_empty() && self.stale.is_empty() && self.out_of_range.is_empty())

@@ -8,6 +8,7 @@ use super::answer::{self, Seen};
 use super::domain::{Entity, From, ModelRef};
 use super::{Scorer, gather};
 use crate::error::Error;
+use crate::features::row::STATUSES;
 use crate::features::snapshot::EntityId;
 use crate::features::source;
 use crate::models::ModelVersion;
@@ -63,18 +64,13 @@ impl Scorer {
             from,
             unavailable,
         } = answer::see(&served, &entity, &gathered, now)?;
-        let lists = [
-            (&notes.missing, "missing"),
-            (&notes.null, "null"),
-            (&notes.stale, "stale"),
-            (&notes.out_of_range, "out_of_range"),
-            (&notes.defaulted, "default"),
-        ];
+        let lists = notes.lists();
         let view = |(position, (&value, &as_of)): (usize, (&f64, &Option<f64>))| {
-            let mut status: Vec<&str> = lists
+            let mut status: Vec<&str> = STATUSES
                 .iter()
-                .filter(|(list, _)| list.contains(&position))
-                .map(|&(_, label)| label)
+                .zip(lists)
+                .filter(|(_, list)| list.contains(&position))
+                .map(|(&label, _)| label)
                 .collect();
             if status.is_empty() {
                 status.push("present");

@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::features::remote::Cached;
-use crate::features::row::Notes;
+use crate::features::row::{Notes, STATUSES};
 
 /// From a store on the same host to one that has gone to sleep.
 const SECONDS: [f64; 14] = [
@@ -54,16 +54,14 @@ pub struct FeatureCounters {
 
 #[derive(Debug)]
 struct FeatureCounter {
-    /// By status; the first is for what is present.
-    statuses: [IntCounter; 6],
+    present: IntCounter,
+    /// By status.
+    others: [IntCounter; STATUSES.len()],
     /// Entities where something else became of it than being present.
     otherwise: AtomicU64,
-    /// Entities where it was present that are in `statuses` already.
+    /// Entities where it was present that are in `present` already.
     told: AtomicU64,
 }
-
-/// What can become of a feature, as it stands in metrics.
-const STATUSES: [&str; 6] = ["present", "missing", "null", "stale", "out_of_range", "default"];
 
 impl FeatureMetrics {
     /// Registers the metrics.
@@ -130,8 +128,10 @@ impl FeatureMetrics {
 
     /// The handles of a model with these features.
     pub fn counters<'a>(&self, model: &str, features: impl Iterator<Item = &'a str>) -> FeatureCounters {
+        let counter = |feature, status| self.status.with_label_values(&[model, feature, status]);
         let handles = features.map(|feature| FeatureCounter {
-            statuses: STATUSES.map(|status| self.status.with_label_values(&[model, feature, status])),
+            present: counter(feature, "present"),
+            others: STATUSES.map(|status| counter(feature, status)),
             otherwise: AtomicU64::new(0),
             told: AtomicU64::new(0),
         });
@@ -176,17 +176,11 @@ impl FeatureCounters {
         let mut seen = 0;
         for notes in entities {
             seen += 1;
-            let lists = [
-                &notes.missing,
-                &notes.null,
-                &notes.stale,
-                &notes.out_of_range,
-                &notes.defaulted,
-            ];
+            let lists = notes.lists();
             for (status, list) in lists.iter().enumerate() {
                 for &position in *list {
                     let feature = &self.features[position];
-                    feature.statuses[status + 1].inc();
+                    feature.others[status].inc();
                     // A feature may be in two lists: missing, and a default in its place.
                     let counted = lists[..status].iter().any(|list| list.contains(&position));
                     if !counted {
@@ -205,7 +199,7 @@ impl FeatureCounters {
             // A request under way may have counted its features, and not yet itself.
             let present = entities.saturating_sub(feature.otherwise.load(Ordering::Relaxed));
             let told = feature.told.fetch_max(present, Ordering::Relaxed);
-            feature.statuses[0].inc_by(present.saturating_sub(told));
+            feature.present.inc_by(present.saturating_sub(told));
         }
     }
 }
