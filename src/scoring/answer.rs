@@ -69,7 +69,7 @@ pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<Entit
             rows.truncate(before);
         }
         seat += usize::from(entity.id.is_some());
-        assembled.push((entity.id, ready));
+        assembled.push((entity.id, ready.map(|(ready, _)| ready)));
     }
     served.features.count(
         assembled
@@ -105,14 +105,14 @@ fn tally(served: &Served, outcome: &Outcome) {
     }
 }
 
-/// Appends the entity's row to `rows`; on failure `rows` may hold a part of it.
-fn assemble(
-    served: &Served,
+/// Appends the entity's row to `rows`, and gives what the sources have of it; on failure `rows` may hold a part of it.
+fn assemble<'a>(
+    served: &'a Served,
     entity: &Entity,
-    gathered: (&Gathered, usize),
+    gathered: (&'a Gathered, usize),
     now: f64,
     rows: &mut Vec<f64>,
-) -> Result<Ready, Error> {
+) -> Result<(Ready, Option<Record<'a>>), Error> {
     let model = &*served.model;
     let given = overrides(model, &entity.features)?;
     let (record, from, unavailable) = match lookup(served, entity, gathered)? {
@@ -131,14 +131,15 @@ fn assemble(
         rows.push(row::settle(input, position, found, stale, &mut notes)?);
     }
     let row = rows.len() / model.inputs.len() - 1;
-    let as_of = record.and_then(|record| record.as_of());
-    Ok(Ready {
+    let as_of = record.as_ref().and_then(Record::as_of);
+    let ready = Ready {
         row,
         notes,
         from,
         as_of,
         unavailable,
-    })
+    };
+    Ok((ready, record))
 }
 
 /// What a model sees of one entity.
@@ -154,8 +155,7 @@ pub(super) struct Seen {
 /// What the model sees of an entity with an id.
 pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f64) -> Result<Seen, Error> {
     let mut row = Vec::new();
-    let ready = assemble(served, entity, (gathered, 0), now, &mut row)?;
-    let record = lookup(served, entity, (gathered, 0))?.map(|(record, ..)| record);
+    let (ready, record) = assemble(served, entity, (gathered, 0), now, &mut row)?;
     let as_of = |position| record.as_ref().and_then(|record| record.slot_as_of(position));
     Ok(Seen {
         as_of: (0..row.len()).map(as_of).collect(),
