@@ -8,13 +8,11 @@
 //! line of t_k  all rows − bucket 0 − … − bucket k, with or without those that miss the number
 //! ```
 
-use std::collections::HashMap;
+mod asking;
 
-use super::super::super::ensemble::{Child, Codes, Comparison, Ensemble, Split, Test, ZERO};
+use super::super::super::ensemble::{Codes, Comparison, ZERO};
 use super::super::super::number::Real;
-use super::super::ask;
 use super::super::ranked::Machine;
-use super::super::scalar;
 use super::super::search::Search;
 use super::word::Word;
 
@@ -23,12 +21,6 @@ pub(super) const NEVER: u32 = 0;
 
 /// Rows in the largest block.
 const MOST_ROWS: usize = 256;
-
-/// Questions to sets of categories that are always allowed, however small the model.
-const FEW: usize = 1 << 20;
-
-/// A set of categories that would need more buckets is not worth its memory.
-const MOST_CODES: u64 = 1 << 14;
 
 /// A way in which splits on a feature treat what is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,49 +100,7 @@ const fn stride<W: Word>() -> usize {
     W::ROWS + 16
 }
 
-/// Questions under construction.
-struct Asking<'a, T> {
-    ensemble: &'a Ensemble<T>,
-    asked: Asked<T>,
-    /// Position of each feature's `Number`.
-    number_of: Vec<Option<u32>>,
-    thresholds: Vec<Vec<T>>,
-    absence_of: HashMap<(u32, bool), u32>,
-    member_of: HashMap<(u32, u32, bool), u32>,
-    /// For each set the first that has the same members: they share a line.
-    alike: Vec<u32>,
-}
-
 impl<T: Real> Asked<T> {
-    /// The questions, and the line of each split; `None` if there are some that cannot be asked like this.
-    pub(super) fn of(ensemble: &Ensemble<T>) -> Option<(Self, Vec<u32>)> {
-        let mut asking = Asking {
-            ensemble,
-            asked: Self {
-                numbers: Vec::new(),
-                absences: Vec::new(),
-                categories: Vec::new(),
-                thresholds: Vec::new(),
-                members: Vec::new(),
-                codes: ensemble.codes,
-                comparison: ensemble.comparison,
-                lines: 1,
-                buckets: 0,
-            },
-            number_of: vec![None; ensemble.features],
-            thresholds: ask::thresholds(ensemble),
-            absence_of: HashMap::new(),
-            member_of: HashMap::new(),
-            alike: ask::alike(&ensemble.sets),
-        };
-        asking.numbers()?;
-        asking.absences()?;
-        asking.categories()?;
-        let lines = ensemble.splits.iter().map(|split| asking.line(split));
-        let lines = lines.collect::<Option<Vec<u32>>>()?;
-        Some((asking.asked, lines))
-    }
-
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.numbers.as_slice())
@@ -419,157 +369,5 @@ unsafe fn missing<'a, W: Word, T: Real>(
             *bucket.cast::<u8>().add(row % W::BYTES) |= u8::from(missing) << (row / W::BYTES);
         }
         take(bucket)
-    }
-}
-
-impl<T: Real> Asking<'_, T> {
-    /// So many new lines.
-    fn lines(&mut self, count: usize) -> Option<u32> {
-        let first = u32::try_from(self.asked.lines).ok()?;
-        self.asked.lines += count;
-        // A line's offset in bytes, of the shortest words, must fit 32 bits.
-        (self.asked.lines < 1 << 28).then_some(first)
-    }
-
-    fn numbers(&mut self) -> Option<()> {
-        let mut ways: Vec<Vec<Missing>> = vec![Vec::new(); self.ensemble.features];
-        // In this order: the first two together have a loop of their own.
-        for (left, zero) in [(true, false), (false, false), (true, true), (false, true)] {
-            for split in &self.ensemble.splits {
-                let way = Missing { left, zero };
-                let ways = ways.get_mut(split.feature as usize)?;
-                if matches!(split.test, Test::Threshold(_))
-                    && (split.missing_left, split.zero_missing) == (left, zero)
-                    && ways.last() != Some(&way)
-                {
-                    ways.push(way);
-                }
-            }
-        }
-        for ((feature, thresholds), ways) in (0u32..).zip(std::mem::take(&mut self.thresholds)).zip(ways) {
-            if !thresholds.is_empty() {
-                *self.number_of.get_mut(feature as usize)? = u32::try_from(self.asked.numbers.len()).ok();
-                let first = self.lines(thresholds.len() * ways.len())?;
-                self.asked.numbers.push(Number {
-                    feature,
-                    search: Search::new(&thresholds, &mut self.asked.thresholds),
-                    thresholds: u32::try_from(thresholds.len()).ok()?,
-                    ways,
-                    first,
-                });
-                self.asked.buckets = self.asked.buckets.max(thresholds.len() + 2);
-            }
-            self.thresholds.push(thresholds);
-        }
-        Some(())
-    }
-
-    fn absences(&mut self) -> Option<()> {
-        for split in &self.ensemble.splits {
-            let key = (split.feature, split.zero_missing);
-            if split.test == Test::Missing && !self.absence_of.contains_key(&key) {
-                let line = self.lines(1)?;
-                self.absence_of.insert(key, line);
-                self.asked.absences.push(Absence {
-                    feature: split.feature,
-                    zero: split.zero_missing,
-                    line,
-                });
-                self.asked.buckets = self.asked.buckets.max(1);
-            }
-        }
-        Some(())
-    }
-
-    fn categories(&mut self) -> Option<()> {
-        let mut asked: Vec<(u32, u32, bool)> = Vec::new();
-        for split in &self.ensemble.splits {
-            if let Test::Member(set) = split.test {
-                // A code of 0 would be missing only where the number is exactly 0, not where it is cut off to 0.
-                if split.zero_missing {
-                    return None;
-                }
-                asked.push((split.feature, *self.alike.get(set as usize)?, split.missing_left));
-            }
-        }
-        asked.sort_unstable();
-        asked.dedup();
-        for sets in asked.chunk_by(|a, b| a.0 == b.0) {
-            let capacity = |set: u32| Some(self.ensemble.sets.get(set as usize)?.capacity());
-            let codes = sets.iter().filter_map(|(_, set, _)| capacity(*set)).max()?;
-            if codes > MOST_CODES {
-                return None;
-            }
-            let first = self.lines(sets.len())?;
-            let mut category = Category {
-                feature: sets.first()?.0,
-                codes: u32::try_from(codes).ok()?,
-                sets: Vec::with_capacity(sets.len()),
-                first,
-            };
-            // As large as the model itself: other kernels need less. A small file may list few codes and mean all others.
-            let most = self.ensemble.bytes();
-            if (category.codes as usize + 2).saturating_mul(sets.len()) > most.max(FEW) {
-                return None;
-            }
-            for (line, key) in (first..).zip(sets) {
-                let members = self.members(key, category.codes)?;
-                if size_of_val(self.asked.members.as_slice()) > most {
-                    return None;
-                }
-                category.sets.push(members);
-                self.member_of.insert(*key, line);
-            }
-            self.asked.buckets = self.asked.buckets.max(category.codes as usize + 2);
-            self.asked.categories.push(category);
-        }
-        Some(())
-    }
-
-    /// The buckets that go left at a set.
-    fn members(&mut self, key: &(u32, u32, bool), codes: u32) -> Option<(u32, u32)> {
-        let nothing = Child::leaf(0)?;
-        let split = Split {
-            test: Test::Member(key.1),
-            feature: key.0,
-            left: nothing,
-            right: nothing,
-            missing_left: key.2,
-            zero_missing: false,
-        };
-        let from = u32::try_from(self.asked.members.len()).ok()?;
-        let numbers = (0..codes).map(|code| T::cast(f64::from(code)));
-        // After the codes: what is no code, and what is missing.
-        let all = numbers.chain([T::cast(-1f32), T::cast(f32::NAN)]);
-        let left = (0u32..)
-            .zip(all)
-            .filter(|(_, x)| scalar::goes_left(self.ensemble, &split, *x));
-        self.asked.members.extend(left.map(|(bucket, _)| bucket));
-        Some((from, u32::try_from(self.asked.members.len()).ok()?))
-    }
-
-    fn line(&self, split: &Split<T>) -> Option<u32> {
-        match split.test {
-            Test::Missing => self.absence_of.get(&(split.feature, split.zero_missing)).copied(),
-            Test::Member(set) => {
-                let first = *self.alike.get(set as usize)?;
-                self.member_of
-                    .get(&(split.feature, first, split.missing_left))
-                    .copied()
-            }
-            Test::Threshold(threshold) => {
-                let number = (*self.number_of.get(split.feature as usize)?)?;
-                let number = self.asked.numbers.get(number as usize)?;
-                let thresholds = self.thresholds.get(split.feature as usize)?;
-                let position = thresholds.partition_point(|other| *other < threshold);
-                let way = Missing {
-                    left: split.missing_left,
-                    zero: split.zero_missing,
-                };
-                let way = number.ways.iter().position(|other| *other == way)?;
-                let line = position * number.ways.len() + way;
-                Some(number.first + u32::try_from(line).ok()?)
-            }
-        }
     }
 }
