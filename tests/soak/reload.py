@@ -92,11 +92,6 @@ def resident(pid):
             return int(line.split()[1]) / 1024
 
 
-def percentile(values, share):
-    values = sorted(values)
-    return values[min(len(values) - 1, int(len(values) * share))] * 1e3
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--binary", default=str(ROOT / "target/release/evergreen"))
@@ -107,6 +102,7 @@ def main():
     arguments.add_argument("--keep", help="a folder for the trained models, to be used again")
     options = arguments.parse_args()
     from conftest import serving
+    from traffic import percentile
 
     work = Path(tempfile.mkdtemp(prefix="evergreen-soak-"))
     kept = Path(options.keep) if options.keep else work
