@@ -88,7 +88,7 @@ enum Trees {
 
 /// Trees, and how they are walked.
 #[derive(Debug)]
-struct Planted<T> {
+struct Planted<T: Real> {
     ensemble: Ensemble<T>,
     kernel: Kernel<T>,
 }

@@ -48,8 +48,8 @@ pub enum KernelSetting {
     Auto,
     /// One row, one tree, one split at a time.
     Scalar,
-    /// Several trees abreast.
-    Lockstep,
+    /// Numbers as they are, eight trees abreast; any machine.
+    Direct,
     /// Thirty-two trees to an instruction; x86-64 with AVX2.
     Avx2,
     /// A bit for each row.
@@ -62,7 +62,7 @@ impl KernelSetting {
         match self {
             Self::Auto => None,
             Self::Scalar => Some(KernelName::Scalar),
-            Self::Lockstep => Some(KernelName::Lockstep),
+            Self::Direct => Some(KernelName::Direct),
             Self::Avx2 => Some(KernelName::Avx2),
             Self::Sliced => Some(KernelName::Sliced),
         }

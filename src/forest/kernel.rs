@@ -5,32 +5,49 @@
 //! leaves one by one in the order of the trees.
 //!
 //! ```text
-//! ask       every split as "slot > rank", on bytes
-//! slots     which byte lies where
-//! ranker    a row's numbers -> its slots, by search
-//! stand     the trees laid out, 32 side by side: tops and tails
-//! ranked    the way of rows through all of these; the tops are walked by
-//!           lockstep   any machine
-//!           avx2       x86-64 with AVX2
-//! tail      the rest of the way, and the sums
-//! sliced    many rows at once, a bit for each row: no ranks, no tops
-//! trial     which of them is the fastest for a model, measured on the model itself
+//! key      floats as whole numbers in the same order
+//! direct   trees by numbers, eight abreast: any machine
+//!
+//! ask      every split as "slot > rank", on bytes
+//! slots    which byte lies where
+//! ranker   a row's numbers -> its slots, by search
+//! stand    the trees laid out, 32 side by side: tops and tails
+//! ranked   the way of rows through all of these
+//! avx2     the walk of the tops, x86-64 with AVX2
+//! tail     the rest of the way, and the sums
+//!
+//! sliced   many rows at once, a bit for each row
+//!
+//! categories, search, shape, machine, portable    what several of them need
+//! trial    which of them is the fastest for a model, measured on the model itself
 //! ```
-//! A machine with AVX-512 VBMI would get a third walk of the tops beside those two (64 lanes, `vpermi2b` in place of
-//! the shuffles and blends of the look-up), aarch64 a fourth (`tbl` over 64 slots at once).
+//! A machine with AVX-512 VBMI would get a walk of the tops beside that of AVX2 (64 lanes, `vpermi2b` in place of the
+//! shuffles and blends of the look-up), aarch64 another (`tbl` over 64 slots at once).
 
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod ask;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-mod lockstep;
+mod categories;
+mod direct;
+mod key;
+mod machine;
 mod name;
+mod portable;
+#[cfg(target_arch = "x86_64")]
 mod ranked;
+#[cfg(target_arch = "x86_64")]
 mod ranker;
 pub(crate) mod scalar;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod search;
+mod shape;
 mod sliced;
+#[cfg(target_arch = "x86_64")]
 mod slots;
+#[cfg(target_arch = "x86_64")]
 mod stand;
+#[cfg(target_arch = "x86_64")]
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -38,23 +55,29 @@ mod trial;
 
 use super::ensemble::Ensemble;
 use super::number::Real;
+use direct::Direct;
+use key::Keyed;
 pub use name::{KernelName, Kernels};
+#[cfg(target_arch = "x86_64")]
 use ranked::Ranked;
 use sliced::Sliced;
 
-/// Levels in the tops: one more of complete trees would double what is read for less than it saves
-/// (`benches/README.md`).
-const LEVELS: usize = 6;
-
 /// How a model's trees are walked, and the trees laid out for it.
 #[derive(Debug)]
-pub(crate) struct Kernel<T> {
+pub(crate) struct Kernel<T: Real> {
     /// For a few rows.
-    name: KernelName,
-    ranked: Option<Ranked<T>>,
-    /// For many rows.
-    sliced: Option<Sliced<T>>,
-    blocks: Blocks,
+    walk: Walk<T>,
+    /// For many rows, if it gains anything, and from how many on.
+    sliced: Option<(Sliced<T>, Blocks)>,
+}
+
+/// How single rows are walked; which of these is known when a model is loaded, so that no row asks for the machine.
+#[derive(Debug)]
+enum Walk<T: Real> {
+    Scalar,
+    Direct(Direct<T>),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Ranked<T>),
 }
 
 /// From how many rows on a block of bits costs less than walking them one by one.
@@ -69,56 +92,42 @@ struct Blocks {
 impl Blocks {
     /// Always, whichever fits.
     const ALWAYS: Self = Self { small: 1, large: 65 };
+
+    /// The fewest rows of any block.
+    fn least(self) -> usize {
+        // A small block that is never worth it for 64 rows is never made.
+        if self.small > 64 {
+            self.large
+        } else {
+            self.small.min(self.large)
+        }
+    }
 }
 
 /// What the kernels ask of a float besides arithmetic.
-pub(crate) trait Lane: Passed + Sized {
-    /// Its bits in memory, in words; an `f32` has one.
-    fn words(self) -> [u32; 2];
-}
-
 #[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::Passed;
-
-/// Numbers that can be ranked by this machine's vector instructions: there are none.
+pub(crate) trait Lane: Keyed + avx2::Passed {}
+/// What the kernels ask of a float besides arithmetic.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait Passed {}
-#[cfg(not(target_arch = "x86_64"))]
-impl Passed for f32 {}
-#[cfg(not(target_arch = "x86_64"))]
-impl Passed for f64 {}
+pub(crate) trait Lane: Keyed {}
 
-impl Lane for f32 {
-    fn words(self) -> [u32; 2] {
-        [self.to_bits(), 0]
-    }
-}
-
-impl Lane for f64 {
-    fn words(self) -> [u32; 2] {
-        // Words lie in memory as the number itself would.
-        let bytes = self.to_ne_bytes();
-        let [a, b, c, d, e, f, g, h] = bytes;
-        [u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h])]
-    }
-}
+impl Lane for f32 {}
+impl Lane for f64 {}
 
 /// Working memory of the kernels.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
+    #[cfg(target_arch = "x86_64")]
     slots: Vec<u8>,
+    keys: Vec<u32>,
+    long_keys: Vec<u64>,
     bits: Vec<sliced::Aligned>,
 }
 
 impl<T: Real> Kernel<T> {
     /// The kernel that can evaluate any model.
     pub(crate) fn reference() -> Self {
-        Self {
-            name: KernelName::Scalar,
-            ranked: None,
-            sliced: None,
-            blocks: Blocks::ALWAYS,
-        }
+        Walk::Scalar.into()
     }
 
     /// The fastest way for `ensemble` on this machine, as measured on the model itself.
@@ -131,36 +140,50 @@ impl<T: Real> Kernel<T> {
         if !name.available() {
             return None;
         }
-        let mut kernel = Self {
-            name,
-            ..Self::reference()
-        };
         match name {
-            KernelName::Scalar => {}
-            KernelName::Lockstep | KernelName::Avx2 => kernel.ranked = Some(Ranked::new(ensemble, LEVELS)?),
-            KernelName::Sliced => kernel.sliced = Some(Sliced::new(ensemble)?),
+            KernelName::Scalar => Some(Self::reference()),
+            KernelName::Direct => Some(Walk::Direct(Direct::new(ensemble)?).into()),
+            #[cfg(target_arch = "x86_64")]
+            KernelName::Avx2 => Some(Walk::Avx2(Ranked::new(ensemble)?).into()),
+            #[cfg(not(target_arch = "x86_64"))]
+            KernelName::Avx2 => None,
+            KernelName::Sliced => Some(Self {
+                walk: Walk::Scalar,
+                sliced: Some((Sliced::new(ensemble)?, Blocks::ALWAYS)),
+            }),
         }
-        Some(kernel)
     }
 
     /// Which it is: for a few rows, and, from so many rows on, for many.
     pub(crate) fn names(&self) -> Kernels {
-        let many = self.sliced.as_ref().filter(|_| self.name != KernelName::Sliced);
-        // A small block that is never worth it for 64 rows is never made.
-        let small = if self.blocks.small > 64 {
-            usize::MAX
-        } else {
-            self.blocks.small
+        let few = match &self.walk {
+            Walk::Scalar => KernelName::Scalar,
+            Walk::Direct(_) => KernelName::Direct,
+            #[cfg(target_arch = "x86_64")]
+            Walk::Avx2(_) => KernelName::Avx2,
         };
-        Kernels {
-            few: self.name,
-            many: many.map(|_| (small.min(self.blocks.large), KernelName::Sliced)),
+        match &self.sliced {
+            Some((_, Blocks::ALWAYS)) => Kernels {
+                few: KernelName::Sliced,
+                many: None,
+            },
+            Some((_, blocks)) => Kernels {
+                few,
+                many: Some((blocks.least(), KernelName::Sliced)),
+            },
+            None => Kernels { few, many: None },
         }
     }
 
     /// Bytes held besides the ensemble.
     pub(crate) fn bytes(&self) -> usize {
-        self.ranked.as_ref().map_or(0, Ranked::bytes) + self.sliced.as_ref().map_or(0, Sliced::bytes)
+        let walk = match &self.walk {
+            Walk::Scalar => 0,
+            Walk::Direct(direct) => direct.bytes(),
+            #[cfg(target_arch = "x86_64")]
+            Walk::Avx2(ranked) => ranked.bytes(),
+        };
+        walk + self.sliced.as_ref().map_or(0, |(sliced, _)| sliced.bytes())
     }
 
     /// Adds the leaves that each row reaches to its sums.
@@ -169,13 +192,13 @@ impl<T: Real> Kernel<T> {
     /// sums begin with.
     pub(crate) fn add_leaves(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
         let features = ensemble.features;
-        let Some(sliced) = &self.sliced else {
+        let Some((sliced, Blocks { small, large })) = &self.sliced else {
             return self.walk(ensemble, rows, sums, work);
         };
         // Blocks of the larger kind as long as they are worth it, then one of the smaller, then row by row.
         let mut done = 0;
         let count = rows.len() / features;
-        for (rows_to_a_block, worth) in [(256, self.blocks.large), (64, self.blocks.small)] {
+        for (rows_to_a_block, worth) in [(256, *large), (64, *small)] {
             // A block that is not worth it when it is full never is.
             if worth > rows_to_a_block {
                 continue;
@@ -205,15 +228,19 @@ impl<T: Real> Kernel<T> {
 
     /// Walks rows one by one, or a few side by side.
     fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
-        match &self.ranked {
+        match &self.walk {
+            Walk::Scalar => scalar::add_leaves(ensemble, rows, sums),
+            Walk::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
             #[cfg(target_arch = "x86_64")]
-            Some(ranked) if self.name == KernelName::Avx2 => {
-                // SAFETY: a kernel is only made where it is available.
-                unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) };
-            }
-            Some(ranked) => lockstep::add_leaves(ranked, ensemble, rows, sums, &mut work.slots),
-            None => scalar::add_leaves(ensemble, rows, sums),
+            // SAFETY: a kernel is only made where it is available.
+            Walk::Avx2(ranked) => unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) },
         }
+    }
+}
+
+impl<T: Real> From<Walk<T>> for Kernel<T> {
+    fn from(walk: Walk<T>) -> Self {
+        Self { walk, sliced: None }
     }
 }
 
@@ -231,5 +258,5 @@ fn slice<T: Real>(
         // SAFETY: it is available.
         return unsafe { avx2::slice(sliced, ensemble, rows, sums, work, large) };
     }
-    lockstep::slice(sliced, ensemble, rows, sums, work, large);
+    portable::slice(sliced, ensemble, rows, sums, work, large);
 }

@@ -10,7 +10,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use case::Case;
-use evergreen::forest::{Forest, Iterations, LoadOptions, OutputKind, Scratch};
+use evergreen::forest::{Forest, Iterations, KernelName, LoadOptions, OutputKind, Scratch};
 use table::{Line, allowance};
 
 /// Every `.gold` file below a directory.
@@ -31,7 +31,8 @@ fn cases_in(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn compare(path: &Path) -> Result<Line, String> {
+/// Compares a case; with the kernel that the engine chooses, or with this one. `None` if it does not take the model.
+fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, String> {
     let mut case = Case::read(path);
     let bytes = std::fs::read(path.with_file_name(&case.model)).unwrap();
     let options = LoadOptions {
@@ -40,9 +41,16 @@ fn compare(path: &Path) -> Result<Line, String> {
         } else {
             Iterations::All
         },
+        kernel,
         ..LoadOptions::default()
     };
-    let forest = Forest::from_bytes(&bytes, &options).map_err(|error| error.to_string())?;
+    let forest = match Forest::from_bytes(&bytes, &options) {
+        Err(error) if kernel.is_some() && error.at == "kernel" => return Ok(None),
+        forest => forest.map_err(|error| error.to_string())?,
+    };
+    if let Some(name) = kernel {
+        assert_eq!(forest.kernels().few, name, "a kernel that is insisted on is the one");
+    }
     if forest.features().len() != case.features {
         return Err(format!(
             "{} features, expected {}",
@@ -70,23 +78,30 @@ fn compare(path: &Path) -> Result<Line, String> {
             line.check_sums(&forest, &case, &ours);
         }
     }
-    Ok(line)
+    Ok(Some(line))
 }
 
-#[test]
-fn agrees_with_the_libraries() {
+/// The committed cases, or those of a full run.
+fn cases() -> Vec<PathBuf> {
     let directory = std::env::var_os("EVERGREEN_GOLDEN").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/forest/fixtures"),
         PathBuf::from,
     );
     let paths = cases_in(&directory);
     assert!(!paths.is_empty(), "no cases in {}", directory.display());
+    paths
+}
+
+#[test]
+fn agrees_with_the_libraries() {
+    let paths = cases();
     let mut table = String::from(Line::HEAD);
     let mut wrong = Vec::new();
     for path in &paths {
-        match compare(path) {
+        match compare(path, None) {
             Err(why) => wrong.push(format!("{}: {why}", path.display())),
-            Ok(line) => {
+            Ok(None) => unreachable!("no kernel was insisted on"),
+            Ok(Some(line)) => {
                 table.push_str(&line.to_string());
                 wrong.extend(line.excess(&allowance(&line.case)));
             }
@@ -102,4 +117,26 @@ fn agrees_with_the_libraries() {
         paths.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn every_kernel_agrees_with_the_libraries() {
+    let paths = cases();
+    let mut wrong = Vec::new();
+    for name in KernelName::ALL.into_iter().filter(|name| name.available()) {
+        let mut taken = 0;
+        for path in &paths {
+            match compare(path, Some(name)) {
+                Err(why) => wrong.push(format!("{name}, {}: {why}", path.display())),
+                Ok(None) => assert_ne!(name, KernelName::Scalar, "the reference takes every model"),
+                Ok(Some(line)) => {
+                    taken += 1;
+                    wrong.extend(line.excess(&allowance(&line.case)));
+                }
+            }
+        }
+        // Vector leaves, linear leaves and zero as a missing category are for the reference alone.
+        assert!(taken * 10 >= paths.len() * 8, "{name} took {taken} of {} models", paths.len());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -8,8 +8,8 @@ use std::str::FromStr;
 pub enum KernelName {
     /// One row, one tree, one split at a time: any model on any machine; the reference for the others.
     Scalar,
-    /// Ranks in place of numbers, several trees abreast without branches: any machine.
-    Lockstep,
+    /// Numbers as they are, eight trees abreast without branches: any machine.
+    Direct,
     /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
     Avx2,
     /// A bit for each row, sixty-four rows and more to an instruction: any machine; not for single rows.
@@ -18,15 +18,15 @@ pub enum KernelName {
 
 impl KernelName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Lockstep, Self::Avx2, Self::Sliced];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Direct, Self::Avx2, Self::Sliced];
 
     /// Those that walk single rows.
-    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Lockstep, Self::Avx2];
+    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Avx2];
 
     /// Whether this machine can run it.
     pub fn available(self) -> bool {
         match self {
-            Self::Scalar | Self::Lockstep | Self::Sliced => true,
+            Self::Scalar | Self::Direct | Self::Sliced => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => super::avx2::available(),
             #[cfg(not(target_arch = "x86_64"))]
@@ -39,7 +39,7 @@ impl fmt::Display for KernelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scalar => "scalar",
-            Self::Lockstep => "lockstep",
+            Self::Direct => "direct",
             Self::Avx2 => "avx2",
             Self::Sliced => "sliced",
         })
@@ -72,6 +72,6 @@ impl FromStr for KernelName {
         Self::ALL
             .into_iter()
             .find(|kernel| kernel.to_string() == name)
-            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, lockstep, avx2 and sliced)"))
+            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, direct, avx2 and sliced)"))
     }
 }

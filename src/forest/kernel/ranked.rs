@@ -1,12 +1,12 @@
 //! A model's trees over ranks, and the way of a row through them that all such kernels share.
 
-use super::super::ensemble::{Comparison, Ensemble};
+use super::super::ensemble::Ensemble;
 use super::super::number::Real;
 use super::ask::Readings;
+use super::machine::Tops;
 use super::ranker::Ranker;
-use super::search::BLOCK;
 use super::slots::Slots;
-use super::stand::{LANES, Line, Stands};
+use super::stand::{LANES, Stand, Stands, Top};
 use super::tail::{self, Exits, Rows};
 
 /// Rows whose sums are built side by side.
@@ -14,6 +14,10 @@ const TOGETHER: usize = 4;
 
 /// Bytes of slots that are filled before the trees are walked: they must stay in the first cache.
 const FILLED: usize = 1 << 14;
+
+/// Levels in the tops: one more of complete trees would double what is read for less than it saves
+/// (`benches/README.md`).
+const LEVELS: usize = 6;
 
 /// A model laid out for walking by rank.
 #[derive(Debug)]
@@ -26,50 +30,23 @@ pub(crate) struct Ranked<T> {
     stride: usize,
 }
 
-/// The steps that are done differently from machine to machine.
-pub(super) trait Machine {
-    /// How many of a block's thresholds a number has passed.
-    ///
-    /// # Safety
-    /// This is such a machine.
-    unsafe fn passed<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32;
-
-    /// Up to so many thresholds of four bytes are compared with all numbers; more are searched for each.
-    const SCANNED: usize;
-
-    /// Which of 32 numbers have passed a threshold; bit `i` is for the number at `Self::place::<T>(i)`.
-    ///
-    /// # Safety
-    /// This is such a machine; there are 32 numbers.
-    unsafe fn passing<T: Real>(comparison: Comparison, numbers: *const T, threshold: T) -> u32;
-
-    /// Which of 32 numbers are missing, in the same order.
-    ///
-    /// # Safety
-    /// This is such a machine; there are 32 numbers.
-    unsafe fn missing<T: Real>(numbers: *const T) -> u32;
-
-    /// Where the number of a bit is.
-    fn place<T: Real>(bit: usize) -> usize;
-
-    /// The exits of a top: below `2^levels` for every lane.
-    ///
-    /// # Safety
-    /// This is such a machine; `lines` are those of all `levels`, at most six; there are 256 slots.
-    unsafe fn top(lines: *const Line, levels: usize, slots: *const u8) -> Exits;
-}
-
 impl<T: Real> Ranked<T> {
-    /// Lays a model out with up to `levels` levels in the tops; `None` if it cannot be walked by rank.
-    pub(super) fn new(ensemble: &Ensemble<T>, levels: usize) -> Option<Self> {
+    /// Lays a model out; `None` if it cannot be walked by rank.
+    pub(super) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         let readings = Readings::of(ensemble)?;
-        let slots = Slots::new(ensemble, &readings, levels)?;
+        let slots = Slots::new(ensemble, &readings, LEVELS)?;
         let ranker = Ranker::new(ensemble, &readings, &slots.of_reading)?;
+        let stands = Stands::new(ensemble, &slots)?;
+        let preorder = |stand: &Stand| matches!(stand.top, Top::Preorder { .. });
         Some(Self {
             stride: ranker.len().next_multiple_of(64).max(256),
             ranker,
-            stands: Stands::new(ensemble, &slots)?,
-            reach: slots.reach,
+            reach: if stands.stands.iter().any(preorder) {
+                slots.asked
+            } else {
+                slots.reach
+            },
+            stands,
         })
     }
 
@@ -83,7 +60,7 @@ impl<T: Real> Ranked<T> {
     /// # Safety
     /// This is such a machine.
     #[inline(always)]
-    pub(super) unsafe fn add_leaves<M: Machine>(
+    pub(super) unsafe fn add_leaves<M: Tops>(
         &self,
         ensemble: &Ensemble<T>,
         rows: &[T],
@@ -95,6 +72,13 @@ impl<T: Real> Ranked<T> {
         let needed = self.stride * at_once.min(rows.len() / features);
         if slots.len() < needed {
             slots.resize(needed, 0);
+        }
+        if rows.len() == features {
+            // SAFETY: the row's slots are filled before they are asked.
+            return unsafe {
+                self.ranker.fill::<M>(rows, slots);
+                self.walk_alone::<M>(slots.as_ptr(), sums);
+            };
         }
         let rows = rows.chunks(at_once * features);
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
@@ -110,7 +94,7 @@ impl<T: Real> Ranked<T> {
     }
 
     #[inline(always)]
-    unsafe fn walk<M: Machine>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
+    unsafe fn walk<M: Tops>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
         let together = slots.chunks_exact(TOGETHER * self.stride);
         let rest = together.remainder().chunks_exact(self.stride);
         let (of_rows, of_rest) = sums.split_at_mut(together.len() * TOGETHER * groups);
@@ -125,20 +109,33 @@ impl<T: Real> Ranked<T> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn exits<M: Tops>(&self, stand: &Stand, slots: *const u8) -> Exits {
+        // SAFETY: lines and steps are the stand's; the caller vouches for the slots.
+        unsafe {
+            match stand.top {
+                Top::Levels { first } => M::top(self.stands.lines[first..].as_ptr(), stand.levels, slots),
+                Top::Same { first } => M::same(&self.stands.lines[first..first + stand.levels], slots),
+                Top::Preorder { first, steps } => {
+                    M::preorder(&self.stands.steps[first..first + steps], slots)
+                }
+            }
+        }
+    }
+
     /// Some rows through one stand after the other.
     #[inline(always)]
-    unsafe fn walk_together<M: Machine>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
+    unsafe fn walk_together<M: Tops>(&self, slots: &[u8], sums: &mut [T], groups: usize) {
         let mut first = 0;
         for stand in &self.stands.stands {
-            let lines = self.stands.lines[stand.top..].as_ptr();
             let together = slots.chunks_exact(TOGETHER * self.stride);
             for (slots, sums) in together.zip(sums.chunks_exact_mut(TOGETHER * groups)) {
                 let slots: [*const u8; TOGETHER] =
                     std::array::from_fn(|row| slots[row * self.stride..].as_ptr());
                 let mut exits = [[0; LANES]; TOGETHER];
                 for (exits, slots) in exits.iter_mut().zip(slots) {
-                    // SAFETY: the lines are the stand's; a row's slots are at least 256.
-                    *exits = unsafe { M::top(lines, stand.levels, slots) };
+                    // SAFETY: a row's slots are at least 256.
+                    *exits = unsafe { self.exits::<M>(stand, slots) };
                 }
                 let mut rows = Rows {
                     slots,
@@ -153,16 +150,15 @@ impl<T: Real> Ranked<T> {
         }
     }
 
-    /// One row through all stands; the leaves of each are added while the next is walked.
+    /// One row through all stands.
     #[inline(always)]
-    unsafe fn walk_alone<M: Machine>(&self, slots: *const u8, sums: &mut [T]) {
+    unsafe fn walk_alone<M: Tops>(&self, slots: *const u8, sums: &mut [T]) {
         let mut first = 0;
         let groups = sums.len();
         for stand in &self.stands.stands {
-            let lines = self.stands.lines[stand.top..].as_ptr();
-            // SAFETY: the lines are the stand's; the row's slots are filled, and at least 256.
+            // SAFETY: the row's slots are filled, and at least 256.
             unsafe {
-                let exits = [M::top(lines, stand.levels, slots)];
+                let exits = [self.exits::<M>(stand, slots)];
                 let mut rows = Rows {
                     slots: [slots],
                     exits: &exits,

@@ -1,11 +1,14 @@
 //! A row's slots: what [`ask`](super::ask) asks about, filled from the row's numbers.
 
-use super::super::ensemble::{Child, Codes, Comparison, Ensemble, Split, Test, ZERO};
+use super::super::ensemble::{Comparison, Ensemble, ZERO};
 use super::super::number::Real;
 use super::ask::{Reading, Readings};
-use super::ranked::Machine;
-use super::scalar;
-use super::search::{self, Search};
+use super::categories::Categories;
+use super::machine::Machine;
+use super::search::{self, BLOCK, HALF, Search};
+
+/// Thresholds that two searches of half a block can tell apart.
+const SMALL: usize = HALF * (HALF + 1);
 
 /// A feature that is read as a number.
 #[derive(Clone, Copy, Debug)]
@@ -40,28 +43,16 @@ struct NumberSlot {
     first: i32,
 }
 
-/// A feature that is read as a category: its slots for every code, ready to be copied.
-#[derive(Clone, Copy, Debug)]
-struct Category {
-    feature: u32,
-    /// The first of its slots, which lie side by side.
-    to: u16,
-    slots: u16,
-    /// Codes with a row of their own in [`Ranker::table`]; after them one row for all others and one for missing.
-    codes: u32,
-    rows: u32,
-}
-
 /// How a row's numbers become its slots.
 #[derive(Debug)]
 pub(super) struct Ranker<T> {
+    /// Those with few thresholds.
+    small: Vec<Plain>,
     plain: Vec<Plain>,
     numbers: Vec<Number>,
     slots: Vec<NumberSlot>,
     thresholds: Vec<T>,
-    categories: Vec<Category>,
-    table: Vec<u8>,
-    codes: Codes,
+    categories: Categories,
     comparison: Comparison,
     features: usize,
     len: usize,
@@ -71,13 +62,12 @@ impl<T: Real> Ranker<T> {
     /// A ranker that writes the reading at `readings.all[p]` to slot `slot_of[p]`.
     pub(super) fn new(ensemble: &Ensemble<T>, readings: &Readings<T>, slot_of: &[u16]) -> Option<Self> {
         let mut ranker = Self {
+            small: Vec::new(),
             plain: Vec::new(),
             numbers: Vec::new(),
             slots: Vec::new(),
             thresholds: Vec::new(),
-            categories: Vec::new(),
-            table: Vec::new(),
-            codes: ensemble.codes,
+            categories: Categories::new(ensemble.codes),
             comparison: ensemble.comparison,
             features: ensemble.features,
             // The first slot is the zero slot; the last is written by plain features with one slot only.
@@ -104,12 +94,12 @@ impl<T: Real> Ranker<T> {
 
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.plain.as_slice())
+        size_of_val(self.small.as_slice())
+            + size_of_val(self.plain.as_slice())
             + size_of_val(self.numbers.as_slice())
             + size_of_val(self.slots.as_slice())
             + size_of_val(self.thresholds.as_slice())
-            + size_of_val(self.categories.as_slice())
-            + self.table.len()
+            + self.categories.bytes()
     }
 
     fn number(&mut self, readings: &Readings<T>, of_feature: &[(Reading, u16)]) -> Option<()> {
@@ -129,12 +119,19 @@ impl<T: Real> Ranker<T> {
             plain(thresholds.len(), self.slots.get(begin as usize..)?, spare)
         {
             self.slots.truncate(begin as usize);
-            self.plain.push(Plain {
+            let small = thresholds.len() <= SMALL;
+            let pivots = if small {
+                search::lay_out::<T, HALF>(thresholds, &mut self.thresholds)?
+            } else {
+                search::lay_out::<T, BLOCK>(thresholds, &mut self.thresholds)?
+            };
+            let plain = Plain {
                 feature,
-                pivots: Search::uniform(thresholds, &mut self.thresholds),
+                pivots,
                 missing_first,
                 missing_last,
-            });
+            };
+            if small { &mut self.small } else { &mut self.plain }.push(plain);
             return Some(());
         }
         self.numbers.push(Number {
@@ -146,57 +143,22 @@ impl<T: Real> Ranker<T> {
     }
 
     fn category(&mut self, ensemble: &Ensemble<T>, of_feature: &[(Reading, u16)]) -> Option<()> {
-        let sets: Vec<(u32, bool, u16)> = of_feature
-            .iter()
-            .filter_map(|(reading, to)| match reading {
-                Reading::Member {
-                    set, missing_left, ..
-                } => Some((*set, *missing_left, *to)),
-                _ => None,
-            })
-            .collect();
-        let (Some((_, _, first)), Some((_, _, last))) = (sets.first(), sets.last()) else {
+        let mut asked = of_feature.iter().filter_map(|(reading, to)| match reading {
+            Reading::Member {
+                set, missing_left, ..
+            } => Some(((*set, *missing_left), *to)),
+            _ => None,
+        });
+        let Some((first, to)) = asked.next() else {
             return Some(());
         };
+        let mut all = vec![first];
+        for (one, at) in asked {
+            debug_assert_eq!(usize::from(at - to), all.len(), "not side by side");
+            all.push(one);
+        }
         let feature = of_feature.first()?.0.feature();
-        debug_assert_eq!(usize::from(last - first) + 1, sets.len(), "not side by side");
-        let capacity = sets.iter().map(|(set, ..)| {
-            ensemble
-                .sets
-                .get(*set as usize)
-                .map_or(0, super::super::ensemble::Set::capacity)
-        });
-        let codes = u32::try_from(capacity.max()?).ok()?;
-        // A table larger than the model itself is not worth its speed.
-        if codes > 1 << 24 || (codes as usize + 2) * sets.len() + self.table.len() > ensemble.bytes() {
-            return None;
-        }
-        self.categories.push(Category {
-            feature,
-            to: *first,
-            slots: u16::try_from(sets.len()).ok()?,
-            codes,
-            rows: u32::try_from(self.table.len()).ok()?,
-        });
-        let nothing = Child::leaf(0)?;
-        // The last two rows: no code at all, and missing.
-        let beyond = [T::cast(-1f32), T::cast(f32::NAN)];
-        let codes = (0..codes).map(|code| T::cast(f64::from(code)));
-        for x in codes.chain(beyond) {
-            for (set, missing_left, _) in &sets {
-                let split = Split {
-                    test: Test::Member(*set),
-                    feature,
-                    left: nothing,
-                    right: nothing,
-                    missing_left: *missing_left,
-                    zero_missing: false,
-                };
-                let left = scalar::goes_left(ensemble, &split, x);
-                self.table.push(if left { 0 } else { u8::MAX });
-            }
-        }
-        Some(())
+        self.categories.add(ensemble, feature, usize::from(to), &all)
     }
 
     /// Fills a row's slots.
@@ -209,19 +171,10 @@ impl<T: Real> Ranker<T> {
         into[0] = 0;
         // The builder and `new` made sure of every position; the assertions are one check instead of five a feature.
         assert!(row.len() >= self.features, "too few numbers");
-        let thresholds = self.thresholds.as_ptr();
-        for plain in &self.plain {
-            // SAFETY: features are below `self.features`, slots below `self.len`; a block of pivots is followed by
-            // one more block than it has pivots; the caller vouches for the machine.
-            unsafe {
-                let x = *row.get_unchecked(plain.feature as usize);
-                let pivots = thresholds.add(plain.pivots as usize);
-                let rank = search::two_blocks::<T, M>(pivots, self.comparison, x);
-                // What is missing has passed no threshold.
-                *into.get_unchecked_mut(usize::from(plain.missing_first)) = rank;
-                let missing = if x.missing() { u8::MAX } else { 0 };
-                *into.get_unchecked_mut(usize::from(plain.missing_last)) = rank | missing;
-            }
+        // SAFETY: as promised by the caller and made sure of above.
+        unsafe {
+            self.fill_plain::<M, HALF>(&self.small, row, into);
+            self.fill_plain::<M, BLOCK>(&self.plain, row, into);
         }
         for number in &self.numbers {
             let x = row[number.feature as usize];
@@ -231,11 +184,26 @@ impl<T: Real> Ranker<T> {
                 into[usize::from(slot.to)] = slot.hold(rank, x);
             }
         }
-        for category in &self.categories {
-            let x = row[category.feature as usize];
-            let row = category.rows as usize + category.row(self.codes, x) * usize::from(category.slots);
-            let slots = usize::from(category.slots);
-            into[usize::from(category.to)..][..slots].copy_from_slice(&self.table[row..][..slots]);
+        for (to, held) in self.categories.of_row(row) {
+            into[to..][..held.len()].copy_from_slice(held);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fill_plain<M: Machine, const N: usize>(&self, features: &[Plain], row: &[T], into: &mut [u8]) {
+        let thresholds = self.thresholds.as_ptr();
+        for plain in features {
+            // SAFETY: features are below `self.features`, slots below `self.len`; the thresholds were laid out for this;
+            // the caller vouches for the machine.
+            unsafe {
+                let x = *row.get_unchecked(plain.feature as usize);
+                let pivots = thresholds.add(plain.pivots as usize);
+                let rank = search::two_blocks::<T, M, N>(pivots, self.comparison, x);
+                // What is missing has passed no threshold.
+                *into.get_unchecked_mut(usize::from(plain.missing_first)) = rank;
+                let missing = if x.missing() { u8::MAX } else { 0 };
+                *into.get_unchecked_mut(usize::from(plain.missing_last)) = rank | missing;
+            }
         }
     }
 
@@ -253,19 +221,6 @@ impl NumberSlot {
             return self.missing;
         }
         u8::try_from((rank.cast_signed() - self.first).max(0)).unwrap_or(u8::MAX)
-    }
-}
-
-impl Category {
-    /// Which of its rows a number takes.
-    #[inline(always)]
-    fn row<T: Real>(&self, codes: Codes, x: T) -> usize {
-        if x.missing() {
-            return self.codes as usize + 1;
-        }
-        codes
-            .of(x.to_f64())
-            .map_or(self.codes, |code| code.min(self.codes)) as usize
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::super::ensemble::Comparison;
 use super::super::number::Real;
-use super::ranked::Machine;
+use super::machine::Machine;
 
 /// Thresholds that are compared at once.
 pub(super) const BLOCK: usize = 16;
+
+/// Thresholds that are compared at once where there are few.
+pub(super) const HALF: usize = BLOCK / 2;
 
 /// Pivots beyond which they are halved instead of counted.
 const MANY: usize = 8 * BLOCK;
@@ -50,20 +53,6 @@ impl Search {
             pivot_blocks: ((blocks - pivots_at) / BLOCK) as u32,
             pivot_count: count as u32,
         }
-    }
-
-    /// Lays at most 255 thresholds out for [`two_blocks`]: one block of pivots, then the thresholds.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "there are fewer thresholds than splits, which are u32"
-    )]
-    pub(super) fn uniform<T: Real>(thresholds: &[T], into: &mut Vec<T>) -> u32 {
-        let at = into.len();
-        if thresholds.len() <= BLOCK {
-            into.resize(at + BLOCK, T::cast(f32::NAN));
-        }
-        Self::new(thresholds, into);
-        at as u32
     }
 
     /// How many thresholds `x` has passed.
@@ -148,19 +137,45 @@ impl Search {
     }
 }
 
-/// How many thresholds `x` has passed, of at most 255 laid out by [`Search::uniform`].
+/// Lays at most `N · (N + 1)` thresholds out for [`two_blocks`]: one block of pivots, the last threshold of every block
+/// but the last; then the blocks. All are padded with NaN.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn lay_out<T: Real, const N: usize>(thresholds: &[T], into: &mut Vec<T>) -> Option<u32> {
+    let at = into.len();
+    let mut add = |block: &mut dyn Iterator<Item = T>| {
+        into.extend(block.chain(std::iter::repeat(T::cast(f32::NAN))).take(N));
+    };
+    let pivots = thresholds.len().div_ceil(N).saturating_sub(1);
+    debug_assert!(pivots <= N, "one block of pivots");
+    add(&mut thresholds.chunks_exact(N).take(pivots).map(|block| block[N - 1]));
+    for block in thresholds.chunks(N) {
+        add(&mut block.iter().copied());
+    }
+    // A search always reads one.
+    if thresholds.is_empty() {
+        add(&mut std::iter::empty());
+    }
+    u32::try_from(at).ok()
+}
+
+/// How many thresholds `x` has passed, of those laid out by [`lay_out`].
 ///
 /// # Safety
-/// This is such a machine, and `pivots` were laid out so.
+/// This is such a machine, and `pivots` were laid out so, with at most 255 thresholds.
+#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 thresholds")]
-pub(super) unsafe fn two_blocks<T: Real, M: Machine>(pivots: *const T, comparison: Comparison, x: T) -> u8 {
+pub(super) unsafe fn two_blocks<T: Real, M: Machine, const N: usize>(
+    pivots: *const T,
+    comparison: Comparison,
+    x: T,
+) -> u8 {
     // SAFETY: one more block than there are pivots follows them.
     unsafe {
-        let blocks = pivots.cast::<[T; BLOCK]>();
-        let passed = M::passed(comparison, &*blocks, x);
-        let block = &*blocks.add(1 + passed as usize);
-        (passed * BLOCK as u32 + M::passed(comparison, block, x)) as u8
+        let blocks = pivots.cast::<[T; N]>();
+        let passed = M::passed(comparison, &*blocks, x) as usize;
+        let block = &*blocks.add(1 + passed);
+        (passed * N) as u8 + M::passed(comparison, block, x) as u8
     }
 }
 
@@ -174,7 +189,7 @@ fn block<T>(all: &[T], at: usize) -> &[T; BLOCK] {
 
 /// How many of a block's thresholds `x` has passed, on any machine.
 #[inline(always)]
-pub(super) fn count<T: Real>(comparison: Comparison, block: &[T; BLOCK], x: T) -> u32 {
+pub(super) fn count<T: Real>(comparison: Comparison, block: &[T], x: T) -> u32 {
     match comparison {
         Comparison::Less => block.iter().map(|threshold| u32::from(*threshold <= x)).sum(),
         Comparison::LessEqual => block.iter().map(|threshold| u32::from(*threshold < x)).sum(),

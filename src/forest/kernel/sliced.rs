@@ -16,7 +16,7 @@ mod word;
 
 use super::super::ensemble::Ensemble;
 use super::super::number::Real;
-use super::ranked::Machine;
+use super::machine::Machine;
 use asked::{Asked, Sheet, columns};
 use grove::{Form, Grove, LEAVES, Planted, Step, TEAM};
 pub(super) use word::Word;

@@ -21,9 +21,16 @@ pub(super) struct Slots {
     pub(super) levels: usize,
     /// How many slots those levels ask at most, the zero slot included.
     pub(super) reach: usize,
+    /// How many slots all levels ask, the zero slot included.
+    pub(super) asked: usize,
 }
 
 impl Slots {
+    /// Whether a byte can name whatever any split asks.
+    pub(super) fn all_in_reach(&self) -> bool {
+        self.asked <= IN_REACH
+    }
+
     /// Gives slots out; `None` if there are too many readings.
     pub(super) fn new<T: Real>(
         ensemble: &Ensemble<T>,
@@ -49,6 +56,7 @@ impl Slots {
         });
         Some(Self {
             asks: asks.collect::<Option<_>>()?,
+            asked: readings.all.len() + 1,
             of_reading,
             levels,
             reach,

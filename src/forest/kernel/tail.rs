@@ -40,6 +40,9 @@ pub(super) unsafe fn add<T: Real, const R: usize>(
             Tail::Blocks { height: 0 } if stand.levels == 4 => {
                 blocks::<T, R>(stands, stand, first, (4, 0), rows)
             }
+            Tail::Blocks { height: 0 } if stand.levels == 5 => {
+                blocks::<T, R>(stands, stand, first, (5, 0), rows)
+            }
             Tail::Blocks { height: 2 } if stand.levels == 6 => {
                 blocks::<T, R>(stands, stand, first, (6, 2), rows)
             }
@@ -153,56 +156,37 @@ unsafe fn links<T: Real, const R: usize>(
 }
 
 /// The links of the leaves that a row reaches.
+///
+/// Lanes that have arrived leave the list of those under way, so that a step is taken only where there is one to take.
 #[inline(always)]
 unsafe fn reach<T: Real>(stands: &Stands<T>, stand: &Stand, slots: *const u8, exits: &Exits) -> [u32; LANES] {
     let mut reached = [0u32; LANES];
-    for (chunk, reached) in reached.chunks_exact_mut(ABREAST).enumerate() {
-        let tree = chunk * ABREAST;
-        if tree >= stand.trees {
-            break;
+    let mut under_way = [0u8; LANES];
+    let mut count = 0;
+    // SAFETY: every lane with a tree has a word for each exit, and the words are links; links lead to links, and the
+    // slots they name are there; no more lanes are under way than there are.
+    unsafe {
+        let entries = stands.words.as_ptr().cast::<u32>().add(stand.tails);
+        let links = stands.links.as_ptr();
+        for lane in 0..stand.trees {
+            let at = *entries.add((lane << stand.levels) + usize::from(exits[lane]));
+            reached[lane] = at;
+            under_way[count] = lane as u8;
+            count += usize::from((*links.add(at as usize)).next != at);
         }
-        for (lane, reached) in reached.iter_mut().enumerate() {
-            let exit = usize::from(exits[tree + lane]);
-            // SAFETY: every lane up to the next multiple of `ABREAST` has a word for each exit.
-            *reached = unsafe {
-                let words = stands.words.as_ptr().cast::<u32>();
-                *words.add(stand.tails + ((tree + lane) << stand.levels) + exit)
-            };
+        while count > 0 {
+            let mut left = 0;
+            for position in 0..count {
+                let lane = *under_way.get_unchecked(position);
+                let reached = reached.get_unchecked_mut(usize::from(lane));
+                let Link { next, slot, rank } = *links.add(*reached as usize);
+                let at = next + u32::from(*slots.add(usize::from(slot)) > rank);
+                *reached = at;
+                *under_way.get_unchecked_mut(left) = lane;
+                left += usize::from((*links.add(at as usize)).next != at);
+            }
+            count = left;
         }
-        // SAFETY: entries are links.
-        unsafe { walk(&stands.links, slots, reached) };
     }
     reached
-}
-
-/// Follows links until all lanes have arrived.
-#[inline(always)]
-unsafe fn walk(links: &[Link], slots: *const u8, reached: &mut [u32]) {
-    let mut at = [0u32; ABREAST];
-    at.copy_from_slice(reached);
-    loop {
-        let mut moved = 0;
-        for at in &mut at {
-            let before = *at;
-            // SAFETY: links lead to links; the slots they name are there.
-            unsafe {
-                *at = step(links, slots, *at);
-                *at = step(links, slots, *at);
-            }
-            moved |= before ^ *at;
-        }
-        if moved == 0 {
-            break;
-        }
-    }
-    reached.copy_from_slice(&at);
-}
-
-#[inline(always)]
-unsafe fn step(links: &[Link], slots: *const u8, at: u32) -> u32 {
-    // SAFETY: as for `walk`.
-    unsafe {
-        let link = links.get_unchecked(at as usize);
-        link.next + u32::from(*slots.add(usize::from(link.slot)) > link.rank)
-    }
 }

@@ -35,6 +35,8 @@ struct Shape {
     thresholds: usize,
     /// Of eight splits, so many ask for a category.
     categorical: usize,
+    /// All splits of a level ask the same, and trees are complete.
+    symmetric: bool,
     /// Splits may count zero as missing, or ask only whether a number is missing.
     odd: bool,
     comparison: Comparison,
@@ -49,6 +51,7 @@ const PLAIN: Shape = Shape {
     groups: 1,
     thresholds: 100,
     categorical: 0,
+    symmetric: false,
     odd: false,
     comparison: Comparison::Less,
     codes: Codes::NonNegative,
@@ -63,7 +66,11 @@ fn draw(random: &mut Random, shape: &Shape) -> Vec<Drawn> {
     let mut open = vec![(0, 0)];
     let mut leaves = 1;
     while leaves < shape.leaves && !open.is_empty() {
-        let (node, depth) = open.swap_remove(random.below(open.len()));
+        let (node, depth) = open.swap_remove(if shape.symmetric {
+            0
+        } else {
+            random.below(open.len())
+        });
         if depth == shape.depth {
             continue;
         }
@@ -74,6 +81,21 @@ fn draw(random: &mut Random, shape: &Shape) -> Vec<Drawn> {
         leaves += 1;
     }
     nodes
+}
+
+/// What a node asks (test, feature, missing goes left, zero is missing) and its value as a leaf.
+type Asked<T> = (Test<T>, usize, bool, bool, [T; 1]);
+
+/// How deep each node lies; children come after their parents.
+fn levels(nodes: &[Drawn]) -> Vec<usize> {
+    let mut levels = vec![0; nodes.len()];
+    for (node, children) in nodes.iter().enumerate() {
+        if let Some((left, right)) = children {
+            levels[*left] = levels[node] + 1;
+            levels[*right] = levels[node] + 1;
+        }
+    }
+    levels
 }
 
 /// The k-th threshold of every feature; a few are special.
@@ -91,8 +113,9 @@ fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
     let mut builder = Builder::new(shape.comparison, shape.codes, Input::AsIs);
     for tree in 0..shape.trees {
         let nodes = draw(random, shape);
-        let mut tests = Vec::new();
-        for _ in &nodes {
+        let levels = levels(&nodes);
+        let mut tests: Vec<Asked<T>> = Vec::new();
+        for node in 0..nodes.len() {
             let test = if random.below(8) < shape.categorical {
                 let members = (0..1 + random.below(6)).map(|_| u32::try_from(random.below(70)).unwrap());
                 builder.set(members.collect()).unwrap()
@@ -103,13 +126,14 @@ fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
             };
             let zero_missing = shape.odd && !matches!(test, Test::Member(_)) && random.below(2) == 0;
             let value = T::cast(random.below(1 << 20) as f64 / 3e5 - 1.7);
-            tests.push((
-                test,
-                random.below(shape.features),
-                random.below(2) == 0,
-                zero_missing,
-                [value],
-            ));
+            let feature = random.below(shape.features);
+            let same = (0..node).find(|other| shape.symmetric && levels[*other] == levels[node]);
+            tests.push(match same.map(|other| tests[other]) {
+                Some((test, feature, missing_left, zero_missing, _)) => {
+                    (test, feature, missing_left, zero_missing, [value])
+                }
+                None => (test, feature, random.below(2) == 0, zero_missing, [value]),
+            });
         }
         builder
             .tree(nodes.len(), |node| {
@@ -220,8 +244,20 @@ fn agree_on_shapes_at_the_edges() {
 }
 
 #[test]
+fn agree_on_symmetric_trees() {
+    for depth in 1..=8 {
+        agree(Shape {
+            symmetric: true,
+            depth,
+            leaves: 1 << depth,
+            ..PLAIN
+        });
+    }
+}
+
+#[test]
 fn agree_on_many_thresholds_and_features() {
-    for thresholds in [1, 15, 16, 17, 254, 255, 256, 257, 600, 5000] {
+    for thresholds in [1, 7, 8, 9, 15, 16, 17, 71, 72, 73, 254, 255, 256, 257, 600, 5000] {
         agree(Shape {
             thresholds,
             features: 2,

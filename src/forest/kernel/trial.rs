@@ -49,17 +49,17 @@ pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
     let each = (trial.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
         .min(time.as_nanos() / SINGLE as u128)
         .max(1);
-    kernel.sliced = Some(sliced);
     let from = |block: Duration| usize::try_from(block.as_nanos().div_ceil(each)).unwrap_or(usize::MAX);
-    kernel.blocks = Blocks::ALWAYS;
+    kernel.sliced = Some((sliced, Blocks::ALWAYS));
     let small = from(trial.many(&kernel, 64));
     let large = from(trial.many(&kernel, ROWS));
     // Two small blocks, and more, instead of a large one: where that is quicker.
     let large = large.max(small.saturating_mul(2).min(ROWS));
-    kernel.blocks = Blocks { small, large };
-    if small > 64 && large > ROWS {
-        kernel.sliced = None;
-    }
+    let worth = small <= 64 || large <= ROWS;
+    kernel.sliced = kernel
+        .sliced
+        .filter(|_| worth)
+        .map(|(sliced, _)| (sliced, Blocks { small, large }));
     kernel
 }
 

@@ -12,7 +12,7 @@ mod asking;
 
 use super::super::super::ensemble::{Codes, Comparison, ZERO};
 use super::super::super::number::Real;
-use super::super::ranked::Machine;
+use super::super::machine::Machine;
 use super::super::search::Search;
 use super::word::Word;
 

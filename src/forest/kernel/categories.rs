@@ -1,0 +1,113 @@
+//! What splits on categories ask, looked up: for every code of a feature one byte for each of its sets.
+
+use super::super::ensemble::{Child, Codes, Ensemble, Set, Split, Test};
+use super::super::number::Real;
+use super::scalar;
+
+/// A question: the set's position, and whether a missing number goes left.
+pub(super) type Asked = (u32, bool);
+
+/// Codes of a feature with a row of their own, at most.
+const MOST_CODES: u32 = 1 << 24;
+
+/// A feature that is read as a category.
+#[derive(Clone, Copy, Debug)]
+struct Category {
+    feature: u32,
+    /// The first of its slots, which lie side by side.
+    to: usize,
+    slots: usize,
+    /// Codes with a row of their own in the table; after them one row for all others and one for missing.
+    codes: u32,
+    rows: usize,
+}
+
+/// All such features.
+#[derive(Debug)]
+pub(super) struct Categories {
+    features: Vec<Category>,
+    /// 0 goes left, 255 goes right.
+    table: Vec<u8>,
+    codes: Codes,
+}
+
+impl Categories {
+    /// None yet.
+    pub(super) fn new(codes: Codes) -> Self {
+        Self {
+            features: Vec::new(),
+            table: Vec::new(),
+            codes,
+        }
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.features.as_slice()) + self.table.len()
+    }
+
+    /// Adds the questions on one feature, whose slots begin at `to`; `None` if their table is larger than the model
+    /// itself, which it is not worth.
+    pub(super) fn add<T: Real>(
+        &mut self,
+        ensemble: &Ensemble<T>,
+        feature: u32,
+        to: usize,
+        asked: &[Asked],
+    ) -> Option<()> {
+        let capacity = |(set, _): &Asked| ensemble.sets.get(*set as usize).map_or(0, Set::capacity);
+        let codes = u32::try_from(asked.iter().map(capacity).max()?).ok()?;
+        if codes > MOST_CODES || (codes as usize + 2) * asked.len() + self.table.len() > ensemble.bytes() {
+            return None;
+        }
+        self.features.push(Category {
+            feature,
+            to,
+            slots: asked.len(),
+            codes,
+            rows: self.table.len(),
+        });
+        let nothing = Child::leaf(0)?;
+        // The last two rows: no code at all, and missing.
+        let beyond = [T::cast(-1f32), T::cast(f32::NAN)];
+        let codes = (0..codes).map(|code| T::cast(f64::from(code)));
+        for x in codes.chain(beyond) {
+            for (set, missing_left) in asked {
+                let split = Split {
+                    test: Test::Member(*set),
+                    feature,
+                    left: nothing,
+                    right: nothing,
+                    missing_left: *missing_left,
+                    zero_missing: false,
+                };
+                let left = scalar::goes_left(ensemble, &split, x);
+                self.table.push(if left { 0 } else { u8::MAX });
+            }
+        }
+        Some(())
+    }
+
+    /// For each feature where its slots begin and what they hold.
+    #[inline(always)]
+    pub(super) fn of_row<T: Real>(&self, row: &[T]) -> impl Iterator<Item = (usize, &[u8])> {
+        self.features.iter().map(|category| {
+            let position = category.row(self.codes, row[category.feature as usize]);
+            let held = &self.table[category.rows + position * category.slots..][..category.slots];
+            (category.to, held)
+        })
+    }
+}
+
+impl Category {
+    /// Which of its rows a number takes.
+    #[inline(always)]
+    fn row<T: Real>(&self, codes: Codes, x: T) -> usize {
+        if x.missing() {
+            return self.codes as usize + 1;
+        }
+        codes
+            .of(x.to_f64())
+            .map_or(self.codes, |code| code.min(self.codes)) as usize
+    }
+}

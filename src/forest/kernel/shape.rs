@@ -1,0 +1,47 @@
+//! How tall trees are, and how many leaves they have.
+
+use super::super::ensemble::{Child, Ensemble, Target};
+use super::super::number::Real;
+
+/// Levels below each split, its own included.
+pub(super) fn heights<T: Real>(ensemble: &Ensemble<T>) -> Vec<u16> {
+    let mut heights = vec![0u16; ensemble.splits.len()];
+    for (position, split) in ensemble.splits.iter().enumerate().rev() {
+        heights[position] = 1 + heights_of(&heights, split.left).max(heights_of(&heights, split.right));
+    }
+    heights
+}
+
+fn heights_of(heights: &[u16], node: Child) -> u16 {
+    match node.target() {
+        Target::Split(split) => heights[split],
+        Target::Leaf(_) => 0,
+    }
+}
+
+/// Levels below a node, its own included.
+pub(super) fn height(heights: &[u16], node: Child) -> usize {
+    usize::from(heights_of(heights, node))
+}
+
+/// Leaves below a node.
+pub(super) fn leaves<T: Real>(ensemble: &Ensemble<T>, root: Child) -> usize {
+    leaf_depths(ensemble, root).count()
+}
+
+/// How deep below a node each leaf lies, from left to right.
+pub(super) fn leaf_depths<T: Real>(ensemble: &Ensemble<T>, root: Child) -> impl Iterator<Item = usize> {
+    let mut open = vec![(root, 0)];
+    std::iter::from_fn(move || {
+        loop {
+            let (node, depth) = open.pop()?;
+            match node.target() {
+                Target::Leaf(_) => return Some(depth),
+                Target::Split(split) => {
+                    let split = &ensemble.splits[split];
+                    open.extend([(split.right, depth + 1), (split.left, depth + 1)]);
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,86 @@
+//! A prediction of one row allocates nothing once its working memory has grown, whatever the kernel.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unsafe_code,
+    reason = "a test that fails should stop; counting allocations needs an allocator"
+)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+
+use evergreen::forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
+
+/// The system's allocator, counting.
+struct Counting;
+
+thread_local! {
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: all is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATED.with(|count| count.set(count.get() + 1));
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A model of each kind of trees.
+const MODELS: [&str; 6] = [
+    "models/churn/1/model.ubj",
+    "tests/forest/fixtures/lightgbm/4.7.0/multiclass.txt",
+    "tests/forest/fixtures/lightgbm/4.0.0/category.txt",
+    "tests/forest/fixtures/lightgbm/4.0.0/linear-tree.txt",
+    "tests/forest/fixtures/xgboost/2.1.4/dart-classes.json",
+    "tests/forest/fixtures/catboost/1.2.10/Logloss.json",
+];
+
+#[test]
+fn a_row_allocates_nothing() {
+    for path in MODELS {
+        let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+        let kernels = KernelName::ALL.into_iter().filter(|name| name.available());
+        for kernel in std::iter::once(None).chain(kernels.map(Some)) {
+            let options = LoadOptions {
+                kernel,
+                ..LoadOptions::default()
+            };
+            // Not every kernel takes every model.
+            let Ok(forest) = Forest::from_bytes(&bytes, &options) else {
+                assert!(kernel.is_some_and(|name| name != KernelName::Scalar), "{path}");
+                continue;
+            };
+            one_row(&forest, path);
+        }
+    }
+}
+
+fn one_row(forest: &Forest, path: &str) {
+    let mut scratch = Scratch::default();
+    let row = vec![0.5f64; forest.features().len()];
+    for kind in [OutputKind::Margin, OutputKind::Value] {
+        let mut out = vec![0.0; forest.width(kind).expect("an output")];
+        for round in 0..3 {
+            let before = ALLOCATED.get();
+            forest.predict(kind, &row, &mut out, &mut scratch).expect("a prediction");
+            let allocated = ALLOCATED.get() - before;
+            assert!(
+                round == 0 || allocated == 0,
+                "{path}, {}, {kind}: {allocated} allocations",
+                forest.kernels()
+            );
+        }
+    }
+}
