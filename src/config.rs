@@ -210,6 +210,7 @@ impl Config {
         }
         config.tls.rebase(base);
         config.auth.rebase(base);
+        config.models.rebase(base);
         config.source.values_mut().for_each(|source| source.rebase(base));
         Ok(config)
     }

@@ -4,6 +4,7 @@
 
 mod customers;
 mod feeder;
+mod kept;
 mod model;
 mod order;
 mod publish;
@@ -30,6 +31,7 @@ use crate::nearest::hint;
 use crate::scoring::{Live, Scorer, Served};
 use crate::telemetry::Metrics;
 use feeder::Feeder;
+use kept::Keeper;
 use model::{Model, State};
 pub use order::Order;
 use order::Request;
@@ -72,6 +74,8 @@ pub struct Reloader {
     retired: Vec<Arc<Live>>,
     /// Whether the repository could be listed at the last look.
     reachable: bool,
+    /// What must outlive a restart, if there is a place for it.
+    keeper: Option<Keeper>,
 }
 
 impl Reloader {
@@ -96,8 +100,13 @@ impl Reloader {
             scorer: None,
             retired: Vec::new(),
             reachable: true,
+            keeper: None,
         };
         reloader.look()?;
+        let file = &config.models.state_file;
+        if !file.as_os_str().is_empty() {
+            reloader.keeper = Some(Keeper::open(file, &mut reloader.models)?);
+        }
         for name in reloader.names() {
             reloader.judge_all(&name);
         }
@@ -140,7 +149,10 @@ impl Reloader {
         loop {
             match requests.recv_timeout(self.pause(last, last_customers)) {
                 Ok(Request { order, answer }) => {
-                    let done = self.obey(order);
+                    let done = self.obey(order).map(|said| match self.keep() {
+                        Ok(()) => said,
+                        Err(reason) => format!("{said}; a restart would forget it: {reason}"),
+                    });
                     // Whoever asked may have gone.
                     let _ = answer.send(done);
                 }
@@ -161,7 +173,15 @@ impl Reloader {
                 self.look_for_customers();
                 last_customers = Instant::now();
             }
+            // What went wrong has been logged, and is tried again.
+            let _ = self.keep();
         }
+    }
+
+    fn keep(&mut self) -> Result<(), String> {
+        self.keeper
+            .as_mut()
+            .map_or(Ok(()), |keeper| keeper.keep(&self.models))
     }
 
     fn poll(&self) -> Option<Duration> {

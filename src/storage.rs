@@ -10,6 +10,8 @@ mod object;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::StorageSection;
 
 /// Beginnings of a location in object storage.
@@ -22,7 +24,7 @@ pub fn is_remote(location: &Path) -> bool {
 }
 
 /// A file as it is listed. Two listings that are equal mean the same content, as far as the storage can tell.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileStat {
     /// Its name in its folder.
     pub name: String,
@@ -39,6 +41,16 @@ pub enum Entry {
     File(FileStat),
     /// A folder with these files, by name; folders inside are left out.
     Folder(Vec<FileStat>),
+}
+
+impl Entry {
+    /// What it consists of.
+    pub fn files(&self) -> &[FileStat] {
+        match self {
+            Self::File(file) => std::slice::from_ref(file),
+            Self::Folder(files) => files,
+        }
+    }
 }
 
 /// One place where files are kept.

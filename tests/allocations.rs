@@ -74,7 +74,9 @@ fn one_row(forest: &Forest, path: &str) {
         let mut out = vec![0.0; forest.width(kind).expect("an output")];
         for round in 0..3 {
             let before = ALLOCATED.get();
-            forest.predict(kind, &row, &mut out, &mut scratch).expect("a prediction");
+            forest
+                .predict(kind, &row, &mut out, &mut scratch)
+                .expect("a prediction");
             let allocated = ALLOCATED.get() - before;
             assert!(
                 round == 0 || allocated == 0,

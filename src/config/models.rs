@@ -1,7 +1,7 @@
 //! `[models]`: where models are, which of their versions answer, and how a fresh one is watched.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct ModelsSection {
     pub poll_seconds: f64,
     /// Whether clients of the Open Inference Protocol may load and unload models.
     pub repository_api: bool,
+    /// Where operators' orders and versions that were taken back are kept across restarts; empty for nowhere.
+    pub state_file: PathBuf,
     /// How trees are walked.
     pub kernel: KernelSetting,
     /// How a version that has just gone live is watched.
@@ -33,10 +35,18 @@ impl Default for ModelsSection {
             dir: "models".into(),
             poll_seconds: 5.0,
             repository_api: false,
+            state_file: PathBuf::new(),
             kernel: KernelSetting::Auto,
             watch: WatchSection::default(),
             policy: BTreeMap::new(),
         }
+    }
+}
+
+impl ModelsSection {
+    /// Takes relative paths from where the settings are.
+    pub(super) fn rebase(&mut self, base: &Path) {
+        super::security::rebase(&mut self.state_file, base);
     }
 }
 

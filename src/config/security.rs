@@ -92,7 +92,8 @@ impl CorsSection {
     }
 }
 
-fn rebase(path: &mut PathBuf, base: &Path) {
+/// Takes a relative path from where the settings are; an empty one stays empty.
+pub(super) fn rebase(path: &mut PathBuf, base: &Path) {
     if !path.as_os_str().is_empty() {
         *path = base.join(&*path);
     }

@@ -49,7 +49,11 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
         forest => forest.map_err(|error| error.to_string())?,
     };
     if let Some(name) = kernel {
-        assert_eq!(forest.kernels().few, name, "a kernel that is insisted on is the one");
+        assert_eq!(
+            forest.kernels().few,
+            name,
+            "a kernel that is insisted on is the one"
+        );
     }
     if forest.features().len() != case.features {
         return Err(format!(
@@ -136,7 +140,11 @@ fn every_kernel_agrees_with_the_libraries() {
             }
         }
         // Vector leaves, linear leaves and zero as a missing category are for the reference alone.
-        assert!(taken * 10 >= paths.len() * 8, "{name} took {taken} of {} models", paths.len());
+        assert!(
+            taken * 10 >= paths.len() * 8,
+            "{name} took {taken} of {} models",
+            paths.len()
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -1,6 +1,7 @@
 """Settings that are taken over while the server runs, on SIGHUP."""
 
 import signal
+import subprocess
 
 from conftest import serving
 from repository import bundle, live, put, settings, until
@@ -47,3 +48,15 @@ def test_what_can_change_changes_and_the_rest_is_named(evergreen, tmp_path):
         change("[models]\npoll_seconds = 0\n")
         assert ask(server, 3).status_code == 200 and ask(server).json()["results"][0]["band"] == "high"
         until(lambda: live(server) == 2)
+
+
+def test_a_kernel_can_be_insisted_on(evergreen, tmp_path, server):
+    score = ask(server).json()["results"][0]["score"]
+    for kernel in ("scalar", "direct", "sliced"):
+        config = settings(tmp_path, f"[models]\nkernel = '{kernel}'\n")
+        with serving(evergreen, tmp_path, config=config) as forced:
+            assert forced.ops.get("/v1/models/churn").json()["live"]["kernel"] == kernel
+            assert ask(forced).json()["results"][0]["score"] == score
+    config = settings(tmp_path, "[models]\nkernel = 'fastest'\n")
+    refused = subprocess.run([evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60)
+    assert refused.returncode != 0 and "unknown variant `fastest`" in refused.stderr

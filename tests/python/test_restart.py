@@ -1,0 +1,77 @@
+"""What operators ordered, and what was taken back, outlives a killed server where `models.state_file` says so."""
+
+import json
+import subprocess
+
+import pytest
+from conftest import serving
+from repository import bundle, live, order, put, settings, status, until
+
+POLL = "[models]\npoll_seconds = 0.05\nstate_file = 'state.json'\n"
+
+
+@pytest.fixture
+def models(tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    for version in (1, 2, 3):
+        put(bundle(tmp_path / "new"), models, version)
+    return models
+
+
+def test_orders_outlive_a_restart_until_the_files_are_others(evergreen, tmp_path, models):
+    config = settings(tmp_path, POLL)
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) == 3
+        order(server, "/v1/models/churn/rollback", reason="sales complained")
+        order(server, "/v1/models/churn/labels/stable", version=2)
+        order(server, "/v1/models/churn/load", version=1)
+        order(server, "/v1/models/churn/shadow", version=1, share=0.5)
+        assert live(server) == 2
+        server.process.kill()
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) == 2
+        found = status(server, 3)
+        assert (found["state"], found["reason"]) == ("rolled_back", "sales complained")
+        assert status(server, 1)["state"] == "loaded"
+        body = server.ops.get("/v1/models/churn").json()
+        assert body["labels"] == {"stable": 2}
+        assert [(trial["kind"], trial["candidate"], trial["share"]) for trial in body["trials"]] == [("shadow", 1, 0.5)]
+        # Other files are a new chance.
+        (models / "churn/3").rename(tmp_path / "old")
+        put(bundle(tmp_path / "new"), models, 3)
+        until(lambda: live(server) == 3)
+        until(lambda: "sales complained" not in (tmp_path / "state.json").read_text())
+        order(server, "/v1/models/churn/unload")
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) is None
+        order(server, "/v1/models/churn/load")
+        assert live(server) == 3
+
+
+def test_changed_settings_go_before_kept_labels(evergreen, tmp_path, models):
+    with serving(evergreen, tmp_path, models=models, config=settings(tmp_path, POLL)) as server:
+        order(server, "/v1/models/churn/labels/stable", version=3)
+    policy = "[models.policy.churn]\nversions = 'all'\nlabels = { stable = 1 }\n"
+    with serving(evergreen, tmp_path, models=models, config=settings(tmp_path, POLL + policy)) as server:
+        assert server.ops.get("/v1/models/churn").json()["labels"] == {"stable": 1}
+
+
+def test_a_file_that_cannot_be_read_or_written_is_named(evergreen, tmp_path, models):
+    config = settings(tmp_path, POLL)
+    for text, part in [("{", "EOF"), ('{"churn": {"holt": 2}}', "unknown field `holt`")]:
+        (tmp_path / "state.json").write_text(text)
+        command = [evergreen, "serve", "--models", models, "--config", config, "--http", "127.0.0.1:0"]
+        refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert refused.returncode != 0
+        assert "state.json (models.state_file)" in refused.stderr and part in refused.stderr
+        assert "remove it to begin without" in refused.stderr
+    config = settings(tmp_path, POLL.replace("state.json", "nowhere/state.json"))
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        answer = order(server, "/v1/models/churn/rollback")
+        assert answer.status_code == 200 and live(server) == 2
+        assert "a restart would forget it: No such file or directory" in answer.json()["done"]
+        assert server.log.read_text().count("orders cannot be kept") == 1
+        (tmp_path / "nowhere").mkdir()
+        until(lambda: (tmp_path / "nowhere/state.json").exists())
+        assert json.loads((tmp_path / "nowhere/state.json").read_text())["churn"]["away"]["3"]["rolled_back"]
