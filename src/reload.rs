@@ -74,8 +74,8 @@ pub struct Reloader {
     retired: Vec<Arc<Live>>,
     /// Whether the repository could be listed at the last look.
     reachable: bool,
-    /// What must outlive a restart, if there is a place for it.
-    keeper: Option<Keeper>,
+    /// What must outlive a restart.
+    keeper: Keeper,
 }
 
 impl Reloader {
@@ -100,19 +100,18 @@ impl Reloader {
             scorer: None,
             retired: Vec::new(),
             reachable: true,
-            keeper: None,
+            keeper: Keeper::open(&config.models.state_file)?,
         };
         reloader.look()?;
-        let file = &config.models.state_file;
-        if !file.as_os_str().is_empty() {
-            reloader.keeper = Some(Keeper::open(file, &mut reloader.models)?);
-        }
         for name in reloader.names() {
             reloader.judge_all(&name);
         }
         reloader.feed_all(progress)?;
         for name in reloader.names() {
             reloader.settle(&name);
+        }
+        for (name, model) in &mut reloader.models {
+            model.tell_of_lost_hold(name);
         }
         for name in reloader
             .settings
@@ -179,9 +178,7 @@ impl Reloader {
     }
 
     fn keep(&mut self) -> Result<(), String> {
-        self.keeper
-            .as_mut()
-            .map_or(Ok(()), |keeper| keeper.keep(&self.models))
+        self.keeper.keep(&self.models)
     }
 
     fn poll(&self) -> Option<Duration> {
@@ -249,7 +246,7 @@ impl Reloader {
         for name in found.keys() {
             let policy = self.settings.policy.get(name).unwrap_or(&none);
             let model = self.models.entry(name.clone());
-            model.or_insert_with(|| Model::new(policy));
+            model.or_insert_with(|| self.keeper.model(name, policy));
         }
         for (name, model) in &mut self.models {
             match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
@@ -262,7 +259,13 @@ impl Reloader {
                 Err(reason) => tracing::warn!(model = name, reason, "a model's versions cannot be listed"),
             }
         }
-        self.models.retain(|_, model| !model.versions.is_empty());
+        self.models.retain(|name, model| {
+            let there = !model.versions.is_empty();
+            if !there {
+                self.keeper.gone(name, model);
+            }
+            there
+        });
         Ok(())
     }
 

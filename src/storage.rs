@@ -183,7 +183,7 @@ fn remote(location: &Path, _: &StorageSection) -> Result<Place, String> {
 }
 
 /// A new name for something temporary beside others of this and of other processes.
-fn temporary_name(prefix: &str) -> String {
+pub(crate) fn temporary_name(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -1,6 +1,6 @@
-//! What every target does with its bytes: load them, and if they load, predict.
+//! What every target does with its bytes: load them, and if they load, predict; every kernel must give the same bits.
 
-use evergreen::forest::{Format, Forest, LoadOptions, OutputKind, Scratch};
+use evergreen::forest::{Format, Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// Rows on which a model that loads is tried: the places where a decision is easily got wrong.
 const VALUES: [f32; 8] = [0.0, -0.0, 1.0, -0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.0e9];
@@ -23,6 +23,7 @@ pub fn load_and_predict(bytes: &[u8], format: Format) {
     if features > 4096 || forest.summary().groups > 4096 {
         return;
     }
+    agree(bytes, format);
     let row: Vec<f32> = (0..2 * features).map(|at| VALUES[at * 5 % VALUES.len()]).collect();
     let mut scratch = Scratch::default();
     for kind in [
@@ -38,6 +39,29 @@ pub fn load_and_predict(bytes: &[u8], format: Format) {
         if let Ok(width) = forest.width(kind) {
             let mut out = vec![0.0; 2 * width];
             forest.predict(kind, &row, &mut out, &mut scratch).expect("the lengths fit");
+        }
+    }
+}
+
+/// Margins of every kernel that takes the model, against those of the reference.
+fn agree(bytes: &[u8], format: Format) {
+    let margins = |kernel: KernelName| {
+        let options = LoadOptions {
+            format: Some(format),
+            kernel: Some(kernel),
+            ..LoadOptions::default()
+        };
+        let forest = Forest::from_bytes(bytes, &options).ok()?;
+        let row: Vec<f32> = (0..2 * forest.features().len()).map(|at| VALUES[at * 3 % VALUES.len()]).collect();
+        let mut out = vec![0.0; 2 * forest.summary().groups];
+        forest.predict(OutputKind::Margin, &row, &mut out, &mut Scratch::default()).expect("the lengths fit");
+        // A NaN is a NaN, whatever its bits.
+        Some(out.into_iter().map(|margin: f64| if margin.is_nan() { 0 } else { margin.to_bits() }).collect::<Vec<_>>())
+    };
+    let reference = margins(KernelName::Scalar);
+    for kernel in KernelName::ALL.into_iter().filter(|kernel| kernel.available()) {
+        if let Some(found) = margins(kernel) {
+            assert_eq!(Some(found), reference, "{kernel}");
         }
     }
 }

@@ -72,7 +72,13 @@ impl Limit {
                     tokio::time::sleep(limit.time).await;
                     Some((limit.failure)(TooSlow(limit.time)))
                 };
-                request.map(|body| Body::new(Until { body, end }))
+                request.map(|body| {
+                    Body::new(Until {
+                        body,
+                        end,
+                        ended: false,
+                    })
+                })
             }
             Patience::Conversation => {
                 let stopped = self.stop.clone().cancelled_owned();
@@ -80,7 +86,13 @@ impl Limit {
                     stopped.await;
                     None
                 };
-                request.map(|body| Body::new(Until { body, end }))
+                request.map(|body| {
+                    Body::new(Until {
+                        body,
+                        end,
+                        ended: false,
+                    })
+                })
             }
             Patience::Stream => request,
         }
@@ -96,6 +108,7 @@ pin_project! {
         body: Body,
         #[pin]
         end: E,
+        ended: bool,
     }
 }
 
@@ -108,10 +121,16 @@ impl<E: Future<Output = End>> HttpBody for Until<E> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(frame) = Pin::new(this.body).poll_frame(context) {
             return Poll::Ready(frame);
         }
-        this.end.poll(context).map(|end| end.map(Err))
+        this.end.poll(context).map(|end| {
+            *this.ended = true;
+            end.map(Err)
+        })
     }
 
     fn is_end_stream(&self) -> bool {

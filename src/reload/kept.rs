@@ -7,146 +7,194 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Model, State};
-use crate::config::models::{PolicySection, ShareSection};
+use super::model::Model;
+use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
 use crate::models::repository::Found;
-use crate::storage::{Entry, FileStat};
+use crate::storage::{FileStat, temporary_name};
 
 /// What is kept, by model; models without orders are left out.
-pub(super) type Kept = BTreeMap<String, Orders>;
+type Kept = BTreeMap<String, Orders>;
 
-/// What is kept of a model.
+/// What can be set by policy and by order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Orders {
-    /// The policy that labels, canary and shadow were set beside: a changed one goes before them.
-    policy: PolicySection,
+#[serde(default)]
+struct Pointers {
     labels: BTreeMap<String, u64>,
     canary: Option<ShareSection>,
     shadow: Option<ShareSection>,
+}
+
+/// What is kept of a model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct Orders {
+    /// What the settings said when it was kept: where they say something else now, they go first.
+    settings: Pointers,
+    now: Pointers,
     hold: Option<u64>,
     extra: BTreeSet<u64>,
     unloaded: bool,
-    /// Versions that were rolled back or unloaded.
     away: BTreeMap<u64, Away>,
 }
 
-/// A version that is not to be loaded by itself.
+/// A version that is not to be loaded by itself: it was rolled back, or unloaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Away {
+pub(super) struct Away {
     /// What its files looked like: others are a new chance.
-    files: Vec<FileStat>,
-    rolled_back: bool,
-    reason: String,
+    files: Vec<Look>,
+    pub(super) rolled_back: bool,
+    pub(super) reason: String,
+}
+
+/// A file's name, size, and time of change or entity tag. Not its inode, which a new mount may change.
+type Look = (String, u64, String);
+
+impl Away {
+    /// The version with these files; `None` if they cannot be seen.
+    pub(super) fn new(found: Option<&Found>, rolled_back: bool, reason: &str) -> Option<Self> {
+        Some(Self {
+            files: looks(found?)?,
+            rolled_back,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Whether these are still its files; `None` if they cannot be seen now.
+    pub(super) fn is_still(&self, found: &Found) -> Option<bool> {
+        Some(looks(found)? == self.files)
+    }
+}
+
+fn looks(found: &Found) -> Option<Vec<Look>> {
+    let files = found.as_ref().ok()?.files().iter();
+    let look = |file: &FileStat| {
+        let (changed, _) = file.tag.split_once(' ').unwrap_or((&file.tag, ""));
+        (file.name.clone(), file.size, changed.to_owned())
+    };
+    Some(files.map(look).collect())
+}
+
+impl Pointers {
+    fn of(model: &Model) -> Self {
+        Self {
+            labels: model.labels.clone(),
+            canary: model.canary.clone(),
+            shadow: model.shadow.clone(),
+        }
+    }
+
+    /// A policy that says this and nothing else.
+    fn policy(&self) -> PolicySection {
+        PolicySection {
+            labels: self.labels.clone(),
+            canary: self.canary.clone(),
+            shadow: self.shadow.clone(),
+            ..PolicySection::default()
+        }
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let mut shares = self.canary.iter().chain(&self.shadow);
+        shares.try_for_each(|share| valid_share(share.share))?;
+        self.labels.keys().try_for_each(|label| label_name(label))
+    }
 }
 
 impl Orders {
     /// What there is to keep of a model.
     fn of(model: &Model) -> Option<Self> {
-        let away = model.versions.iter().filter_map(|(&number, version)| {
-            let rolled_back = match version.state {
-                State::RolledBack => true,
-                State::Unloaded => false,
-                _ => return None,
-            };
-            let away = Away {
-                files: files(version.found.as_ref())?.to_vec(),
-                rolled_back,
-                reason: version.reason.clone().unwrap_or_default(),
-            };
-            Some((number, away))
-        });
         let orders = Self {
-            policy: model.policy.clone(),
-            labels: model.labels.clone(),
-            canary: model.canary.clone(),
-            shadow: model.shadow.clone(),
+            settings: Pointers::of(&Model::new(&model.policy)),
+            now: Pointers::of(model),
             hold: model.hold,
             extra: model.extra.clone(),
             unloaded: model.unloaded,
-            away: away.collect(),
+            away: model.away.clone(),
         };
-        let untouched = Model::new(&model.policy);
-        let nothing = orders.labels == untouched.labels
-            && orders.canary == untouched.canary
-            && orders.shadow == untouched.shadow
-            && orders.hold.is_none()
-            && orders.extra.is_empty()
-            && !orders.unloaded
-            && orders.away.is_empty();
-        (!nothing).then_some(orders)
+        let untouched = Self {
+            settings: orders.settings.clone(),
+            now: orders.settings.clone(),
+            ..Self::default()
+        };
+        (orders != untouched).then_some(orders)
     }
 
-    /// Gives them to a model whose versions have been seen but not judged.
-    fn restore(&self, model: &mut Model) {
-        if self.policy == model.policy {
-            model.labels.clone_from(&self.labels);
-            model.canary.clone_from(&self.canary);
-            model.shadow.clone_from(&self.shadow);
-        }
+    /// A model with these orders under a policy, none of whose versions has been seen yet.
+    fn model(&self, policy: &PolicySection) -> Model {
+        let mut model = Model::new(&self.settings.policy());
+        model.labels.clone_from(&self.now.labels);
+        model.canary.clone_from(&self.now.canary);
+        model.shadow.clone_from(&self.now.shadow);
+        model.apply(policy);
         model.hold = self.hold;
         model.extra.clone_from(&self.extra);
         model.unloaded = self.unloaded;
-        for (number, away) in &self.away {
-            let Some(version) = model.versions.get_mut(number) else {
-                continue;
-            };
-            if files(version.found.as_ref()) == Some(&*away.files) {
-                let state = if away.rolled_back {
-                    State::RolledBack
-                } else {
-                    State::Unloaded
-                };
-                version.set(state, Some(away.reason.clone()));
-            }
-        }
-        model.event("orders from before the restart were taken up".to_owned());
+        model.away.clone_from(&self.away);
+        model.event("orders that were kept were taken up".to_owned());
+        model
     }
 }
 
-fn files(found: Option<&Found>) -> Option<&[FileStat]> {
-    found?.as_ref().ok().map(Entry::files)
-}
-
-/// Where it is kept.
-#[derive(Debug)]
+/// Where it is kept. Without a file nothing is, but for models that are out of sight.
+#[derive(Debug, Default)]
 pub(super) struct Keeper {
     path: PathBuf,
     /// What the file holds.
     written: Kept,
+    /// Orders to models that are not in the repository now: it may only be out of sight.
+    absent: Kept,
     /// What could not be written, so that it is told once.
     failed: Option<Kept>,
 }
 
 impl Keeper {
-    /// Reads the file, if there is one, and gives its orders to the models.
+    /// Reads the file, if there is one; an empty path is none.
     ///
     /// # Errors
     /// The file is not one of these, or cannot be read.
-    pub(super) fn open(path: &Path, models: &mut BTreeMap<String, Model>) -> Result<Self, String> {
+    pub(super) fn open(path: &Path) -> Result<Self, String> {
         let wrong = |why: &dyn std::fmt::Display| {
             format!(
                 "{} (models.state_file): {why}; remove it to begin without the orders in it",
                 path.display()
             )
         };
+        if path.as_os_str().is_empty() {
+            return Ok(Self::default());
+        }
         let written: Kept = match std::fs::read(path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(&error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::new(),
             Err(error) => return Err(wrong(&error)),
         };
         for (name, orders) in &written {
-            if let Some(model) = models.get_mut(name) {
-                orders.restore(model);
-                tracing::info!(model = name, "orders from before the restart were taken up");
-            }
+            let valid = orders.now.validate().and(orders.settings.validate());
+            valid.map_err(|error| wrong(&format!("`{name}`: {error}")))?;
         }
         Ok(Self {
             path: path.to_owned(),
+            absent: written.clone(),
             written,
             failed: None,
         })
+    }
+
+    /// A model that has come into sight, with the orders to it.
+    pub(super) fn model(&mut self, name: &str, policy: &PolicySection) -> Model {
+        match self.absent.remove(name) {
+            Some(orders) => {
+                tracing::info!(model = name, "orders that were kept were taken up");
+                orders.model(policy)
+            }
+            None => Model::new(policy),
+        }
+    }
+
+    /// Keeps the orders to a model that has gone out of sight.
+    pub(super) fn gone(&mut self, name: &str, model: &Model) {
+        if let Some(orders) = Orders::of(model) {
+            self.absent.insert(name.to_owned(), orders);
+        }
     }
 
     /// Writes down what has changed.
@@ -154,10 +202,13 @@ impl Keeper {
     /// # Errors
     /// The file cannot be written; it is tried again at the next call.
     pub(super) fn keep(&mut self, models: &BTreeMap<String, Model>) -> Result<(), String> {
+        if self.path.as_os_str().is_empty() {
+            return Ok(());
+        }
         let orders = models.iter();
-        let now: Kept = orders
-            .filter_map(|(name, model)| Some((name.clone(), Orders::of(model)?)))
-            .collect();
+        let orders = orders.filter_map(|(name, model)| Some((name.clone(), Orders::of(model)?)));
+        let mut now = self.absent.clone();
+        now.extend(orders);
         if now == self.written {
             return Ok(());
         }
@@ -182,15 +233,18 @@ impl Keeper {
 fn write(path: &Path, kept: &Kept) -> Result<(), String> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = parent.join(format!(".{name}.new"));
+    let new = parent.join(temporary_name("evergreen-state"));
     let attempt = || {
-        let mut file = std::fs::File::create(&new)?;
+        let mut file = std::fs::File::create_new(&new)?;
         serde_json::to_writer_pretty(&mut file, kept)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         std::fs::File::open(parent)?.sync_all()
     };
-    attempt().map_err(|error| error.to_string())
+    attempt().map_err(|error| {
+        // Of no use to anybody, if it is there at all.
+        let _ = std::fs::remove_file(&new);
+        error.to_string()
+    })
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::kept::Away;
 use super::watch::Watch;
 use crate::config::models::{PolicySection, ShareSection, VersionName, Versions};
 use crate::models::gate::Report;
@@ -80,11 +81,13 @@ impl Version {
         }
     }
 
-    /// Makes it due again, whatever it was refused for.
-    pub(super) fn lift(&mut self) {
-        if self.served().is_none() {
-            self.set(State::Waiting, None);
-        }
+    fn send_away(&mut self, away: &Away) {
+        let state = if away.rolled_back {
+            State::RolledBack
+        } else {
+            State::Unloaded
+        };
+        self.set(state, Some(away.reason.clone()));
     }
 }
 
@@ -99,6 +102,8 @@ pub(super) struct Model {
     pub(super) hold: Option<u64>,
     /// Loaded on request beside what the policy asks for.
     pub(super) extra: BTreeSet<u64>,
+    /// Versions that are not to be loaded by themselves, even if they are out of sight for a while.
+    pub(super) away: BTreeMap<u64, Away>,
     /// An operator took the whole model away.
     pub(super) unloaded: bool,
     pub(super) versions: BTreeMap<u64, Version>,
@@ -123,7 +128,7 @@ impl Model {
 
     /// Takes over a policy of the settings; what was asked for since the last one gives way where they differ.
     pub(super) fn apply(&mut self, policy: &PolicySection) {
-        if self.policy.labels != policy.labels || self.labels.is_empty() {
+        if self.policy.labels != policy.labels {
             self.labels.clone_from(&policy.labels);
         }
         if self.policy.canary != policy.canary {
@@ -181,6 +186,17 @@ impl Model {
                 } else {
                     version.set(State::Waiting, None);
                 }
+            }
+            // Other files are a new chance; files that cannot be seen are not.
+            let still = self.away.get(&number).map(|away| (away, away.is_still(found)));
+            match still {
+                Some((_, Some(false))) => {
+                    self.away.remove(&number);
+                }
+                Some((away, Some(true))) if matches!(version.state, State::Waiting) => {
+                    version.send_away(away);
+                }
+                _ => {}
             }
         }
         self.versions.retain(|number, version| {
@@ -306,6 +322,14 @@ impl Model {
             .collect()
     }
 
+    /// Says so if the version that ought to be held does not answer.
+    pub(super) fn tell_of_lost_hold(&mut self, name: &str) {
+        if let Some(held) = self.hold.filter(|held| self.live != Some(*held)) {
+            tracing::error!(model = name, version = held, "the held version is not there");
+            self.event(format!("version {held} is held but not there: another answers"));
+        }
+    }
+
     /// Records that the gate let a version through.
     pub(super) fn loaded(&mut self, number: u64, served: Arc<Served>) {
         if let Some(version) = self.versions.get_mut(&number) {
@@ -336,11 +360,35 @@ impl Model {
         settling
     }
 
+    /// Makes a version due again, whatever it was refused or taken back for.
+    pub(super) fn lift(&mut self, number: u64) {
+        self.away.remove(&number);
+        if let Some(version) = self.versions.get_mut(&number)
+            && version.served().is_none()
+        {
+            version.set(State::Waiting, None);
+        }
+    }
+
+    /// Takes a version out of use until it is asked for, or its files are others.
+    pub(super) fn send_away(&mut self, number: u64, rolled_back: bool, reason: &str) {
+        let Some(version) = self.versions.get_mut(&number) else {
+            return;
+        };
+        let state = if rolled_back {
+            State::RolledBack
+        } else {
+            State::Unloaded
+        };
+        version.set(state, Some(reason.to_owned()));
+        if let Some(away) = Away::new(version.found.as_ref(), rolled_back, reason) {
+            self.away.insert(number, away);
+        }
+    }
+
     /// Takes a version back: whatever pointed at it for everyone points at `to`.
     pub(super) fn roll_back(&mut self, number: u64, to: u64, reason: &str) {
-        if let Some(version) = self.versions.get_mut(&number) {
-            version.set(State::RolledBack, Some(reason.to_owned()));
-        }
+        self.send_away(number, true, reason);
         if let Some(VersionName::Label(label)) = &self.policy.default
             && self.labels.get(label) == Some(&number)
         {

@@ -125,11 +125,15 @@ impl Reloader {
         let model = self.model(name)?;
         model.unloaded = false;
         match version {
-            None => model.versions.values_mut().for_each(super::model::Version::lift),
+            None => {
+                let all: Vec<u64> = model.versions.keys().copied().collect();
+                all.into_iter().for_each(|number| model.lift(number));
+            }
             Some(number) => {
-                let known = model.versions.get_mut(&number);
-                let version = known.ok_or_else(|| no_version(name, number))?;
-                version.lift();
+                if !model.versions.contains_key(&number) {
+                    return Err(no_version(name, number));
+                }
+                model.lift(number);
                 model.extra.insert(number);
             }
         }
@@ -153,24 +157,24 @@ impl Reloader {
 
     fn unload(&mut self, name: &str, version: Option<u64>) -> Result<String, Error> {
         let model = self.model(name)?;
-        let reason = || Some("unloaded by request".to_owned());
+        let reason = "unloaded by request";
         let said = match version {
             None => {
                 model.unloaded = true;
                 model.watch = None;
-                for version in model
-                    .versions
-                    .values_mut()
-                    .filter(|version| version.served().is_some())
-                {
-                    version.set(State::Unloaded, reason());
-                }
+                let loaded = model.versions.iter();
+                let loaded = loaded.filter(|(_, version)| version.served().is_some());
+                let loaded: Vec<u64> = loaded.map(|(&number, _)| number).collect();
+                loaded
+                    .into_iter()
+                    .for_each(|number| model.send_away(number, false, reason));
                 format!("`{name}` is unloaded")
             }
             Some(number) => {
-                let known = model.versions.get_mut(&number);
-                let version = known.ok_or_else(|| no_version(name, number))?;
-                version.set(State::Unloaded, reason());
+                if !model.versions.contains_key(&number) {
+                    return Err(no_version(name, number));
+                }
+                model.send_away(number, false, reason);
                 model.extra.remove(&number);
                 format!("version {number} of `{name}` is unloaded")
             }
@@ -304,7 +308,7 @@ impl Reloader {
         if version.served().is_some() {
             return Ok(());
         }
-        version.lift();
+        model.lift(number);
         model.extra.insert(number);
         self.judge(name, number);
         let model = self.model(name).map_err(|error| error.to_string())?;

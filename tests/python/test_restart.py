@@ -49,6 +49,37 @@ def test_orders_outlive_a_restart_until_the_files_are_others(evergreen, tmp_path
         assert live(server) == 3
 
 
+def test_a_version_that_was_out_of_sight_is_still_away(evergreen, tmp_path, models):
+    config = settings(tmp_path, POLL)
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        order(server, "/v1/models/churn/rollback", reason="sales complained")
+        (models / "churn/3").rename(tmp_path / "3")
+        until(lambda: status(server, 3) is None)
+        (tmp_path / "3").rename(models / "churn/3")
+        until(lambda: status(server, 3))
+        assert (status(server, 3)["state"], live(server)) == ("rolled_back", 2)
+    # The whole model comes late, after the server has written what it knows.
+    (models / "churn").rename(tmp_path / "churn")
+    put(bundle(tmp_path / "new"), models, 1, name="other")
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert order(server, "/v1/models/other/labels/stable", version=1).status_code == 200
+        (tmp_path / "churn").rename(models / "churn")
+        until(lambda: server.ops.get("/v1/models/churn").status_code == 200 and live(server) == 2)
+        assert status(server, 3)["reason"] == "sales complained"
+        order(server, "/v1/models/churn/load", version=3)
+        until(lambda: "sales complained" not in (tmp_path / "state.json").read_text())
+
+
+def test_a_held_version_that_is_gone_is_named(evergreen, tmp_path, models):
+    config = settings(tmp_path, POLL)
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        order(server, "/v1/models/churn/rollback", version=1, hold=True)
+        assert live(server) == 1
+    (models / "churn/1").rename(tmp_path / "1")
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) == 2 and "the held version is not there" in server.log.read_text()
+
+
 def test_changed_settings_go_before_kept_labels(evergreen, tmp_path, models):
     with serving(evergreen, tmp_path, models=models, config=settings(tmp_path, POLL)) as server:
         order(server, "/v1/models/churn/labels/stable", version=3)
@@ -59,7 +90,8 @@ def test_changed_settings_go_before_kept_labels(evergreen, tmp_path, models):
 
 def test_a_file_that_cannot_be_read_or_written_is_named(evergreen, tmp_path, models):
     config = settings(tmp_path, POLL)
-    for text, part in [("{", "EOF"), ('{"churn": {"holt": 2}}', "unknown field `holt`")]:
+    for text, part in [("{", "EOF"), ('{"churn": {"hold": "two"}}', "expected u64"),
+                       ('{"churn": {"now": {"canary": {"version": 2, "share": 5.0}}}}', "`churn`: ")]:
         (tmp_path / "state.json").write_text(text)
         command = [evergreen, "serve", "--models", models, "--config", config, "--http", "127.0.0.1:0"]
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -21,6 +21,7 @@ pub(super) fn available() -> bool {
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("popcnt")
 }
+
 /// Adds the leaves that each row reaches to its sums.
 ///
 /// # Safety

@@ -29,15 +29,18 @@ pub(super) struct Categories {
     /// 0 goes left, 255 goes right.
     table: Vec<u8>,
     codes: Codes,
+    /// Bytes that the table may have: those of the model itself.
+    most: usize,
 }
 
 impl Categories {
     /// None yet.
-    pub(super) fn new(codes: Codes) -> Self {
+    pub(super) fn new<T: Real>(ensemble: &Ensemble<T>) -> Self {
         Self {
             features: Vec::new(),
             table: Vec::new(),
-            codes,
+            codes: ensemble.codes,
+            most: ensemble.bytes(),
         }
     }
 
@@ -57,7 +60,8 @@ impl Categories {
     ) -> Option<()> {
         let capacity = |(set, _): &Asked| ensemble.sets.get(*set as usize).map_or(0, Set::capacity);
         let codes = u32::try_from(asked.iter().map(capacity).max()?).ok()?;
-        if codes > MOST_CODES || (codes as usize + 2) * asked.len() + self.table.len() > ensemble.bytes() {
+        let more = (codes as usize + 2).saturating_mul(asked.len());
+        if codes > MOST_CODES || more.saturating_add(self.table.len()) > self.most {
             return None;
         }
         self.features.push(Category {

@@ -29,6 +29,8 @@ const WALKED: usize = 1 << 14;
 pub(crate) struct Direct<T: Real> {
     keys: Keys,
     stands: Stands<T>,
+    /// Stands that several rows walk before the next come.
+    tile: usize,
 }
 
 impl<T: Real> Direct<T> {
@@ -39,7 +41,11 @@ impl<T: Real> Direct<T> {
         }
         let (keys, questions) = Keys::of(ensemble)?;
         let stands = Stands::new(ensemble, &questions)?;
-        Some(Self { keys, stands })
+        Some(Self {
+            keys,
+            tile: stands.within(WALKED),
+            stands,
+        })
     }
 
     /// Bytes held.
@@ -74,7 +80,8 @@ impl<T: Real> Direct<T> {
     fn walk(&self, keys: &[T::Key], sums: &mut [T], groups: usize) {
         let width = self.keys.width();
         let alone = sums.len() == groups;
-        for stands in self.stands.tiles(if alone { usize::MAX } else { WALKED }) {
+        let tile = if alone { usize::MAX } else { self.tile };
+        for stands in self.stands.stands.chunks(tile) {
             for (keys, sums) in keys.chunks_exact(width).zip(sums.chunks_exact_mut(groups)) {
                 for stand in stands {
                     // SAFETY: these are the keys that the questions name.

@@ -67,7 +67,7 @@ impl<T: Real> Ranker<T> {
             numbers: Vec::new(),
             slots: Vec::new(),
             thresholds: Vec::new(),
-            categories: Categories::new(ensemble.codes),
+            categories: Categories::new(ensemble),
             comparison: ensemble.comparison,
             features: ensemble.features,
             // The first slot is the zero slot; the last is written by plain features with one slot only.

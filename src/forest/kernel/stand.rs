@@ -10,7 +10,7 @@
 //! ```
 //! A tail is a *block*: a small complete tree and its leaves in one piece, in as few cache lines as possible; or,
 //! where trees are deep or lopsided, an entry into *links*: nodes with both children side by side and leaves that
-//! lead to themselves, so that several trees can be walked together without asking who has arrived.
+//! lead to themselves. Lopsided trees of up to 256 leaves have neither: see [`Top::Preorder`].
 
 mod preorder;
 mod tails;
@@ -23,9 +23,6 @@ use super::slots::Slots;
 
 /// Trees in a stand.
 pub(super) const LANES: usize = 32;
-
-/// Trees whose links are walked together; stands have room for a multiple of it.
-pub(super) const ABREAST: usize = 8;
 
 /// The questions of one place in a stand's trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,6 +139,10 @@ impl<T: Real> Stands<T> {
         let Planting {
             mut stands, words, ..
         } = planting;
+        stands.lines.shrink_to_fit();
+        stands.steps.shrink_to_fit();
+        stands.links.shrink_to_fit();
+        stands.values.shrink_to_fit();
         stands.words = words
             .chunks(16)
             .map(|chunk| {
@@ -180,29 +181,20 @@ impl<T: Real> Planting<'_, T> {
     }
 
     fn stand(&mut self, trees: &[Tree], levels: usize) -> Option<()> {
-        if let Some(steps) = self.preorder(trees, levels) {
-            self.in_preorder(trees, steps)
-        } else {
-            self.by_level(trees, levels)
-        }
-    }
-
-    fn by_level(&mut self, trees: &[Tree], levels: usize) -> Option<()> {
         let depth = trees.iter().map(|tree| self.height(tree.root)).max()?;
         let levels = levels.min(depth);
         let top = self.stands.lines.len();
         let places = (1 << levels) - 1;
         self.stands.lines.resize(top + places, Line::LEFT);
-        let mut exits = Vec::new();
-        for lane in 0..trees.len().next_multiple_of(ABREAST) {
-            let root = trees.get(lane).map(|tree| tree.root);
-            let from = exits.len();
-            exits.resize(from + (1 << levels), root);
-            if let Some(root) = root {
-                self.top(root, top, lane, levels, &mut exits[from..]);
-            }
+        let mut exits = vec![None; trees.len() << levels];
+        for (lane, (tree, exits)) in trees.iter().zip(exits.chunks_exact_mut(1 << levels)).enumerate() {
+            self.top(tree.root, top, lane, levels, exits);
         }
         let tail = self.form(&exits, depth - levels);
+        if let (Tail::Links, Some(steps)) = (tail, self.preorder(trees, levels)) {
+            self.stands.lines.truncate(top);
+            return self.in_preorder(trees, steps);
+        }
         let top = self.same(top, levels).unwrap_or(Top::Levels { first: top });
         self.finish(trees, levels, top, tail, &exits)
     }

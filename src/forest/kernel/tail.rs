@@ -1,7 +1,10 @@
 //! From the exits of a stand's top to the leaves, and their sum in the order of the trees.
 
 use super::super::number::Real;
-use super::stand::{self, ABREAST, LANES, Link, Stand, Stands, Tail};
+use super::stand::{self, LANES, Link, Stand, Stands, Tail};
+
+/// Trees whose leaves are added between two looks at how many are left.
+const ABREAST: usize = 8;
 
 /// The exit that a row takes in each tree of a stand.
 pub(super) type Exits = [u8; LANES];

@@ -35,6 +35,8 @@ struct Shape {
     thresholds: usize,
     /// Of eight splits, so many ask for a category.
     categorical: usize,
+    /// Every third tree has few leaves, or one.
+    uneven: bool,
     /// All splits of a level ask the same, and trees are complete.
     symmetric: bool,
     /// Splits may count zero as missing, or ask only whether a number is missing.
@@ -51,6 +53,7 @@ const PLAIN: Shape = Shape {
     groups: 1,
     thresholds: 100,
     categorical: 0,
+    uneven: false,
     symmetric: false,
     odd: false,
     comparison: Comparison::Less,
@@ -112,7 +115,16 @@ fn threshold<T: Real>(k: usize) -> T {
 fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
     let mut builder = Builder::new(shape.comparison, shape.codes, Input::AsIs);
     for tree in 0..shape.trees {
-        let nodes = draw(random, shape);
+        let few = 1 + tree % 4;
+        let of_tree = Shape {
+            leaves: if shape.uneven && tree % 3 == 0 {
+                few
+            } else {
+                shape.leaves
+            },
+            ..*shape
+        };
+        let nodes = draw(random, &of_tree);
         let levels = levels(&nodes);
         let mut tests: Vec<Asked<T>> = Vec::new();
         for node in 0..nodes.len() {
@@ -241,6 +253,32 @@ fn agree_on_shapes_at_the_edges() {
             ..PLAIN
         });
     }
+}
+
+#[test]
+fn agree_on_lopsided_trees_beside_others() {
+    // More slots than the tops ask, up to what a byte can name, and beyond.
+    for (leaves, features) in [(64, 30), (64, 110), (200, 120), (256, 30), (257, 30), (100, 140)] {
+        agree(Shape {
+            trees: 37,
+            leaves,
+            features,
+            thresholds: 20,
+            depth: 60,
+            uneven: true,
+            ..PLAIN
+        });
+    }
+    let shape = Shape {
+        categorical: 4,
+        features: 12,
+        leaves: 64,
+        depth: 60,
+        uneven: true,
+        ..PLAIN
+    };
+    agree_in::<f32>(&shape, false);
+    agree_in::<f64>(&shape, false);
 }
 
 #[test]

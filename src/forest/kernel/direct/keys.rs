@@ -45,7 +45,7 @@ impl Keys {
         let mut keys = Self {
             features: ensemble.features,
             odd: Vec::new(),
-            categories: Categories::new(ensemble.codes),
+            categories: Categories::new(ensemble),
             width: 2 * ensemble.features,
         };
         let odd = keys.odd(ensemble);
@@ -108,6 +108,10 @@ impl Keys {
         for (feature, mut asked) in of_feature {
             asked.sort_unstable();
             asked.dedup();
+            // A slot has sixteen bits.
+            if self.width + asked.len() > 1 << 16 {
+                return None;
+            }
             self.categories.add(ensemble, feature, self.width, &asked)?;
             for one in asked {
                 slots.insert((feature, one), self.width);

@@ -78,7 +78,12 @@ impl<T: Real> Stands<T> {
         for (at, trees) in ensemble.trees.chunks(ABREAST).enumerate() {
             planting.stand(at * ABREAST, trees)?;
         }
-        Some(planting.stands)
+        let mut stands = planting.stands;
+        stands.words.shrink_to_fit();
+        stands.slots.shrink_to_fit();
+        stands.links.shrink_to_fit();
+        stands.values.shrink_to_fit();
+        Some(stands)
     }
 
     /// Bytes held.
@@ -91,12 +96,9 @@ impl<T: Real> Stands<T> {
             + size_of_val(self.groups.as_slice())
     }
 
-    /// The stands in pieces of about so many bytes.
-    pub(super) fn tiles(&self, bytes: usize) -> impl Iterator<Item = &[Stand]> {
-        // Half of the words have a slot beside them.
-        let words = bytes / (size_of::<T>() + 1);
-        self.stands
-            .chunk_by(move |a, b| a.words / words == b.words / words)
+    /// How many stands take about so many bytes.
+    pub(super) fn within(&self, bytes: usize) -> usize {
+        (bytes * self.stands.len() / self.bytes().max(1)).max(1)
     }
 }
 

@@ -7,12 +7,11 @@ use super::super::shape;
 use super::{LANES, Line, Planting, Step, Tail, Top};
 
 impl<T: Real> Planting<'_, T> {
-    /// The steps of these trees in preorder, if that is quicker than levels and what would follow them.
+    /// The steps of these trees in preorder, if that is quicker than levels and links after them.
     pub(super) fn preorder(&self, trees: &[Tree], levels: usize) -> Option<usize> {
-        let depth = trees.iter().map(|tree| self.height(tree.root)).max()?;
         let depths = |tree: &Tree| shape::leaf_depths(self.ensemble, tree.root);
         let most = trees.iter().map(|tree| depths(tree).count()).max()?;
-        if depth <= levels || most > 256 || !self.slots.all_in_reach() {
+        if most > 256 || !self.slots.all_in_reach() {
             return None;
         }
         // Levels that a leaf lies below the top, on average.
@@ -24,7 +23,9 @@ impl<T: Real> Planting<'_, T> {
         // Instructions, by callgrind; a link takes a dozen, and the time of sixty.
         let by_level = 6 * (1 << levels) + 12 * trees.len() + 60 * below;
         let steps = most - 1;
-        (16 * steps < by_level).then_some(steps)
+        // Sixteen slots to a table, a shuffle and a blend for each.
+        let tables = self.slots.asked.div_ceil(16).next_power_of_two();
+        ((8 + 2 * tables) * steps < by_level).then_some(steps)
     }
 
     pub(super) fn in_preorder(&mut self, trees: &[Tree], steps: usize) -> Option<()> {

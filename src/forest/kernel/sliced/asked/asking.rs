@@ -130,6 +130,7 @@ impl<T: Real> Asking<'_, T> {
         }
         asked.sort_unstable();
         asked.dedup();
+        let most = self.ensemble.bytes();
         for sets in asked.chunk_by(|a, b| a.0 == b.0) {
             let capacity = |set: u32| Some(self.ensemble.sets.get(set as usize)?.capacity());
             let codes = sets.iter().filter_map(|(_, set, _)| capacity(*set)).max()?;
@@ -144,7 +145,6 @@ impl<T: Real> Asking<'_, T> {
                 first,
             };
             // As large as the model itself: other kernels need less. A small file may list few codes and mean all others.
-            let most = self.ensemble.bytes();
             if (category.codes as usize + 2).saturating_mul(sets.len()) > most.max(FEW) {
                 return None;
             }
