@@ -37,9 +37,11 @@ def test_orders_outlive_a_restart_until_the_files_are_others(evergreen, tmp_path
         body = server.ops.get("/v1/models/churn").json()
         assert body["labels"] == {"stable": 2}
         assert [(trial["kind"], trial["candidate"], trial["share"]) for trial in body["trials"]] == [("shadow", 1, 0.5)]
-        # Other files are a new chance.
+        # Other files are a new chance; copies with the same time are not.
         (models / "churn/3").rename(tmp_path / "old")
-        put(bundle(tmp_path / "new"), models, 3)
+        new = bundle(tmp_path / "new")
+        (new / "bundle.toml").touch()
+        put(new, models, 3)
         until(lambda: live(server) == 3)
         until(lambda: "sales complained" not in (tmp_path / "state.json").read_text())
         order(server, "/v1/models/churn/unload")
@@ -74,6 +76,7 @@ def test_a_held_version_that_is_gone_is_named(evergreen, tmp_path, models):
     config = settings(tmp_path, POLL)
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         order(server, "/v1/models/churn/rollback", version=1, hold=True)
+        order(server, "/v1/models/churn/load", version=2)
         assert live(server) == 1
     (models / "churn/1").rename(tmp_path / "1")
     with serving(evergreen, tmp_path, models=models, config=config) as server:
