@@ -72,13 +72,7 @@ impl Limit {
                     tokio::time::sleep(limit.time).await;
                     Some((limit.failure)(TooSlow(limit.time)))
                 };
-                request.map(|body| {
-                    Body::new(Until {
-                        body,
-                        end,
-                        ended: false,
-                    })
-                })
+                request.map(|body| until(body, end))
             }
             Patience::Conversation => {
                 let stopped = self.stop.clone().cancelled_owned();
@@ -86,17 +80,20 @@ impl Limit {
                     stopped.await;
                     None
                 };
-                request.map(|body| {
-                    Body::new(Until {
-                        body,
-                        end,
-                        ended: false,
-                    })
-                })
+                request.map(|body| until(body, end))
             }
             Patience::Stream => request,
         }
     }
+}
+
+/// The body, up to that end.
+fn until(body: Body, end: impl Future<Output = End> + Send + 'static) -> Body {
+    Body::new(Until {
+        body,
+        end,
+        ended: false,
+    })
 }
 
 /// What ends a body early: an error, or nothing more.

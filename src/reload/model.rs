@@ -81,13 +81,13 @@ impl Version {
         }
     }
 
-    fn send_away(&mut self, away: &Away) {
-        let state = if away.rolled_back {
+    fn send_away(&mut self, rolled_back: bool, reason: &str) {
+        let state = if rolled_back {
             State::RolledBack
         } else {
             State::Unloaded
         };
-        self.set(state, Some(away.reason.clone()));
+        self.set(state, Some(reason.to_owned()));
     }
 }
 
@@ -194,7 +194,7 @@ impl Model {
                     self.away.remove(&number);
                 }
                 Some((away, Some(true))) if matches!(version.state, State::Waiting) => {
-                    version.send_away(away);
+                    version.send_away(away.rolled_back, &away.reason);
                 }
                 _ => {}
             }
@@ -375,12 +375,7 @@ impl Model {
         let Some(version) = self.versions.get_mut(&number) else {
             return;
         };
-        let state = if rolled_back {
-            State::RolledBack
-        } else {
-            State::Unloaded
-        };
-        version.set(state, Some(reason.to_owned()));
+        version.send_away(rolled_back, reason);
         if let Some(away) = Away::new(version.found.as_ref(), rolled_back, reason) {
             self.away.insert(number, away);
         }

@@ -96,22 +96,19 @@ impl Categories {
     #[inline(always)]
     pub(super) fn of_row<T: Real>(&self, row: &[T]) -> impl Iterator<Item = (usize, &[u8])> {
         self.features.iter().map(|category| {
-            let position = category.row(self.codes, row[category.feature as usize]);
+            let position = position(self.codes, category.codes, row[category.feature as usize]);
             let held = &self.table[category.rows + position * category.slots..][..category.slots];
             (category.to, held)
         })
     }
 }
 
-impl Category {
-    /// Which of its rows a number takes.
-    #[inline(always)]
-    fn row<T: Real>(&self, codes: Codes, x: T) -> usize {
-        if x.missing() {
-            return self.codes as usize + 1;
-        }
-        codes
-            .of(x.to_f64())
-            .map_or(self.codes, |code| code.min(self.codes)) as usize
+/// Which of a feature's rows a number takes, where `known` codes have one of their own: after them come one for all other
+/// numbers and one for missing ones.
+#[inline(always)]
+pub(super) fn position<T: Real>(codes: Codes, known: u32, x: T) -> usize {
+    if x.missing() {
+        return known as usize + 1;
     }
+    codes.of(x.to_f64()).map_or(known, |code| code.min(known)) as usize
 }

@@ -12,6 +12,7 @@ mod asking;
 
 use super::super::super::ensemble::{Codes, Comparison, ZERO};
 use super::super::super::number::Real;
+use super::super::categories;
 use super::super::machine::Machine;
 use super::super::search::Search;
 use super::word::Word;
@@ -294,7 +295,7 @@ impl<T: Real> Asked<T> {
             let bytes = buckets.cast::<u8>();
             let (mut byte, mut bit) = (0, 1u8);
             for x in column {
-                let bucket = category.bucket(self.codes, *x);
+                let bucket = categories::position(self.codes, category.codes, *x);
                 *bytes.add(bucket * W::BYTES + byte) |= bit;
                 byte += 1;
                 if byte == W::BYTES {
@@ -314,18 +315,6 @@ impl<T: Real> Asked<T> {
                 W::splat(0).store(buckets.add(at));
             }
         }
-    }
-}
-
-impl Category {
-    #[inline(always)]
-    fn bucket<T: Real>(&self, codes: Codes, x: T) -> usize {
-        if x.missing() {
-            return self.codes as usize + 1;
-        }
-        codes
-            .of(x.to_f64())
-            .map_or(self.codes, |code| code.min(self.codes)) as usize
     }
 }
 

@@ -44,7 +44,7 @@ impl<T: Real> Planting<'_, T> {
             Tail::Links => {
                 let mut last = None;
                 for exit in exits {
-                    // Exits below one leaf are alike, and so are those of lanes without a tree.
+                    // Exits below one leaf are alike.
                     let link = match last {
                         Some((same, link)) if same == *exit => link,
                         _ => self.link(*exit)?,
