@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use evergreen::forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// The largest model among the fixtures.
 fn model(directory: &Path) -> Option<(u64, std::path::PathBuf)> {
@@ -24,7 +24,7 @@ fn model(directory: &Path) -> Option<(u64, std::path::PathBuf)> {
 }
 
 fn engine(criterion: &mut Criterion) {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/forest/fixtures");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/forest/fixtures");
     let bytes = std::fs::read(model(&fixtures).unwrap().1).unwrap();
     for kernel in KernelName::ALL {
         let options = LoadOptions {

@@ -10,7 +10,7 @@
 
 use std::error::Error;
 
-use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, LoadOptions, OutputKind, Scratch};
 use gbdt::config::Config;
 use gbdt::decision_tree::{Data, DataVec};
 use gbdt::gradient_boost::GBDT;

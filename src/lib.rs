@@ -14,7 +14,7 @@
 //! | [`scoring`] | the scoring path, admission, the answer |
 //! | [`features`] | tables, the snapshot, the row a model sees |
 //! | [`models`] | bundles, the gate, the folder of models |
-//! | [`forest`] | the engine: formats, kernels, contributions; pure computation |
+//! | [`evergreen_forest`] | the engine, a crate of its own: formats, kernels, contributions; pure computation |
 //! | [`telemetry`] | every metric, and the log |
 //! | [`storage`] | local folders and object storage |
 //! | `watched` | values made from files, made anew when they change |
@@ -27,7 +27,7 @@
 //!
 //! `api::http::score` (or `api::grpc::scoring`) translates → [`scoring::Scorer`] admits it, takes what is live →
 //! `scoring::answer` finds each entity in the [`features::snapshot`], settles each feature by the contract
-//! ([`features::row`]), evaluates the batch ([`forest::Forest::predict`]), calibrates, names the band and the
+//! ([`features::row`]), evaluates the batch ([`evergreen_forest::Forest::predict`]), calibrates, names the band and the
 //! reasons → the handler translates back.
 
 pub mod api;
@@ -36,7 +36,6 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod features;
-pub mod forest;
 pub mod json;
 mod memory;
 pub mod models;

@@ -1,6 +1,6 @@
 #![no_main]
 
-use evergreen::forest::Format;
+use evergreen_forest::Format;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| evergreen_fuzz::load_and_predict(bytes, Format::XgBoost));

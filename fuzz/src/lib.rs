@@ -1,6 +1,6 @@
 //! What every target does with its bytes: load them, and if they load, predict; every kernel must give the same bits.
 
-use evergreen::forest::{Format, Forest, KernelName, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Format, Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// Rows on which a model that loads is tried: the places where a decision is easily got wrong.
 const VALUES: [f32; 8] = [0.0, -0.0, 1.0, -0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.0e9];

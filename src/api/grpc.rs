@@ -40,6 +40,11 @@ mod inference {
     tonic::include_proto!("inference");
 }
 
+/// The descriptors of every service and message, as reflection serves them: an encoded `FileDescriptorSet`.
+pub fn descriptors() -> &'static [u8] {
+    proto::DESCRIPTORS
+}
+
 /// The services of the gRPC port behind the guard, and the handle that says whether they are healthy.
 ///
 /// # Errors

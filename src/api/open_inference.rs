@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::status::VersionState;
 use crate::reload::{Handle, Order};
 use crate::scoring::live::Live;
 use crate::scoring::tensor::Datatype;
 use crate::scoring::{Which, outputs};
+use evergreen_forest::Precision;
 
 /// The optional parts of the protocol that are there.
 pub(super) const EXTENSIONS: [&str; 4] = [

@@ -7,8 +7,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::{BOLD, Failure, GREEN, RED, YELLOW, say};
-use crate::forest::KernelName;
 use crate::models::gate::{self, Context, Outcome, Report};
+use evergreen_forest::KernelName;
 
 const EXAMPLES: &str = "\
 Examples:

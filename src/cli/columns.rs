@@ -9,13 +9,13 @@ use crate::features::cell::Cell;
 use crate::features::row::{Found, Notes, settle};
 use crate::features::source::now;
 use crate::features::table::{Batch, Table, TableError};
-use crate::forest::Format;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
 use crate::models::derived::Derived;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
 use crate::models::repository;
+use evergreen_forest::Format;
 
 /// The column with the instant at which a row was true, as in a snapshot.
 const AS_OF: &str = "as_of";

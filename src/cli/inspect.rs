@@ -8,9 +8,9 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
 use super::{BOLD, Failure, bytes, say, thousands};
-use crate::forest::{Categories, Feature, Forest, KernelName, LoadOptions};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
+use evergreen_forest::{Categories, Feature, Forest, KernelName, LoadOptions};
 
 const EXAMPLES: &str = "\
 Examples:

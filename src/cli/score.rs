@@ -8,9 +8,9 @@ use super::columns::Offline;
 use super::sink::{self, Header, Numbers};
 use super::{Failure, YELLOW, progress_bar, thousands};
 use crate::features::table::{Batch, Table};
-use crate::forest::{OutputKind, Precision, Scratch};
 use crate::models::contract::ScoreKind;
 use crate::scoring::calibration::calibrate;
+use evergreen_forest::{OutputKind, Precision, Scratch};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::forest::KernelName;
 use crate::models::contract::Band;
+use evergreen_forest::KernelName;
 
 /// `[models]`
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::contract::{FeatureContract, FeatureType};
-use crate::forest::{Categories, Feature, FeatureKind};
+use evergreen_forest::{Categories, Feature, FeatureKind};
 
 /// The categories of one input.
 #[derive(Debug)]

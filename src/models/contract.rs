@@ -14,8 +14,8 @@ pub use feature::{FeatureContract, FeatureType, OutOfRange, Parse, Stale};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use crate::forest::{Format, Iterations, LoadOptions};
 use crate::toml_text::{self, TomlError};
+use evergreen_forest::{Format, Iterations, LoadOptions};
 
 /// Name of the contract's file inside a bundle.
 pub const FILE_NAME: &str = "bundle.toml";

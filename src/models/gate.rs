@@ -16,7 +16,7 @@ use super::golden;
 use super::input::Input;
 use super::reference::{self, Reference};
 use super::version::{Names, output_of};
-use crate::forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// A step of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::input::{Encoded, Input};
 use crate::features::cell::Cell;
-use crate::forest::{Forest, OutputKind, Precision, Scratch};
 use crate::json::{Scalar, Scalars, without_nan};
+use evergreen_forest::{Forest, OutputKind, Precision, Scratch};
 
 /// One line of `golden.jsonl`.
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,7 @@
 use super::codes::Codes;
 use super::contract::{FeatureContract, FeatureType};
 use crate::features::cell::Cell;
-use crate::forest::{Feature, Precision};
+use evergreen_forest::{Feature, Precision};
 
 /// A feature as a live model takes it.
 #[derive(Debug)]

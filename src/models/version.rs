@@ -8,7 +8,7 @@ use super::gate::Report;
 use super::input::{Encoded, Input};
 use super::reference::Reference;
 use crate::features::cell::Cell;
-use crate::forest::{Forest, OutputKind};
+use evergreen_forest::{Forest, OutputKind};
 
 /// A version of a model, immutable once it is live.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ use crate::features::cell::Cell;
 use crate::features::plan::{Gathered, Known, Origin, Record};
 use crate::features::row::{self, Found, Notes};
 use crate::features::snapshot::EntityId;
-use crate::forest::{Forest, OutputKind, PredictError, Scratch};
 use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
@@ -19,6 +18,7 @@ use crate::models::derived::MOST_OPERANDS;
 use crate::models::input::Encoded;
 use crate::nearest::hint;
 use crate::telemetry::Metrics;
+use evergreen_forest::{Forest, OutputKind, PredictError, Scratch};
 
 thread_local! {
     /// Working memory of the forest, one per thread: no allocation in the steady state.

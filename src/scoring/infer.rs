@@ -15,10 +15,10 @@ use super::tensor::{Datatype, Elements, Tensor};
 use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
 use crate::error::Error;
 use crate::features::snapshot::EntityId;
-use crate::forest::{Forest, OutputKind, Precision};
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;
 use crate::nearest::hint;
+use evergreen_forest::{Forest, OutputKind, Precision};
 
 /// A request on tensors.
 #[derive(Clone, Debug)]

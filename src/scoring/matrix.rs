@@ -3,8 +3,8 @@
 use super::tensor::{Datatype, Elements, Tensor};
 use crate::error::Error;
 use crate::features::cell::EXACT;
-use crate::forest::{Feature, Precision};
 use crate::models::ModelVersion;
+use evergreen_forest::{Feature, Precision};
 
 /// Rows of model inputs, row-major.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The `gbdt` crate against the engine, model by model as the crate trains and saves them.
 
-use evergreen::forest::{Forest, Format, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, Format, LoadOptions, OutputKind, Scratch};
 use gbdt::config::Config;
 use gbdt::decision_tree::{Data, VALUE_TYPE_UNKNOWN};
 use gbdt::gradient_boost::GBDT;

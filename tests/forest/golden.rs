@@ -10,7 +10,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use case::Case;
-use evergreen::forest::{Forest, Iterations, KernelName, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, Iterations, KernelName, LoadOptions, OutputKind, Scratch};
 use table::{Line, allowance};
 
 /// Every `.gold` file below a directory.
@@ -88,7 +88,7 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
 /// The committed cases, or those of a full run.
 fn cases() -> Vec<PathBuf> {
     let directory = std::env::var_os("EVERGREEN_GOLDEN").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/forest/fixtures"),
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/forest/fixtures"),
         PathBuf::from,
     );
     let paths = cases_in(&directory);

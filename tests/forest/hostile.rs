@@ -4,7 +4,7 @@
 mod crafted;
 mod mutations;
 
-use evergreen::forest::{Forest, FormatError, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, FormatError, LoadOptions, OutputKind, Scratch};
 
 /// Loads `bytes`; whatever loads must predict every output it claims to have.
 fn survive(bytes: &[u8]) -> Result<(), FormatError> {
@@ -47,7 +47,7 @@ fn refused(bytes: &[u8]) -> String {
 
 /// The models that the fuzz targets start from, by name.
 fn seeds() -> Vec<(String, Vec<u8>)> {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
     let mut all = Vec::new();
     for target in std::fs::read_dir(root).unwrap() {
         for seed in std::fs::read_dir(target.unwrap().path()).unwrap() {

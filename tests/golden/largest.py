@@ -1,6 +1,6 @@
 """Trains a model of more than 100 MB of JSON and loads it with XGBoost and with the engine, in one run.
 
-    cargo build --release --example load_model
+    cargo build --release --package evergreen-forest --example load_model
     python largest.py DIRECTORY [--trees 1800] [--depth 10]
 
 Each loader runs in a process of its own, three times; the best time counts, and the process's peak memory.

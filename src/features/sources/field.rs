@@ -1,9 +1,9 @@
 //! Which field of a store's layout a feature is, and how exact it must be.
 
 use crate::features::layout::Field;
-use crate::forest::Precision;
 use crate::models::ModelVersion;
 use crate::models::contract::{FeatureContract, FeatureType};
+use evergreen_forest::Precision;
 
 /// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.
 pub(super) fn is_single(model: &ModelVersion, slot: usize) -> bool {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::forest::{Forest, OutputKind, Scratch};
+use evergreen_forest::{Forest, OutputKind, Scratch};
 
 /// Rows timed in a round.
 const ROWS: usize = 2000;

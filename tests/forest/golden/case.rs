@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use evergreen::forest::{Forest, OutputKind};
+use evergreen_forest::{Forest, OutputKind};
 use serde::Deserialize;
 
 /// One model and what its library answered.

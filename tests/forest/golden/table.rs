@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use evergreen::forest::{Forest, OutputKind, Scratch};
+use evergreen_forest::{Forest, OutputKind, Scratch};
 
 use super::case::{Case, Output};
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, LoadOptions, OutputKind, Scratch};
 
 use super::Peer;
 

@@ -48,7 +48,7 @@ use transform::Transform;
 /// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
 ///
 /// ```no_run
-/// use evergreen::forest::{Forest, LoadOptions, OutputKind, Scratch};
+/// use evergreen_forest::{Forest, LoadOptions, OutputKind, Scratch};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let forest = Forest::from_bytes(&std::fs::read("model.ubj")?, &LoadOptions::default())?;

@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::time::Instant;
 
-use evergreen::forest::{Forest, LoadOptions};
+use evergreen_forest::{Forest, LoadOptions};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

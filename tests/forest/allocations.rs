@@ -11,7 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
 
-use evergreen::forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
+use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// The system's allocator, counting.
 struct Counting;
@@ -50,7 +50,8 @@ const MODELS: [&str; 6] = [
 #[test]
 fn a_row_allocates_nothing() {
     for path in MODELS {
-        let bytes = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect(path);
+        let bytes =
+            std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).expect(path);
         let kernels = KernelName::ALL.into_iter().filter(|name| name.available());
         for kernel in std::iter::once(None).chain(kernels.map(Some)) {
             let options = LoadOptions {

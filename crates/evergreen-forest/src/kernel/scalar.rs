@@ -3,10 +3,8 @@
 //! Positions are followed without checks of their own: the builder made sure that they are in range and that
 //! every path ends in a leaf.
 
-use crate::forest::ensemble::{
-    Child, Codes, Comparison, Ensemble, Linear, Set, Split, Target, Test, Tree, ZERO,
-};
-use crate::forest::number::Real;
+use crate::ensemble::{Child, Codes, Comparison, Ensemble, Linear, Set, Split, Target, Test, Tree, ZERO};
+use crate::number::Real;
 
 /// Adds the leaves that each row reaches to its sums, tree by tree.
 pub(crate) fn add_leaves<T: Real>(ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T]) {
