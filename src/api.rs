@@ -9,4 +9,3 @@ pub mod http;
 mod open_inference;
 mod slow;
 pub mod status;
-mod time;

@@ -1,6 +1,5 @@
 //! Features: from where they are kept to the exact numbers a model takes.
 
-pub mod cell;
 pub mod feast;
 pub mod layout;
 mod lazy;

@@ -23,12 +23,12 @@ use crate::config::{Config, ModelsSection};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::sources::Sources;
-use crate::memory;
 use crate::models::ModelVersion;
 use crate::models::gate::{Context, Report, Step};
 use crate::models::repository::{Found, Repository};
-use crate::nearest::hint;
+use crate::os;
 use crate::scoring::{Live, Scorer, Served};
+use crate::suggest::hint;
 use crate::telemetry::Metrics;
 use feeder::Feeder;
 use kept::Keeper;
@@ -143,7 +143,7 @@ impl Reloader {
 
     /// Works until every handle is gone.
     fn work(mut self, requests: &Receiver<Request>) {
-        memory::step_back();
+        os::lower_priority();
         let (mut last, mut last_customers) = (Instant::now(), Instant::now());
         loop {
             match requests.recv_timeout(self.pause(last, last_customers)) {

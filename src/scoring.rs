@@ -31,6 +31,7 @@ use crate::features::plan::Gathered;
 use crate::features::source;
 use crate::features::sources::canonical;
 use crate::telemetry::Metrics;
+use crate::values::time;
 use admission::Admission;
 use rollout::mirror::Mirror;
 use rollout::{Rollout, split};
@@ -154,7 +155,7 @@ impl Scorer {
             ..
         } = request;
         in_time(deadline)?;
-        let now = source::now();
+        let now = time::now();
         let gathered = gather(served, &entities, now, deadline).await;
         in_time(deadline)?;
         let explaining = if explain > 0 { WALKS_TO_EXPLAIN } else { 0 };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use crate::nearest::with_hint;
+use crate::suggest::with_hint;
 
 /// What is wrong with a TOML file.
 #[derive(Debug, thiserror::Error)]

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use super::check::identity;
 use crate::error::Error;
-use crate::features::cell::Cell;
-use crate::features::row::{Found, Notes, settle};
-use crate::features::source::now;
+use crate::features::row::settle;
 use crate::features::table::{Batch, Table, TableError};
 use crate::models::ModelVersion;
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
 use crate::models::derived::Derived;
 use crate::models::gate;
 use crate::models::input::{Encoded, Input};
 use crate::models::repository;
+use crate::values::cell::Cell;
+use crate::values::feature_type::FeatureType;
+use crate::values::issues::Notes;
+use crate::values::slot_value::Found;
+use crate::values::time::now;
 use evergreen_forest::Format;
 
 /// The column with the instant at which a row was true, as in a snapshot.

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use crate::features::cell::Cell;
 use crate::features::table::{Column, FileKind};
+use crate::values::cell::Cell;
 
 /// The columns of the output.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::Config;
-use crate::nearest::hint;
+use crate::suggest::hint;
 
 const PREFIX: &str = "EVERGREEN_";
 

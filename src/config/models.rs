@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::contract::Band;
+use crate::values::band::Band;
 use evergreen_forest::KernelName;
 
 /// `[models]`

@@ -19,10 +19,11 @@ use futures_util::future::BoxFuture;
 use rustc_hash::FxHashMap;
 
 use super::layout::{Draft, Layout, Vector};
-use super::snapshot::EntityId;
-use super::source::{FeatureSource, Lane, SourceError, now};
+use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::FeastSection;
 use crate::models::contract::FeatureContract;
+use crate::values::entity_id::EntityId;
+use crate::values::time::now;
 use bytes::{KeyType, KeyWriter, Value};
 use registry::{Registry, RegistryFile};
 

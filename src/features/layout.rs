@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
-use super::cell::Cell;
-use super::row::Found;
-use crate::models::contract::{FeatureType, Parse};
+use crate::values::cell::Cell;
+use crate::values::feature_type::{FeatureType, Parse};
+use crate::values::slot_value::Found;
 
 /// One value wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,11 +7,12 @@ use smallvec::SmallVec;
 
 use super::layout::Vector;
 use super::remote::{Held, Remote};
-use super::row::Found;
-use super::snapshot::{EntityId, Snapshot};
+use super::snapshot::Snapshot;
 use crate::config::source::OnFailure;
 use crate::models::ModelVersion;
-use crate::models::contract::FeatureType;
+use crate::values::entity_id::EntityId;
+use crate::values::feature_type::FeatureType;
+use crate::values::slot_value::Found;
 
 /// A source that a model takes values from.
 #[derive(Clone, Debug)]

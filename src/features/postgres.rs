@@ -11,12 +11,13 @@ use futures_util::future::BoxFuture;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Column, Row, Statement};
 
-use super::cell::Cell;
 use super::layout::{Layout, Vector};
-use super::snapshot::EntityId;
-use super::source::{FeatureSource, Lane, SourceError, now};
+use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::PostgresSection;
-use crate::models::contract::FeatureType;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
+use crate::values::feature_type::FeatureType;
+use crate::values::time::now;
 use session::Sessions;
 use value::{Raw, cell};
 

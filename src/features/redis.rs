@@ -9,12 +9,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use redis::{Cmd, Value, cmd};
 
-use super::cell::Cell;
 use super::layout::{Draft, Layout, Vector};
-use super::snapshot::EntityId;
-use super::source::{FeatureSource, Lane, SourceError, now};
+use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
+use crate::values::feature_type::FeatureType;
+use crate::values::time::now;
 use connect::{Connections, Reply};
 use path::Path;
 

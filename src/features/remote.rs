@@ -18,9 +18,9 @@ pub use cache::{CacheLimits, Cached};
 use flights::{Flights, Landing};
 
 use super::layout::{Layout, Vector};
-use super::snapshot::EntityId;
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::telemetry::SourceMetrics;
+use crate::values::entity_id::EntityId;
 
 /// How a remote store is asked.
 #[derive(Clone, Copy, Debug)]

@@ -10,11 +10,12 @@ mod survey;
 
 use std::path::{Path, PathBuf};
 
-use super::cell::Cell;
 use super::table::{Batch, Table, TableError};
-use crate::models::contract::FeatureType;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
+use crate::values::entity_id::IdRef;
+use crate::values::feature_type::FeatureType;
 use ids::Ids;
-pub use ids::{EntityId, IdRef};
 use pack::Packed;
 use survey::Survey;
 

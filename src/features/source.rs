@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use futures_util::future::BoxFuture;
 
 use super::layout::Vector;
-use super::snapshot::EntityId;
+use crate::values::entity_id::EntityId;
 
 /// A remote store, bound to the layout of what is wanted from it.
 pub trait FeatureSource: Debug + Send + Sync {
@@ -72,10 +72,4 @@ impl SourceError {
             Self::Open => "open",
         }
     }
-}
-
-/// Seconds since the Unix epoch.
-pub fn now() -> f64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0.0, |time| time.as_secs_f64())
 }

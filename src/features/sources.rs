@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::layout::{Field, Layout};
 use super::plan::{Feed, Plan, Spot};
 use super::remote::{CacheLimits, Patience, Remote};
-use super::snapshot::{ColumnSpec, EntityId, Snapshot, SnapshotSpec};
+use super::snapshot::{ColumnSpec, Snapshot, SnapshotSpec};
 use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::FeatureContract;
-use crate::nearest::hint;
+use crate::suggest::hint;
 use crate::telemetry::FeatureMetrics;
+use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
 use store::Store;
 

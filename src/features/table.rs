@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use column::{Batch, Column, TextColumn};
 
-use crate::nearest::hint;
+use crate::suggest::hint;
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 4096;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::remote::Remote;
-use super::snapshot::EntityId;
 use super::source::{self, BULK_FROM};
 use super::sources::Sources;
+use crate::values::entity_id::EntityId;
+use crate::values::time;
 
 /// Most ids kept per source.
 const MOST: usize = 100_000;
@@ -74,7 +75,7 @@ async fn fetch(remote: &Arc<Remote>, ids: &[serde_json::Value], until: Instant) 
         id => id.as_i64().map(EntityId::Int),
     });
     let ids: Vec<EntityId> = ids.collect();
-    let held = remote.get(&ids, source::now(), Some(until)).await;
+    let held = remote.get(&ids, time::now(), Some(until)).await;
     held.iter()
         .filter(|held| matches!(held, super::remote::Held::Vector(..)))
         .count()

@@ -2,7 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
-use super::contract::{FeatureContract, FeatureType};
+use super::contract::FeatureContract;
+use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Categories, Feature, FeatureKind};
 
 /// The categories of one input.

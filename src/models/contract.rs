@@ -9,12 +9,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use crate::values::feature_type::{FeatureType, Parse};
 pub use derive::{Derivation, MapTable, Mapped};
-pub use feature::{FeatureContract, FeatureType, OutOfRange, Parse, Stale};
+pub use feature::{FeatureContract, OutOfRange, Stale};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use crate::toml_text::{self, TomlError};
+use crate::values::band::Band;
 use evergreen_forest::{Format, Iterations, LoadOptions};
 
 /// Name of the contract's file inside a bundle.
@@ -143,16 +145,6 @@ pub enum ScoreKind {
     Value,
     /// The predicted class.
     Class,
-}
-
-/// A named range of the score, up to the next band's `from`.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Band {
-    /// `high`; shared with every answer that bears it.
-    pub name: Arc<str>,
-    /// The lowest score in the band.
-    pub from: f64,
 }
 
 /// A calibration of the value, fitted after training.

@@ -1,9 +1,10 @@
 //! Derived features bound to a live model: which values they rest on, and what they become.
 
-use super::contract::{Contract, Derivation, FeatureContract, FeatureType, MapTable, Mapped};
+use super::contract::{Contract, Derivation, FeatureContract, MapTable, Mapped};
 use super::input::{Encoded, Input};
-use crate::features::cell::Cell;
-use crate::features::row::Found;
+use crate::values::cell::Cell;
+use crate::values::feature_type::FeatureType;
+use crate::values::slot_value::Found;
 
 /// Most operands of a derivation.
 pub const MOST_OPERANDS: usize = 2;

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::input::{Encoded, Input};
-use crate::features::cell::Cell;
-use crate::json::{Scalar, Scalars, without_nan};
+use crate::values::cell::Cell;
+use crate::values::json::{Scalar, Scalars, without_nan};
 use evergreen_forest::{Forest, OutputKind, Precision, Scratch};
 
 /// One line of `golden.jsonl`.

@@ -1,8 +1,9 @@
 //! One input of a live model: its contract bound to the codes and the precision of its forest.
 
 use super::codes::Codes;
-use super::contract::{FeatureContract, FeatureType};
-use crate::features::cell::Cell;
+use super::contract::FeatureContract;
+use crate::values::cell::Cell;
+use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Feature, Precision};
 
 /// A feature as a live model takes it.

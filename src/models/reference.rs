@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::contract::{Contract, FeatureType};
-use crate::nearest::with_hint;
+use super::contract::Contract;
+use crate::suggest::with_hint;
+use crate::values::feature_type::FeatureType;
 
 /// The file's name inside a bundle.
 pub const FILE_NAME: &str = "reference.json";

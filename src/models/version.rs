@@ -7,7 +7,7 @@ use super::derived::{Derived, Operand};
 use super::gate::Report;
 use super::input::{Encoded, Input};
 use super::reference::Reference;
-use crate::features::cell::Cell;
+use crate::values::cell::Cell;
 use evergreen_forest::{Forest, OutputKind};
 
 /// A version of a model, immutable once it is live.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Reloader;
 use super::feeder::Look;
-use crate::memory;
 use crate::models::ModelVersion;
+use crate::os;
 use crate::scoring::Served;
 
 impl Reloader {
@@ -59,7 +59,7 @@ impl Reloader {
                 );
             }
         }
-        memory::give_back();
+        os::release_memory();
     }
 
     /// Sets the metrics of the snapshot in memory.

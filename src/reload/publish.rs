@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Reloader;
 use super::model::{Model, State};
 use super::watch::{Watch, misbehaves, since};
-use crate::memory;
+use crate::os;
 use crate::scoring::live::Entry;
 use crate::scoring::rollout::comparison::Kind;
 use crate::scoring::rollout::{Rollout, Share};
@@ -66,7 +66,7 @@ impl Reloader {
         let before = self.retired.len();
         self.retired.retain(|live| Arc::strong_count(live) > 1);
         if self.retired.len() < before {
-            memory::give_back();
+            os::release_memory();
         }
     }
 

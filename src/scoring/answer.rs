@@ -7,17 +7,19 @@ use super::calibration::{band, calibrate};
 use super::domain::{Entity, EntityScore, From, Outcome, Reason, Scored};
 use super::live::Served;
 use crate::error::{Error, Kind};
-use crate::features::cell::Cell;
 use crate::features::plan::{Gathered, Known, Origin, Record};
-use crate::features::row::{self, Found, Notes};
-use crate::features::snapshot::EntityId;
-use crate::json::Scalar;
+use crate::features::row;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
 use crate::models::derived::MOST_OPERANDS;
 use crate::models::input::Encoded;
-use crate::nearest::hint;
+use crate::suggest::hint;
 use crate::telemetry::Metrics;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::Notes;
+use crate::values::json::Scalar;
+use crate::values::slot_value::Found;
 use evergreen_forest::{Forest, OutputKind, PredictError, Scratch};
 
 thread_local! {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::models::contract::{Band, Calibration, OutputSection};
+use crate::models::contract::{Calibration, OutputSection};
+use crate::values::band::Band;
 
 /// The score for a model's margin (needed for Platt scaling only) and value.
 pub(crate) fn calibrate(output: &OutputSection, margin: Option<f64>, value: f64) -> f64 {

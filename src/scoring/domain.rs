@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::error::{Error, Kind};
 use crate::features::plan::Origin;
-use crate::features::row::Notes;
-use crate::features::snapshot::EntityId;
-use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::telemetry::EntityResult;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::Notes;
+use crate::values::json::Scalar;
 
 /// A request for scores.
 #[derive(Clone, Debug)]

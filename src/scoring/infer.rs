@@ -14,10 +14,10 @@ use super::rollout::Rollout;
 use super::tensor::{Datatype, Elements, Tensor};
 use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
 use crate::error::Error;
-use crate::features::snapshot::EntityId;
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;
-use crate::nearest::hint;
+use crate::suggest::hint;
+use crate::values::entity_id::EntityId;
 use evergreen_forest::{Forest, OutputKind, Precision};
 
 /// A request on tensors.

@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
 use crate::models::ModelVersion;
-use crate::models::contract::Band;
 use crate::models::status::{Event, VersionStatus};
-use crate::nearest::hint;
+use crate::suggest::hint;
 use crate::telemetry::{FeatureCounters, FeatureMetrics};
+use crate::values::band::Band;
 
 /// Everything that can answer.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use super::tensor::{Datatype, Elements, Tensor};
 use crate::error::Error;
-use crate::features::cell::EXACT;
 use crate::models::ModelVersion;
+use crate::values::cell::EXACT;
 use evergreen_forest::{Feature, Precision};
 
 /// Rows of model inputs, row-major.
@@ -54,7 +54,7 @@ fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> 
     let features = model.forest.features();
     let known = |name: &str| features.iter().any(|feature| feature.name == name);
     if let Some(input) = inputs.iter().find(|input| !known(&input.name)) {
-        let hint = crate::nearest::hint(&input.name, features.iter().map(|feature| feature.name.as_str()));
+        let hint = crate::suggest::hint(&input.name, features.iter().map(|feature| feature.name.as_str()));
         return Err(invalid(format!(
             "input `{}` is no feature of the model{hint}",
             input.name

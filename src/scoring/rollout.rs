@@ -7,7 +7,7 @@ pub(crate) mod split;
 use std::sync::Arc;
 
 use super::live::Served;
-use crate::features::snapshot::{EntityId, IdRef};
+use crate::values::entity_id::{EntityId, IdRef};
 use comparison::Comparison;
 
 /// The versions being tried.

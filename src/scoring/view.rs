@@ -8,10 +8,11 @@ use super::answer::{self, Seen};
 use super::domain::{Entity, From, ModelRef};
 use super::{Scorer, gather};
 use crate::error::Error;
-use crate::features::row::STATUSES;
-use crate::features::snapshot::EntityId;
 use crate::features::source;
 use crate::models::ModelVersion;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::STATUSES;
+use crate::values::time;
 
 /// The features of an entity.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Scorer {
             id: Some(id),
             features: Vec::new(),
         };
-        let now = source::now();
+        let now = time::now();
         let gathered = gather(&served, std::slice::from_ref(&entity), now, deadline).await;
         let Seen {
             row,

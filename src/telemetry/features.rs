@@ -9,7 +9,7 @@ use prometheus::{
 };
 
 use crate::features::remote::Cached;
-use crate::features::row::{Notes, STATUSES};
+use crate::values::issues::{Notes, STATUSES};
 
 /// From a store on the same host to one that has gone to sleep.
 const SECONDS: [f64; 14] = [

@@ -16,12 +16,12 @@ use crate::api::counters::Counters;
 use crate::api::status;
 use crate::app::App;
 use crate::error::Error;
-use crate::features::row::Notes;
-use crate::features::snapshot::EntityId;
-use crate::json::Scalar;
 use crate::models::ModelVersion;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores, Which};
 use crate::telemetry::EntityResult;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::Notes;
+use crate::values::json::Scalar;
 use stream::Batches;
 
 /// The service's full name.

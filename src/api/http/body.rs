@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::api::slow::TooSlow;
 use crate::error::Error;
-use crate::json::without_nan;
-use crate::nearest::with_hint;
+use crate::suggest::with_hint;
+use crate::values::json::without_nan;
 
 /// A body as axum hands it over.
 pub(super) type Body = Result<Bytes, BytesRejection>;

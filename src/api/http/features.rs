@@ -13,10 +13,10 @@ use super::score::ScoreQuery;
 use super::score::wire::VersionBody;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
-use crate::api::time::rfc3339;
 use crate::error::Error;
-use crate::features::snapshot::EntityId;
 use crate::scoring::{EntityFeatures, ModelRef, Which};
+use crate::values::entity_id::EntityId;
+use crate::values::time::rfc3339;
 
 /// The features of an entity, as a model sees them.
 #[derive(Debug, Serialize, ToSchema)]

@@ -11,13 +11,14 @@ use utoipa::ToSchema;
 
 use super::Rest;
 use super::problem::Problems;
-use crate::api::time::rfc3339;
 use crate::error::Error;
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
 use crate::models::status::VersionStatus;
 use crate::scoring::live::Entry;
 use crate::scoring::rollout::comparison::{Comparison, EDGES, Kind};
 use crate::scoring::{Live, Served};
+use crate::values::feature_type::FeatureType;
+use crate::values::time::rfc3339;
 
 /// The models of the folder.
 #[derive(Debug, Serialize, ToSchema)]

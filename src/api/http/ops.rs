@@ -13,8 +13,8 @@ use super::problem;
 use crate::api::auth::{Api, Guard};
 use crate::app::App;
 use crate::error::Error;
-use crate::features::snapshot::EntityId;
 use crate::telemetry::Metrics;
+use crate::values::entity_id::EntityId;
 
 /// The operations port while models are being loaded.
 pub fn loading(metrics: Arc<Metrics>) -> Router {

@@ -15,8 +15,8 @@ use super::problem::Problems;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::error::Error;
-use crate::features::snapshot::EntityId;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, Which};
+use crate::values::entity_id::EntityId;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
 /// About what a result without reasons takes as JSON.

@@ -11,8 +11,8 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 
 use super::{Header, Numbers, Writer, id_text};
-use crate::features::cell::Cell;
 use crate::features::table::Column;
+use crate::values::cell::Cell;
 
 /// Numbers held in memory until they are written as a row group.
 const GROUP_NUMBERS: usize = 4 << 20;

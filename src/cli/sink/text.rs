@@ -7,8 +7,8 @@ use serde::Serializer as _;
 use serde_json::Value;
 
 use super::{Header, Numbers, Writer, id_text};
-use crate::features::cell::Cell;
 use crate::features::table::Column;
+use crate::values::cell::Cell;
 
 pub(super) struct Csv {
     writer: csv::Writer<BufWriter<File>>,

@@ -2,8 +2,8 @@
 
 use prost::{Message, Oneof};
 
-use crate::features::cell::Cell;
-use crate::features::snapshot::EntityId;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
 
 /// The types of a join key, as Feast numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

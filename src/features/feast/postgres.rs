@@ -11,7 +11,7 @@ use crate::features::postgres::quoted;
 use crate::features::postgres::session::{Session, Sessions};
 use crate::features::postgres::value::{Raw, cell};
 use crate::features::source::SourceError;
-use crate::models::contract::FeatureType;
+use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]
 pub(super) struct Store {

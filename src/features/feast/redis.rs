@@ -7,7 +7,8 @@ use super::{Ask, View, finish};
 use crate::config::source::RedisConnection;
 use crate::features::layout::{Draft, Vector};
 use crate::features::redis::connect::Connections;
-use crate::features::source::{SourceError, now};
+use crate::features::source::SourceError;
+use crate::values::time::now;
 
 #[derive(Debug)]
 pub(super) struct Store(Connections);

@@ -188,7 +188,7 @@ impl Registry {
                     Ok(view)
                 } else {
                     let known = view.features.iter().map(|known| known.name.as_str());
-                    let hint = crate::nearest::hint(feature, known);
+                    let hint = crate::suggest::hint(feature, known);
                     Err(format!("feature view `{name}` has no `{feature}`{hint}"))
                 }
             }

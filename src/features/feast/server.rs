@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::{Ask, View, finish};
-use crate::features::cell::Cell;
 use crate::features::layout::{Draft, Vector};
-use crate::features::snapshot::EntityId;
-use crate::features::source::{SourceError, now};
-use crate::models::contract::FeatureType;
+use crate::features::source::SourceError;
+use crate::values::cell::Cell;
+use crate::values::entity_id::EntityId;
+use crate::values::feature_type::FeatureType;
+use crate::values::time::now;
 
 #[derive(Debug)]
 pub(super) struct Store {

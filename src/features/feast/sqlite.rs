@@ -7,11 +7,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::{Ask, Sheet};
-use crate::features::cell::Cell;
 use crate::features::layout::Vector;
 use crate::features::postgres::quoted;
 use crate::features::source::SourceError;
-use crate::models::contract::FeatureType;
+use crate::values::cell::Cell;
+use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]
 pub(super) struct Store {

@@ -8,7 +8,7 @@ use std::error::Error;
 
 use tokio_postgres::types::{FromSql, Type};
 
-use crate::features::cell::Cell;
+use crate::values::cell::Cell;
 
 /// A value's bytes; `None` is NULL.
 pub(crate) struct Raw<'a>(pub(crate) Option<&'a [u8]>);

@@ -7,7 +7,7 @@ use moka::sync::Cache as Moka;
 use rustc_hash::FxHasher;
 
 use crate::features::layout::Vector;
-use crate::features::snapshot::EntityId;
+use crate::values::entity_id::EntityId;
 
 /// Bounds of a cache.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::features::layout::Vector;
-use crate::features::snapshot::EntityId;
+use crate::values::entity_id::EntityId;
 
 type Landed = Option<Result<Arc<[Vector]>, ()>>;
 

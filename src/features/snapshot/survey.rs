@@ -5,8 +5,8 @@ use rustc_hash::FxHashMap;
 
 use super::ColumnSpec;
 use super::pack::Codec;
-use crate::features::cell::{Cell, shorten};
-use crate::models::contract::FeatureType;
+use crate::values::cell::{Cell, shorten};
+use crate::values::feature_type::FeatureType;
 
 /// More distinct texts than this are no categories.
 const MOST_CATEGORIES: usize = 1 << 16;

@@ -2,7 +2,8 @@
 
 use crate::features::layout::Field;
 use crate::models::ModelVersion;
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
+use crate::values::feature_type::FeatureType;
 use evergreen_forest::Precision;
 
 /// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.

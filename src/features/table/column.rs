@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::features::cell::Cell;
+use crate::values::cell::Cell;
 
 /// Some rows of a table.
 #[derive(Debug)]

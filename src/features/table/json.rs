@@ -9,7 +9,8 @@ use rustc_hash::FxHashMap;
 
 use super::column::Mixed;
 use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
-use crate::json::{self, Scalar};
+use crate::values::json;
+use crate::values::json::Scalar;
 
 /// Lines whose keys make up the table's columns: JSON lines have no header.
 const HEADER_LINES: usize = 100_000;

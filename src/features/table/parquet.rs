@@ -309,7 +309,7 @@ fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, S
             let divide = |(row, value): (usize, Option<i64>)| match value {
                 None => Ok(None),
                 #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
-                Some(value) if value.abs() <= crate::features::cell::EXACT => Ok(Some(value as f64 / power)),
+                Some(value) if value.abs() <= crate::values::cell::EXACT => Ok(Some(value as f64 / power)),
                 Some(value) => Err((
                     row,
                     format!("the decimal {value}e-{scale} is not exact as a float"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::FeatureType;
+use crate::values::feature_type::FeatureType;
 
 /// `derive` of a `[[feature]]`. Operands are named features or `[[operand]]`s.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -4,7 +4,8 @@
 use crate::config::SnapshotWatchSection;
 use crate::features::snapshot::Snapshot;
 use crate::models::ModelVersion;
-use crate::models::contract::{FeatureContract, FeatureType};
+use crate::models::contract::FeatureContract;
+use crate::values::feature_type::FeatureType;
 
 /// Why a snapshot is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::comparison::{Comparison, Said};
 use super::hash;
 use crate::features::source;
-use crate::memory;
-use crate::models::contract::Band;
+use crate::os;
 use crate::scoring::domain::{Entity, EntityScore, Outcome};
 use crate::scoring::live::Served;
 use crate::scoring::{answer, gather};
 use crate::telemetry::Metrics;
+use crate::values::band::Band;
+use crate::values::time;
 
 /// Requests that may wait; a request more is dropped.
 const WAITING: usize = 64;
@@ -66,7 +67,7 @@ impl Mirror {
 }
 
 fn work(jobs: &Receiver<Job>) {
-    memory::step_back();
+    os::lower_priority();
     // The server's own metrics are of what was answered.
     let Ok(unseen) = Metrics::new() else { return };
     // The last version in the form that counts elsewhere.
@@ -93,7 +94,7 @@ fn compare(job: Job, other: &Served, metrics: &Metrics) {
         .iter()
         .map(|entity| entity.id.as_ref().map(|id| hash(&other.model.name, id.as_ref())))
         .collect();
-    let now = source::now();
+    let now = time::now();
     let deadline = Some(Instant::now() + PATIENCE);
     let gathered = job.runtime.block_on(gather(other, &job.entities, now, deadline));
     let count = job.entities.len();

@@ -12,9 +12,9 @@ use crate::api::bytes::{self, Reader};
 use crate::api::context::deadline::earlier;
 use crate::api::open_inference::{TIMEOUT, no_timeout, timeout};
 use crate::error::Error;
-use crate::json::{BEYOND, Scalar};
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, Inferred, ModelRef};
+use crate::values::json::{BEYOND, Scalar};
 
 type Parameters = BTreeMap<String, Value>;
 

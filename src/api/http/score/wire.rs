@@ -10,14 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::api::status;
-use crate::api::time::instant;
 use crate::error::Error;
-use crate::features::row::Notes;
-use crate::features::snapshot::EntityId;
-use crate::json::Scalars;
 use crate::models::ModelVersion;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores, Which};
 use crate::telemetry::EntityResult;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::Notes;
+use crate::values::json::Scalars;
+use crate::values::time::instant;
 
 /// Whom to score, with which model.
 #[derive(Debug, Deserialize, ToSchema)]

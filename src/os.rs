@@ -2,7 +2,7 @@
 
 /// Gives memory that was freed back to the system. The allocator keeps it otherwise, and a server that reloads large
 /// models would seem to grow.
-pub(crate) fn give_back() {
+pub(crate) fn release_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator's own call")]
     // SAFETY: malloc_trim takes no pointer and may be called at any time from any thread.
@@ -12,7 +12,7 @@ pub(crate) fn give_back() {
 }
 
 /// Makes this thread step behind the others when processors are short: what it does can wait, requests cannot.
-pub(crate) fn step_back() {
+pub(crate) fn lower_priority() {
     #[cfg(target_os = "linux")]
     #[expect(unsafe_code, reason = "the system's own call")]
     // SAFETY: both calls take plain numbers. On Linux the id of a thread is that of a process to setpriority, and 0 is

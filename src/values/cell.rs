@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::models::contract::FeatureType;
+use crate::values::feature_type::FeatureType;
 
 /// A value before conversion. What cannot be converted exactly is refused, never rounded in silence.
 #[derive(Clone, Copy, Debug, PartialEq)]

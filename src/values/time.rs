@@ -1,14 +1,20 @@
-//! Instants as texts.
+//! Instants: seconds since the Unix epoch, and RFC 3339 texts.
 
 use jiff::Timestamp;
 
+/// Seconds since the Unix epoch.
+pub fn now() -> f64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0.0, |time| time.as_secs_f64())
+}
+
 /// RFC 3339 in UTC, from seconds since the Unix epoch.
-pub(super) fn rfc3339(seconds: f64) -> Option<String> {
+pub fn rfc3339(seconds: f64) -> Option<String> {
     instant(seconds).map(|time| time.to_string())
 }
 
 /// The instant so many seconds after the Unix epoch; it is written as RFC 3339.
-pub(super) fn instant(seconds: f64) -> Option<Timestamp> {
+pub fn instant(seconds: f64) -> Option<Timestamp> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a cast saturates, and jiff refuses what is out of range"

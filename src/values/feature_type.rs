@@ -1,0 +1,44 @@
+//! The type of a feature's values, and how text is read as a number.
+
+use serde::{Deserialize, Serialize};
+
+/// The type of a feature's values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureType {
+    /// A number.
+    Float,
+    /// A whole number.
+    Int,
+    /// True or false: 1 or 0 to the model.
+    Bool,
+    /// A named category: its code to the model.
+    Category,
+    /// An instant: seconds since the Unix epoch to the model.
+    Timestamp,
+}
+
+impl FeatureType {
+    /// What a value of the type is, for error messages.
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Float => "a number",
+            Self::Int => "a whole number",
+            Self::Bool => "true or false",
+            Self::Category => "a category",
+            Self::Timestamp => "a timestamp (RFC 3339)",
+        }
+    }
+}
+
+/// How a text is read where a number is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parse {
+    /// A number is a number: a text in its place is refused, unless the store has no types at all.
+    #[default]
+    Strict,
+    /// A text that spells a number is one: spaces around it, commas between groups of three digits and the usual words
+    /// for "no value" (`""`, `null`, `NaN`, `N/A`, …) are understood; a boolean counts as 1 or 0.
+    Tolerant,
+}
