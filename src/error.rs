@@ -1,99 +1,78 @@
-//! The one error of a request, whatever protocol it came by. No protocol word appears here: `api::status` holds
-//! the only table from [`Kind`] to HTTP status, gRPC code and metric label.
+//! The error of a request, independent of any protocol. `api::status` maps each [`ErrorKind`] to an HTTP status, a gRPC
+//! code and a metric label.
+
+use std::fmt;
 
 /// Why a request, or one entity of it, got no score.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
-    /// The request cannot be understood or breaks a rule; the text names the field.
-    #[error("{0}")]
-    Invalid(String),
-    /// No model, version or output of that name; the text names what exists.
-    #[error("{0}")]
-    ModelNotFound(String),
-    /// The feature source does not know the entity.
-    #[error("{0}")]
-    EntityNotFound(String),
-    /// A value was understood but the model's contract forbids it: the text names the feature and the rule.
-    #[error("{0}")]
-    Rejected(String),
-    /// No API key, or one that is not known.
-    #[error("{0}")]
-    Unauthenticated(String),
-    /// The API key does not have the role that this needs.
-    #[error("{0}")]
-    Forbidden(String),
-    /// The request did not arrive in time.
-    #[error("{0}")]
-    TooSlow(String),
-    /// More entities or bytes than a request may carry.
-    #[error("{0}")]
-    TooLarge(String),
-    /// Refused at once, for the server is at its limit.
-    #[error("{0}")]
-    Overloaded(String),
-    /// The request's time was up.
-    #[error("{0}")]
-    DeadlineExceeded(String),
-    /// Nothing can answer now: no model is live, or the feature source is away.
-    #[error("{0}")]
-    Unavailable(String),
-    /// A defect of Evergreen itself. The text is for the log; clients get a plain sentence.
-    #[error("{0}")]
-    Internal(String),
-}
-
-/// The closed list of kinds that [`Error`] can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is the variant of Error of the same name")]
-pub enum Kind {
-    Invalid,
-    ModelNotFound,
-    EntityNotFound,
-    Rejected,
-    Unauthenticated,
-    Forbidden,
-    TooSlow,
-    TooLarge,
-    Overloaded,
-    DeadlineExceeded,
-    Unavailable,
-    Internal,
-}
-
-impl Kind {
-    /// All of them, for tables and metrics.
-    pub const ALL: [Self; 12] = [
-        Self::Invalid,
-        Self::ModelNotFound,
-        Self::EntityNotFound,
-        Self::Rejected,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::TooSlow,
-        Self::TooLarge,
-        Self::Overloaded,
-        Self::DeadlineExceeded,
-        Self::Unavailable,
-        Self::Internal,
-    ];
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
 }
 
 impl Error {
-    /// What kind of error it is.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Invalid(_) => Kind::Invalid,
-            Self::ModelNotFound(_) => Kind::ModelNotFound,
-            Self::EntityNotFound(_) => Kind::EntityNotFound,
-            Self::Rejected(_) => Kind::Rejected,
-            Self::Unauthenticated(_) => Kind::Unauthenticated,
-            Self::Forbidden(_) => Kind::Forbidden,
-            Self::TooSlow(_) => Kind::TooSlow,
-            Self::TooLarge(_) => Kind::TooLarge,
-            Self::Overloaded(_) => Kind::Overloaded,
-            Self::DeadlineExceeded(_) => Kind::DeadlineExceeded,
-            Self::Unavailable(_) => Kind::Unavailable,
-            Self::Internal(_) => Kind::Internal,
-        }
+    /// The kind of the error.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Declares each kind once: its variant, and the constructor of an [`Error`] of that kind.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident, $constructor:ident;)*) => {
+        /// What went wrong, as clients and metrics see it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ErrorKind {
+            /// Every kind, in the order of declaration.
+            pub const ALL: [Self; [$(Self::$kind),*].len()] = [$(Self::$kind),*];
+        }
+
+        impl Error {
+            $(
+                $(#[$doc])*
+                pub fn $constructor(message: impl Into<String>) -> Self {
+                    Self { kind: ErrorKind::$kind, message: message.into() }
+                }
+            )*
+        }
+    };
+}
+
+kinds! {
+    /// The request cannot be understood or breaks a rule. The message names the field.
+    Invalid, invalid;
+    /// No model, version or output has that name. The message lists the known names.
+    ModelNotFound, model_not_found;
+    /// No feature source knows the entity.
+    EntityNotFound, entity_not_found;
+    /// The model's contract forbids a score from these values. The message names the feature and the rule.
+    Rejected, rejected;
+    /// The request has no API key, or an unknown one.
+    Unauthenticated, unauthenticated;
+    /// The API key lacks the required role.
+    Forbidden, forbidden;
+    /// The request took too long to arrive.
+    TooSlow, too_slow;
+    /// The request has more entities or bytes than allowed.
+    TooLarge, too_large;
+    /// The server is at its limit and refuses the request at once.
+    Overloaded, overloaded;
+    /// The client's deadline passed before the answer was ready.
+    DeadlineExceeded, deadline_exceeded;
+    /// Nothing can answer now: no model is live, or a feature source is unavailable.
+    Unavailable, unavailable;
+    /// An internal error. The message is for the log only; clients get a fixed sentence.
+    Internal, internal;
 }

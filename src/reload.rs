@@ -52,7 +52,7 @@ impl Handle {
     /// It cannot be done; the text says why.
     pub async fn order(&self, order: Order) -> Result<String, Error> {
         let (answer, done) = oneshot::channel();
-        let gone = || Error::Unavailable("the server is stopping".to_owned());
+        let gone = || Error::unavailable("the server is stopping".to_owned());
         self.orders.send(Request { order, answer }).map_err(|_| gone())?;
         done.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -210,7 +210,7 @@ impl Reloader {
         if !self.models.contains_key(name) {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = hint(name, known.iter().copied());
-            return Err(Error::ModelNotFound(format!(
+            return Err(Error::model_not_found(format!(
                 "no model `{name}`{hint}; there are: {}",
                 known.join(", ")
             )));

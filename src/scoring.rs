@@ -28,7 +28,6 @@ pub use view::{EntityFeatures, FeatureView};
 
 use crate::error::Error;
 use crate::features::plan::Gathered;
-use crate::features::source;
 use crate::features::sources::canonical;
 use crate::telemetry::Metrics;
 use crate::values::time;
@@ -180,13 +179,13 @@ impl Scorer {
     /// Leave to score so many entities or rows, and to explain them.
     fn permit(&self, entities: usize, explained: bool) -> Result<admission::Permit, Error> {
         if entities == 0 {
-            return Err(Error::Invalid(
+            return Err(Error::invalid(
                 "there is nothing to score; send at least one entity or row".to_owned(),
             ));
         }
         let most = self.limits().batch;
         if entities > most {
-            return Err(Error::TooLarge(format!(
+            return Err(Error::too_large(format!(
                 "{entities} entities or rows in one request, at most {most} are allowed"
             )));
         }
@@ -215,7 +214,7 @@ fn leave_time(deadline: Instant) -> Instant {
 
 fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
-        Some(deadline) if Instant::now() >= deadline => Err(Error::DeadlineExceeded(
+        Some(deadline) if Instant::now() >= deadline => Err(Error::deadline_exceeded(
             "the request's time was up before it was scored".to_owned(),
         )),
         _ => Ok(()),
@@ -232,5 +231,5 @@ async fn off_thread_if<T: Send + 'static>(
     }
     let task = tokio::task::spawn_blocking(work);
     task.await
-        .unwrap_or_else(|error| Err(Error::Internal(format!("scoring stopped: {error}"))))
+        .unwrap_or_else(|error| Err(Error::internal(format!("scoring stopped: {error}"))))
 }

@@ -17,7 +17,7 @@ use super::context::about_client;
 use super::counters::Counters;
 use super::http::V2Error;
 use crate::config::AuthSection;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::telemetry::Metrics;
 use crate::telemetry::security::Secret;
 use crate::watched::Watched;
@@ -139,26 +139,26 @@ impl Door {
 
     fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Error> {
         let presented = presented(headers).ok_or_else(|| {
-            Error::Unauthenticated(
+            Error::unauthenticated(
                 "an API key is needed: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
             )
         })?;
         let keys = self.keys.get();
         let key = keys.find(presented).ok_or_else(|| {
-            Error::Unauthenticated("the API key is not known; was it replaced or taken away?".to_owned())
+            Error::unauthenticated("the API key is not known; was it replaced or taken away?".to_owned())
         })?;
         about_client(&key.name);
         if key.may(role) {
             return Ok(());
         }
-        Err(Error::Forbidden(format!(
+        Err(Error::forbidden(format!(
             "the API key `{}` does not have the role {role} that this needs",
             key.name
         )))
     }
 
     fn refuse(&self, path: &str, error: Error) -> Response {
-        let challenge = error.kind() == Kind::Unauthenticated;
+        let challenge = error.kind() == ErrorKind::Unauthenticated;
         let mut response = match self.api {
             Api::Grpc => return tonic::Status::from(error).into_http(),
             Api::Rest if path.starts_with("/v2") => V2Error::from(error).into_response(),

@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
     pub(super) fn take(&mut self, name: &str, size: usize) -> Result<&'a [u8], Error> {
         let (head, rest) = self.rest.split_at_checked(size).ok_or_else(|| {
             let left = self.rest.len();
-            Error::Invalid(format!(
+            Error::invalid(format!(
                 "input `{name}`: binary_data_size is {size}, but only {left} bytes are left"
             ))
         })?;
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() {
             return Ok(());
         }
-        Err(Error::Invalid(format!(
+        Err(Error::invalid(format!(
             "{} bytes after the last binary tensor",
             self.rest.len()
         )))
@@ -51,7 +51,7 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
     let size = datatype.size();
     if size > 0 && !bytes.len().is_multiple_of(size) {
         let length = bytes.len();
-        return Err(Error::Invalid(format!(
+        return Err(Error::invalid(format!(
             "input `{name}`: {length} bytes are no whole number of elements"
         )));
     }
@@ -75,7 +75,7 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
 
 fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
     let torn = || {
-        Error::Invalid(format!(
+        Error::invalid(format!(
             "input `{name}`: a BYTES element is longer than its tensor"
         ))
     };
@@ -94,7 +94,7 @@ fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
 /// An element of BYTES as text.
 pub(super) fn text(name: &str, element: &[u8]) -> Result<String, Error> {
     let text = std::str::from_utf8(element).map(str::to_owned);
-    text.map_err(|_| Error::Invalid(format!("input `{name}`: a BYTES element is not UTF-8 text")))
+    text.map_err(|_| Error::invalid(format!("input `{name}`: a BYTES element is not UTF-8 text")))
 }
 
 /// Writes the elements of a tensor.

@@ -3,15 +3,15 @@
 use prometheus::IntCounter;
 
 use super::status;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::telemetry::Metrics;
 
 /// The counters of one operation of one API.
 #[derive(Clone, Debug)]
 pub(super) struct Counters {
     ok: IntCounter,
-    /// In the order of [`Kind::ALL`].
-    errors: [IntCounter; Kind::ALL.len()],
+    /// In the order of [`ErrorKind::ALL`].
+    errors: [IntCounter; ErrorKind::ALL.len()],
 }
 
 impl Counters {
@@ -19,7 +19,7 @@ impl Counters {
         let counter = |result: &str| metrics.requests.with_label_values(&[api, operation, result]);
         Self {
             ok: counter("ok"),
-            errors: Kind::ALL.map(|kind| counter(status::of(kind).label)),
+            errors: ErrorKind::ALL.map(|kind| counter(status::of(kind).label)),
         }
     }
 
@@ -36,10 +36,10 @@ impl Counters {
         match &result {
             Ok(_) => self.ok.inc(),
             Err(error) => {
-                if error.kind() == Kind::Internal {
+                if error.kind() == ErrorKind::Internal {
                     tracing::error!(%error, "internal error");
                 }
-                for (kind, counter) in Kind::ALL.iter().zip(&self.errors) {
+                for (kind, counter) in ErrorKind::ALL.iter().zip(&self.errors) {
                     if *kind == error.kind() {
                         counter.inc();
                     }

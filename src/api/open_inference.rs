@@ -34,7 +34,7 @@ pub(super) fn version(text: &str) -> Result<Which, Error> {
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return Ok(Which::Label(text.to_owned()));
     }
-    let invalid = |_| Error::Invalid(format!("version {text:?}: versions are whole numbers, or labels"));
+    let invalid = |_| Error::invalid(format!("version {text:?}: versions are whole numbers, or labels"));
     text.parse().map(Which::Number).map_err(invalid)
 }
 
@@ -46,7 +46,7 @@ pub(super) fn loading(app: &App) -> Option<Handle> {
 /// Loads a model as its policy says, or unloads it.
 pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) -> Result<(), Error> {
     let Some(handle) = loading else {
-        return Err(Error::Invalid(
+        return Err(Error::invalid(
             "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
                 .to_owned(),
         ));
@@ -72,7 +72,7 @@ pub(super) fn timeout(arrived: Instant, micros: u64) -> Option<Instant> {
 }
 
 pub(super) fn no_timeout(found: impl fmt::Display) -> Error {
-    Error::Invalid(format!(
+    Error::invalid(format!(
         "parameter `{TIMEOUT}`: expected a whole number of microseconds, found {found}"
     ))
 }

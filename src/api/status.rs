@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use tonic::Code;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// How an error looks from outside.
 #[derive(Clone, Copy, Debug)]
@@ -42,78 +42,78 @@ impl Status {
 }
 
 /// The table.
-pub fn of(kind: Kind) -> Status {
+pub fn of(kind: ErrorKind) -> Status {
     use StatusCode as Http;
     match kind {
-        Kind::Invalid => row(
+        ErrorKind::Invalid => row(
             Http::BAD_REQUEST,
             Code::InvalidArgument,
             "invalid",
             "The request is not valid",
         ),
-        Kind::ModelNotFound => row(
+        ErrorKind::ModelNotFound => row(
             Http::NOT_FOUND,
             Code::NotFound,
             "model_not_found",
             "There is no such model",
         ),
-        Kind::EntityNotFound => row(
+        ErrorKind::EntityNotFound => row(
             Http::NOT_FOUND,
             Code::NotFound,
             "entity_not_found",
             "There is no such entity",
         ),
-        Kind::Rejected => row(
+        ErrorKind::Rejected => row(
             Http::UNPROCESSABLE_ENTITY,
             Code::FailedPrecondition,
             "rejected",
             "The model's contract does not allow a score from these features",
         ),
-        Kind::Unauthenticated => row(
+        ErrorKind::Unauthenticated => row(
             Http::UNAUTHORIZED,
             Code::Unauthenticated,
             "unauthenticated",
             "No API key, or one that is not known",
         ),
-        Kind::Forbidden => row(
+        ErrorKind::Forbidden => row(
             Http::FORBIDDEN,
             Code::PermissionDenied,
             "forbidden",
             "The API key does not allow this",
         ),
-        Kind::TooSlow => row(
+        ErrorKind::TooSlow => row(
             Http::REQUEST_TIMEOUT,
             Code::DeadlineExceeded,
             "too_slow",
             "The request took too long to arrive",
         ),
-        Kind::TooLarge => row(
+        ErrorKind::TooLarge => row(
             Http::PAYLOAD_TOO_LARGE,
             Code::OutOfRange,
             "too_large",
             "The request is too large",
         ),
-        Kind::Overloaded => row(
+        ErrorKind::Overloaded => row(
             Http::TOO_MANY_REQUESTS,
             Code::ResourceExhausted,
             "overloaded",
             "The server is at its limit",
         )
         .retry_after_seconds(1),
-        Kind::DeadlineExceeded => row(
+        ErrorKind::DeadlineExceeded => row(
             Http::GATEWAY_TIMEOUT,
             Code::DeadlineExceeded,
             "deadline_exceeded",
             "The request's time was up",
         ),
-        Kind::Unavailable => row(
+        ErrorKind::Unavailable => row(
             Http::SERVICE_UNAVAILABLE,
             Code::Unavailable,
             "unavailable",
             "Nothing can answer now",
         )
         .retry_after_seconds(1),
-        Kind::Internal => row(
+        ErrorKind::Internal => row(
             Http::INTERNAL_SERVER_ERROR,
             Code::Internal,
             "internal",
@@ -125,7 +125,7 @@ pub fn of(kind: Kind) -> Status {
 /// What a client is told of an error. Of a defect of our own no more than that there is one: the rest goes to the log.
 pub(super) fn message(error: &Error) -> String {
     match error.kind() {
-        Kind::Internal => "the details are in the server's log".to_owned(),
+        ErrorKind::Internal => "the details are in the server's log".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -147,9 +147,9 @@ mod tests {
 
     #[test]
     fn labels_are_distinct() {
-        let mut labels: Vec<&str> = Kind::ALL.iter().map(|&kind| of(kind).label).collect();
+        let mut labels: Vec<&str> = ErrorKind::ALL.iter().map(|&kind| of(kind).label).collect();
         labels.sort_unstable();
         labels.dedup();
-        assert_eq!(labels.len(), Kind::ALL.len());
+        assert_eq!(labels.len(), ErrorKind::ALL.len());
     }
 }

@@ -9,7 +9,7 @@ use crate::values::slot_value::Found;
 /// The number the model sees for the input at `position`, by the contract's rules; `stale` says that it is older than its `max_age`.
 ///
 /// # Errors
-/// [`Error::Rejected`] where the contract says so: the feature is required, or its policy is `reject`.
+/// [`Error::rejected`] where the contract says so: the feature is required, or its policy is `reject`.
 pub fn settle(
     input: &Input,
     position: usize,
@@ -88,5 +88,5 @@ fn substitute(input: &Input, position: usize, notes: &mut Notes) -> Result<f64, 
 }
 
 fn rejected(input: &Input, why: &str) -> Error {
-    Error::Rejected(format!("feature `{}` {why}", input.contract.name))
+    Error::rejected(format!("feature `{}` {why}", input.contract.name))
 }

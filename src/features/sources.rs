@@ -162,7 +162,7 @@ impl Sources {
     pub fn forget(&self, source: &str, id: Option<&EntityId>) -> Result<(), Error> {
         if !self.remote.contains_key(source) {
             let known: Vec<&str> = self.remote.keys().map(String::as_str).collect();
-            return Err(Error::EntityNotFound(format!(
+            return Err(Error::entity_not_found(format!(
                 "there is no feature source `{source}`; there are: {}",
                 known.join(", ")
             )));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::remote::Remote;
-use super::source::{self, BULK_FROM};
+use super::source::BULK_FROM;
 use super::sources::Sources;
 use crate::values::entity_id::EntityId;
 use crate::values::time;

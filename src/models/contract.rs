@@ -7,12 +7,11 @@ mod feature;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 pub use crate::values::feature_type::{FeatureType, Parse};
 pub use derive::{Derivation, MapTable, Mapped};
 pub use feature::{FeatureContract, OutOfRange, Stale};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use toml::Spanned;
 
 use crate::toml_text::{self, TomlError};

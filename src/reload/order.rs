@@ -82,7 +82,7 @@ impl Reloader {
     pub(super) fn obey(&mut self, order: Order) -> Result<String, Error> {
         match order {
             Order::Refresh => {
-                self.pass().map_err(Error::Unavailable)?;
+                self.pass().map_err(Error::unavailable)?;
                 // Twice, for what is new has to be the same at two looks.
                 self.look_for_customers();
                 self.look_for_customers();
@@ -121,7 +121,7 @@ impl Reloader {
     }
 
     fn load(&mut self, name: &str, version: Option<u64>) -> Result<String, Error> {
-        self.look().map_err(Error::Unavailable)?;
+        self.look().map_err(Error::unavailable)?;
         let model = self.model(name)?;
         model.unloaded = false;
         match version {
@@ -150,7 +150,7 @@ impl Reloader {
             None => model.versions.values().next_back(),
         };
         let reason = refused.and_then(|version| version.reason.clone());
-        Err(Error::Rejected(reason.unwrap_or_else(|| {
+        Err(Error::rejected(reason.unwrap_or_else(|| {
             format!("model `{name}` has no version that may go live")
         })))
     }
@@ -191,14 +191,14 @@ impl Reloader {
         reason: &str,
         hold: bool,
     ) -> Result<String, Error> {
-        self.look().map_err(Error::Unavailable)?;
+        self.look().map_err(Error::unavailable)?;
         let model = self.model(name)?;
         let live = model.live.ok_or_else(|| {
-            Error::Rejected(format!("model `{name}` has no live version to roll back from"))
+            Error::rejected(format!("model `{name}` has no live version to roll back from"))
         })?;
         let older: Vec<u64> = match version {
             Some(number) if number == live => {
-                return Err(Error::Invalid(format!(
+                return Err(Error::invalid(format!(
                     "version {number} of `{name}` is live already"
                 )));
             }
@@ -219,7 +219,7 @@ impl Reloader {
                 false
             }
         });
-        let to = to.ok_or(Error::Rejected(why))?;
+        let to = to.ok_or(Error::rejected(why))?;
         let model = self.model(name)?;
         // Whatever is newer than the target and would answer again by itself goes back with the one that answers.
         let newer = model.versions.iter().filter(|(number, version)| {
@@ -241,13 +241,14 @@ impl Reloader {
     }
 
     fn label(&mut self, name: &str, label: &str, version: Option<u64>) -> Result<String, Error> {
-        label_name(label).map_err(Error::Invalid)?;
+        label_name(label).map_err(Error::invalid)?;
         let model = self.model(name)?;
         let said = match version {
             None => {
                 let known = model.labels.remove(label);
-                known
-                    .ok_or_else(|| Error::ModelNotFound(format!("model `{name}` has no label `{label}`")))?;
+                known.ok_or_else(|| {
+                    Error::model_not_found(format!("model `{name}` has no label `{label}`"))
+                })?;
                 format!("`{name}` has no label `{label}` any more")
             }
             Some(number) => {
@@ -257,7 +258,7 @@ impl Reloader {
                     .and_then(|version| version.served())
                     .is_none()
                 {
-                    return Err(Error::Rejected(format!(
+                    return Err(Error::rejected(format!(
                         "label `{label}`: version {number} of `{name}` is not loaded; load it first"
                     )));
                 }
@@ -273,10 +274,10 @@ impl Reloader {
     fn try_out(&mut self, name: &str, share: Option<ShareSection>, canary: bool) -> Result<String, Error> {
         let what = if canary { "canary" } else { "shadow" };
         if let Some(share) = &share {
-            valid_share(share.share).map_err(Error::Invalid)?;
-            self.look().map_err(Error::Unavailable)?;
+            valid_share(share.share).map_err(Error::invalid)?;
+            self.look().map_err(Error::unavailable)?;
             let before = self.model(name)?.extra.contains(&share.version);
-            self.ready(name, share.version).map_err(Error::Rejected)?;
+            self.ready(name, share.version).map_err(Error::rejected)?;
             if !before {
                 self.model(name)?.extra.remove(&share.version);
             }
@@ -326,7 +327,7 @@ impl Reloader {
 }
 
 fn no_version(name: &str, number: u64) -> Error {
-    Error::ModelNotFound(format!(
+    Error::model_not_found(format!(
         "model `{name}` has no version {number} in the repository"
     ))
 }

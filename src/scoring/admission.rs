@@ -47,7 +47,7 @@ impl Admission {
                 admission: self.clone(),
                 cost,
             }),
-            Err(_) => Err(Error::Overloaded(format!(
+            Err(_) => Err(Error::overloaded(format!(
                 "as many entities as limits.in_flight allows ({limit}) are being scored; try again shortly"
             ))),
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::calibration::{band, calibrate};
 use super::domain::{Entity, EntityScore, From, Outcome, Reason, Scored};
 use super::live::Served;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::features::plan::{Gathered, Known, Origin, Record};
 use crate::features::row;
 use crate::models::ModelVersion;
@@ -101,7 +101,7 @@ fn tally(served: &Served, outcome: &Outcome) {
     match outcome {
         Outcome::Scored(scored) => served.tally.score(scored.value),
         Outcome::Failed(error) => match error.kind() {
-            Kind::Rejected | Kind::Internal => served.tally.failed(),
+            ErrorKind::Rejected | ErrorKind::Internal => served.tally.failed(),
             _ => {}
         },
     }
@@ -218,7 +218,7 @@ fn lookup<'a>(
 ) -> Result<Option<(Record<'a>, Origin, Vec<String>)>, Error> {
     let Some(id) = &entity.id else {
         if entity.features.is_empty() {
-            return Err(Error::Invalid(
+            return Err(Error::invalid(
                 "an entity needs an id, or features, or both".to_owned(),
             ));
         }
@@ -226,7 +226,7 @@ fn lookup<'a>(
     };
     let Some(plan) = served.plan.as_deref() else {
         return if entity.features.is_empty() {
-            Err(Error::Unavailable(
+            Err(Error::unavailable(
                 "there is no feature source to look ids up in".to_owned(),
             ))
         } else {
@@ -240,11 +240,11 @@ fn lookup<'a>(
             unavailable,
         } => Ok(Some((record, from, unavailable))),
         Known::Unknown if !entity.features.is_empty() => Ok(None),
-        Known::Unknown => Err(Error::EntityNotFound(format!(
+        Known::Unknown => Err(Error::entity_not_found(format!(
             "no {} `{id}`",
             served.model.entity()
         ))),
-        Known::Unavailable(source) => Err(Error::Unavailable(format!(
+        Known::Unavailable(source) => Err(Error::unavailable(format!(
             "the feature source `{source}` does not answer"
         ))),
     }
@@ -259,10 +259,10 @@ fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Give
     for (name, value) in features {
         let slot = model.slot_of(name).ok_or_else(|| {
             let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
-            Error::Invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
+            Error::invalid(format!("`{name}` is no feature of model `{}`{hint}", model.name))
         })?;
         let found =
-            encode(model, slot, value).map_err(|what| Error::Invalid(format!("feature `{name}`: {what}")))?;
+            encode(model, slot, value).map_err(|what| Error::invalid(format!("feature `{name}`: {what}")))?;
         given[slot] = Some(found);
     }
     Ok(given)
@@ -318,7 +318,7 @@ fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evalua
 
 /// One output of a forest for a batch of rows, with this thread's working memory.
 pub(super) fn predict(forest: &Forest, kind: OutputKind, rows: &[f64]) -> Result<Vec<f64>, Error> {
-    let no_such_output = |error: PredictError| Error::Invalid(error.to_string());
+    let no_such_output = |error: PredictError| Error::invalid(error.to_string());
     let count = rows.len().checked_div(forest.features().len()).unwrap_or(0);
     let mut out = vec![0.0; count * forest.width(kind).map_err(no_such_output)?];
     SCRATCH
@@ -338,12 +338,12 @@ impl Evaluated {
             unavailable,
         } = ready;
         let (Some(&value), Some(contract)) = (self.scores.get(row), &model.contract) else {
-            return Outcome::Failed(Error::Internal("a row without a score".to_owned()));
+            return Outcome::Failed(Error::internal("a row without a score".to_owned()));
         };
         let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
         if !score.is_finite() {
             served.tally.not_finite();
-            return Outcome::Failed(Error::Rejected(format!(
+            return Outcome::Failed(Error::rejected(format!(
                 "the model's score for these features is {score}"
             )));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::features::plan::Origin;
 use crate::models::ModelVersion;
 use crate::telemetry::EntityResult;
@@ -55,7 +55,7 @@ impl Which {
             (None, None) => Ok(Self::Live),
             (Some(version), None) => Ok(Self::Number(version)),
             (None, Some(label)) => Ok(Self::Label(label)),
-            (Some(_), Some(_)) => Err(Error::Invalid("version and label: name one of them".to_owned())),
+            (Some(_), Some(_)) => Err(Error::invalid("version and label: name one of them".to_owned())),
         }
     }
 }
@@ -95,7 +95,7 @@ impl EntityScore {
         match &self.outcome {
             Outcome::Scored(scored) if scored.notes.degraded() => EntityResult::Degraded,
             Outcome::Scored(_) => EntityResult::Ok,
-            Outcome::Failed(error) if error.kind() == Kind::EntityNotFound => EntityResult::NotFound,
+            Outcome::Failed(error) if error.kind() == ErrorKind::EntityNotFound => EntityResult::NotFound,
             Outcome::Failed(_) => EntityResult::Error,
         }
     }
@@ -106,7 +106,7 @@ impl EntityScore {
 pub enum Outcome {
     /// A score; degraded or not.
     Scored(Scored),
-    /// No score, for a reason that concerns this entity alone: of [`Kind::EntityNotFound`] when the source does not
+    /// No score, for a reason that concerns this entity alone: of [`ErrorKind::EntityNotFound`] when the source does not
     /// know the id and the request gave no features.
     Failed(Error),
 }

@@ -89,7 +89,7 @@ impl Scorer {
         let served = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::Invalid(format!("output `{twice}` is wanted twice")));
+            return Err(Error::invalid(format!("output `{twice}` is wanted twice")));
         }
         let start = Instant::now();
         let result = match entities(&served.model, &request.inputs) {
@@ -161,7 +161,7 @@ impl Scorer {
             let message = format!(
                 "the answer would hold {numbers} numbers, at most {most} are allowed; send fewer rows"
             );
-            return Err(Error::TooLarge(message));
+            return Err(Error::too_large(message));
         }
         let outputs = wanted
             .into_iter()
@@ -229,7 +229,7 @@ fn datatype(forest: &Forest, kind: OutputKind) -> Datatype {
 fn no_output<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
     let hint = hint(name, known.clone());
     let known: Vec<&str> = known.collect();
-    Error::Invalid(format!(
+    Error::invalid(format!(
         "the model has no output `{name}`{hint}; it has: {}",
         known.join(", ")
     ))

@@ -114,7 +114,7 @@ impl Served {
             return Ok(());
         }
         let name = &self.model.name;
-        Err(Error::Invalid(format!(
+        Err(Error::invalid(format!(
             "model `{name}` has no contract (bundle.toml): it answers tensors, not entities"
         )))
     }
@@ -167,7 +167,7 @@ impl Live {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = hint(name, known.iter().copied());
-            Error::ModelNotFound(format!(
+            Error::model_not_found(format!(
                 "no model `{name}`{hint}; there are: {}",
                 known.join(", ")
             ))
@@ -185,7 +185,7 @@ impl Live {
             Which::Live => {
                 let served = entry.served.as_ref();
                 return served.ok_or_else(|| {
-                    Error::Unavailable(format!("model `{name}` has no version that may go live"))
+                    Error::unavailable(format!("model `{name}` has no version that may go live"))
                 });
             }
             Which::Number(version) => *version,
@@ -196,7 +196,7 @@ impl Live {
                     [] => "it has none".to_owned(),
                     known => format!("there are: {}", known.join(", ")),
                 };
-                Error::ModelNotFound(format!("model `{name}` has no label `{label}`{hint}; {known}"))
+                Error::model_not_found(format!("model `{name}` has no label `{label}`{hint}; {known}"))
             })?,
         };
         entry.version(number).ok_or_else(|| {
@@ -210,7 +210,7 @@ impl Live {
             } else {
                 live.join(", ")
             };
-            Error::ModelNotFound(format!(
+            Error::model_not_found(format!(
                 "model `{name}` has no live version {number}; live is {live}"
             ))
         })

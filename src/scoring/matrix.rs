@@ -26,7 +26,7 @@ pub(super) fn matrix(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, 
 }
 
 fn invalid(message: String) -> Error {
-    Error::Invalid(message)
+    Error::invalid(message)
 }
 
 /// Whether a lone input is the matrix of all features, and not the only feature by name.

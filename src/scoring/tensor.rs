@@ -45,7 +45,7 @@ impl Datatype {
         let found = DATATYPES.iter().find(|(_, known, _)| *known == name);
         found.map(|&(datatype, ..)| datatype).ok_or_else(|| {
             let known: Vec<&str> = DATATYPES.iter().map(|&(_, name, _)| name).collect();
-            Error::Invalid(format!("datatype `{name}` is none of {}", known.join(", ")))
+            Error::invalid(format!("datatype `{name}` is none of {}", known.join(", ")))
         })
     }
 
@@ -136,14 +136,14 @@ impl Tensor {
                 .try_fold(1usize, |product, &size| product.checked_mul(size))
         };
         let (Some(dimensions), Some(count)) = (&dimensions, dimensions.as_ref().and_then(product)) else {
-            return Err(Error::Invalid(format!(
+            return Err(Error::invalid(format!(
                 "input `{name}`: no tensor has the shape {shape:?}"
             )));
         };
         if count != elements.len() {
             let found = elements.len();
             let message = format!("input `{name}`: {found} elements, but the shape {shape:?} holds {count}");
-            return Err(Error::Invalid(message));
+            return Err(Error::invalid(message));
         }
         Ok(Self {
             name,

@@ -8,7 +8,6 @@ use super::answer::{self, Seen};
 use super::domain::{Entity, From, ModelRef};
 use super::{Scorer, gather};
 use crate::error::Error;
-use crate::features::source;
 use crate::models::ModelVersion;
 use crate::values::entity_id::EntityId;
 use crate::values::issues::STATUSES;

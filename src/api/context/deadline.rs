@@ -54,7 +54,7 @@ pub(in crate::api) async fn within<T>(
     };
     let result = tokio::time::timeout_at(deadline.into(), work).await;
     result.unwrap_or_else(|_| {
-        Err(Error::DeadlineExceeded(
+        Err(Error::deadline_exceeded(
             "the request's time was up before it was scored".to_owned(),
         ))
     })
@@ -74,7 +74,7 @@ fn refuse(name: &str, value: &HeaderValue) -> Error {
     } else {
         "a whole number of milliseconds, at least 1"
     };
-    Error::Invalid(format!("`{name}`: expected {expected}, found {value:?}"))
+    Error::invalid(format!("`{name}`: expected {expected}, found {value:?}"))
 }
 
 fn milliseconds(value: &HeaderValue) -> Option<Duration> {

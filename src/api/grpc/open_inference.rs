@@ -18,7 +18,7 @@ use crate::api::open_inference::{
     version,
 };
 use crate::app::App;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::reload::Handle;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, Inferred, ModelRef, Scorer, Served};
@@ -84,7 +84,7 @@ impl GrpcInferenceService for OpenInference {
         let model = model_ref(request.name, &request.version)?;
         match self.scorer.live().find(&model) {
             Ok(_) => Ok(self.respond(v2::ModelReadyResponse { ready: true })),
-            Err(error) if error.kind() == Kind::Unavailable => {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
                 Ok(self.respond(v2::ModelReadyResponse { ready: false }))
             }
             Err(error) => Err(error.into()),
@@ -272,7 +272,7 @@ fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<I
     let (inputs, raw) = (request.inputs, request.raw_input_contents);
     if !raw.is_empty() && raw.len() != inputs.len() {
         let (raw, inputs) = (raw.len(), inputs.len());
-        return Err(Error::Invalid(format!(
+        return Err(Error::invalid(format!(
             "raw_input_contents: {raw} tensors for {inputs} inputs"
         )));
     }
@@ -282,7 +282,7 @@ fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<I
         let elements = match (raw.get(position), input.contents) {
             (Some(raw), None) => bytes::read(&input.name, datatype, raw)?,
             (Some(_), Some(_)) => {
-                return Err(Error::Invalid(format!(
+                return Err(Error::invalid(format!(
                     "input `{}`: contents and raw contents; send one",
                     input.name
                 )));
@@ -345,7 +345,7 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
     };
     let (least, most) = datatype.whole_range().unwrap_or((i64::MIN, i64::MAX));
     match whole.iter().find(|value| !(least..=most).contains(*value)) {
-        Some(value) => Err(Error::Invalid(format!(
+        Some(value) => Err(Error::invalid(format!(
             "input `{name}`: {value} is no {}",
             datatype.name()
         ))),

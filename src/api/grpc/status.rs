@@ -7,7 +7,7 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::api::status;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// Whose reasons `ErrorInfo` gives.
 const DOMAIN: &str = "evergreen";
@@ -21,7 +21,7 @@ impl From<Error> for tonic::Status {
         if let Some(after) = status.retry_after {
             details.set_retry_info(Some(after));
         }
-        if error.kind() == Kind::Invalid {
+        if error.kind() == ErrorKind::Invalid {
             details.add_bad_request_violation(status::field(&message), &message);
         }
         Self::with_error_details(status.grpc, message, details)

@@ -56,7 +56,7 @@ type Done = Result<Json<Value>, Error>;
 
 fn named(path: Named) -> Result<String, Error> {
     path.map(|Path(name)| name)
-        .map_err(|rejection| Error::Invalid(rejection.body_text()))
+        .map_err(|rejection| Error::invalid(rejection.body_text()))
 }
 
 /// A JSON body, or the default where there is none.
@@ -126,7 +126,7 @@ type NamedLabel = Result<Path<(String, String)>, PathRejection>;
 async fn label(State(app): State<Arc<App>>, path: NamedLabel, body: Body) -> Done {
     let VersionBody { version } = body::json(body)?;
     if version.is_none() {
-        return Err(Error::Invalid(
+        return Err(Error::invalid(
             "version: which one should have the label?".to_owned(),
         ));
     }
@@ -138,7 +138,7 @@ async fn drop_label(State(app): State<Arc<App>>, path: NamedLabel) -> Done {
 }
 
 async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> Done {
-    let Path((model, label)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+    let Path((model, label)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
     order(
         app,
         Order::Label {

@@ -18,12 +18,12 @@ pub(super) type Body = Result<Bytes, BytesRejection>;
 /// The bytes of a body.
 pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge(
+        StatusCode::PAYLOAD_TOO_LARGE => Error::too_large(
             "the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned(),
         ),
         _ => match too_slow(&rejection) {
-            Some(slow) => Error::TooSlow(slow.to_string()),
-            None => Error::Invalid(rejection.body_text()),
+            Some(slow) => Error::too_slow(slow.to_string()),
+            None => Error::invalid(rejection.body_text()),
         },
     })
 }
@@ -48,7 +48,7 @@ pub(super) fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
 /// Parses JSON.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::Invalid(
+        return Err(Error::invalid(
             "the body is empty; expected a JSON object".to_owned(),
         ));
     }
@@ -61,7 +61,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let message = with_hint(&error.inner().to_string());
-        Error::Invalid(if path == "." {
+        Error::invalid(if path == "." {
             message
         } else {
             format!("{path}: {message}")
@@ -69,7 +69,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     })?;
     deserializer
         .end()
-        .map_err(|error| Error::Invalid(error.to_string()))?;
+        .map_err(|error| Error::invalid(error.to_string()))?;
     Ok(parsed)
 }
 
@@ -79,6 +79,6 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 /// Never for values that are all JSON, as those of answers are.
 pub(super) fn answer(value: &impl Serialize, bytes: usize) -> Result<Response, Error> {
     let mut text = Vec::with_capacity(bytes);
-    serde_json::to_writer(&mut text, value).map_err(|error| Error::Internal(error.to_string()))?;
+    serde_json::to_writer(&mut text, value).map_err(|error| Error::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }

@@ -72,8 +72,8 @@ pub(super) async fn features(
 ) -> Result<Json<EntityFeaturesBody>, Error> {
     let result = async {
         let deadline = deadline?;
-        let Path((name, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+        let Path((name, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         about_model(&name);
         let model = ModelRef {
             name,

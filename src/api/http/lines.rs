@@ -29,7 +29,7 @@ use super::{Rest, Streams};
 use crate::api::context::about_model;
 use crate::api::context::deadline::{earlier, within};
 use crate::api::counters::Counters;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, Which};
 use reader::{Line, Reader, Text};
 
@@ -75,8 +75,8 @@ pub(super) async fn score_lines(
     body: Body,
 ) -> Result<Response, Error> {
     let prepare = || {
-        let Path(name) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+        let Path(name) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         about_model(&name);
         let deadline = deadline?;
         let model = ModelRef {
@@ -166,7 +166,7 @@ impl Bulk {
     }
 
     fn idle_for_long(&self, what: &str) -> Error {
-        Error::DeadlineExceeded(format!(
+        Error::deadline_exceeded(format!(
             "{what} for {} s (`streams.idle_seconds`)",
             self.streams.settings.idle_seconds
         ))
@@ -177,17 +177,17 @@ impl Bulk {
         let most = BATCH.min(self.scorer.limits().batch);
         tokio::select! {
             biased;
-            () = self.streams.closing.cancelled() => Err(Error::Unavailable("the server is stopping: send the rest again".to_owned())),
+            () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the rest again".to_owned())),
             () = at(self.deadline) => Err(self.time_is_up()),
             batch = timeout(self.idle(), lines.batch(most)) => match batch {
-                Ok(batch) => batch.map_err(|error| Error::Invalid(format!("the body broke off: {error}"))),
+                Ok(batch) => batch.map_err(|error| Error::invalid(format!("the body broke off: {error}"))),
                 Err(_) => Err(self.idle_for_long("no line came")),
             },
         }
     }
 
     fn time_is_up(&self) -> Error {
-        Error::DeadlineExceeded(format!(
+        Error::deadline_exceeded(format!(
             "the time was up: the request's own, or {} s (`streams.seconds`)",
             self.streams.settings.seconds
         ))
@@ -215,7 +215,7 @@ impl Bulk {
                     let version = Some(model.version);
                     Ok(line_body(number, version, ResultBody::new(model, result)))
                 }
-                None => Err(Error::Internal("a line without a result".to_owned())),
+                None => Err(Error::internal("a line without a result".to_owned())),
             },
         });
         text(&bodies.collect::<Result<Vec<_>, _>>()?)
@@ -224,7 +224,7 @@ impl Bulk {
     fn parse(&self, text: Text) -> Result<Entity, Error> {
         match text {
             Text::Whole(text) => body::parse::<EntityBody>(&text).map(Into::into),
-            Text::TooLong => Err(Error::TooLarge(format!(
+            Text::TooLong => Err(Error::too_large(format!(
                 "the line is longer than {} bytes (`streams.line_bytes`)",
                 self.streams.settings.line_bytes
             ))),
@@ -241,7 +241,7 @@ impl Bulk {
                 deadline: self.deadline,
             };
             match within(self.deadline, self.scorer.answer(request)).await {
-                Err(error) if error.kind() == Kind::Overloaded => {
+                Err(error) if error.kind() == ErrorKind::Overloaded => {
                     let pause = at(self.deadline);
                     if timeout(PAUSE, pause).await.is_ok() {
                         return Err(self.time_is_up());
@@ -277,7 +277,7 @@ fn line_body(line: u64, version: Option<u64>, mut result: ResultBody<'_>) -> Lin
 fn text(bodies: &[LineBody<'_>]) -> Result<Bytes, Error> {
     let mut text = Vec::with_capacity(bodies.len() * 128);
     for body in bodies {
-        serde_json::to_writer(&mut text, body).map_err(|error| Error::Internal(error.to_string()))?;
+        serde_json::to_writer(&mut text, body).map_err(|error| Error::internal(error.to_string()))?;
         text.push(b'\n');
     }
     Ok(text.into())

@@ -232,7 +232,7 @@ pub(super) async fn get(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelBody>, Error> {
     let live = rest.scorer.live();
-    let result = path.map_err(|rejection| Error::Invalid(rejection.body_text()));
+    let result = path.map_err(|rejection| Error::invalid(rejection.body_text()));
     let result = result.and_then(|Path(name)| live.entry(&name).map(|entry| model_body(name.clone(), entry)));
     rest.counters.get_model.count(result).map(Json)
 }

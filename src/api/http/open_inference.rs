@@ -17,7 +17,7 @@ use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::api::open_inference::{EXTENSIONS, change, index, metadata, server_name, version};
 use crate::api::status;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::scoring::{ModelRef, Served};
 
 /// Where binary tensors begin in a body: the length of the JSON before them.
@@ -113,7 +113,7 @@ async fn model_ready(State(rest): State<Rest>, path: ModelPath) -> Result<Respon
     let model = model_ref(path)?;
     Ok(match rest.scorer.live().find(&model) {
         Ok(_) => Json(json!({"name": model.name, "ready": true})).into_response(),
-        Err(error) if error.kind() == Kind::Unavailable => ready_response(false),
+        Err(error) if error.kind() == ErrorKind::Unavailable => ready_response(false),
         Err(error) => return Err(error.into()),
     })
 }

@@ -24,7 +24,7 @@ pub fn loading(metrics: Arc<Metrics>) -> Router {
     };
     let reasons = json!({"ready": false, "reasons": ["the models are being loaded"]});
     let ready = move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(reasons)) };
-    let later = || async { Error::Unavailable("the models are being loaded".to_owned()) };
+    let later = || async { Error::unavailable("the models are being loaded".to_owned()) };
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -100,6 +100,6 @@ async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
 fn render(metrics: &Metrics) -> Result<Response, Error> {
     let text = metrics
         .render()
-        .map_err(|error| Error::Internal(error.to_string()))?;
+        .map_err(|error| Error::internal(error.to_string()))?;
     Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }

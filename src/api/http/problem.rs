@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::api::status;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 const NO_METHOD: &str = "The path does not take this method";
 
@@ -38,7 +38,7 @@ pub(super) struct Problems;
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
         let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for kind in Kind::ALL {
+        for kind in ErrorKind::ALL {
             let status = status::of(kind);
             titles
                 .entry(status.http.as_u16().to_string())
@@ -121,5 +121,5 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
     tracing::error!(panic = text, "a handler panicked");
-    Error::Internal(text.to_owned()).into_response()
+    Error::internal(text.to_owned()).into_response()
 }

@@ -79,8 +79,8 @@ pub(super) async fn score_one(
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
-        let Path((model, id)) = path.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::Invalid(rejection.body_text()))?;
+        let Path((model, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         about_model(&model);
         let entity = Entity {
             id: Some(EntityId::Text(id)),
@@ -103,7 +103,7 @@ pub(super) async fn score_one(
                 ..
             }) => Err(error),
             Some(result) => body::answer(&ScoreOneBody::new(&model, &result), 2 * RESULT_BYTES),
-            None => Err(Error::Internal("an answer without a result".to_owned())),
+            None => Err(Error::internal("an answer without a result".to_owned())),
         }
     };
     rest.counters.score_one.count(result.await)

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::comparison::{Comparison, Said};
 use super::hash;
-use crate::features::source;
 use crate::os;
 use crate::scoring::domain::{Entity, EntityScore, Outcome};
 use crate::scoring::live::Served;

@@ -79,9 +79,9 @@ async fn end(closing: CancellationToken, deadline: Option<Instant>) -> Error {
     };
     tokio::select! {
         () = closing.cancelled() => {
-            Error::Unavailable("the server is stopping: connect again, and send what was not answered".to_owned())
+            Error::unavailable("the server is stopping: connect again, and send what was not answered".to_owned())
         }
-        () = time_is_up => Error::DeadlineExceeded("the stream's time was up: `grpc-timeout`, or `streams.seconds`".to_owned()),
+        () = time_is_up => Error::deadline_exceeded("the stream's time was up: `grpc-timeout`, or `streams.seconds`".to_owned()),
     }
 }
 
@@ -127,6 +127,6 @@ async fn score(
     request: Option<proto::ScoreRequest>,
     deadline: Option<Instant>,
 ) -> Result<Scores, Error> {
-    let request = request.ok_or_else(|| Error::Invalid("`request`: a batch needs one".to_owned()))?;
+    let request = request.ok_or_else(|| Error::invalid("`request`: a batch needs one".to_owned()))?;
     within(deadline, scorer.answer(domain(request, deadline)?)).await
 }

@@ -14,7 +14,7 @@ pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8]
     let length = length.to_str().ok().and_then(|text| text.parse().ok());
     let parts = length.and_then(|length| body.split_at_checked(length));
     let (head, tensors) = parts.ok_or_else(|| {
-        Error::Invalid(format!(
+        Error::invalid(format!(
             "Inference-Header-Content-Length: expected at most {} (the body)",
             body.len()
         ))

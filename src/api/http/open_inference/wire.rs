@@ -223,11 +223,11 @@ impl Input {
             }
             (None, Some(data)) => elements(&name, datatype, data.0)?,
             (Some(_), Some(_)) => {
-                return Err(Error::Invalid(format!(
+                return Err(Error::invalid(format!(
                     "input `{name}`: data and binary_data_size; send one"
                 )));
             }
-            (None, None) => return Err(Error::Invalid(format!("input `{name}`: no data"))),
+            (None, None) => return Err(Error::invalid(format!("input `{name}`: no data"))),
         };
         Tensor::new(name, datatype, &shape, elements)
     }
@@ -244,7 +244,7 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
             Scalar::Text(text) => format!("{text:?}"),
             Scalar::Other(what) => (*what).to_owned(),
         };
-        Error::Invalid(format!("input `{name}`: {found} is no {}", datatype.name()))
+        Error::invalid(format!("input `{name}`: {found} is no {}", datatype.name()))
     };
     if let Some((least, most)) = datatype.whole_range() {
         let whole = |value: &Scalar| match value {
@@ -379,6 +379,6 @@ pub(super) fn response(
         id,
         outputs,
     };
-    let head = serde_json::to_vec(&response).map_err(|error| Error::Internal(error.to_string()))?;
+    let head = serde_json::to_vec(&response).map_err(|error| Error::internal(error.to_string()))?;
     Ok((head, tensors))
 }
