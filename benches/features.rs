@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use evergreen::app::App;
 use evergreen::config::{Config, Overrides};
-use evergreen::features::cell::Cell;
 use evergreen::features::layout::{Field, Layout, Vector};
-use evergreen::features::remote::{CacheLimits, Patience, Remote};
-use evergreen::features::snapshot::EntityId;
-use evergreen::features::source::{self, FeatureSource, Lane, SourceError};
-use evergreen::json::Scalar;
+use evergreen::features::remote::{CacheLimits, RemoteSource, Timeouts};
+use evergreen::features::source::{FeatureSource, Lane, SourceError};
 use evergreen::models::contract::{FeatureType, Parse};
 use evergreen::scoring::{Entity, ModelRef, Outcome, ScoreRequest, Scorer};
 use evergreen::telemetry::Metrics;
+use evergreen::values::cell::Cell;
+use evergreen::values::entity_id::EntityId;
+use evergreen::values::json::Scalar;
 use futures_util::future::BoxFuture;
 use redis::aio::ConnectionManager;
 
@@ -84,7 +84,7 @@ struct Made(Arc<Layout>);
 impl FeatureSource for Made {
     fn fetch<'a>(&'a self, ids: &'a [EntityId], _: Lane) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         let vector = |_: &EntityId| {
-            let mut draft = self.0.draft(source::now());
+            let mut draft = self.0.draft(evergreen::values::time::now());
             (0..self.0.fields.len()).for_each(|field| draft.set(field, Cell::Float(field as f64)));
             draft.finish()
         };
@@ -111,14 +111,14 @@ async fn memory() {
         hard: hour,
         unknown: hour,
     };
-    let patience = Patience {
+    let patience = Timeouts {
         timeout: hour,
         bulk_timeout: hour,
         rest: hour,
     };
     let metrics = Metrics::new().unwrap().feature.source("made");
     let made = Arc::new(Made(layout.clone()));
-    let remote = Arc::new(Remote::new(
+    let remote = Arc::new(RemoteSource::new(
         "made",
         layout.clone(),
         made,
@@ -129,7 +129,7 @@ async fn memory() {
     let before = resident();
     for first in (0..ENTITIES).step_by(1000) {
         let ids: Vec<EntityId> = (first..first + 1000).map(EntityId::Int).collect();
-        remote.get(&ids, source::now(), None).await;
+        remote.get(&ids, evergreen::values::time::now(), None).await;
     }
     let held = (resident() - before) as f64 / ENTITIES as f64;
     let kept = remote.cached_ids(usize::MAX).len();

@@ -1,11 +1,11 @@
 //! Translation between protocols and the scoring path; nothing is decided here.
 
 pub mod auth;
-mod bytes;
+mod body_timeout;
 pub(crate) mod context;
-mod counters;
 pub mod grpc;
 pub mod http;
 mod open_inference;
-mod slow;
+mod request_metrics;
 pub mod status;
+mod tensor_bytes;

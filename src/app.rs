@@ -1,6 +1,6 @@
 //! The composition root: settings in, everything that serves out. Built once, then shared.
 
-pub mod settings;
+pub mod live_settings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, LimitsSection};
 use crate::features::sources::Sources;
 use crate::features::warm;
-use crate::reload::{self, Reloader};
+use crate::lifecycle;
+use crate::lifecycle::Lifecycle;
 use crate::scoring::{Limits, Scorer};
 use crate::telemetry::Metrics;
 
@@ -28,7 +29,7 @@ pub struct App {
     /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
     pub closing: CancellationToken,
     /// Hands orders to the thread that loads models.
-    pub reload: reload::Handle,
+    pub reload: lifecycle::LifecycleHandle,
     /// Says that the server is about to stop: readiness fails from then on.
     pub stopping: CancellationToken,
     /// The caches are being filled.
@@ -56,7 +57,7 @@ impl App {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
         let sources = Arc::new(Sources::new(&config, metrics.feature.clone())?);
-        let mut reloader = Reloader::start(&config, &sources, &metrics, progress)?;
+        let mut reloader = Lifecycle::start(&config, &sources, &metrics, progress)?;
         let live = reloader.live();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();

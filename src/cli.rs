@@ -1,11 +1,11 @@
 //! The command line: one file per command.
 
 mod check;
-mod columns;
 mod health;
 mod inspect;
 mod key;
 mod models;
+mod offline;
 mod operations;
 mod publish;
 mod rollback;
@@ -51,7 +51,7 @@ enum Command {
 
 /// Why a command ended without success.
 #[derive(Debug)]
-enum Failure {
+enum CommandError {
     /// The answer is no, and has been said.
     No,
     /// Something given is wrong; the text says what.
@@ -60,7 +60,7 @@ enum Failure {
     Unfinished(String),
 }
 
-impl From<String> for Failure {
+impl From<String> for CommandError {
     fn from(message: String) -> Self {
         Self::Wrong(message)
     }
@@ -81,12 +81,12 @@ pub fn run() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::No) => ExitCode::from(1),
-        Err(Failure::Wrong(message)) => {
+        Err(CommandError::No) => ExitCode::from(1),
+        Err(CommandError::Wrong(message)) => {
             anstream::eprintln!("{RED}error:{RED:#} {message}");
             ExitCode::from(2)
         }
-        Err(Failure::Unfinished(message)) => {
+        Err(CommandError::Unfinished(message)) => {
             anstream::eprintln!("{RED}stopped, unfinished:{RED:#} {message}");
             ExitCode::from(3)
         }

@@ -4,36 +4,39 @@
 
 mod admission;
 mod answer;
+pub mod answer_stats;
 pub(crate) mod calibration;
-mod domain;
 mod infer;
-pub(crate) mod live;
+pub(crate) mod live_set;
 mod matrix;
+mod request;
 pub mod rollout;
-mod statistics;
-pub mod tally;
 pub mod tensor;
-mod view;
+mod tensor_stats;
+mod trace;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-pub use domain::{Entity, EntityScore, From, ModelRef, Outcome, Reason, ScoreRequest, Scored, Scores, Which};
-pub use infer::{InferRequest, Inferred, OutputTensor, outputs};
-pub use live::{Live, Served};
-pub use statistics::Statistics;
-pub use view::{EntityFeatures, FeatureView};
+pub use infer::{InferRequest, InferResponse, OutputTensor, outputs};
+pub use live_set::{LiveSet, Servable};
+pub use request::{
+    Entity, EntityScore, FeatureOrigin, ModelRef, Outcome, Reason, Score, ScoreRequest, Scores,
+    VersionSelector,
+};
+pub use tensor_stats::TensorStats;
+pub use trace::{EntityFeatures, FeatureDetail};
 
 use crate::error::Error;
-use crate::features::plan::Gathered;
+use crate::features::plan::FetchedFeatures;
 use crate::features::sources::canonical;
 use crate::telemetry::Metrics;
 use crate::values::time;
 use admission::Admission;
-use rollout::mirror::Mirror;
-use rollout::{Rollout, split};
+use rollout::shadow::Shadow;
+use rollout::{Rollout, canary};
 
 /// Limits of one request and of all together.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +62,11 @@ const EXPLAINED_COST: usize = 10;
 /// Scores requests against what is live.
 #[derive(Debug)]
 pub struct Scorer {
-    live: ArcSwap<Live>,
+    live: ArcSwap<LiveSet>,
     limits: ArcSwap<Limits>,
     admission: Arc<Admission>,
     metrics: Arc<Metrics>,
-    mirror: Mirror,
+    mirror: Shadow,
 }
 
 impl Scorer {
@@ -71,13 +74,13 @@ impl Scorer {
     ///
     /// # Errors
     /// The system gives no thread for scoring beside the answers.
-    pub fn new(live: Live, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn new(live: LiveSet, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
         Ok(Self {
             live: ArcSwap::from_pointee(live),
             limits: ArcSwap::from_pointee(limits),
             admission: Arc::new(Admission::new(limits.in_flight)),
             metrics,
-            mirror: Mirror::start()?,
+            mirror: Shadow::start()?,
         })
     }
 
@@ -94,12 +97,12 @@ impl Scorer {
 
     /// Puts something else in front of the requests from now on; what was live before, which those that have begun
     /// use to their end.
-    pub fn replace(&self, live: Live) -> Arc<Live> {
+    pub fn replace(&self, live: LiveSet) -> Arc<LiveSet> {
         self.live.swap(Arc::new(live))
     }
 
     /// What is live now.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LiveSet> {
         self.live.load_full()
     }
 
@@ -119,7 +122,7 @@ impl Scorer {
 
     async fn answer_admitted(
         self: &Arc<Self>,
-        served: Arc<Served>,
+        served: Arc<Servable>,
         trials: Option<Rollout>,
         request: ScoreRequest,
         permit: admission::Permit,
@@ -128,7 +131,7 @@ impl Scorer {
         served.scorable()?;
         let permit = Arc::new(permit);
         let scores = match trials {
-            Some(rollout) => split::answer(self, &served, &rollout, request, &permit).await?,
+            Some(rollout) => canary::answer(self, &served, &rollout, request, &permit).await?,
             None => Scores {
                 results: self.score(&served, request, permit).await?,
                 model: served.model.clone(),
@@ -143,7 +146,7 @@ impl Scorer {
     /// Scores entities by one version.
     async fn score(
         self: &Arc<Self>,
-        served: &Arc<Served>,
+        served: &Arc<Servable>,
         request: ScoreRequest,
         permit: Arc<admission::Permit>,
     ) -> Result<Vec<EntityScore>, Error> {
@@ -161,7 +164,7 @@ impl Scorer {
         let walks = entities.len() * (1 + explaining) * served.model.forest.summary().trees;
         let (scorer, served) = (self.clone(), served.clone());
         off_thread_if(walks, move || {
-            let batch = answer::Batch {
+            let batch = answer::EntityBatch {
                 served: &served,
                 entities,
                 explain,
@@ -195,9 +198,14 @@ impl Scorer {
 }
 
 /// What the remote sources have for the entities with an id; nothing is asked when no source is remote.
-async fn gather(served: &Served, entities: &[Entity], now: f64, deadline: Option<Instant>) -> Gathered {
+async fn gather(
+    served: &Servable,
+    entities: &[Entity],
+    now: f64,
+    deadline: Option<Instant>,
+) -> FetchedFeatures {
     match served.plan.as_ref().filter(|plan| plan.is_remote()) {
-        None => Gathered::default(),
+        None => FetchedFeatures::default(),
         Some(plan) => {
             let ids = canonical(entities.iter().filter_map(|entity| entity.id.as_ref()));
             plan.gather(&ids, now, deadline.map(leave_time)).await

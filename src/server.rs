@@ -3,8 +3,8 @@
 mod connections;
 mod listen;
 mod operations;
-mod pace;
 mod signals;
+mod timeouts;
 mod tls;
 
 use std::sync::Arc;
@@ -14,32 +14,32 @@ use tokio::signal::unix::Signal;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic_health::server::HealthReporter;
 
-use crate::api::auth::{Api, Guard};
+use crate::api::auth::{Guard, PortApi};
 use crate::api::{grpc, http};
 use crate::app::App;
-use crate::app::settings::Settings;
+use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
 use crate::telemetry::Metrics;
-use connections::{Down, Kind, Treatment};
+use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
-use operations::Operations;
-use signals::Stop;
-use tls::Tls;
+use operations::OperationsPort;
+use signals::StopSignals;
+use tls::ServerTls;
 
 /// How often the health service is told what readiness says.
 const HEALTH: Duration = Duration::from_millis(200);
 
 /// Why a server ended otherwise than it should.
 #[derive(Debug)]
-pub enum Failure {
+pub enum ServeError {
     /// A setting, a file or a port is wrong; the text says what.
     Wrong(String),
     /// It was told to stop and did, but not everything was finished; the text says why.
     Unfinished(String),
 }
 
-impl From<String> for Failure {
+impl From<String> for ServeError {
     fn from(message: String) -> Self {
         Self::Wrong(message)
     }
@@ -51,27 +51,30 @@ impl From<String> for Failure {
 /// It cannot start, or had to stop before everything was finished.
 pub async fn run(
     config: Config,
-    settings: Settings,
+    settings: LiveSettings,
     build: impl FnOnce(Config, Arc<Metrics>) -> Result<App, String> + Send + 'static,
     welcome: impl FnOnce(&App, Addresses),
-) -> Result<(), Failure> {
+) -> Result<(), ServeError> {
     let text = |error: std::io::Error| error.to_string();
-    let (mut signals, hangup) = (Stop::new().map_err(text)?, signals::hangup().map_err(text)?);
+    let (mut signals, hangup) = (
+        StopSignals::new().map_err(text)?,
+        signals::hangup().map_err(text)?,
+    );
     let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
     let ports = Ports::bind(&config.server)?;
     let addresses = ports.addresses();
     let tls = tls::start(&config.tls, &metrics.security)?;
     let guard = Guard::start(&config.auth, &metrics)?;
     // It ends on its own, after the others: probes watch the way down.
-    let treatment = Treatment::new(
-        Kind::Rest,
+    let treatment = ConnectionPolicy::new(
+        PortKind::Rest,
         &config,
         None,
-        Down::default(),
+        Shutdown::default(),
         metrics.ports.of("ops"),
     );
     let loading = http::ops::loading(metrics.clone());
-    let operations = Operations::start(ports.ops.listen()?, loading, treatment)?;
+    let operations = OperationsPort::start(ports.ops.listen()?, loading, treatment)?;
     let app = tokio::task::spawn_blocking(move || build(config, metrics));
     let app = tokio::select! {
         () = signals.next() => {
@@ -81,7 +84,7 @@ pub async fn run(
         app = app => Arc::new(app.map_err(|error| format!("loading failed: {error}"))??),
     };
     let server = Server {
-        down: Down {
+        down: Shutdown {
             draining: app.stopping.clone(),
             stop: app.closing.clone(),
         },
@@ -105,13 +108,13 @@ pub async fn run(
         () = warm => {}
         Some(ended) = running.servers.join_next() => {
             let why = ended.err().map_or_else(|| "a port was closed".to_owned(), |error| error.to_string());
-            return Err(Failure::Wrong(why));
+            return Err(ServeError::Wrong(why));
         }
     }
     hangup.abort();
     tokio::select! {
         result = server.end(running) => result,
-        () = signals.next() => Err(Failure::Unfinished("a second signal: stopped at once".to_owned())),
+        () = signals.next() => Err(ServeError::Unfinished("a second signal: stopped at once".to_owned())),
     }
 }
 
@@ -126,15 +129,15 @@ struct Running {
 /// A server whose models are there.
 struct Server {
     app: Arc<App>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     guard: Guard,
-    operations: Operations,
-    down: Down,
+    operations: OperationsPort,
+    down: Shutdown,
 }
 
 impl Server {
     /// Opens REST and gRPC.
-    async fn listen(&self, http: listen::Port, grpc: listen::Port) -> Result<Running, String> {
+    async fn listen(&self, http: listen::BoundPort, grpc: listen::BoundPort) -> Result<Running, String> {
         let Self { app, tls, guard, .. } = self;
         let poll = app.config.server.poll();
         if let Some(tls) = tls {
@@ -146,15 +149,15 @@ impl Server {
         let teller = tokio::spawn(keep_health(app.clone(), health.clone()));
         let mut servers = JoinSet::new();
         for (port, api, router) in [
-            (http, Api::Rest, http::router(app, guard)),
-            (grpc, Api::Grpc, routes),
+            (http, PortApi::Rest, http::router(app, guard)),
+            (grpc, PortApi::Grpc, routes),
         ] {
             let (kind, name) = match api {
-                Api::Grpc => (Kind::Grpc, "grpc"),
-                _ => (Kind::Rest, "http"),
+                PortApi::Grpc => (PortKind::Grpc, "grpc"),
+                _ => (PortKind::Rest, "http"),
             };
             let metrics = app.metrics.ports.of(name);
-            let treatment = Treatment::new(kind, &app.config, tls.clone(), self.down.clone(), metrics);
+            let treatment = ConnectionPolicy::new(kind, &app.config, tls.clone(), self.down.clone(), metrics);
             servers.spawn(connections::serve(port.listen()?, router, treatment));
         }
         Ok(Running {
@@ -165,7 +168,7 @@ impl Server {
     }
 
     /// Stops: unready, serving on while load balancers notice, then finishing what runs.
-    async fn end(self, running: Running) -> Result<(), Failure> {
+    async fn end(self, running: Running) -> Result<(), ServeError> {
         let Running {
             mut servers,
             mut health,
@@ -187,7 +190,7 @@ impl Server {
         self.operations.end().await;
         finished.map_err(|_| {
             let seconds = server.grace_seconds;
-            Failure::Unfinished(format!("requests were still running after {seconds} s"))
+            ServeError::Unfinished(format!("requests were still running after {seconds} s"))
         })?;
         tracing::info!("stopped");
         Ok(())
@@ -195,7 +198,7 @@ impl Server {
 }
 
 /// Reads the settings anew on every SIGHUP.
-async fn settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: Settings) {
+async fn settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: LiveSettings) {
     while hangup.recv().await.is_some() {
         settings.take_over(&app).await;
     }

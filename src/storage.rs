@@ -36,14 +36,14 @@ pub struct FileStat {
 
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum Listing {
     /// A file.
     File(FileStat),
     /// A folder with these files, by name; folders inside are left out.
     Folder(Vec<FileStat>),
 }
 
-impl Entry {
+impl Listing {
     /// What it consists of.
     pub fn files(&self) -> &[FileStat] {
         match self {
@@ -57,11 +57,11 @@ impl Entry {
 #[derive(Debug)]
 pub struct Storage {
     location: PathBuf,
-    place: Place,
+    place: Backend,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Backend {
     Local(local::Folder),
     #[cfg(feature = "object-store")]
     Object(object::Bucket),
@@ -69,19 +69,19 @@ enum Place {
 
 /// A file or folder that can be read by its path; a copy made for that is removed when this is dropped.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct LocalCopy {
     path: PathBuf,
     copy: Option<PathBuf>,
 }
 
-impl Fetched {
+impl LocalCopy {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Fetched {
+impl Drop for LocalCopy {
     fn drop(&mut self) {
         if let Some(copy) = &self.copy
             && let Err(error) = std::fs::remove_dir_all(copy)
@@ -100,7 +100,7 @@ impl Storage {
         let place = if is_remote(location) {
             remote(location, settings)?
         } else {
-            Place::Local(local::Folder::new(location))
+            Backend::Local(local::Folder::new(location))
         };
         let location = location.to_owned();
         Ok(Self { location, place })
@@ -117,9 +117,9 @@ impl Storage {
     /// The storage cannot be reached or read; a local folder does not exist.
     pub fn folders(&self, path: &str) -> Result<Vec<String>, String> {
         match &self.place {
-            Place::Local(folder) => folder.folders(path),
+            Backend::Local(folder) => folder.folders(path),
             #[cfg(feature = "object-store")]
-            Place::Object(bucket) => bucket.folders(path),
+            Backend::Object(bucket) => bucket.folders(path),
         }
     }
 
@@ -127,11 +127,11 @@ impl Storage {
     ///
     /// # Errors
     /// The storage cannot be reached or read.
-    pub fn stat(&self, path: &str) -> Result<Option<Entry>, String> {
+    pub fn stat(&self, path: &str) -> Result<Option<Listing>, String> {
         match &self.place {
-            Place::Local(folder) => folder.stat(path),
+            Backend::Local(folder) => folder.stat(path),
             #[cfg(feature = "object-store")]
-            Place::Object(bucket) => bucket.stat(path),
+            Backend::Object(bucket) => bucket.stat(path),
         }
     }
 
@@ -140,11 +140,11 @@ impl Storage {
     ///
     /// # Errors
     /// It is gone, has changed since, or there is no room for the copy.
-    pub fn fetch(&self, path: &str, entry: &Entry) -> Result<Fetched, String> {
+    pub fn fetch(&self, path: &str, entry: &Listing) -> Result<LocalCopy, String> {
         match (&self.place, entry) {
-            (Place::Local(folder), _) => folder.resolve(path),
+            (Backend::Local(folder), _) => folder.resolve(path),
             #[cfg(feature = "object-store")]
-            (Place::Object(bucket), entry) => bucket.fetch(path, entry),
+            (Backend::Object(bucket), entry) => bucket.fetch(path, entry),
         }
     }
 
@@ -162,20 +162,20 @@ impl Storage {
         progress: &mut dyn FnMut(u64),
     ) -> Result<u64, String> {
         match &self.place {
-            Place::Local(place) => place.publish(folder, at_least, files, manifest, progress),
+            Backend::Local(place) => place.publish(folder, at_least, files, manifest, progress),
             #[cfg(feature = "object-store")]
-            Place::Object(bucket) => bucket.publish(folder, at_least, files, manifest, progress),
+            Backend::Object(bucket) => bucket.publish(folder, at_least, files, manifest, progress),
         }
     }
 }
 
 #[cfg(feature = "object-store")]
-fn remote(location: &Path, settings: &StorageSection) -> Result<Place, String> {
-    object::Bucket::open(location, settings).map(Place::Object)
+fn remote(location: &Path, settings: &StorageSection) -> Result<Backend, String> {
+    object::Bucket::open(location, settings).map(Backend::Object)
 }
 
 #[cfg(not(feature = "object-store"))]
-fn remote(location: &Path, _: &StorageSection) -> Result<Place, String> {
+fn remote(location: &Path, _: &StorageSection) -> Result<Backend, String> {
     Err(format!(
         "{}: this build has no object storage: build with --features object-store",
         location.display()

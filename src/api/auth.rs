@@ -14,24 +14,24 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 
 use super::context::about_client;
-use super::counters::Counters;
 use super::http::V2Error;
+use super::request_metrics::RequestCounters;
 use crate::config::AuthSection;
 use crate::error::{Error, ErrorKind};
+use crate::file_backed::FileBacked;
 use crate::telemetry::Metrics;
 use crate::telemetry::security::Secret;
-use crate::watched::Watched;
 use access::Access;
 pub use access::Role;
-use keys::Keys;
-pub use keys::{NewKey, Unfit};
+use keys::ApiKeys;
+pub use keys::{InvalidKeyName, NewKey};
 
 /// Where a key stands in a request, beside `authorization: Bearer …`.
 const API_KEY: &str = "x-api-key";
 
 /// What a request came by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Api {
+pub enum PortApi {
     /// REST, and the Open Inference Protocol over it.
     Rest,
     /// gRPC.
@@ -43,7 +43,7 @@ pub enum Api {
 /// Lets requests pass by their keys.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    keys: Option<Arc<Watched<Keys>>>,
+    keys: Option<Arc<FileBacked<ApiKeys>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -59,7 +59,7 @@ impl Guard {
             return Ok(Self { keys: None, metrics });
         }
         let counted = metrics.security.clone();
-        let heard = Box::new(move |read: Result<&Keys, &str>| {
+        let heard = Box::new(move |read: Result<&ApiKeys, &str>| {
             counted.read(Secret::Keys, read.is_ok());
             match read {
                 Ok(keys) => tracing::info!(keys = keys.len(), "API keys read"),
@@ -68,7 +68,7 @@ impl Guard {
         });
         let file = section.file.clone();
         let path = file.clone();
-        let keys = Watched::new(vec![file.clone()], move || Keys::read(&file), heard)?;
+        let keys = FileBacked::new(vec![file.clone()], move || ApiKeys::read(&file), heard)?;
         if keys.get().len() == 0 {
             let path = path.display();
             return Err(format!(
@@ -89,19 +89,19 @@ impl Guard {
     }
 
     /// The router behind the guard.
-    pub(super) fn protect(&self, api: Api, router: Router) -> Router {
+    pub(super) fn protect(&self, api: PortApi, router: Router) -> Router {
         let Some(keys) = self.keys.clone() else {
             return router;
         };
         let label = match api {
-            Api::Rest => "rest",
-            Api::Grpc => "grpc",
-            Api::Operations => "operations",
+            PortApi::Rest => "rest",
+            PortApi::Grpc => "grpc",
+            PortApi::Operations => "operations",
         };
-        let door = Door {
+        let door = PortGuard {
             api,
             keys,
-            counters: Counters::new(&self.metrics, label, "authorize"),
+            counters: RequestCounters::new(&self.metrics, label, "authorize"),
         };
         router.layer(middleware::from_fn_with_state(Arc::new(door), pass))
     }
@@ -109,27 +109,27 @@ impl Guard {
 
 /// The guard at one port.
 #[derive(Debug)]
-struct Door {
-    api: Api,
-    keys: Arc<Watched<Keys>>,
-    counters: Counters,
+struct PortGuard {
+    api: PortApi,
+    keys: Arc<FileBacked<ApiKeys>>,
+    counters: RequestCounters,
 }
 
-async fn pass(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn pass(State(door): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
     match door.admit(&request) {
         Ok(()) => next.run(request).await,
         Err(error) => door.refuse(request.uri().path(), error),
     }
 }
 
-impl Door {
+impl PortGuard {
     fn admit(&self, request: &Request) -> Result<(), Error> {
         let matched = request.extensions().get::<MatchedPath>();
         let matched = matched.map(MatchedPath::as_str);
         let access = match self.api {
-            Api::Rest => access::rest(matched),
-            Api::Grpc => access::grpc(request.uri().path()),
-            Api::Operations => access::operations(request.method(), matched),
+            PortApi::Rest => access::rest(matched),
+            PortApi::Grpc => access::grpc(request.uri().path()),
+            PortApi::Operations => access::operations(request.method(), matched),
         };
         let Access::Needs(role) = access else {
             return Ok(());
@@ -160,9 +160,9 @@ impl Door {
     fn refuse(&self, path: &str, error: Error) -> Response {
         let challenge = error.kind() == ErrorKind::Unauthenticated;
         let mut response = match self.api {
-            Api::Grpc => return tonic::Status::from(error).into_http(),
-            Api::Rest if path.starts_with("/v2") => V2Error::from(error).into_response(),
-            Api::Rest | Api::Operations => error.into_response(),
+            PortApi::Grpc => return tonic::Status::from(error).into_http(),
+            PortApi::Rest if path.starts_with("/v2") => V2Error::from(error).into_response(),
+            PortApi::Rest | PortApi::Operations => error.into_response(),
         };
         if challenge {
             let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");

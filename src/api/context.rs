@@ -52,32 +52,32 @@ fn access_is_logged() -> bool {
 pub(crate) struct ContextLayer;
 
 impl<S> Layer<S> for ContextLayer {
-    type Service = WithContext<S>;
+    type Service = ContextService<S>;
 
-    fn layer(&self, inner: S) -> WithContext<S> {
-        WithContext { inner }
+    fn layer(&self, inner: S) -> ContextService<S> {
+        ContextService { inner }
     }
 }
 
 /// A service behind [`ContextLayer`].
 #[derive(Clone, Debug)]
-pub(crate) struct WithContext<S> {
+pub(crate) struct ContextService<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for WithContext<S>
+impl<S, B, R> Service<Request<B>> for ContextService<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Answering<S::Future> {
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future> {
         let start = Instant::now();
         let headers = request.headers();
         let request_id = request_id(headers);
@@ -87,7 +87,7 @@ where
         if let Some(deadline) = deadline::read(request.headers(), start) {
             request.extensions_mut().insert(deadline);
         }
-        Answering {
+        ResponseFuture {
             inner: self.inner.call(request).instrument(span),
             start,
             request_id: Some(request_id),
@@ -174,7 +174,7 @@ impl fmt::Display for Operation {
 
 pin_project! {
     /// A request on its way through the services behind the layer.
-    pub(crate) struct Answering<F> {
+    pub(crate) struct ResponseFuture<F> {
         #[pin]
         inner: Instrumented<F>,
         start: Instant,
@@ -184,7 +184,7 @@ pin_project! {
     }
 }
 
-impl<F, R, E> Future for Answering<F>
+impl<F, R, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<R>, E>>,
 {

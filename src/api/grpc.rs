@@ -10,9 +10,10 @@ use std::sync::Arc;
 use axum::Router;
 use tonic_health::server::HealthReporter;
 
-use super::auth::{Api, Guard};
+use super::auth::{Guard, PortApi};
+use super::body_timeout;
+use super::body_timeout::BodyTimeout;
 use super::context::ContextLayer;
-use super::slow::{self, Patience};
 use crate::app::App;
 
 use options::with_options;
@@ -67,18 +68,18 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));
     let router = routes.routes().prepare().into_axum_router();
-    let router = router.layer(slow::layer(app, patience, |slow| {
+    let router = router.layer(body_timeout::layer(app, patience, |slow| {
         axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
     }));
-    Ok((guard.protect(Api::Grpc, router).layer(ContextLayer), reporter))
+    Ok((guard.protect(PortApi::Grpc, router).layer(ContextLayer), reporter))
 }
 
 /// A batch of a stream is read when there is room for it; reflection goes on until its client has seen enough.
-fn patience(_: Option<&str>, path: &str) -> Patience {
+fn patience(_: Option<&str>, path: &str) -> BodyTimeout {
     match path {
-        "/evergreen.v1.ScoringService/ScoreStream" => Patience::Stream,
-        path if path.starts_with("/grpc.reflection.") => Patience::Conversation,
-        _ => Patience::Whole,
+        "/evergreen.v1.ScoringService/ScoreStream" => BodyTimeout::Stream,
+        path if path.starts_with("/grpc.reflection.") => BodyTimeout::Conversation,
+        _ => BodyTimeout::Whole,
     }
 }
 

@@ -27,43 +27,44 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::auth::{Api, Guard};
+use crate::api::auth::{Guard, PortApi};
+use crate::api::body_timeout;
+use crate::api::body_timeout::BodyTimeout;
 use crate::api::context::ContextLayer;
-use crate::api::counters::Counters;
-use crate::api::slow::{self, Patience};
+use crate::api::request_metrics::RequestCounters;
 use crate::app::App;
 use crate::config::StreamsSection;
-use crate::reload::Handle;
+use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
 
 pub(super) use open_inference::V2Error;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
-struct Rest {
+struct HttpState {
     scorer: Arc<Scorer>,
-    counters: Arc<Operations>,
-    streams: Arc<Streams>,
+    counters: Arc<EndpointCounters>,
+    streams: Arc<StreamLimits>,
     /// The way to loading models, for clients of the Open Inference Protocol, where it is allowed.
-    loading: Option<Handle>,
+    loading: Option<LifecycleHandle>,
 }
 
 /// What streams need beside.
 #[derive(Debug)]
-struct Streams {
+struct StreamLimits {
     settings: StreamsSection,
     closing: CancellationToken,
 }
 
 #[derive(Debug)]
-struct Operations {
-    score: Counters,
-    score_one: Counters,
-    features: Counters,
-    score_lines: Counters,
-    list_models: Counters,
-    get_model: Counters,
-    infer: Counters,
+struct EndpointCounters {
+    score: RequestCounters,
+    score_one: RequestCounters,
+    features: RequestCounters,
+    score_lines: RequestCounters,
+    list_models: RequestCounters,
+    get_model: RequestCounters,
+    infer: RequestCounters,
 }
 
 #[derive(OpenApi)]
@@ -80,7 +81,7 @@ struct Operations {
 )]
 struct Description;
 
-fn routes() -> OpenApiRouter<Rest> {
+fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
@@ -96,10 +97,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// Bulk is read as it comes.
-fn patience(route: Option<&str>, _: &str) -> Patience {
+fn patience(route: Option<&str>, _: &str) -> BodyTimeout {
     match route {
-        Some("/v1/models/{model}/scores") => Patience::Stream,
-        _ => Patience::Whole,
+        Some("/v1/models/{model}/scores") => BodyTimeout::Stream,
+        _ => BodyTimeout::Whole,
     }
 }
 
@@ -110,11 +111,11 @@ fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
 
 /// The application's router, behind the guard.
 pub fn router(app: &App, guard: &Guard) -> Router {
-    let counters = |operation| Counters::new(&app.metrics, "rest", operation);
-    let state = Rest {
+    let counters = |operation| RequestCounters::new(&app.metrics, "rest", operation);
+    let state = HttpState {
         scorer: app.scorer.clone(),
         loading: super::open_inference::loading(app),
-        counters: Arc::new(Operations {
+        counters: Arc::new(EndpointCounters {
             score: counters("score"),
             score_one: counters("score_one"),
             features: counters("features"),
@@ -123,7 +124,7 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             get_model: counters("get_model"),
             infer: counters("infer"),
         }),
-        streams: Arc::new(Streams {
+        streams: Arc::new(StreamLimits {
             settings: app.config.streams.clone(),
             closing: app.closing.clone(),
         }),
@@ -138,11 +139,11 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         // Outermost first. One call of `layer` for many: each boxes every request and answer once more.
         .layer((
             compression(app.config.server.compress_bytes),
-            slow::layer(app, patience, axum::Error::new),
+            body_timeout::layer(app, patience, axum::Error::new),
             RequestDecompressionLayer::new(),
             DefaultBodyLimit::max(app.config.limits.body_bytes),
         ));
-    guard.protect(Api::Rest, router).layer((
+    guard.protect(PortApi::Rest, router).layer((
         ContextLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),

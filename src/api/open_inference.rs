@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::app::App;
 use crate::error::Error;
+use crate::lifecycle::{Command, LifecycleHandle};
 use crate::models::ModelVersion;
 use crate::models::status::VersionState;
-use crate::reload::{Handle, Order};
-use crate::scoring::live::Live;
+use crate::scoring::live_set::LiveSet;
 use crate::scoring::tensor::Datatype;
-use crate::scoring::{Which, outputs};
+use crate::scoring::{VersionSelector, outputs};
 use evergreen_forest::Precision;
 
 /// The optional parts of the protocol that are there.
@@ -27,24 +27,28 @@ pub(super) fn server_name() -> &'static str {
 }
 
 /// A version as the protocol writes it: a whole number, a label, or nothing for the live one.
-pub(super) fn version(text: &str) -> Result<Which, Error> {
+pub(super) fn version(text: &str) -> Result<VersionSelector, Error> {
     if text.is_empty() {
-        return Ok(Which::Live);
+        return Ok(VersionSelector::Live);
     }
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return Ok(Which::Label(text.to_owned()));
+        return Ok(VersionSelector::Label(text.to_owned()));
     }
     let invalid = |_| Error::invalid(format!("version {text:?}: versions are whole numbers, or labels"));
-    text.parse().map(Which::Number).map_err(invalid)
+    text.parse().map(VersionSelector::Number).map_err(invalid)
 }
 
 /// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
-pub(super) fn loading(app: &App) -> Option<Handle> {
+pub(super) fn loading(app: &App) -> Option<LifecycleHandle> {
     app.config.models.repository_api.then(|| app.reload.clone())
 }
 
 /// Loads a model as its policy says, or unloads it.
-pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) -> Result<(), Error> {
+pub(super) async fn change(
+    loading: Option<&LifecycleHandle>,
+    model: String,
+    load: bool,
+) -> Result<(), Error> {
     let Some(handle) = loading else {
         return Err(Error::invalid(
             "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
@@ -53,9 +57,9 @@ pub(super) async fn change(loading: Option<&Handle>, model: String, load: bool) 
     };
     let version = None;
     let order = if load {
-        Order::Load { model, version }
+        Command::Load { model, version }
     } else {
-        Order::Unload { model, version }
+        Command::Unload { model, version }
     };
     handle.order(order).await.map(drop)
 }
@@ -87,7 +91,7 @@ pub(super) struct Described {
 
 /// What a model takes and gives.
 #[derive(Debug)]
-pub(super) struct Metadata {
+pub(super) struct ModelMetadata {
     pub(super) platform: String,
     pub(super) inputs: Vec<Described>,
     pub(super) outputs: Vec<Described>,
@@ -96,7 +100,7 @@ pub(super) struct Metadata {
 /// The name under which a matrix of all features is described; any name is accepted.
 const MATRIX: &str = "features";
 
-pub(super) fn metadata(model: &ModelVersion) -> Metadata {
+pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
     let size = |width: usize| i64::try_from(width).unwrap_or(i64::MAX);
     let datatype = match model.forest.precision() {
         Precision::F32 => Datatype::Fp32,
@@ -108,7 +112,7 @@ pub(super) fn metadata(model: &ModelVersion) -> Metadata {
         datatype: output.datatype,
         shape: vec![-1, size(output.width)],
     });
-    Metadata {
+    ModelMetadata {
         platform: format!("{:?}", model.forest.summary().format).to_lowercase(),
         inputs: vec![Described {
             name: MATRIX.to_owned(),
@@ -129,7 +133,7 @@ pub(super) struct IndexLine {
     pub(super) reason: String,
 }
 
-pub(super) fn index(live: &Live) -> Vec<IndexLine> {
+pub(super) fn index(live: &LiveSet) -> Vec<IndexLine> {
     let mut lines = Vec::new();
     for (name, entry) in live.models() {
         lines.extend(entry.versions.iter().map(|status| {

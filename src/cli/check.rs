@@ -6,8 +6,8 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
-use super::{BOLD, Failure, GREEN, RED, YELLOW, say};
-use crate::models::gate::{self, Context, Outcome, Report};
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, say};
+use crate::models::gate::{self, GateContext, GateReport, StepOutcome};
 use evergreen_forest::KernelName;
 
 const EXAMPLES: &str = "\
@@ -31,11 +31,11 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let (name, version) = identity(&self.path);
-        let mut context = Context {
+        let mut context = GateContext {
             kernel: self.kernel,
-            ..Context::default()
+            ..GateContext::default()
         };
         let (report, live) = match gate::admit_beside(&self.path, &name, version, &mut context) {
             Ok(model) => (model.report, true),
@@ -47,7 +47,7 @@ impl Check {
         } else {
             print(&self.path, &report, live);
         }
-        if live { Ok(()) } else { Err(Failure::No) }
+        if live { Ok(()) } else { Err(CommandError::No) }
     }
 }
 
@@ -65,15 +65,15 @@ pub(super) fn identity(path: &Path) -> (String, u64) {
     }
 }
 
-pub(super) fn print(path: &Path, report: &Report, live: bool) {
+pub(super) fn print(path: &Path, report: &GateReport, live: bool) {
     say!("{BOLD}{}{BOLD:#}", path.display());
     let mut table = Table::new();
     table.load_style(NOTHING);
     for step in &report.steps {
         let (style, mark) = match step.outcome {
-            Outcome::Passed => (GREEN, "passed"),
-            Outcome::Skipped => (YELLOW, "skipped"),
-            Outcome::Failed => (RED, "failed"),
+            StepOutcome::Passed => (GREEN, "passed"),
+            StepOutcome::Skipped => (YELLOW, "skipped"),
+            StepOutcome::Failed => (RED, "failed"),
         };
         let name = step.step.label().replace('_', " ");
         let time = format!("{:.1} ms", step.milliseconds);

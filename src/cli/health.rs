@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::operations::ask;
-use super::{Failure, say};
+use super::{CommandError, say};
 use crate::config::{Config, Overrides};
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = Config::load(self.config.as_deref(), environment, &Overrides::default())?;
@@ -46,11 +46,11 @@ impl Health {
             }
             Ok((false, answer)) => {
                 say!("{answer}");
-                Err(Failure::No)
+                Err(CommandError::No)
             }
             Err(error) => {
                 say!("{error}");
-                Err(Failure::No)
+                Err(CommandError::No)
             }
         }
     }

@@ -7,7 +7,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
-use super::{BOLD, Failure, bytes, say, thousands};
+use super::{BOLD, CommandError, bytes, say, thousands};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
 use evergreen_forest::{Categories, Feature, Forest, KernelName, LoadOptions};
@@ -33,7 +33,7 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let bundle = Bundle::find(&self.path)?;
         let contract = bundle.contract()?;
         let files = bundle.read(contract.as_ref())?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{BOLD, Failure, say};
+use super::{BOLD, CommandError, say};
 use crate::api::auth::{NewKey, Role};
 
 const EXAMPLES: &str = "\
@@ -26,7 +26,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let key = NewKey::make(&self.name, &self.roles).map_err(|error| error.to_string())?;
         anstream::eprintln!(
             "The key of {}, said this once:\n  {BOLD}{}{BOLD:#}",

@@ -5,8 +5,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde_json::Value;
 
-use super::operations::{Operations, escaped};
-use super::{BOLD, Failure, GREEN, RED, YELLOW, say};
+use super::operations::{OperationsClient, escaped};
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,11 +25,11 @@ pub(super) struct Models {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    operations: Operations,
+    operations: OperationsClient,
 }
 
 impl Models {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let Some(name) = &self.model else {
             let answer = self.operations.get("/v1/models")?;
             if self.json {

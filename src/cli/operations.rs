@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Where the server is.
 #[derive(Clone, Debug, Args)]
-pub(super) struct Operations {
+pub(super) struct OperationsClient {
     /// The operations port of a running server
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8082")]
     server: String,
@@ -24,7 +24,7 @@ const API_KEY: &str = "EVERGREEN_API_KEY";
 /// Longest that an answer is waited for: loading a large model takes its time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-impl Operations {
+impl OperationsClient {
     /// What is at a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, String> {
         self.ask(Method::GET, path, None)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::{identity, print};
-use super::{Failure, GREEN, progress_bar, say};
+use super::{CommandError, GREEN, progress_bar, say};
 use crate::config::{Config, Overrides};
 use crate::models::bundle::Bundle;
 use crate::models::gate;
@@ -45,7 +45,7 @@ pub(super) struct Publish {
 }
 
 impl Publish {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = Config::load(self.config.as_deref(), environment, &Overrides::default())?;
@@ -60,7 +60,7 @@ impl Publish {
         model_name(&name)?;
         if let Err(report) = gate::admit(&self.bundle, &name, self.version) {
             print(&self.bundle, &report, false);
-            return Err(Failure::No);
+            return Err(CommandError::No);
         }
         let (files, manifest) = match &contract {
             Some(contract) => (

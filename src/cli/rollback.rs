@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 
-use super::operations::{Operations, escaped};
-use super::{Failure, GREEN, say};
+use super::operations::{OperationsClient, escaped};
+use super::{CommandError, GREEN, say};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,11 +35,11 @@ pub(super) struct Rollback {
     #[arg(long, conflicts_with_all = ["version", "hold"])]
     release: bool,
     #[command(flatten)]
-    operations: Operations,
+    operations: OperationsClient,
 }
 
 impl Rollback {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let model = escaped(&self.model);
         let answer = if self.release {
             self.operations

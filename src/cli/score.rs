@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::columns::Offline;
-use super::sink::{self, Header, Numbers};
-use super::{Failure, YELLOW, progress_bar, thousands};
-use crate::features::table::{Batch, Table};
+use super::offline::OfflineModel;
+use super::sink::{self, Numbers, OutputHeader};
+use super::{CommandError, YELLOW, progress_bar, thousands};
+use crate::features::table::{Table, TableBatch};
 use crate::models::contract::ScoreKind;
 use crate::scoring::calibration::calibrate;
 use evergreen_forest::{OutputKind, Precision, Scratch};
@@ -40,7 +40,7 @@ pub(super) struct Score {
     id: Option<String>,
     /// What to predict; without it, what the contract answers, or the library's plain prediction
     #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    kind: Option<OutputChoice>,
     /// The models' folder, where a NAME is looked up
     #[arg(long, value_name = "DIR", default_value = "models")]
     models: PathBuf,
@@ -48,7 +48,7 @@ pub(super) struct Score {
 
 /// A kind of prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum OutputChoice {
     /// Probabilities, calibrated if the contract says so
     Probability,
     /// The library's plain prediction
@@ -63,7 +63,7 @@ enum Kind {
     Contributions,
 }
 
-impl Kind {
+impl OutputChoice {
     fn output(self) -> OutputKind {
         match self {
             Self::Probability | Self::Value => OutputKind::Value,
@@ -87,9 +87,9 @@ impl Kind {
 }
 
 impl Score {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         apart(&self.input, &self.output)?;
-        let model = Offline::load(&self.model, &self.models)?;
+        let model = OfflineModel::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
         let done = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
@@ -130,7 +130,7 @@ fn apart(input: &Path, output: &Path) -> Result<(), String> {
 }
 
 /// The kind asked for, or what the model is for.
-fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
+fn kind(model: &OfflineModel, asked: Option<OutputChoice>) -> Result<OutputChoice, String> {
     let probable = model.version.forest.gives_probabilities();
     let contract = model
         .version
@@ -138,13 +138,13 @@ fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
         .as_ref()
         .map(|contract| contract.output.kind);
     let kind = asked.unwrap_or(match contract {
-        Some(ScoreKind::Probability) => Kind::Probability,
-        Some(ScoreKind::Margin) => Kind::Margin,
-        Some(ScoreKind::Class) => Kind::Class,
-        None if probable => Kind::Probability,
-        Some(ScoreKind::Value) | None => Kind::Value,
+        Some(ScoreKind::Probability) => OutputChoice::Probability,
+        Some(ScoreKind::Margin) => OutputChoice::Margin,
+        Some(ScoreKind::Class) => OutputChoice::Class,
+        None if probable => OutputChoice::Probability,
+        Some(ScoreKind::Value) | None => OutputChoice::Value,
     });
-    if kind == Kind::Probability && !probable {
+    if kind == OutputChoice::Probability && !probable {
         let objective = &model.version.forest.summary().objective;
         return Err(format!(
             "{objective} gives no probability; use --kind value, margin or class"
@@ -154,19 +154,19 @@ fn kind(model: &Offline, asked: Option<Kind>) -> Result<Kind, String> {
 }
 
 /// What has been scored.
-struct Done {
+struct ScoreSummary {
     rows: usize,
     /// How many rows have no score, and why the first has none.
     rejected: Option<(usize, String)>,
 }
 
 fn score(
-    model: &Offline,
-    kind: Kind,
+    model: &OfflineModel,
+    kind: OutputChoice,
     table: &Table,
     id: Option<&str>,
     output: &Path,
-) -> Result<Done, String> {
+) -> Result<ScoreSummary, String> {
     let selection = model.select(table, id);
     let mut batches = table
         .batches(&selection.columns)
@@ -176,7 +176,7 @@ fn score(
         .forest
         .width(kind.output())
         .map_err(|error| error.to_string())?;
-    let header = Header {
+    let header = OutputHeader {
         id: selection.id.clone(),
         columns: names(model, kind, width),
         numbers: numbers(model, kind),
@@ -184,7 +184,7 @@ fn score(
     let mut sink = sink::create(output, header)?;
     let bar = progress_bar(table.bytes(), "scoring");
     let mut scratch = Scratch::default();
-    let mut done = Done {
+    let mut done = ScoreSummary {
         rows: 0,
         rejected: None,
     };
@@ -214,10 +214,10 @@ fn score(
 }
 
 fn predict(
-    model: &Offline,
-    kind: Kind,
+    model: &OfflineModel,
+    kind: OutputChoice,
     rows: &[f64],
-    batch: &Batch,
+    batch: &TableBatch,
     width: usize,
     out: &mut Vec<f64>,
     scratch: &mut Scratch,
@@ -234,7 +234,7 @@ fn predict(
         .contract
         .as_ref()
         .filter(|contract| contract.output.calibration.is_some());
-    if let (Kind::Probability, Some(contract)) = (kind, calibrated) {
+    if let (OutputChoice::Probability, Some(contract)) = (kind, calibrated) {
         let mut margins = vec![0.0; batch.rows];
         model
             .version
@@ -248,9 +248,9 @@ fn predict(
     Ok(())
 }
 
-fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
+fn names(model: &OfflineModel, kind: OutputChoice, width: usize) -> Vec<String> {
     let groups = model.version.forest.summary().groups;
-    if kind == Kind::Contributions {
+    if kind == OutputChoice::Contributions {
         let features = model
             .version
             .forest
@@ -273,15 +273,15 @@ fn names(model: &Offline, kind: Kind, width: usize) -> Vec<String> {
     }
 }
 
-fn numbers(model: &Offline, kind: Kind) -> Numbers {
+fn numbers(model: &OfflineModel, kind: OutputChoice) -> Numbers {
     let calibrated = model
         .version
         .contract
         .as_ref()
         .is_some_and(|contract| contract.output.calibration.is_some());
     match (kind, model.version.forest.precision()) {
-        (Kind::Leaf | Kind::Class, _) => Numbers::Whole,
-        (Kind::Probability, _) if calibrated => Numbers::Double,
+        (OutputChoice::Leaf | OutputChoice::Class, _) => Numbers::Whole,
+        (OutputChoice::Probability, _) if calibrated => Numbers::Double,
         (_, Precision::F32) => Numbers::Single,
         (_, Precision::F64) => Numbers::Double,
     }

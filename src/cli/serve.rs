@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{BOLD, Failure, GREEN, YELLOW, bytes, progress_bar, say, thousands};
+use super::{BOLD, CommandError, GREEN, YELLOW, bytes, progress_bar, say, thousands};
 use crate::app::App;
-use crate::app::settings::Settings;
+use crate::app::live_settings::LiveSettings;
 use crate::config::{Config, Overrides};
 use crate::server::{self, Addresses};
 use crate::telemetry::{self, Metrics};
@@ -45,7 +45,7 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let Self {
             config,
             models,
@@ -68,20 +68,20 @@ impl Serve {
         };
         let config = read()?;
         let log = telemetry::log_to_stderr(&config.log)?;
-        let settings = Settings::new(config.clone(), Box::new(read), log);
+        let settings = LiveSettings::new(config.clone(), Box::new(read), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let result = runtime.block_on(server::run(config, settings, build, welcome));
         // What still runs, a load or a request that was given up, is not waited for.
         runtime.shutdown_background();
-        result.map_err(Failure::from)
+        result.map_err(CommandError::from)
     }
 }
 
-impl From<server::Failure> for Failure {
-    fn from(failure: server::Failure) -> Self {
+impl From<server::ServeError> for CommandError {
+    fn from(failure: server::ServeError) -> Self {
         match failure {
-            server::Failure::Wrong(message) => Self::Wrong(message),
-            server::Failure::Unfinished(message) => Self::Unfinished(message),
+            server::ServeError::Wrong(message) => Self::Wrong(message),
+            server::ServeError::Unfinished(message) => Self::Unfinished(message),
         }
     }
 }

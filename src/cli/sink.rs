@@ -14,7 +14,7 @@ use crate::values::cell::Cell;
 
 /// The columns of the output.
 #[derive(Debug)]
-pub(super) struct Header {
+pub(super) struct OutputHeader {
     /// The id's column, if there is one.
     pub(super) id: Option<String>,
     /// The columns of numbers.
@@ -23,7 +23,7 @@ pub(super) struct Header {
     pub(super) numbers: Numbers,
 }
 
-impl Header {
+impl OutputHeader {
     /// Refuses two columns of one name: no reader could tell them apart.
     fn check(&self) -> Result<(), String> {
         let mut seen = HashSet::new();
@@ -53,18 +53,18 @@ trait Writer {
     /// Writes the rows of a batch: `values` row-major; a row of `skip` has an id and no values.
     fn write(
         &mut self,
-        header: &Header,
+        header: &OutputHeader,
         ids: Option<&Column>,
         values: &[f64],
         skip: &[bool],
     ) -> Result<(), String>;
     /// Writes what is still to be written.
-    fn finish(self: Box<Self>, header: &Header) -> Result<(), String>;
+    fn finish(self: Box<Self>, header: &OutputHeader) -> Result<(), String>;
 }
 
 /// An output file under way.
 pub(super) struct Sink {
-    header: Header,
+    header: OutputHeader,
     writer: Option<Box<dyn Writer>>,
     path: PathBuf,
     /// Where the file is until it is complete.
@@ -72,7 +72,7 @@ pub(super) struct Sink {
 }
 
 /// Opens an output file; its ending says the format.
-pub(super) fn create(path: &Path, header: Header) -> Result<Sink, String> {
+pub(super) fn create(path: &Path, header: OutputHeader) -> Result<Sink, String> {
     let kind = FileKind::of(path).map_err(|error| error.to_string())?;
     header
         .check()

@@ -18,54 +18,54 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rustc_hash::FxHashMap;
 
-use super::layout::{Draft, Layout, Vector};
+use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::FeastSection;
 use crate::models::contract::FeatureContract;
 use crate::values::entity_id::EntityId;
 use crate::values::time::now;
 use bytes::{KeyType, KeyWriter, Value};
-use registry::{Registry, RegistryFile};
+use registry::{FeastRegistry, RegistryFile};
 
 /// A Feast online store.
 #[derive(Clone, Debug)]
 pub struct FeastStore {
     section: Arc<FeastSection>,
     registry: Arc<RegistryFile>,
-    online: Arc<Online>,
+    online: Arc<OnlineStore>,
 }
 
 /// Where Feast keeps the online features.
 #[derive(Debug)]
-enum Online {
-    Redis(redis::Store),
-    Postgres(postgres::Store),
+enum OnlineStore {
+    Redis(redis::FeastRedis),
+    Postgres(postgres::FeastPostgresStore),
     #[cfg(feature = "sqlite")]
-    Sqlite(sqlite::Store),
-    Server(server::Store),
+    Sqlite(sqlite::FeastSqlite),
+    Server(server::FeatureServer),
 }
 
 /// A store bound to what is wanted of it.
 #[derive(Debug)]
-struct Bound {
+struct FeastSource {
     store: FeastStore,
     layout: Arc<Layout>,
     /// Made anew when the registry file changes.
-    wanted: ArcSwap<Wanted>,
+    wanted: ArcSwap<FeastQuery>,
 }
 
 /// What is wanted, in Feast's terms.
 #[derive(Debug)]
-struct Wanted {
+struct FeastQuery {
     project: String,
     keys: KeyWriter,
     entity: String,
-    views: Vec<View>,
+    views: Vec<QueryView>,
 }
 
 /// One feature view of those wanted.
 #[derive(Debug)]
-struct View {
+struct QueryView {
     name: String,
     /// Its features, with their fields in the layout.
     features: Vec<(String, usize)>,
@@ -83,7 +83,7 @@ impl FeastStore {
         Ok(Self {
             section: Arc::new(section.clone()),
             registry: Arc::new(RegistryFile::open(&section.registry)?),
-            online: Arc::new(Online::new(section)?),
+            online: Arc::new(OnlineStore::new(section)?),
         })
     }
 
@@ -109,7 +109,7 @@ impl FeastStore {
     /// # Errors
     /// Says what it has instead.
     pub fn check_all(&self, layout: &Layout) -> Result<(), String> {
-        Wanted::new(&self.registry.current(), &self.section, layout).map(|_| ())
+        FeastQuery::new(&self.registry.current(), &self.section, layout).map(|_| ())
     }
 
     /// Binds the store to a layout, and follows the registry file from now on.
@@ -118,8 +118,8 @@ impl FeastStore {
     /// The registry lacks something.
     pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
         let registry = self.registry.current();
-        let wanted = Wanted::new(&registry, &self.section, &layout)?;
-        let bound = Arc::new(Bound {
+        let wanted = FeastQuery::new(&registry, &self.section, &layout)?;
+        let bound = Arc::new(FeastSource {
             store: self.clone(),
             layout,
             wanted: ArcSwap::from_pointee(wanted),
@@ -129,23 +129,23 @@ impl FeastStore {
     }
 }
 
-impl Online {
+impl OnlineStore {
     fn new(section: &FeastSection) -> Result<Self, String> {
         if let Some(redis) = &section.redis {
-            return redis::Store::new(redis).map(Self::Redis);
+            return redis::FeastRedis::new(redis).map(Self::Redis);
         }
         if let Some(postgres) = &section.postgres {
-            return postgres::Store::new(postgres).map(Self::Postgres);
+            return postgres::FeastPostgresStore::new(postgres).map(Self::Postgres);
         }
         if let Some(path) = &section.sqlite {
             return Self::sqlite(path);
         }
-        server::Store::new(section.server.as_deref().unwrap_or_default()).map(Self::Server)
+        server::FeatureServer::new(section.server.as_deref().unwrap_or_default()).map(Self::Server)
     }
 
     #[cfg(feature = "sqlite")]
     fn sqlite(path: &Path) -> Result<Self, String> {
-        Ok(Self::Sqlite(sqlite::Store::new(path)))
+        Ok(Self::Sqlite(sqlite::FeastSqlite::new(path)))
     }
 
     #[cfg(not(feature = "sqlite"))]
@@ -157,7 +157,7 @@ impl Online {
     }
 }
 
-impl FeatureSource for Bound {
+impl FeatureSource for FeastSource {
     fn fetch<'a>(
         &'a self,
         ids: &'a [EntityId],
@@ -165,18 +165,18 @@ impl FeatureSource for Bound {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let wanted = self.wanted.load_full();
-            let ask = Ask {
+            let ask = FeastFetch {
                 wanted: &wanted,
                 layout: &self.layout,
                 ids,
                 lane,
             };
             match &*self.store.online {
-                Online::Redis(store) => store.fetch(ask).await,
-                Online::Postgres(store) => store.fetch(ask).await,
+                OnlineStore::Redis(store) => store.fetch(ask).await,
+                OnlineStore::Postgres(store) => store.fetch(ask).await,
                 #[cfg(feature = "sqlite")]
-                Online::Sqlite(store) => store.fetch(ask).await,
-                Online::Server(store) => store.fetch(ask).await,
+                OnlineStore::Sqlite(store) => store.fetch(ask).await,
+                OnlineStore::Server(store) => store.fetch(ask).await,
             }
         }
         .boxed()
@@ -191,16 +191,16 @@ impl FeatureSource for Bound {
 
 /// One fetch from one of the stores.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
-    wanted: &'a Wanted,
+struct FeastFetch<'a> {
+    wanted: &'a FeastQuery,
     layout: &'a Layout,
     ids: &'a [EntityId],
     lane: Lane,
 }
 
-impl Wanted {
-    fn new(registry: &Registry, section: &FeastSection, layout: &Layout) -> Result<Self, String> {
-        let mut views: Vec<View> = Vec::new();
+impl FeastQuery {
+    fn new(registry: &FeastRegistry, section: &FeastSection, layout: &Layout) -> Result<Self, String> {
+        let mut views: Vec<QueryView> = Vec::new();
         let mut kind = None;
         for (position, field) in layout.fields.iter().enumerate() {
             let spec = registry.find(field.group.as_deref(), &field.column, &section.service)?;
@@ -213,7 +213,7 @@ impl Wanted {
             }
             let known = views.iter().position(|view| view.name == spec.name);
             let view = known.unwrap_or_else(|| {
-                views.push(View {
+                views.push(QueryView {
                     name: spec.name.clone(),
                     features: Vec::new(),
                     groups: Vec::new(),
@@ -250,9 +250,9 @@ impl Wanted {
     }
 }
 
-impl View {
+impl QueryView {
     /// Puts a serialized value into its field.
-    fn set(draft: &mut Draft<'_>, field: usize, bytes: &[u8]) {
+    fn set(draft: &mut VectorBuilder<'_>, field: usize, bytes: &[u8]) {
         let value = Value::read(bytes);
         match value.as_ref().map_err(Clone::clone).and_then(Value::cell) {
             Ok(cell) => draft.set(field, cell),
@@ -261,7 +261,7 @@ impl View {
     }
 
     /// Puts the instant of its values where it belongs.
-    fn as_of(&self, draft: &mut Draft<'_>, seconds: f64) {
+    fn as_of(&self, draft: &mut VectorBuilder<'_>, seconds: f64) {
         self.groups
             .iter()
             .for_each(|&group| draft.as_of_oldest(group, seconds));
@@ -270,7 +270,7 @@ impl View {
 
 /// Takes a registry over that is another than `last`, for as long as the store is in use. One that lacks what is wanted is
 /// not taken.
-async fn follow(bound: Weak<Bound>, mut last: Arc<Registry>) {
+async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
     loop {
         let Some(seconds) = bound.upgrade().map(|bound| bound.store.section.registry_seconds) else {
             return;
@@ -281,7 +281,7 @@ async fn follow(bound: Weak<Bound>, mut last: Arc<Registry>) {
         if Arc::ptr_eq(&registry, &last) {
             continue;
         }
-        match Wanted::new(&registry, &bound.store.section, &bound.layout) {
+        match FeastQuery::new(&registry, &bound.store.section, &bound.layout) {
             Ok(wanted) => {
                 bound.wanted.store(Arc::new(wanted));
                 tracing::info!("Feast's registry has changed, and was taken over");
@@ -296,15 +296,15 @@ async fn follow(bound: Weak<Bound>, mut last: Arc<Registry>) {
 }
 
 /// The vectors of the entities of one fetch, filled by rows in any order.
-struct Sheet<'a> {
-    ask: Ask<'a>,
+struct VectorBuilders<'a> {
+    ask: FeastFetch<'a>,
     now: f64,
     positions: FxHashMap<Vec<u8>, usize>,
-    drafts: Vec<Option<Draft<'a>>>,
+    drafts: Vec<Option<VectorBuilder<'a>>>,
 }
 
-impl<'a> Sheet<'a> {
-    fn new(ask: Ask<'a>, keys: &[Option<Vec<u8>>]) -> Self {
+impl<'a> VectorBuilders<'a> {
+    fn new(ask: FeastFetch<'a>, keys: &[Option<Vec<u8>>]) -> Self {
         let positions = keys
             .iter()
             .enumerate()
@@ -318,14 +318,14 @@ impl<'a> Sheet<'a> {
     }
 
     /// Puts a feature of a view, and the instant of its values, where they belong.
-    fn put(&mut self, view: &View, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
+    fn put(&mut self, view: &QueryView, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
         // What is not asked for, or no longer in the view, says nothing of the rest.
         let asked = view.features.iter().find(|(name, _)| name == feature);
         let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
             return;
         };
         let draft = self.drafts[position].get_or_insert_with(|| self.ask.layout.draft(self.now));
-        View::set(draft, *field, value);
+        QueryView::set(draft, *field, value);
         if let Some(seconds) = seconds {
             view.as_of(draft, seconds);
         }
@@ -337,10 +337,10 @@ impl<'a> Sheet<'a> {
 }
 
 /// The vectors of entities from drafts: an entity of which nothing was found is unknown.
-fn finish(drafts: Vec<Option<Draft<'_>>>) -> Vec<Vector> {
+fn finish(drafts: Vec<Option<VectorBuilder<'_>>>) -> Vec<Vector> {
     let now = now();
     let finished = drafts
         .into_iter()
-        .map(|draft| draft.map_or_else(|| Layout::unknown(now), Draft::finish));
+        .map(|draft| draft.map_or_else(|| Layout::unknown(now), VectorBuilder::finish));
     finished.collect()
 }

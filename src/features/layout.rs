@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::values::cell::Cell;
 use crate::values::feature_type::{FeatureType, Parse};
-use crate::values::slot_value::Found;
+use crate::values::slot_value::SlotValue;
 
 /// One value wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +81,11 @@ enum Tag {
     Invalid,
 }
 
-const TAGS: [(u32, Found); 4] = [
-    (Tag::Null as u32, Found::Null),
-    (Tag::Absent as u32, Found::Absent),
-    (Tag::UnknownCategory as u32, Found::UnknownCategory),
-    (Tag::Invalid as u32, Found::Invalid),
+const TAGS: [(u32, SlotValue); 4] = [
+    (Tag::Null as u32, SlotValue::Null),
+    (Tag::Absent as u32, SlotValue::Absent),
+    (Tag::UnknownCategory as u32, SlotValue::UnknownCategory),
+    (Tag::Invalid as u32, SlotValue::Invalid),
 ];
 
 const NAN_32: u32 = 0x7fc0_0000;
@@ -155,8 +155,8 @@ impl Layout {
     }
 
     /// Begins the vector of an entity, all of it absent. `now` is in seconds since the Unix epoch.
-    pub fn draft(&self, now: f64) -> Draft<'_> {
-        let mut draft = Draft {
+    pub fn draft(&self, now: f64) -> VectorBuilder<'_> {
+        let mut draft = VectorBuilder {
             layout: self,
             words: vec![0; self.words],
         };
@@ -208,17 +208,17 @@ impl Layout {
 
 /// A vector that is being put together.
 #[derive(Debug)]
-pub struct Draft<'a> {
+pub struct VectorBuilder<'a> {
     layout: &'a Layout,
     words: Vec<u32>,
 }
 
-impl Draft<'_> {
+impl VectorBuilder<'_> {
     /// Sets a field. A value that the field's type does not take is marked as invalid, and complained about in the log.
     pub fn set(&mut self, field: usize, cell: Cell<'_>) {
         match self.convert(field, cell) {
-            Ok(Found::Value(value)) => self.put(field, value),
-            Ok(Found::UnknownCategory) => self.tag(field, Tag::UnknownCategory),
+            Ok(SlotValue::Value(value)) => self.put(field, value),
+            Ok(SlotValue::UnknownCategory) => self.tag(field, Tag::UnknownCategory),
             Ok(_) => self.tag(field, Tag::Null),
             Err(reason) => self.spoil(field, &reason),
         }
@@ -254,21 +254,21 @@ impl Draft<'_> {
         Vector(Arc::from(self.words))
     }
 
-    fn convert(&self, position: usize, cell: Cell<'_>) -> Result<Found, String> {
+    fn convert(&self, position: usize, cell: Cell<'_>) -> Result<SlotValue, String> {
         let field = &self.layout.fields[position];
         if field.kind == FeatureType::Category {
             let mut digits = String::new();
             let Some(text) = cell.category(&mut digits)? else {
-                return Ok(Found::Null);
+                return Ok(SlotValue::Null);
             };
             let code = self.layout.codes[position].get(text);
-            return Ok(code.map_or(Found::UnknownCategory, |&code| Found::Value(code.into())));
+            return Ok(code.map_or(SlotValue::UnknownCategory, |&code| SlotValue::Value(code.into())));
         }
         let number = match field.parse {
             Parse::Strict => cell.number(field.kind)?,
             Parse::Tolerant => cell.tolerant(field.kind)?,
         };
-        Ok(number.map_or(Found::Null, Found::Value))
+        Ok(number.map_or(SlotValue::Null, SlotValue::Value))
     }
 
     fn put(&mut self, field: usize, value: f64) {
@@ -314,7 +314,7 @@ impl Vector {
     }
 
     /// A field's value; of a category, the position in [`Field::categories`].
-    pub fn get(&self, layout: &Layout, field: usize) -> Found {
+    pub fn get(&self, layout: &Layout, field: usize) -> SlotValue {
         let offset = layout.offsets[field];
         let (value, low) = if layout.fields[field].single {
             let bits = self.0[offset];
@@ -323,10 +323,10 @@ impl Vector {
             (join(&self.0[offset..]), self.0[offset])
         };
         if !value.is_nan() {
-            return Found::Value(value);
+            return SlotValue::Value(value);
         }
         let tagged = TAGS.iter().find(|&&(tag, _)| low & 0xff == tag);
-        tagged.map_or(Found::Null, |&(_, found)| found)
+        tagged.map_or(SlotValue::Null, |&(_, found)| found)
     }
 
     /// Bytes held.
@@ -383,18 +383,18 @@ mod tests {
         draft.set(5, Cell::Text("c"));
         draft.as_of(0, 5.0);
         let vector = draft.finish();
-        let found: Vec<Found> = (0..6).map(|field| vector.get(&layout, field)).collect();
+        let found: Vec<SlotValue> = (0..6).map(|field| vector.get(&layout, field)).collect();
         let expected = [
-            Found::Value(f64::from(0.1f32)),
-            Found::Value(9_007_199_254_740_992.0),
-            Found::Value(1.0),
-            Found::Invalid,
-            Found::Null,
-            Found::UnknownCategory,
+            SlotValue::Value(f64::from(0.1f32)),
+            SlotValue::Value(9_007_199_254_740_992.0),
+            SlotValue::Value(1.0),
+            SlotValue::Invalid,
+            SlotValue::Null,
+            SlotValue::UnknownCategory,
         ];
         assert_eq!(found, expected);
         assert_eq!((vector.fetched(), vector.as_of(0)), (1e9, Some(5.0)));
-        assert_eq!(layout.draft(0.0).finish().get(&layout, 0), Found::Absent);
+        assert_eq!(layout.draft(0.0).finish().get(&layout, 0), SlotValue::Absent);
         let wide = Layout::new("id", vec![field(FeatureType::Float, false)]);
         let narrow = Layout::new("id", vec![field(FeatureType::Float, true)]);
         assert!(wide.covers(&narrow) && !narrow.covers(&wide) && layout.covers(&narrow));

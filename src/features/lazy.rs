@@ -6,20 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
-type Making<T> = Shared<BoxFuture<'static, Result<T, String>>>;
+type SharedFuture<T> = Shared<BoxFuture<'static, Result<T, String>>>;
 
 /// The thing, or its making.
-pub(crate) struct Lazy<T: Clone>(Mutex<Known<T>>);
+pub(crate) struct Lazy<T: Clone>(Mutex<LazyState<T>>);
 
 /// What was made, and how often something was.
-struct Known<T: Clone> {
-    made: Option<Making<T>>,
+struct LazyState<T: Clone> {
+    made: Option<SharedFuture<T>>,
     number: u64,
 }
 
 impl<T: Clone> Default for Lazy<T> {
     fn default() -> Self {
-        Self(Mutex::new(Known {
+        Self(Mutex::new(LazyState {
             made: None,
             number: 0,
         }))

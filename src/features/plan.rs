@@ -6,34 +6,34 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::layout::Vector;
-use super::remote::{Held, Remote};
+use super::remote::{Lookup, RemoteSource};
 use super::snapshot::Snapshot;
 use crate::config::source::OnFailure;
 use crate::models::ModelVersion;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
-use crate::values::slot_value::Found;
+use crate::values::slot_value::SlotValue;
 
 /// A source that a model takes values from.
 #[derive(Clone, Debug)]
-pub enum Feed {
+pub enum Source {
     /// A table in memory.
     Table(Arc<Snapshot>),
     /// A store, with what to do when it cannot be asked.
-    Remote(Arc<Remote>, OnFailure),
+    Remote(Arc<RemoteSource>, OnFailure),
 }
 
 /// The sources of a model's row.
 #[derive(Debug)]
 pub struct Plan {
-    feeds: Vec<Feed>,
+    feeds: Vec<Source>,
     /// By slot of the model; `None` for derived inputs.
-    places: Vec<Option<Place>>,
+    places: Vec<Option<SlotBinding>>,
 }
 
 /// Where a slot's value is.
 #[derive(Debug)]
-struct Place {
+struct SlotBinding {
     feed: usize,
     /// The column of a table, or the field of a layout.
     column: usize,
@@ -45,33 +45,33 @@ struct Place {
 
 /// Where a slot's value is to be found, before it is bound: the position among the feeds, and in the source.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
+pub(super) struct ColumnRef {
     pub(super) feed: usize,
     pub(super) column: usize,
 }
 
 /// What the remote sources gave, by feed; nothing for tables.
 #[derive(Debug, Default)]
-pub struct Gathered(Vec<Answer>);
+pub struct FetchedFeatures(Vec<SourceLookup>);
 
 /// What a remote source gave.
 #[derive(Debug, Default)]
-struct Answer {
+struct SourceLookup {
     /// By entity.
-    held: Vec<Held>,
+    held: Vec<Lookup>,
     /// By group, the age in seconds from which its values are stale by the store's own rules.
     max_ages: Vec<Option<f64>>,
 }
 
 /// What all sources have for one entity, by feed.
 #[derive(Debug)]
-pub struct Record<'a> {
+pub struct EntityRecord<'a> {
     plan: &'a Plan,
-    parts: SmallVec<[Part<'a>; 2]>,
+    parts: SmallVec<[RecordPart<'a>; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Part<'a> {
+enum RecordPart<'a> {
     /// A table's row, and when it was true.
     Row(usize, Option<f64>),
     /// A store's vector, and the ages at which its groups are stale.
@@ -81,11 +81,11 @@ enum Part<'a> {
 
 /// What an entity's record is worth.
 #[derive(Debug)]
-pub enum Known<'a> {
+pub enum EntityLookup<'a> {
     /// Some source has it, or may have: `unavailable` names those that could not be asked.
     Record {
         /// The values.
-        record: Record<'a>,
+        record: EntityRecord<'a>,
         /// Where they come from.
         from: Origin,
         /// Names of the sources that could not be asked.
@@ -109,18 +109,18 @@ pub enum Origin {
 }
 
 impl Plan {
-    pub(super) fn new(model: &ModelVersion, feeds: Vec<Feed>, spots: &[Option<Spot>]) -> Self {
-        let place = |(slot, spot): (usize, &Option<Spot>)| {
-            let Spot { feed, column } = (*spot)?;
+    pub(super) fn new(model: &ModelVersion, feeds: Vec<Source>, spots: &[Option<ColumnRef>]) -> Self {
+        let place = |(slot, spot): (usize, &Option<ColumnRef>)| {
+            let ColumnRef { feed, column } = (*spot)?;
             let categories = match &feeds[feed] {
-                Feed::Table(table) => table.dictionary(column),
-                Feed::Remote(remote, _) => &remote.layout.fields[column].categories,
+                Source::Table(table) => table.dictionary(column),
+                Source::Remote(remote, _) => &remote.layout.fields[column].categories,
             };
             let code = |text: &String| model.slot_code(slot, text).unwrap_or(f64::NAN);
             let contract = model.slot(slot)?;
             let category = contract.kind == FeatureType::Category;
             let codes = category.then(|| categories.iter().map(code).collect());
-            Some(Place {
+            Some(SlotBinding {
                 feed,
                 column,
                 codes,
@@ -133,25 +133,30 @@ impl Plan {
 
     /// Whether some value comes from a remote store.
     pub fn is_remote(&self) -> bool {
-        self.feeds.iter().any(|feed| matches!(feed, Feed::Remote(..)))
+        self.feeds.iter().any(|feed| matches!(feed, Source::Remote(..)))
     }
 
     /// Asks the remote sources for `ids`, all at the same time. Returns by `deadline`.
-    pub async fn gather(&self, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Gathered {
+    pub async fn gather(&self, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> FetchedFeatures {
         let asked = self.feeds.iter().map(|feed| async move {
             match feed {
-                Feed::Table(_) => Answer::default(),
-                Feed::Remote(remote, _) => Answer {
+                Source::Table(_) => SourceLookup::default(),
+                Source::Remote(remote, _) => SourceLookup {
                     held: remote.get(ids, now, deadline).await,
                     max_ages: remote.max_ages(),
                 },
             }
         });
-        Gathered(futures_util::future::join_all(asked).await)
+        FetchedFeatures(futures_util::future::join_all(asked).await)
     }
 
     /// What there is for `id`, the entity at `position` among those gathered.
-    pub fn find<'a>(&'a self, id: &EntityId, gathered: &'a Gathered, position: usize) -> Known<'a> {
+    pub fn find<'a>(
+        &'a self,
+        id: &EntityId,
+        gathered: &'a FetchedFeatures,
+        position: usize,
+    ) -> EntityLookup<'a> {
         let mut parts = SmallVec::with_capacity(self.feeds.len());
         let mut unavailable = Vec::new();
         let mut from = None;
@@ -160,55 +165,55 @@ impl Plan {
             let held = answer.and_then(|answer| answer.held.get(position));
             let max_ages = answer.map_or(&[][..], |answer| &answer.max_ages);
             let part = match (feed, held) {
-                (Feed::Table(table), _) => table
+                (Source::Table(table), _) => table
                     .find(id.as_ref())
-                    .map(|row| (Part::Row(row, table.as_of(row)), Origin::Snapshot)),
-                (Feed::Remote(..), Some(Held::Vector(vector, cached))) => {
+                    .map(|row| (RecordPart::Row(row, table.as_of(row)), Origin::Snapshot)),
+                (Source::Remote(..), Some(Lookup::Vector(vector, cached))) => {
                     let origin = if *cached { Origin::Cache } else { Origin::Store };
-                    Some((Part::Vector(vector, max_ages), origin))
+                    Some((RecordPart::Vector(vector, max_ages), origin))
                 }
-                (Feed::Remote(..), Some(Held::Unknown)) => None,
-                (Feed::Remote(remote, OnFailure::Degrade), _) => {
+                (Source::Remote(..), Some(Lookup::Unknown)) => None,
+                (Source::Remote(remote, OnFailure::Degrade), _) => {
                     unavailable.push(remote.name.clone());
-                    Some((Part::Nothing, Origin::Store))
+                    Some((RecordPart::Nothing, Origin::Store))
                 }
-                (Feed::Remote(remote, OnFailure::Reject), _) => {
-                    return Known::Unavailable(remote.name.clone());
+                (Source::Remote(remote, OnFailure::Reject), _) => {
+                    return EntityLookup::Unavailable(remote.name.clone());
                 }
             };
             from = from.max(part.map(|(_, origin)| origin));
-            parts.push(part.map_or(Part::Nothing, |(part, _)| part));
+            parts.push(part.map_or(RecordPart::Nothing, |(part, _)| part));
         }
         let Some(from) = from else {
-            return Known::Unknown;
+            return EntityLookup::Unknown;
         };
-        Known::Record {
-            record: Record { plan: self, parts },
+        EntityLookup::Record {
+            record: EntityRecord { plan: self, parts },
             from,
             unavailable,
         }
     }
 }
 
-impl Record<'_> {
+impl EntityRecord<'_> {
     /// What is there for a slot, and whether that is too old at the instant `now`: by the contract's limit, or by the
     /// store's own rules.
-    pub fn get(&self, slot: usize, now: f64) -> (Found, bool) {
+    pub fn get(&self, slot: usize, now: f64) -> (SlotValue, bool) {
         let Some(Some(place)) = self.plan.places.get(slot) else {
-            return (Found::Absent, false);
+            return (SlotValue::Absent, false);
         };
         let old = |as_of: f64, limit: Option<f64>| limit.is_some_and(|limit| now - as_of > limit);
         let (found, stale) = match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
-            (Feed::Table(table), Part::Row(row, as_of)) => {
+            (Source::Table(table), RecordPart::Row(row, as_of)) => {
                 let value = table.value(row, place.column);
                 let found = if value.is_nan() {
-                    Found::Null
+                    SlotValue::Null
                 } else {
-                    Found::Value(value)
+                    SlotValue::Value(value)
                 };
                 (found, as_of.is_some_and(|as_of| old(as_of, place.max_age)))
             }
-            (Feed::Remote(remote, _), Part::Vector(vector, max_ages)) => {
+            (Source::Remote(remote, _), RecordPart::Vector(vector, max_ages)) => {
                 let group = remote.layout.group_of(place.column);
                 let own = max_ages.get(group).copied().flatten();
                 let stale = (place.max_age.is_some() || own.is_some()) && {
@@ -217,7 +222,7 @@ impl Record<'_> {
                 };
                 (vector.get(&remote.layout, place.column), stale)
             }
-            _ => (Found::Absent, false),
+            _ => (SlotValue::Absent, false),
         };
         (place.translate(found), stale)
     }
@@ -226,8 +231,8 @@ impl Record<'_> {
     pub fn slot_as_of(&self, slot: usize) -> Option<f64> {
         let place = self.plan.places.get(slot)?.as_ref()?;
         match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
-            (Feed::Table(_), Part::Row(_, as_of)) => as_of,
-            (Feed::Remote(remote, _), Part::Vector(vector, _)) => {
+            (Source::Table(_), RecordPart::Row(_, as_of)) => as_of,
+            (Source::Remote(remote, _), RecordPart::Vector(vector, _)) => {
                 Some(since(vector, remote.layout.group_of(place.column)))
             }
             _ => None,
@@ -238,8 +243,8 @@ impl Record<'_> {
     pub fn as_of(&self) -> Option<f64> {
         let parts = self.parts.iter().zip(&self.plan.feeds);
         let instants = parts.filter_map(|(part, feed)| match (*part, feed) {
-            (Part::Row(_, as_of), _) => as_of,
-            (Part::Vector(vector, _), Feed::Remote(remote, _)) => {
+            (RecordPart::Row(_, as_of), _) => as_of,
+            (RecordPart::Vector(vector, _), Source::Remote(remote, _)) => {
                 let groups = 0..remote.layout.groups.len();
                 groups
                     .filter_map(|group| vector.as_of(group))
@@ -257,10 +262,10 @@ fn since(vector: &Vector, group: usize) -> f64 {
     vector.as_of(group).unwrap_or_else(|| vector.fetched())
 }
 
-impl Place {
+impl SlotBinding {
     /// A source's code as the model's.
-    fn translate(&self, found: Found) -> Found {
-        let (Some(codes), Found::Value(value)) = (&self.codes, found) else {
+    fn translate(&self, found: SlotValue) -> SlotValue {
+        let (Some(codes), SlotValue::Value(value)) = (&self.codes, found) else {
             return found;
         };
         #[expect(
@@ -270,9 +275,9 @@ impl Place {
         )]
         let code = codes.get(value as usize).copied().unwrap_or(f64::NAN);
         if code.is_nan() {
-            Found::UnknownCategory
+            SlotValue::UnknownCategory
         } else {
-            Found::Value(code)
+            SlotValue::Value(code)
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::time::now;
 use session::Sessions;
-use value::{Raw, cell};
+use value::{RawValue, cell};
 
 /// A PostgreSQL that keeps features.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct PostgresStore {
 
 /// A store bound to what is wanted of it.
 #[derive(Debug)]
-struct Bound {
+struct PostgresSource {
     store: PostgresStore,
     layout: Arc<Layout>,
     id: String,
@@ -38,7 +38,7 @@ struct Bound {
 }
 
 /// Where the columns of a statement are.
-struct Columns {
+struct ResultColumns {
     id: usize,
     as_of: Option<usize>,
     /// By field of the layout.
@@ -76,7 +76,7 @@ impl PostgresStore {
         } else {
             section.query.clone()
         };
-        Arc::new(Bound {
+        Arc::new(PostgresSource {
             store: self.clone(),
             layout,
             id,
@@ -102,7 +102,7 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-impl FeatureSource for Bound {
+impl FeatureSource for PostgresSource {
     fn fetch<'a>(
         &'a self,
         ids: &'a [EntityId],
@@ -120,22 +120,22 @@ impl FeatureSource for Bound {
     }
 }
 
-impl Bound {
-    fn columns(&self, columns: &[Column]) -> Result<Columns, String> {
+impl PostgresSource {
+    fn columns(&self, columns: &[Column]) -> Result<ResultColumns, String> {
         let find = |name: &str| {
             let position = columns.iter().position(|column| column.name() == name);
             position.ok_or_else(|| format!("the query gives no column `{name}`"))
         };
         let as_of = Some(self.store.section.as_of.as_str()).filter(|column| !column.is_empty());
         let fields = self.layout.fields.iter().map(|field| find(&field.column));
-        Ok(Columns {
+        Ok(ResultColumns {
             id: find(&self.id)?,
             as_of: as_of.map(find).transpose()?,
             fields: fields.collect::<Result<_, _>>()?,
         })
     }
 
-    fn read(&self, ids: &[EntityId], rows: &[Row], columns: &Columns) -> Vec<Vector> {
+    fn read(&self, ids: &[EntityId], rows: &[Row], columns: &ResultColumns) -> Vec<Vector> {
         let now = now();
         let positions: HashMap<&EntityId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
         let mut vectors = vec![Layout::unknown(now); ids.len()];
@@ -152,7 +152,7 @@ impl Bound {
         vectors
     }
 
-    fn vector(&self, row: &Row, columns: &Columns, now: f64) -> Vector {
+    fn vector(&self, row: &Row, columns: &ResultColumns, now: f64) -> Vector {
         let mut draft = self.layout.draft(now);
         let mut digits = String::new();
         for (field, &column) in columns.fields.iter().enumerate() {
@@ -173,7 +173,7 @@ impl Bound {
 }
 
 fn read<'a>(row: &'a Row, column: usize, digits: &'a mut String) -> Result<Cell<'a>, String> {
-    let raw: Raw<'a> = row.try_get(column).map_err(|error| error.to_string())?;
+    let raw: RawValue<'a> = row.try_get(column).map_err(|error| error.to_string())?;
     cell(row.columns()[column].type_(), raw.0, digits)
 }
 

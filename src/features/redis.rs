@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use redis::{Cmd, Value, cmd};
 
-use super::layout::{Draft, Layout, Vector};
+use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
 use crate::models::contract::FeatureContract;
@@ -18,7 +18,7 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::time::now;
 use connect::{Connections, Reply};
-use path::Path;
+use path::JsonPath;
 
 /// A Redis that keeps features.
 #[derive(Clone, Debug)]
@@ -32,21 +32,21 @@ pub struct RedisStore {
 
 /// A store bound to what is wanted of it.
 #[derive(Debug)]
-struct Bound {
+struct RedisSource {
     store: RedisStore,
     layout: Arc<Layout>,
     /// Hash fields to ask for; empty for a document.
     columns: Vec<String>,
     /// Where each field of the layout is.
-    places: Vec<Place>,
-    as_of: Option<Place>,
+    places: Vec<FieldPath>,
+    as_of: Option<FieldPath>,
 }
 
 /// A column, and the way into it when it holds JSON.
 #[derive(Debug)]
-struct Place {
+struct FieldPath {
     column: usize,
-    path: Option<Path>,
+    path: Option<JsonPath>,
 }
 
 impl RedisStore {
@@ -83,7 +83,7 @@ impl RedisStore {
         let places = places.collect::<Result<_, _>>()?;
         let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
         let as_of = as_of.map(place).transpose()?;
-        Ok(Arc::new(Bound {
+        Ok(Arc::new(RedisSource {
             store: self.clone(),
             layout,
             columns,
@@ -92,14 +92,14 @@ impl RedisStore {
         }))
     }
 
-    fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<Place, String> {
+    fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<FieldPath, String> {
         let (field, path) = match column.find('$') {
-            Some(at) => (&column[..at], Some(Path::parse(&column[at..])?)),
+            Some(at) => (&column[..at], Some(JsonPath::parse(&column[at..])?)),
             None => (column, None),
         };
         if self.document == RedisDocument::Json {
             return match (field, path) {
-                ("", Some(path)) => Ok(Place {
+                ("", Some(path)) => Ok(FieldPath {
                     column: 0,
                     path: Some(path),
                 }),
@@ -118,11 +118,11 @@ impl RedisStore {
             columns.push(field.to_owned());
             columns.len() - 1
         });
-        Ok(Place { column, path })
+        Ok(FieldPath { column, path })
     }
 }
 
-impl FeatureSource for Bound {
+impl FeatureSource for RedisSource {
     fn fetch<'a>(
         &'a self,
         ids: &'a [EntityId],
@@ -138,7 +138,7 @@ impl FeatureSource for Bound {
     }
 }
 
-impl Bound {
+impl RedisSource {
     fn command(&self, id: &EntityId) -> Cmd {
         let (before, after) = &self.store.key;
         let key = format!("{before}{id}{after}");
@@ -225,7 +225,12 @@ fn parse(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
 }
 
-fn set_json(draft: &mut Draft<'_>, field: usize, document: &Result<serde_json::Value, String>, path: &Path) {
+fn set_json(
+    draft: &mut VectorBuilder<'_>,
+    field: usize,
+    document: &Result<serde_json::Value, String>,
+    path: &JsonPath,
+) {
     match document {
         Err(reason) => draft.spoil(field, reason),
         Ok(document) => {

@@ -5,7 +5,7 @@
 //! same moment travel together because every store's client pipelines them on one connection; nothing waits for company.
 
 mod cache;
-mod flights;
+mod single_flight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use recloser::{AsyncRecloser, Error as Guarded, Recloser};
 
 use cache::Cache;
-pub use cache::{CacheLimits, Cached};
-use flights::{Flights, Landing};
+pub use cache::{CacheLimits, CacheLookup};
+use single_flight::{SingleFlight, Waiter};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
@@ -24,7 +24,7 @@ use crate::values::entity_id::EntityId;
 
 /// How a remote store is asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// The longest that a fetch may take, with its second attempt.
     pub timeout: Duration,
     /// The same for a fetch of many entities.
@@ -33,7 +33,7 @@ pub struct Patience {
     pub rest: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     fn of(&self, lane: Lane) -> Duration {
         match lane {
             Lane::Online => self.timeout,
@@ -44,7 +44,7 @@ impl Patience {
 
 /// What a source has for one entity.
 #[derive(Clone, Debug)]
-pub enum Held {
+pub enum Lookup {
     /// Its vector; the second says whether it came from the cache.
     Vector(Vector, bool),
     /// The store does not know the entity.
@@ -55,18 +55,18 @@ pub enum Held {
 
 /// A remote store with all that stands in front of it.
 #[derive(Debug)]
-pub struct Remote {
+pub struct RemoteSource {
     /// Its name in the settings.
     pub name: String,
     /// What is wanted from it.
     pub layout: Arc<Layout>,
     source: Arc<dyn FeatureSource>,
     cache: Option<Cache>,
-    flights: Flights,
+    flights: SingleFlight,
     /// Counts what was forgotten: a fetch that began before does not fill the cache with what it saw then.
     forgotten: AtomicU64,
     breaker: AsyncRecloser,
-    patience: Patience,
+    patience: Timeouts,
     metrics: SourceMetrics,
 }
 
@@ -76,14 +76,14 @@ const BREAKER_CALLS: usize = 20;
 /// The share of failures at which a store is left alone.
 const BREAKER_RATE: f32 = 0.5;
 
-impl Remote {
+impl RemoteSource {
     /// Puts the guards in front of `source`.
     pub fn new(
         name: &str,
         layout: Arc<Layout>,
         source: Arc<dyn FeatureSource>,
         cache: Option<CacheLimits>,
-        patience: Patience,
+        patience: Timeouts,
         metrics: SourceMetrics,
     ) -> Self {
         let breaker = Recloser::custom()
@@ -97,7 +97,7 @@ impl Remote {
             layout,
             source,
             cache: cache.map(Cache::new),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             forgotten: AtomicU64::new(0),
             breaker: breaker.into(),
             patience,
@@ -106,23 +106,23 @@ impl Remote {
     }
 
     /// What the source has for `ids`, in their order. Returns by `deadline`, or earlier when the store's own time is up.
-    pub async fn get(self: &Arc<Self>, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Vec<Held> {
-        let mut held: Vec<Option<Held>> = Vec::with_capacity(ids.len());
+    pub async fn get(self: &Arc<Self>, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Vec<Lookup> {
+        let mut held: Vec<Option<Lookup>> = Vec::with_capacity(ids.len());
         let mut missing: Vec<usize> = Vec::new();
         let mut ageing: Vec<EntityId> = Vec::new();
         for (position, id) in ids.iter().enumerate() {
             let found = match &self.cache {
                 Some(cache) => cache.get(id, now),
-                None => Cached::Miss,
+                None => CacheLookup::Miss,
             };
             self.metrics.count(&found);
             held.push(match found {
-                Cached::Fresh(vector) => Some(known(vector, true)),
-                Cached::Ageing(vector) => {
+                CacheLookup::Fresh(vector) => Some(known(vector, true)),
+                CacheLookup::Ageing(vector) => {
                     ageing.push(id.clone());
                     Some(known(vector, true))
                 }
-                Cached::Miss => {
+                CacheLookup::Miss => {
                     missing.push(position);
                     None
                 }
@@ -143,12 +143,12 @@ impl Remote {
                     landing
                         .wait(until)
                         .await
-                        .map_or(Held::Failed, |vector| known(vector, false)),
+                        .map_or(Lookup::Failed, |vector| known(vector, false)),
                 );
             }
         }
         held.into_iter()
-            .map(|held| held.unwrap_or(Held::Failed))
+            .map(|held| held.unwrap_or(Lookup::Failed))
             .collect()
     }
 
@@ -182,7 +182,7 @@ impl Remote {
     }
 
     /// Joins the flights under way for `ids` and starts one for the rest.
-    fn embark(self: &Arc<Self>, ids: Vec<EntityId>) -> Vec<Landing> {
+    fn embark(self: &Arc<Self>, ids: Vec<EntityId>) -> Vec<Waiter> {
         let boarding = self.flights.board(ids);
         if let Some((ids, landed)) = boarding.own {
             let remote = self.clone();
@@ -241,10 +241,10 @@ impl Remote {
     }
 }
 
-fn known(vector: Vector, cached: bool) -> Held {
+fn known(vector: Vector, cached: bool) -> Lookup {
     if vector.is_known() {
-        Held::Vector(vector, cached)
+        Lookup::Vector(vector, cached)
     } else {
-        Held::Unknown
+        Lookup::Unknown
     }
 }

@@ -2,23 +2,23 @@
 
 use crate::error::Error;
 use crate::models::contract::{OutOfRange, Stale};
-use crate::models::input::Input;
-use crate::values::issues::Notes;
-use crate::values::slot_value::Found;
+use crate::models::input::ModelInput;
+use crate::values::issues::FeatureIssues;
+use crate::values::slot_value::SlotValue;
 
 /// The number the model sees for the input at `position`, by the contract's rules; `stale` says that it is older than its `max_age`.
 ///
 /// # Errors
 /// [`Error::rejected`] where the contract says so: the feature is required, or its policy is `reject`.
 pub fn settle(
-    input: &Input,
+    input: &ModelInput,
     position: usize,
-    found: Found,
+    found: SlotValue,
     stale: bool,
-    notes: &mut Notes,
+    notes: &mut FeatureIssues,
 ) -> Result<f64, Error> {
     match found {
-        Found::Value(value) => {
+        SlotValue::Value(value) => {
             if stale {
                 notes.stale.push(position);
                 match input.contract.stale {
@@ -29,7 +29,7 @@ pub fn settle(
             }
             in_range(input, position, value, notes)
         }
-        Found::Null => {
+        SlotValue::Null => {
             let before = notes.defaulted.len();
             let value = substitute(input, position, notes)?;
             if notes.defaulted.len() == before {
@@ -37,11 +37,11 @@ pub fn settle(
             }
             Ok(value)
         }
-        Found::Absent | Found::Invalid => {
+        SlotValue::Absent | SlotValue::Invalid => {
             notes.missing.push(position);
             substitute(input, position, notes)
         }
-        Found::UnknownCategory => {
+        SlotValue::UnknownCategory => {
             notes.out_of_range.push(position);
             match input.contract.out_of_range {
                 OutOfRange::Reject => Err(rejected(input, "is a category the model was not trained on")),
@@ -53,7 +53,12 @@ pub fn settle(
     }
 }
 
-fn in_range(input: &Input, position: usize, value: f64, notes: &mut Notes) -> Result<f64, Error> {
+fn in_range(
+    input: &ModelInput,
+    position: usize,
+    value: f64,
+    notes: &mut FeatureIssues,
+) -> Result<f64, Error> {
     input.fits(value).map_err(|message| rejected(input, &message))?;
     let Some([low, high]) = input.bounds() else {
         return Ok(value);
@@ -74,7 +79,7 @@ fn in_range(input: &Input, position: usize, value: f64, notes: &mut Notes) -> Re
 }
 
 /// The default, or a missing value, for a feature that has none.
-fn substitute(input: &Input, position: usize, notes: &mut Notes) -> Result<f64, Error> {
+fn substitute(input: &ModelInput, position: usize, notes: &mut FeatureIssues) -> Result<f64, Error> {
     if input.contract.required {
         return Err(rejected(input, "is required and has no value"));
     }
@@ -87,6 +92,6 @@ fn substitute(input: &Input, position: usize, notes: &mut Notes) -> Result<f64, 
     }
 }
 
-fn rejected(input: &Input, why: &str) -> Error {
+fn rejected(input: &ModelInput, why: &str) -> Error {
     Error::rejected(format!("feature `{}` {why}", input.contract.name))
 }

@@ -10,13 +10,13 @@ mod survey;
 
 use std::path::{Path, PathBuf};
 
-use super::table::{Batch, Table, TableError};
+use super::table::{Table, TableBatch, TableError};
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::entity_id::IdRef;
 use crate::values::feature_type::FeatureType;
-use ids::Ids;
-use pack::Packed;
+use ids::IdIndex;
+use pack::PackedRows;
 use survey::Survey;
 
 /// A column to be held, as the contracts of the models ask for it.
@@ -47,8 +47,8 @@ pub struct Snapshot {
     path: PathBuf,
     entity: String,
     specs: Vec<ColumnSpec>,
-    ids: Ids,
-    rows: Packed,
+    ids: IdIndex,
+    rows: PackedRows,
     /// Texts of each column's codes; empty for numbers.
     dictionaries: Vec<Vec<String>>,
     /// Position of the `as_of` column in `rows`.
@@ -87,8 +87,8 @@ impl Snapshot {
             }
             Ok(())
         })?;
-        let mut ids = Ids::with_capacity(rows);
-        let mut packed = Packed::new(surveys.iter().map(Survey::codec).collect(), rows);
+        let mut ids = IdIndex::with_capacity(rows);
+        let mut packed = PackedRows::new(surveys.iter().map(Survey::codec).collect(), rows);
         each_batch(&table, &chosen, table.bytes(), progress, |batch| {
             for row in 0..batch.rows {
                 let id = id_of(batch.columns[0].cell(row))
@@ -184,7 +184,7 @@ impl Snapshot {
     }
 }
 
-fn at(batch: &Batch, row: usize, column: &str, message: String) -> TableError {
+fn at(batch: &TableBatch, row: usize, column: &str, message: String) -> TableError {
     TableError::cell(&batch.path, batch.first_row + row as u64, column, message)
 }
 
@@ -193,7 +193,7 @@ fn each_batch(
     chosen: &[String],
     before: u64,
     progress: &mut dyn FnMut(u64),
-    mut each: impl FnMut(&Batch) -> Result<(), TableError>,
+    mut each: impl FnMut(&TableBatch) -> Result<(), TableError>,
 ) -> Result<(), TableError> {
     let mut batches = table.batches(chosen)?;
     while let Some(batch) = batches.next_batch()? {

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::{Field, Layout};
-use super::plan::{Feed, Plan, Spot};
-use super::remote::{CacheLimits, Patience, Remote};
+use super::plan::{ColumnRef, Plan, Source};
+use super::remote::{CacheLimits, RemoteSource, Timeouts};
 use super::snapshot::{ColumnSpec, Snapshot, SnapshotSpec};
 use super::table::Table;
 use crate::config::Config;
@@ -20,30 +20,30 @@ use crate::suggest::hint;
 use crate::telemetry::FeatureMetrics;
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
-use store::Store;
+use store::StoreClient;
 
 /// All sources of the settings. The snapshot, which changes, is given where it is needed.
 #[derive(Debug)]
 pub struct Sources {
-    remote: BTreeMap<String, Configured>,
+    remote: BTreeMap<String, ConfiguredSource>,
     default: Option<String>,
     metrics: FeatureMetrics,
     /// The remotes of the last binding: one whose layout is still wanted keeps its cache.
-    bound: Mutex<Vec<Arc<Remote>>>,
+    bound: Mutex<Vec<Arc<RemoteSource>>>,
 }
 
 #[derive(Debug)]
-struct Configured {
+struct ConfiguredSource {
     section: SourceSection,
-    store: Store,
+    store: StoreClient,
 }
 
 /// What is wanted of each source, by the entity that its ids are of.
-type Wanted<'a> = BTreeMap<(&'a str, String), Vec<Field>>;
+type WantedFields<'a> = BTreeMap<(&'a str, String), Vec<Field>>;
 
 /// Where a feature is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home<'a> {
+enum FeatureHome<'a> {
     Snapshot,
     Remote(&'a str),
 }
@@ -56,9 +56,9 @@ impl Sources {
     pub fn new(config: &Config, metrics: FeatureMetrics) -> Result<Self, String> {
         let mut remote = BTreeMap::new();
         for (name, section) in &config.source {
-            let store = Store::new(section).map_err(|message| format!("[source.{name}] {message}"))?;
+            let store = StoreClient::new(section).map_err(|message| format!("[source.{name}] {message}"))?;
             let section = section.clone();
-            remote.insert(name.clone(), Configured { section, store });
+            remote.insert(name.clone(), ConfiguredSource { section, store });
         }
         let named = Some(config.features.default.clone()).filter(|name| !name.is_empty());
         if let Some(name) = named.as_ref().filter(|name| !remote.contains_key(*name)) {
@@ -101,7 +101,7 @@ impl Sources {
     /// # Errors
     /// Says what is missing.
     pub fn check(&self, model: &ModelVersion) -> Result<(), String> {
-        let mut wanted = Wanted::new();
+        let mut wanted = WantedFields::new();
         self.want(model, &mut wanted)
     }
 
@@ -151,7 +151,7 @@ impl Sources {
     }
 
     /// The remote stores now bound.
-    pub fn remotes(&self) -> Vec<Arc<Remote>> {
+    pub fn remotes(&self) -> Vec<Arc<RemoteSource>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -181,11 +181,11 @@ impl Sources {
 
     /// The slots of a model that come from the snapshot.
     fn columns<'a>(&'a self, model: &'a ModelVersion) -> impl Iterator<Item = (usize, &'a FeatureContract)> {
-        stored(model).filter(|(_, slot)| self.home(slot) == Home::Snapshot)
+        stored(model).filter(|(_, slot)| self.home(slot) == FeatureHome::Snapshot)
     }
 
-    fn home(&self, feature: &FeatureContract) -> Home<'_> {
-        let lists = |configured: &Configured, group: &str| {
+    fn home(&self, feature: &FeatureContract) -> FeatureHome<'_> {
+        let lists = |configured: &ConfiguredSource, group: &str| {
             configured.section.groups.iter().any(|listed| listed == group)
         };
         let named = feature.group().and_then(|group| {
@@ -196,8 +196,8 @@ impl Sources {
             listed.or_else(|| self.remote.get_key_value(group))
         });
         match named.map(|(name, _)| name).or(self.default.as_ref()) {
-            Some(name) => Home::Remote(name),
-            None => Home::Snapshot,
+            Some(name) => FeatureHome::Remote(name),
+            None => FeatureHome::Snapshot,
         }
     }
 
@@ -208,8 +208,8 @@ impl Sources {
 
     /// What `models` want of each store. One after the other: a model that cannot be had beside those before it is left
     /// out, and takes nothing from them.
-    fn wanted(&self, models: &[&ModelVersion]) -> (Vec<Result<(), String>>, Wanted<'_>) {
-        let mut wanted = Wanted::new();
+    fn wanted(&self, models: &[&ModelVersion]) -> (Vec<Result<(), String>>, WantedFields<'_>) {
+        let mut wanted = WantedFields::new();
         let fed = models.iter().map(|model| {
             let mut with = wanted.clone();
             self.want(model, &mut with)?;
@@ -220,10 +220,10 @@ impl Sources {
     }
 
     /// Adds what a model wants of each store, if the store can have it.
-    fn want<'a>(&'a self, model: &ModelVersion, wanted: &mut Wanted<'a>) -> Result<(), String> {
+    fn want<'a>(&'a self, model: &ModelVersion, wanted: &mut WantedFields<'a>) -> Result<(), String> {
         let mut touched = BTreeSet::new();
         for (slot, feature) in stored(model) {
-            if let Home::Remote(name) = self.home(feature) {
+            if let FeatureHome::Remote(name) = self.home(feature) {
                 let checked = self.remote[name].store.check(feature, model.entity());
                 checked
                     .map_err(|message| format!("[source.{name}] feature `{}`: {message}", feature.name))?;
@@ -247,7 +247,7 @@ impl Sources {
     }
 
     /// Binds the stores to what is wanted. One whose layout holds just that stays as it is, with its cache.
-    fn bind(&self, wanted: Wanted<'_>) -> Result<Vec<Arc<Remote>>, String> {
+    fn bind(&self, wanted: WantedFields<'_>) -> Result<Vec<Arc<RemoteSource>>, String> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let remotes = wanted
             .into_iter()
@@ -266,8 +266,8 @@ impl Sources {
         Ok(remotes)
     }
 
-    fn remote(&self, name: &str, layout: Layout) -> Result<Arc<Remote>, String> {
-        let Configured { section, store } = &self.remote[name];
+    fn remote(&self, name: &str, layout: Layout) -> Result<Arc<RemoteSource>, String> {
+        let ConfiguredSource { section, store } = &self.remote[name];
         let layout = Arc::new(layout);
         let source = store
             .bind(layout.clone())
@@ -279,13 +279,13 @@ impl Sources {
             hard: cache.hard.0,
             unknown: cache.unknown.0,
         });
-        let patience = Patience {
+        let patience = Timeouts {
             timeout: section.timeout.0,
             bulk_timeout: section.bulk_timeout.0,
             rest: section.rest.0,
         };
         let metrics = self.metrics.source(name);
-        Ok(Arc::new(Remote::new(
+        Ok(Arc::new(RemoteSource::new(
             name, layout, source, cache, patience, metrics,
         )))
     }
@@ -294,11 +294,11 @@ impl Sources {
         &self,
         model: &ModelVersion,
         snapshot: Option<&Arc<Snapshot>>,
-        remotes: &[Arc<Remote>],
+        remotes: &[Arc<RemoteSource>],
     ) -> Result<Option<Plan>, String> {
-        let mut feeds: Vec<Feed> = Vec::new();
-        let mut names: Vec<Home<'_>> = Vec::new();
-        let mut spots: Vec<Option<Spot>> = model.slots().map(|_| None).collect();
+        let mut feeds: Vec<Source> = Vec::new();
+        let mut names: Vec<FeatureHome<'_>> = Vec::new();
+        let mut spots: Vec<Option<ColumnRef>> = model.slots().map(|_| None).collect();
         for (slot, feature) in stored(model) {
             let home = self.home(feature);
             let feed = match names.iter().position(|known| *known == home) {
@@ -314,8 +314,8 @@ impl Sources {
                 }
             };
             let column = match &feeds[feed] {
-                Feed::Table(table) => table.column(feature.column(), feature.kind),
-                Feed::Remote(remote, _) => {
+                Source::Table(table) => table.column(feature.column(), feature.kind),
+                Source::Remote(remote, _) => {
                     let group = self.group(&remote.name, feature);
                     let same = |field: &Field| is_field(field, feature, group.as_deref());
                     remote.layout.fields.iter().position(same)
@@ -323,35 +323,36 @@ impl Sources {
             };
             let column = column
                 .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
-            spots[slot] = Some(Spot { feed, column });
+            spots[slot] = Some(ColumnRef { feed, column });
         }
         Ok((!feeds.is_empty()).then(|| Plan::new(model, feeds, &spots)))
     }
 
     fn feed(
         &self,
-        home: Home<'_>,
+        home: FeatureHome<'_>,
         model: &ModelVersion,
         snapshot: Option<&Arc<Snapshot>>,
-        remotes: &[Arc<Remote>],
-    ) -> Result<Option<Feed>, String> {
+        remotes: &[Arc<RemoteSource>],
+    ) -> Result<Option<Source>, String> {
         match home {
-            Home::Snapshot => match snapshot {
+            FeatureHome::Snapshot => match snapshot {
                 Some(snapshot) if snapshot.entity() != model.entity() => {
                     let (held, wanted) = (snapshot.entity(), model.entity());
                     Err(format!(
                         "the snapshot is keyed by `{held}`, as another model wants it, and not by `{wanted}`"
                     ))
                 }
-                snapshot => Ok(snapshot.cloned().map(Feed::Table)),
+                snapshot => Ok(snapshot.cloned().map(Source::Table)),
             },
-            Home::Remote(name) => {
-                let same =
-                    |remote: &&Arc<Remote>| remote.name == name && remote.layout.entity == model.entity();
+            FeatureHome::Remote(name) => {
+                let same = |remote: &&Arc<RemoteSource>| {
+                    remote.name == name && remote.layout.entity == model.entity()
+                };
                 let remote = remotes.iter().find(same);
                 let remote = remote.ok_or_else(|| format!("[source.{name}] was not bound"))?;
                 let on_failure = self.remote[name].section.on_failure;
-                Ok(Some(Feed::Remote(remote.clone(), on_failure)))
+                Ok(Some(Source::Remote(remote.clone(), on_failure)))
             }
         }
     }

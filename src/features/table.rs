@@ -9,7 +9,7 @@ mod parquet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use column::{Batch, Column, TextColumn};
+pub use column::{Column, TableBatch, TextColumn};
 
 use crate::suggest::hint;
 
@@ -122,7 +122,7 @@ impl FileKind {
 /// One stream of batches from one file.
 trait Source {
     /// The next batch of the chosen columns; `None` at the end.
-    fn next(&mut self) -> Result<Option<Batch>, TableError>;
+    fn next(&mut self) -> Result<Option<TableBatch>, TableError>;
 }
 
 /// A table: one file, or all of a folder's files in the order of their names.
@@ -162,7 +162,7 @@ impl Table {
         &self.columns
     }
 
-    /// Bytes of all files, the unit of [`Batches::position`].
+    /// Bytes of all files, the unit of [`TableBatches::position`].
     pub fn bytes(&self) -> u64 {
         self.files
             .iter()
@@ -175,7 +175,7 @@ impl Table {
     ///
     /// # Errors
     /// A column is not there; the error lists all that are missing.
-    pub fn batches(&self, chosen: &[String]) -> Result<Batches<'_>, TableError> {
+    pub fn batches(&self, chosen: &[String]) -> Result<TableBatches<'_>, TableError> {
         let missing: Vec<String> = chosen
             .iter()
             .filter(|name| !self.columns.contains(name))
@@ -187,7 +187,7 @@ impl Table {
                 format!("missing columns: {}", missing.join(", ")),
             ));
         }
-        Ok(Batches {
+        Ok(TableBatches {
             table: self,
             chosen: chosen.to_vec(),
             file: 0,
@@ -198,7 +198,7 @@ impl Table {
 }
 
 /// The batches of a table.
-pub struct Batches<'a> {
+pub struct TableBatches<'a> {
     table: &'a Table,
     chosen: Vec<String>,
     file: usize,
@@ -207,12 +207,12 @@ pub struct Batches<'a> {
     before: u64,
 }
 
-impl Batches<'_> {
+impl TableBatches<'_> {
     /// The next batch, with its file and the number of its first row in that file; `None` at the end.
     ///
     /// # Errors
     /// Names the file, row and column that cannot be read.
-    pub fn next_batch(&mut self) -> Result<Option<Batch>, TableError> {
+    pub fn next_batch(&mut self) -> Result<Option<TableBatch>, TableError> {
         loop {
             let Some((path, kind)) = self.table.files.get(self.file) else {
                 return Ok(None);
@@ -231,7 +231,7 @@ impl Batches<'_> {
     }
 
     /// Bytes read so far, out of [`Table::bytes`], as of `batch`.
-    pub fn position(&self, batch: &Batch) -> u64 {
+    pub fn position(&self, batch: &TableBatch) -> u64 {
         self.before + batch.position
     }
 }

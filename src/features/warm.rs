@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::remote::Remote;
+use super::remote::RemoteSource;
 use super::source::BULK_FROM;
 use super::sources::Sources;
 use crate::values::entity_id::EntityId;
@@ -17,14 +17,14 @@ use crate::values::time;
 const MOST: usize = 100_000;
 
 /// A file of ids: by source, one list. Numbers are whole-number ids, texts the others.
-type Ids = BTreeMap<String, Vec<serde_json::Value>>;
+type CachedIds = BTreeMap<String, Vec<serde_json::Value>>;
 
 /// Writes the ids in the caches to `path`: beside it first, so that a reader never sees half a file.
 ///
 /// # Errors
 /// The file cannot be written.
 pub fn save(sources: &Sources, path: &Path) -> Result<usize, String> {
-    let mut ids = Ids::new();
+    let mut ids = CachedIds::new();
     for remote in sources.remotes() {
         let list = ids.entry(remote.name.clone()).or_default();
         list.extend(remote.cached_ids(MOST).into_iter().map(|id| match id {
@@ -51,7 +51,7 @@ pub async fn load(sources: &Sources, path: &Path, within: Duration) -> Result<us
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(fail(&error)),
     };
-    let ids: Ids = serde_json::from_slice(&text).map_err(|error| fail(&error))?;
+    let ids: CachedIds = serde_json::from_slice(&text).map_err(|error| fail(&error))?;
     let until = Instant::now() + within;
     let mut fetched = 0;
     for remote in sources.remotes() {
@@ -69,7 +69,7 @@ pub async fn load(sources: &Sources, path: &Path, within: Duration) -> Result<us
     Ok(fetched)
 }
 
-async fn fetch(remote: &Arc<Remote>, ids: &[serde_json::Value], until: Instant) -> usize {
+async fn fetch(remote: &Arc<RemoteSource>, ids: &[serde_json::Value], until: Instant) -> usize {
     let ids = ids.iter().filter_map(|id| match id {
         serde_json::Value::String(id) => Some(EntityId::Text(id.clone())),
         id => id.as_i64().map(EntityId::Int),
@@ -77,6 +77,6 @@ async fn fetch(remote: &Arc<Remote>, ids: &[serde_json::Value], until: Instant) 
     let ids: Vec<EntityId> = ids.collect();
     let held = remote.get(&ids, time::now(), Some(until)).await;
     held.iter()
-        .filter(|held| matches!(held, super::remote::Held::Vector(..)))
+        .filter(|held| matches!(held, super::remote::Lookup::Vector(..)))
         .count()
 }

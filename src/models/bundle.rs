@@ -91,11 +91,11 @@ impl Bundle {
     ///
     /// # Errors
     /// Names the file that is missing, or that is not the one the contract was written for.
-    pub fn read(&self, contract: Option<&Contract>) -> Result<Files, String> {
+    pub fn read(&self, contract: Option<&Contract>) -> Result<BundleFiles, String> {
         let Some(contract) = contract else {
             let path = self.bare.as_deref().unwrap_or(&self.path);
             let model = read(path)?;
-            return Ok(Files {
+            return Ok(BundleFiles {
                 sha256: sha256(&model),
                 model,
                 others: BTreeMap::new(),
@@ -124,7 +124,7 @@ impl Bundle {
             .get(file)
             .map(|sum| sum.to_ascii_lowercase())
             .unwrap_or_default();
-        Ok(Files {
+        Ok(BundleFiles {
             model,
             sha256,
             others,
@@ -134,7 +134,7 @@ impl Bundle {
 
 /// The contents of a version's files.
 #[derive(Debug)]
-pub struct Files {
+pub struct BundleFiles {
     /// The model file.
     pub model: Vec<u8>,
     /// Its SHA-256.

@@ -8,14 +8,14 @@ use evergreen_forest::{Categories, Feature, FeatureKind};
 
 /// The categories of one input.
 #[derive(Debug)]
-pub(super) enum Codes {
+pub(super) enum CategoryCodes {
     /// By a list of names; empty for numbers.
     Named(FxHashMap<String, f64>),
     /// By hash: any text has a code, but the model asks about some only.
     Hashed(Categories),
 }
 
-impl Codes {
+impl CategoryCodes {
     /// The categories of a feature without a contract, and the type its values have. Where the file does not name
     /// the categories, the codes themselves are expected.
     pub(super) fn of_feature(feature: &Feature) -> (FeatureType, Self) {
@@ -113,11 +113,11 @@ fn digits(numbers: &[i64]) -> Vec<String> {
     numbers.iter().map(i64::to_string).collect()
 }
 
-fn positions(names: &[String]) -> Codes {
+fn positions(names: &[String]) -> CategoryCodes {
     #[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
     let codes = names
         .iter()
         .enumerate()
         .map(|(code, name)| (name.clone(), code as f64));
-    Codes::Named(codes.collect())
+    CategoryCodes::Named(codes.collect())
 }

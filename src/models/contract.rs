@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use crate::values::feature_type::{FeatureType, Parse};
-pub use derive::{Derivation, MapTable, Mapped};
+pub use derive::{Derivation, MapTable, MapTarget};
 pub use feature::{FeatureContract, OutOfRange, Stale};
 use serde::Deserialize;
 use toml::Spanned;

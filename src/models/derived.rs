@@ -1,10 +1,10 @@
 //! Derived features bound to a live model: which values they rest on, and what they become.
 
-use super::contract::{Contract, Derivation, FeatureContract, MapTable, Mapped};
-use super::input::{Encoded, Input};
+use super::contract::{Contract, Derivation, FeatureContract, MapTable, MapTarget};
+use super::input::{EncodedCell, ModelInput};
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use crate::values::slot_value::Found;
+use crate::values::slot_value::SlotValue;
 
 /// Most operands of a derivation.
 pub const MOST_OPERANDS: usize = 2;
@@ -20,7 +20,7 @@ pub struct Operand {
 
 /// A derived feature. Its operands are *slots*: the model's inputs first, then its operands.
 #[derive(Debug)]
-pub struct Derived {
+pub struct DerivedInput {
     rule: Derivation,
     slots: Vec<usize>,
     /// For a map: what each code of the operand becomes; NaN for what the table does not list.
@@ -41,17 +41,19 @@ impl Operand {
     ///
     /// # Errors
     /// The cell is not of the operand's type.
-    pub fn encode(&self, cell: Cell<'_>) -> Result<Encoded, String> {
+    pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
             return Ok(match cell.category(&mut digits)? {
-                None => Encoded::Null,
-                Some(text) => self.code(text).map_or(Encoded::UnknownCategory, Encoded::Value),
+                None => EncodedCell::Null,
+                Some(text) => self
+                    .code(text)
+                    .map_or(EncodedCell::UnknownCategory, EncodedCell::Value),
             });
         }
         Ok(cell
             .number(self.contract.kind)?
-            .map_or(Encoded::Null, Encoded::Value))
+            .map_or(EncodedCell::Null, EncodedCell::Value))
     }
 
     /// The code of a category.
@@ -77,14 +79,14 @@ fn categories(contract: &Contract, operand: &str) -> Vec<String> {
     names
 }
 
-impl Derived {
+impl DerivedInput {
     /// Binds the derivation of an input, if it has one.
     ///
     /// # Errors
     /// A map names a category that the model does not know.
     pub(super) fn bind(
-        input: &Input,
-        inputs: &[Input],
+        input: &ModelInput,
+        inputs: &[ModelInput],
         operands: &[Operand],
     ) -> Result<Option<Self>, String> {
         let Some(rule) = &input.contract.derive else {
@@ -121,11 +123,11 @@ impl Derived {
     }
 
     /// What the feature is, given what was found for its operands and the instant in seconds since the Unix epoch.
-    pub fn value(&self, operands: &[Found], now: f64) -> Found {
+    pub fn value(&self, operands: &[SlotValue], now: f64) -> SlotValue {
         let mut numbers = [0.0; MOST_OPERANDS];
         for (number, found) in numbers.iter_mut().zip(operands) {
             match *found {
-                Found::Value(value) => *number = value,
+                SlotValue::Value(value) => *number = value,
                 other => return other,
             }
         }
@@ -133,23 +135,23 @@ impl Derived {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a code")]
             let mapped = self.table.get(numbers[0] as usize).copied().unwrap_or(f64::NAN);
             return if mapped.is_nan() {
-                Found::UnknownCategory
+                SlotValue::UnknownCategory
             } else {
-                Found::Value(mapped)
+                SlotValue::Value(mapped)
             };
         }
         let value = self.rule.number(&numbers[..operands.len()], now);
         value
             .filter(|value| !value.is_nan())
-            .map_or(Found::Null, Found::Value)
+            .map_or(SlotValue::Null, SlotValue::Value)
     }
 }
 
 fn bind_table(
     table: &MapTable,
     slot: usize,
-    input: &Input,
-    inputs: &[Input],
+    input: &ModelInput,
+    inputs: &[ModelInput],
     operands: &[Operand],
 ) -> Result<Vec<f64>, String> {
     let code = |text: &str| match inputs.get(slot) {
@@ -160,8 +162,8 @@ fn bind_table(
     for (from, to) in &table.to {
         let code = code(from).ok_or_else(|| format!("derive: `{}` has no category {from:?}", table.of))?;
         let value = match to {
-            Mapped::Number(value) => *value,
-            Mapped::Text(text) => input
+            MapTarget::Number(value) => *value,
+            MapTarget::Text(text) => input
                 .code(text)
                 .ok_or_else(|| format!("derive: {text:?} is none of the feature's categories"))?,
         };

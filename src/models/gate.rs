@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::ModelVersion;
-use super::bundle::{Bundle, Files};
+use super::bundle::{Bundle, BundleFiles};
 use super::contract::{Contract, ScoreKind};
-use super::derived::{Derived, Operand};
+use super::derived::{DerivedInput, Operand};
 use super::golden;
-use super::input::Input;
+use super::input::ModelInput;
 use super::reference::{self, Reference};
-use super::version::{Names, output_of};
+use super::version::{SlotNames, output_of};
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 /// A step of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Step {
+pub enum GateStep {
     /// The files are there and stand still, and the contract can be read.
     Settle,
     /// Every file is the one the contract was written for.
@@ -42,7 +42,7 @@ pub enum Step {
     WarmUp,
 }
 
-impl Step {
+impl GateStep {
     /// As it stands in answers, in metrics and in the log.
     pub fn label(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Step {
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum StepOutcome {
     /// It holds.
     Passed,
     /// There was nothing to check.
@@ -71,7 +71,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl StepOutcome {
     /// As it stands in answers and in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -86,9 +86,9 @@ impl Outcome {
 #[derive(Clone, Debug, Serialize)]
 pub struct StepResult {
     /// Which one.
-    pub step: Step,
+    pub step: GateStep,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
     /// What was found, for people.
     pub detail: String,
     /// How long it took, in milliseconds.
@@ -97,20 +97,20 @@ pub struct StepResult {
 
 /// All steps that were taken; the first failure is the last one.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct GateReport {
     /// In order.
     pub steps: Vec<StepResult>,
 }
 
-impl Report {
+impl GateReport {
     /// The step that failed.
     pub fn failure(&self) -> Option<&StepResult> {
-        self.steps.iter().find(|step| step.outcome == Outcome::Failed)
+        self.steps.iter().find(|step| step.outcome == StepOutcome::Failed)
     }
 
     /// Adds a failure found elsewhere.
-    pub(crate) fn fail(&mut self, step: Step, detail: String) {
-        let outcome = Outcome::Failed;
+    pub(crate) fn fail(&mut self, step: GateStep, detail: String) {
+        let outcome = StepOutcome::Failed;
         self.steps.push(StepResult {
             step,
             outcome,
@@ -122,15 +122,15 @@ impl Report {
     /// Takes a step; its value if it passed.
     fn take<T>(
         &mut self,
-        step: Step,
-        work: impl FnOnce() -> Result<(T, Outcome, String), String>,
+        step: GateStep,
+        work: impl FnOnce() -> Result<(T, StepOutcome, String), String>,
     ) -> Option<T> {
         let start = Instant::now();
         let result = work();
         let milliseconds = milliseconds(start.elapsed());
         let (value, outcome, detail) = match result {
             Ok((value, outcome, detail)) => (Some(value), outcome, detail),
-            Err(reason) => (None, Outcome::Failed, reason),
+            Err(reason) => (None, StepOutcome::Failed, reason),
         };
         self.steps.push(StepResult {
             step,
@@ -146,28 +146,28 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
-type Judged<T> = Result<(T, Outcome, String), String>;
+type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
 
 /// What a version is held against beside its own files; empty for a version on its own.
 #[derive(Default)]
-pub struct Context<'a> {
+pub struct GateContext<'a> {
     /// The version that answers now.
     pub live: Option<&'a ModelVersion>,
     /// Whether the feature sources can feed the version: what was found, or why not.
-    pub feed: Option<&'a mut Feed<'a>>,
+    pub feed: Option<&'a mut FeatureCheck<'a>>,
     /// The kernel to insist on.
     pub kernel: Option<KernelName>,
 }
 
 /// Says whether the feature sources can feed a version: what was found, or why not.
-pub type Feed<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> + 'a;
+pub type FeatureCheck<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> + 'a;
 
 /// Judges the files at `path` as version `version` of the model `name`.
 ///
 /// # Errors
 /// The report whose last step failed.
-pub fn admit(path: &Path, name: &str, version: u64) -> Result<ModelVersion, Report> {
-    admit_beside(path, name, version, &mut Context::default())
+pub fn admit(path: &Path, name: &str, version: u64) -> Result<ModelVersion, GateReport> {
+    admit_beside(path, name, version, &mut GateContext::default())
 }
 
 /// Judges the files at `path` as version `version` of the model `name`, beside what the server has.
@@ -178,9 +178,9 @@ pub fn admit_beside(
     path: &Path,
     name: &str,
     version: u64,
-    context: &mut Context<'_>,
-) -> Result<ModelVersion, Report> {
-    let mut report = Report::default();
+    context: &mut GateContext<'_>,
+) -> Result<ModelVersion, GateReport> {
+    let mut report = GateReport::default();
     match steps(path, name, version, context, &mut report) {
         Some(mut model) => {
             model.report = report;
@@ -194,36 +194,38 @@ fn steps(
     path: &Path,
     name: &str,
     version: u64,
-    context: &mut Context<'_>,
-    report: &mut Report,
+    context: &mut GateContext<'_>,
+    report: &mut GateReport,
 ) -> Option<ModelVersion> {
-    let (bundle, contract) = report.take(Step::Settle, || find(path))?;
-    let files = report.take(Step::Checksums, || checksums(&bundle, contract.as_ref()))?;
-    let forest = report.take(Step::Parse, || parse(&files, contract.as_ref(), context.kernel))?;
-    let (inputs, operands, derived) = report.take(Step::Contract, || {
+    let (bundle, contract) = report.take(GateStep::Settle, || find(path))?;
+    let files = report.take(GateStep::Checksums, || checksums(&bundle, contract.as_ref()))?;
+    let forest = report.take(GateStep::Parse, || {
+        parse(&files, contract.as_ref(), context.kernel)
+    })?;
+    let (inputs, operands, derived) = report.take(GateStep::Contract, || {
         keeps_promises(contract.as_ref(), context.live)?;
         agree(&forest, contract.as_ref())
     })?;
-    let rows = report.take(Step::Golden, || {
+    let rows = report.take(GateStep::Golden, || {
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
-    let reference = report.take(Step::Reference, || distributions(&files, contract.as_ref()))?;
+    let reference = report.take(GateStep::Reference, || distributions(&files, contract.as_ref()))?;
     let model = ModelVersion {
         name: name.to_owned(),
         version,
         sha256: files.sha256,
         forest,
         contract,
-        names: Names::of(&inputs, &operands),
+        names: SlotNames::of(&inputs, &operands),
         inputs,
         operands,
         derived,
         reference,
-        report: Report::default(),
+        report: GateReport::default(),
     };
-    report.take(Step::Features, || feed(&model, context))?;
-    report.take(Step::Budget, || within_budget(&model, &rows))?;
-    report.take(Step::WarmUp, || warm_up(&model.forest))?;
+    report.take(GateStep::Features, || feed(&model, context))?;
+    report.take(GateStep::Budget, || within_budget(&model, &rows))?;
+    report.take(GateStep::WarmUp, || warm_up(&model.forest))?;
     Some(model)
 }
 
@@ -239,60 +241,64 @@ fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> R
     }
 }
 
-fn feed(model: &ModelVersion, context: &mut Context<'_>) -> Judged<()> {
+fn feed(model: &ModelVersion, context: &mut GateContext<'_>) -> StepVerdict<()> {
     let Some(feed) = &mut context.feed else {
         return Ok((
             (),
-            Outcome::Skipped,
+            StepOutcome::Skipped,
             "the server asks its feature sources".to_owned(),
         ));
     };
     if model.contract.is_none() {
-        return Ok(((), Outcome::Skipped, "no contract".to_owned()));
+        return Ok(((), StepOutcome::Skipped, "no contract".to_owned()));
     }
-    feed(model).map(|detail| ((), Outcome::Passed, detail))
+    feed(model).map(|detail| ((), StepOutcome::Passed, detail))
 }
 
-fn within_budget(model: &ModelVersion, rows: &[f64]) -> Judged<()> {
+fn within_budget(model: &ModelVersion, rows: &[f64]) -> StepVerdict<()> {
     let budget = model
         .contract
         .as_ref()
         .and_then(|contract| contract.budget.as_ref());
     let Some(most) = budget.map(|budget| budget.row_p99_us) else {
-        return Ok(((), Outcome::Skipped, "the bundle has no [budget]".to_owned()));
+        return Ok(((), StepOutcome::Skipped, "the bundle has no [budget]".to_owned()));
     };
     let found = budget::row_p99(&model.forest, model.score_output(), rows, most)?;
     let said = format!("a row takes {found:.1} µs (99th percentile), the budget is {most} µs");
     if found <= most {
-        Ok(((), Outcome::Passed, said))
+        Ok(((), StepOutcome::Passed, said))
     } else {
         Err(said)
     }
 }
 
-fn find(path: &Path) -> Judged<(Bundle, Option<Contract>)> {
+fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let bundle = Bundle::find(path)?;
     let contract = bundle.contract()?;
     let detail = match &contract {
         Some(contract) => format!("contract with {} features", contract.features().len()),
         None => "a bare model: it answers tensors, not customers".to_owned(),
     };
-    Ok(((bundle, contract), Outcome::Passed, detail))
+    Ok(((bundle, contract), StepOutcome::Passed, detail))
 }
 
-fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> Judged<Files> {
+fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> StepVerdict<BundleFiles> {
     let files = bundle.read(contract)?;
     Ok(match contract {
         Some(contract) => (
             files,
-            Outcome::Passed,
+            StepOutcome::Passed,
             format!("{} files match", contract.files.len()),
         ),
-        None => (files, Outcome::Skipped, "no contract".to_owned()),
+        None => (files, StepOutcome::Skipped, "no contract".to_owned()),
     })
 }
 
-fn parse(files: &Files, contract: Option<&Contract>, kernel: Option<KernelName>) -> Judged<Forest> {
+fn parse(
+    files: &BundleFiles,
+    contract: Option<&Contract>,
+    kernel: Option<KernelName>,
+) -> StepVerdict<Forest> {
     let options = LoadOptions {
         kernel,
         ..contract.map_or_else(LoadOptions::default, Contract::load_options)
@@ -306,15 +312,19 @@ fn parse(files: &Files, contract: Option<&Contract>, kernel: Option<KernelName>)
         summary.trees,
         forest.kernels()
     );
-    Ok((forest, Outcome::Passed, detail))
+    Ok((forest, StepOutcome::Passed, detail))
 }
 
 /// The inputs of a model, the other values that it rests on, and how inputs are worked out from them.
-type Inputs = (Vec<Input>, Vec<Operand>, Vec<Option<Derived>>);
+type BoundInputs = (Vec<ModelInput>, Vec<Operand>, Vec<Option<DerivedInput>>);
 
-fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Inputs> {
+fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInputs> {
     let Some(contract) = contract else {
-        return Ok((Inputs::default(), Outcome::Skipped, "no contract".to_owned()));
+        return Ok((
+            BoundInputs::default(),
+            StepOutcome::Skipped,
+            "no contract".to_owned(),
+        ));
     };
     let features = forest.features();
     if contract.features().len() != features.len() {
@@ -325,19 +335,19 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> Judged<Inputs> {
     }
     let mut inputs = Vec::with_capacity(features.len());
     for (promised, feature) in contract.features().zip(features) {
-        let input = Input::bind(promised, feature, forest.summary().named, forest.precision());
+        let input = ModelInput::bind(promised, feature, forest.summary().named, forest.precision());
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
     score_is_one_number(forest, contract)?;
     let operands = Operand::of(contract);
     let derived = inputs.iter().map(|input| {
-        let derived = Derived::bind(input, &inputs, &operands);
+        let derived = DerivedInput::bind(input, &inputs, &operands);
         derived.map_err(|message| format!("feature `{}`: {message}", input.contract.name))
     });
     let derived = derived.collect::<Result<_, _>>()?;
     Ok((
         (inputs, operands, derived),
-        Outcome::Passed,
+        StepOutcome::Passed,
         format!("{} features and the output agree", features.len()),
     ))
 }
@@ -360,9 +370,14 @@ fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), Strin
 }
 
 /// Replays the golden rows; hands their inputs on for the steps that need rows.
-fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &[Input]) -> Judged<Vec<f64>> {
+fn replay(
+    files: &BundleFiles,
+    forest: &Forest,
+    contract: Option<&Contract>,
+    inputs: &[ModelInput],
+) -> StepVerdict<Vec<f64>> {
     let Some(contract) = contract else {
-        return Ok((Vec::new(), Outcome::Skipped, "no contract".to_owned()));
+        return Ok((Vec::new(), StepOutcome::Skipped, "no contract".to_owned()));
     };
     let golden = &contract.golden;
     let Some(text) = files.others.get(&golden.file) else {
@@ -381,25 +396,25 @@ fn replay(files: &Files, forest: &Forest, contract: Option<&Contract>, inputs: &
     let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
     Ok((
         rows,
-        Outcome::Passed,
+        StepOutcome::Passed,
         format!("{} rows: margins {margins}, values {values}", found.rows),
     ))
 }
 
-fn distributions(files: &Files, contract: Option<&Contract>) -> Judged<Option<Reference>> {
+fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdict<Option<Reference>> {
     let name = reference::FILE_NAME;
     let (Some(contract), Some(text)) = (contract, files.others.get(name)) else {
-        return Ok((None, Outcome::Skipped, format!("no {name}")));
+        return Ok((None, StepOutcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
     let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
-    Ok((Some(found), Outcome::Passed, detail))
+    Ok((Some(found), StepOutcome::Passed, detail))
 }
 
 /// Rows evaluated to bring a forest into the caches.
 const WARM_UP_ROWS: usize = 64;
 
-fn warm_up(forest: &Forest) -> Judged<()> {
+fn warm_up(forest: &Forest) -> StepVerdict<()> {
     let features = forest.features().len();
     let row = vec![0.5f64; features];
     let mut out = vec![
@@ -414,5 +429,5 @@ fn warm_up(forest: &Forest) -> Judged<()> {
             .predict(OutputKind::Margin, &row, &mut out, &mut scratch)
             .map_err(|error| error.to_string())?;
     }
-    Ok(((), Outcome::Passed, format!("{WARM_UP_ROWS} rows scored")))
+    Ok(((), StepOutcome::Passed, format!("{WARM_UP_ROWS} rows scored")))
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::input::{Encoded, Input};
+use super::input::{EncodedCell, ModelInput};
 use crate::values::cell::Cell;
 use crate::values::json::{Scalar, Scalars, without_nan};
 use evergreen_forest::{Forest, OutputKind, Precision, Scratch};
@@ -35,7 +35,7 @@ pub struct Agreement {
 pub fn replay(
     text: &[u8],
     forest: &Forest,
-    inputs: &[Input],
+    inputs: &[ModelInput],
     allowed: (u64, u64),
 ) -> Result<(Agreement, Vec<f64>), String> {
     let text = std::str::from_utf8(text).map_err(|_| "not UTF-8 text".to_owned())?;
@@ -90,7 +90,7 @@ pub fn replay(
     }
 }
 
-fn vector(features: &Scalars, inputs: &[Input]) -> Result<Vec<f64>, String> {
+fn vector(features: &Scalars, inputs: &[ModelInput]) -> Result<Vec<f64>, String> {
     if let Some((name, _)) = features
         .0
         .iter()
@@ -108,9 +108,9 @@ fn vector(features: &Scalars, inputs: &[Input]) -> Result<Vec<f64>, String> {
                 .encode(scalar_cell(&cell.1))
                 .map_err(|message| format!("`{name}`: {message}"))?
             {
-                Encoded::Value(value) => Ok(value),
-                Encoded::Null => Ok(f64::NAN),
-                Encoded::UnknownCategory => Err(format!("`{name}`: not one of its categories")),
+                EncodedCell::Value(value) => Ok(value),
+                EncodedCell::Null => Ok(f64::NAN),
+                EncodedCell::UnknownCategory => Err(format!("`{name}`: not one of its categories")),
             }
         })
         .collect()

@@ -1,6 +1,6 @@
 //! One input of a live model: its contract bound to the codes and the precision of its forest.
 
-use super::codes::Codes;
+use super::codes::CategoryCodes;
 use super::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
@@ -8,12 +8,12 @@ use evergreen_forest::{Feature, Precision};
 
 /// A feature as a live model takes it.
 #[derive(Debug)]
-pub struct Input {
+pub struct ModelInput {
     /// What the bundle promises.
     pub contract: FeatureContract,
     /// The number used when there is no value.
     pub default: Option<f64>,
-    codes: Codes,
+    codes: CategoryCodes,
     precision: Precision,
     /// There is no contract: a boolean is 0 or 1 for any number, as the libraries take it.
     bare: bool,
@@ -21,7 +21,7 @@ pub struct Input {
 
 /// A cell, as the number the model takes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Encoded {
+pub enum EncodedCell {
     /// A number, or a category's code.
     Value(f64),
     /// Null.
@@ -30,7 +30,7 @@ pub enum Encoded {
     UnknownCategory,
 }
 
-impl Input {
+impl ModelInput {
     /// Binds a contract to the model's feature at the same position.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Input {
         if named && feature.name != contract.name {
             return Err(format!("the model's feature here is `{}`", feature.name));
         }
-        let codes = Codes::of_contract(contract, feature)?;
+        let codes = CategoryCodes::of_contract(contract, feature)?;
         let mut input = Self {
             contract: contract.clone(),
             default: None,
@@ -64,7 +64,7 @@ impl Input {
     /// The input for a feature of a model without a contract. Where the file does not name its categories, the codes
     /// themselves are expected.
     pub fn bare(feature: &Feature, precision: Precision) -> Self {
-        let (kind, codes) = Codes::of_feature(feature);
+        let (kind, codes) = CategoryCodes::of_feature(feature);
         let contract = FeatureContract::bare(&feature.name, kind);
         Self {
             contract,
@@ -79,12 +79,14 @@ impl Input {
     ///
     /// # Errors
     /// The cell is not of the feature's type, or beyond the model's precision; the text says what was found.
-    pub fn encode(&self, cell: Cell<'_>) -> Result<Encoded, String> {
+    pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
             return Ok(match cell.category(&mut digits)? {
-                None => Encoded::Null,
-                Some(text) => self.code(text).map_or(Encoded::UnknownCategory, Encoded::Value),
+                None => EncodedCell::Null,
+                Some(text) => self
+                    .code(text)
+                    .map_or(EncodedCell::UnknownCategory, EncodedCell::Value),
             });
         }
         let cell = match cell {
@@ -94,8 +96,8 @@ impl Input {
             cell => cell,
         };
         match cell.number(self.contract.kind)? {
-            None => Ok(Encoded::Null),
-            Some(value) => self.fits(value).map(|()| Encoded::Value(value)),
+            None => Ok(EncodedCell::Null),
+            Some(value) => self.fits(value).map(|()| EncodedCell::Value(value)),
         }
     }
 
@@ -184,11 +186,11 @@ impl Input {
             other => return Err(format!("default {other}: one value, please")),
         };
         match self.encode(cell) {
-            Ok(Encoded::Value(value)) => Ok(value),
-            Ok(Encoded::Null) => {
+            Ok(EncodedCell::Value(value)) => Ok(value),
+            Ok(EncodedCell::Null) => {
                 Err("default: NaN is what a feature without a default gets anyway".to_owned())
             }
-            Ok(Encoded::UnknownCategory) => Err(format!("default {default}: not one of the categories")),
+            Ok(EncodedCell::UnknownCategory) => Err(format!("default {default}: not one of the categories")),
             Err(message) => Err(format!("default: {message}")),
         }
     }

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ModelVersion;
-use super::gate::{self, Context, Report, Step};
+use super::gate::{self, GateContext, GateReport, GateStep};
 use crate::config::StorageSection;
-use crate::storage::{Entry, Storage, version_number};
+use crate::storage::{Listing, Storage, version_number};
 
 /// What is there of one version: its files, or why they cannot be listed. Equal means that nothing has changed.
-pub type Found = Result<Entry, String>;
+pub type VersionFiles = Result<Listing, String>;
 
 /// The versions of one model, or why they cannot be listed.
-pub type FoundVersions = Result<BTreeMap<u64, Found>, String>;
+pub type FoundVersions = Result<BTreeMap<u64, VersionFiles>, String>;
 
 /// A place with many models, each in many versions.
 #[derive(Debug)]
@@ -72,32 +72,32 @@ impl Repository {
         &self,
         name: &str,
         version: u64,
-        found: &Found,
-        context: &mut Context<'_>,
-    ) -> Result<ModelVersion, Report> {
+        found: &VersionFiles,
+        context: &mut GateContext<'_>,
+    ) -> Result<ModelVersion, GateReport> {
         let path = format!("{name}/{version}");
         let entry = found
             .as_ref()
-            .map_err(|error| failed(Step::Settle, error.clone()))?;
+            .map_err(|error| failed(GateStep::Settle, error.clone()))?;
         let fetched = self
             .storage
             .fetch(&path, entry)
-            .map_err(|error| failed(Step::Settle, error))?;
+            .map_err(|error| failed(GateStep::Settle, error))?;
         let model = gate::admit_beside(fetched.path(), name, version, context)?;
         // Checksums have judged a bundle's bytes; a bare model has none, so its file must not have moved meanwhile.
         match self.storage.stat(&path) {
             Ok(Some(now)) if now == *entry => Ok(model),
             _ if model.contract.is_some() => Ok(model),
             _ => Err(failed(
-                Step::Settle,
+                GateStep::Settle,
                 "the files changed while they were read".to_owned(),
             )),
         }
     }
 }
 
-fn failed(step: Step, reason: String) -> Report {
-    let mut report = Report::default();
+fn failed(step: GateStep, reason: String) -> GateReport {
+    let mut report = GateReport::default();
     report.fail(step, reason);
     report
 }
@@ -113,7 +113,7 @@ pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> 
     let versions = repository.versions(&folder.unwrap_or_default())?;
     let mut reason = None;
     for (&version, found) in versions.iter().rev() {
-        match repository.judge(name, version, found, &mut Context::default()) {
+        match repository.judge(name, version, found, &mut GateContext::default()) {
             Ok(model) => return Ok(Arc::new(model)),
             Err(report) => {
                 let detail = report.failure().map_or("", |step| step.detail.as_str());

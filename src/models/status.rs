@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::gate::Report;
+use super::gate::GateReport;
 
 /// Where a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct VersionStatus {
     /// Since when.
     pub since: SystemTime,
     /// How it came through the gate, if it has been there.
-    pub report: Arc<Report>,
+    pub report: Arc<GateReport>,
 }
 
 /// Something that happened to a model.

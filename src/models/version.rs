@@ -3,9 +3,9 @@
 use rustc_hash::FxHashMap;
 
 use super::contract::{Contract, FeatureContract, ScoreKind};
-use super::derived::{Derived, Operand};
-use super::gate::Report;
-use super::input::{Encoded, Input};
+use super::derived::{DerivedInput, Operand};
+use super::gate::GateReport;
+use super::input::{EncodedCell, ModelInput};
 use super::reference::Reference;
 use crate::values::cell::Cell;
 use evergreen_forest::{Forest, OutputKind};
@@ -24,26 +24,26 @@ pub struct ModelVersion {
     /// The contract; `None` for a bare model, which answers tensors only.
     pub contract: Option<Contract>,
     /// The inputs in the model's order; empty without a contract.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<ModelInput>,
     /// Stored values that only derived features use.
     pub operands: Vec<Operand>,
     /// By input, how it is worked out; `None` for one that is stored.
-    pub derived: Vec<Option<Derived>>,
+    pub derived: Vec<Option<DerivedInput>>,
     /// The training-time distributions, if the bundle has them.
     pub reference: Option<Reference>,
     /// The slots by name.
-    pub names: Names,
+    pub names: SlotNames,
     /// How it passed the gate.
-    pub report: Report,
+    pub report: GateReport,
 }
 
 /// The slots of a model by name: its inputs first.
 #[derive(Debug, Default)]
-pub struct Names(FxHashMap<String, usize>);
+pub struct SlotNames(FxHashMap<String, usize>);
 
-impl Names {
+impl SlotNames {
     /// The names of a model's inputs and operands.
-    pub(super) fn of(inputs: &[Input], operands: &[Operand]) -> Self {
+    pub(super) fn of(inputs: &[ModelInput], operands: &[Operand]) -> Self {
         let inputs = inputs.iter().map(|input| &input.contract);
         let slots = inputs.chain(operands.iter().map(|operand| &operand.contract));
         Self(
@@ -109,7 +109,7 @@ impl ModelVersion {
     ///
     /// # Errors
     /// The cell is not of the slot's type.
-    pub fn slot_encode(&self, slot: usize, cell: Cell<'_>) -> Result<Encoded, String> {
+    pub fn slot_encode(&self, slot: usize, cell: Cell<'_>) -> Result<EncodedCell, String> {
         match self.inputs.get(slot) {
             Some(input) => input.encode(cell),
             None => self.operands[slot - self.inputs.len()].encode(cell),

@@ -4,22 +4,22 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::calibration::{band, calibrate};
-use super::domain::{Entity, EntityScore, From, Outcome, Reason, Scored};
-use super::live::Served;
+use super::live_set::Servable;
+use super::request::{Entity, EntityScore, FeatureOrigin, Outcome, Reason, Score};
 use crate::error::{Error, ErrorKind};
-use crate::features::plan::{Gathered, Known, Origin, Record};
+use crate::features::plan::{EntityLookup, EntityRecord, FetchedFeatures, Origin};
 use crate::features::row;
 use crate::models::ModelVersion;
 use crate::models::contract::Calibration;
 use crate::models::derived::MOST_OPERANDS;
-use crate::models::input::Encoded;
+use crate::models::input::EncodedCell;
 use crate::suggest::hint;
 use crate::telemetry::Metrics;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
-use crate::values::issues::Notes;
+use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
-use crate::values::slot_value::Found;
+use crate::values::slot_value::SlotValue;
 use evergreen_forest::{Forest, OutputKind, PredictError, Scratch};
 
 thread_local! {
@@ -28,32 +28,32 @@ thread_local! {
 }
 
 /// An entity whose row is complete: where in the batch it is, and what is to be said about it.
-struct Ready {
+struct AssembledRow {
     row: usize,
-    notes: Notes,
-    from: From,
+    notes: FeatureIssues,
+    from: FeatureOrigin,
     as_of: Option<f64>,
     unavailable: Vec<String>,
 }
 
 /// What the request itself says of an entity's features, by slot of the model; empty when it says nothing.
-type Given = Vec<Option<Found>>;
+type Overrides = Vec<Option<SlotValue>>;
 
 /// What a batch is scored with.
-pub(super) struct Batch<'a> {
-    pub(super) served: &'a Served,
+pub(super) struct EntityBatch<'a> {
+    pub(super) served: &'a Servable,
     pub(super) entities: Vec<Entity>,
     pub(super) explain: usize,
     /// What the remote sources gave, one per entity with an id, in their order.
-    pub(super) gathered: Gathered,
+    pub(super) gathered: FetchedFeatures,
     /// Seconds since the Unix epoch.
     pub(super) now: f64,
 }
 
 /// Scores every entity of the batch.
-pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<EntityScore>, Error> {
+pub(super) fn score_all(batch: EntityBatch<'_>, metrics: &Metrics) -> Result<Vec<EntityScore>, Error> {
     let start = Instant::now();
-    let Batch {
+    let EntityBatch {
         served,
         entities,
         explain,
@@ -62,7 +62,8 @@ pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<Entit
     } = batch;
     let model = &*served.model;
     let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
-    let mut assembled: Vec<(Option<EntityId>, Result<Ready, Error>)> = Vec::with_capacity(entities.len());
+    let mut assembled: Vec<(Option<EntityId>, Result<AssembledRow, Error>)> =
+        Vec::with_capacity(entities.len());
     let mut seat = 0;
     for entity in entities {
         let before = rows.len();
@@ -97,7 +98,7 @@ pub(super) fn score_all(batch: Batch<'_>, metrics: &Metrics) -> Result<Vec<Entit
 
 /// Counts what became of an entity, for those who watch the version. What the request itself did wrong is not the
 /// version's doing.
-fn tally(served: &Served, outcome: &Outcome) {
+fn tally(served: &Servable, outcome: &Outcome) {
     match outcome {
         Outcome::Scored(scored) => served.tally.score(scored.value),
         Outcome::Failed(error) => match error.kind() {
@@ -109,17 +110,17 @@ fn tally(served: &Served, outcome: &Outcome) {
 
 /// Appends the entity's row to `rows`, and gives what the sources have of it; on failure `rows` may hold a part of it.
 fn assemble<'a>(
-    served: &'a Served,
+    served: &'a Servable,
     entity: &Entity,
-    gathered: (&'a Gathered, usize),
+    gathered: (&'a FetchedFeatures, usize),
     now: f64,
     rows: &mut Vec<f64>,
-) -> Result<(Ready, Option<Record<'a>>), Error> {
+) -> Result<(AssembledRow, Option<EntityRecord<'a>>), Error> {
     let model = &*served.model;
     let given = overrides(model, &entity.features)?;
     let (record, from, unavailable) = match lookup(served, entity, gathered)? {
-        Some((record, origin, unavailable)) => (Some(record), From::Source(origin), unavailable),
-        None => (None, From::Request, Vec::new()),
+        Some((record, origin, unavailable)) => (Some(record), FeatureOrigin::Source(origin), unavailable),
+        None => (None, FeatureOrigin::Request, Vec::new()),
     };
     let values = Values {
         model,
@@ -127,14 +128,14 @@ fn assemble<'a>(
         record: record.as_ref(),
         now,
     };
-    let mut notes = Notes::default();
+    let mut notes = FeatureIssues::default();
     for (position, input) in model.inputs.iter().enumerate() {
         let (found, stale) = values.input(position);
         rows.push(row::settle(input, position, found, stale, &mut notes)?);
     }
     let row = rows.len() / model.inputs.len() - 1;
-    let as_of = record.as_ref().and_then(Record::as_of);
-    let ready = Ready {
+    let as_of = record.as_ref().and_then(EntityRecord::as_of);
+    let ready = AssembledRow {
         row,
         notes,
         from,
@@ -145,21 +146,26 @@ fn assemble<'a>(
 }
 
 /// What a model sees of one entity.
-pub(super) struct Seen {
+pub(super) struct FeatureTrace {
     pub(super) row: Vec<f64>,
-    pub(super) notes: Notes,
+    pub(super) notes: FeatureIssues,
     /// By input, when its value was true.
     pub(super) as_of: Vec<Option<f64>>,
-    pub(super) from: From,
+    pub(super) from: FeatureOrigin,
     pub(super) unavailable: Vec<String>,
 }
 
 /// What the model sees of an entity with an id.
-pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f64) -> Result<Seen, Error> {
+pub(super) fn see(
+    served: &Servable,
+    entity: &Entity,
+    gathered: &FetchedFeatures,
+    now: f64,
+) -> Result<FeatureTrace, Error> {
     let mut row = Vec::new();
     let (ready, record) = assemble(served, entity, (gathered, 0), now, &mut row)?;
     let as_of = |position| record.as_ref().and_then(|record| record.slot_as_of(position));
-    Ok(Seen {
+    Ok(FeatureTrace {
         as_of: (0..row.len()).map(as_of).collect(),
         row,
         notes: ready.notes,
@@ -171,18 +177,18 @@ pub(super) fn see(served: &Served, entity: &Entity, gathered: &Gathered, now: f6
 /// All that is known of an entity.
 struct Values<'a, 'r> {
     model: &'a ModelVersion,
-    given: &'a Given,
-    record: Option<&'a Record<'r>>,
+    given: &'a Overrides,
+    record: Option<&'a EntityRecord<'r>>,
     now: f64,
 }
 
 impl Values<'_, '_> {
     /// What is known of an input, and whether that is too old.
-    fn input(&self, position: usize) -> (Found, bool) {
+    fn input(&self, position: usize) -> (SlotValue, bool) {
         let derived = self.model.derived.get(position).and_then(Option::as_ref);
         match derived {
             Some(derived) if self.given(position).is_none() => {
-                let mut operands = [Found::Absent; MOST_OPERANDS];
+                let mut operands = [SlotValue::Absent; MOST_OPERANDS];
                 let mut stale = false;
                 for (operand, &slot) in operands.iter_mut().zip(derived.slots()) {
                     let (found, old) = self.slot(slot);
@@ -195,27 +201,27 @@ impl Values<'_, '_> {
         }
     }
 
-    fn slot(&self, slot: usize) -> (Found, bool) {
+    fn slot(&self, slot: usize) -> (SlotValue, bool) {
         if let Some(found) = self.given(slot) {
             return (found, false);
         }
         match self.record {
             Some(record) => record.get(slot, self.now),
-            None => (Found::Absent, false),
+            None => (SlotValue::Absent, false),
         }
     }
 
-    fn given(&self, slot: usize) -> Option<Found> {
+    fn given(&self, slot: usize) -> Option<SlotValue> {
         self.given.get(slot).copied().flatten()
     }
 }
 
 /// What the sources have of the entity; `None` when the request's own values must do.
 fn lookup<'a>(
-    served: &'a Served,
+    served: &'a Servable,
     entity: &Entity,
-    (gathered, seat): (&'a Gathered, usize),
-) -> Result<Option<(Record<'a>, Origin, Vec<String>)>, Error> {
+    (gathered, seat): (&'a FetchedFeatures, usize),
+) -> Result<Option<(EntityRecord<'a>, Origin, Vec<String>)>, Error> {
     let Some(id) = &entity.id else {
         if entity.features.is_empty() {
             return Err(Error::invalid(
@@ -234,26 +240,26 @@ fn lookup<'a>(
         };
     };
     match plan.find(id, gathered, seat) {
-        Known::Record {
+        EntityLookup::Record {
             record,
             from,
             unavailable,
         } => Ok(Some((record, from, unavailable))),
-        Known::Unknown if !entity.features.is_empty() => Ok(None),
-        Known::Unknown => Err(Error::entity_not_found(format!(
+        EntityLookup::Unknown if !entity.features.is_empty() => Ok(None),
+        EntityLookup::Unknown => Err(Error::entity_not_found(format!(
             "no {} `{id}`",
             served.model.entity()
         ))),
-        Known::Unavailable(source) => Err(Error::unavailable(format!(
+        EntityLookup::Unavailable(source) => Err(Error::unavailable(format!(
             "the feature source `{source}` does not answer"
         ))),
     }
 }
 
 /// The request's values by slot.
-fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Given, Error> {
+fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Overrides, Error> {
     if features.is_empty() {
-        return Ok(Given::new());
+        return Ok(Overrides::new());
     }
     let mut given = vec![None; model.inputs.len() + model.operands.len()];
     for (name, value) in features {
@@ -268,7 +274,7 @@ fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Give
     Ok(given)
 }
 
-fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<Found, String> {
+fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<SlotValue, String> {
     let cell = match value {
         Scalar::Null => Cell::Null,
         Scalar::Bool(value) => Cell::Bool(*value),
@@ -281,20 +287,20 @@ fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<Found, St
         }
     };
     Ok(match model.slot_encode(slot, cell)? {
-        Encoded::Value(value) => Found::Value(value),
-        Encoded::Null => Found::Null,
-        Encoded::UnknownCategory => Found::UnknownCategory,
+        EncodedCell::Value(value) => SlotValue::Value(value),
+        EncodedCell::Null => SlotValue::Null,
+        EncodedCell::UnknownCategory => SlotValue::UnknownCategory,
     })
 }
 
 /// What the forest says of a batch.
-struct Evaluated {
+struct Evaluation {
     margins: Vec<f64>,
     scores: Vec<f64>,
     contributions: Vec<f64>,
 }
 
-fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evaluated, Error> {
+fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evaluation, Error> {
     let forest = &model.forest;
     let platt = model
         .contract
@@ -309,7 +315,7 @@ fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evalua
         0 => Vec::new(),
         _ => predict(forest, OutputKind::Contributions, rows)?,
     };
-    Ok(Evaluated {
+    Ok(Evaluation {
         margins,
         scores,
         contributions,
@@ -327,10 +333,10 @@ pub(super) fn predict(forest: &Forest, kind: OutputKind, rows: &[f64]) -> Result
     Ok(out)
 }
 
-impl Evaluated {
-    fn read(&self, served: &Served, rows: &[f64], ready: Ready, explain: usize) -> Outcome {
+impl Evaluation {
+    fn read(&self, served: &Servable, rows: &[f64], ready: AssembledRow, explain: usize) -> Outcome {
         let model = &*served.model;
-        let Ready {
+        let AssembledRow {
             row,
             notes,
             from,
@@ -348,7 +354,7 @@ impl Evaluated {
             )));
         }
         let band = band(&served.bands, score);
-        Outcome::Scored(Scored {
+        Outcome::Scored(Score {
             score,
             value,
             band,

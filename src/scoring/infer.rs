@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use super::admission::Permit;
 use super::calibration::calibrate;
-use super::domain::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
-use super::live::Served;
+use super::live_set::Servable;
 use super::matrix::{Matrix, matrix};
+use super::request::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
 use super::rollout::Rollout;
 use super::tensor::{Datatype, Elements, Tensor};
 use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
@@ -35,7 +35,7 @@ pub struct InferRequest {
 
 /// The outputs of a model.
 #[derive(Debug)]
-pub struct Inferred {
+pub struct InferResponse {
     /// The version that gave them.
     pub model: Arc<ModelVersion>,
     /// In the order wanted.
@@ -76,7 +76,7 @@ impl Scorer {
     ///
     /// # Errors
     /// The model, an input or an output is not one the model has; the text names it.
-    pub async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<Inferred, Error> {
+    pub async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<InferResponse, Error> {
         let rows = request
             .inputs
             .first()
@@ -116,12 +116,12 @@ impl Scorer {
 
     async fn infer_entities(
         self: &Arc<Self>,
-        served: Arc<Served>,
+        served: Arc<Servable>,
         trials: Option<Rollout>,
         request: InferRequest,
         entities: Vec<Entity>,
         permit: Permit,
-    ) -> Result<Inferred, Error> {
+    ) -> Result<InferResponse, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
         let wanted: Vec<&str> = match request.outputs.as_slice() {
             // Who gave the score is of interest only while two versions answer.
@@ -139,13 +139,17 @@ impl Scorer {
         };
         let scores = self.answer_admitted(served, trials, request, permit).await?;
         let outputs = wanted.iter().map(|name| entity_output(name, &scores));
-        Ok(Inferred {
+        Ok(InferResponse {
             outputs: outputs.collect(),
             model: scores.model,
         })
     }
 
-    fn infer_matrix(&self, model: &Arc<ModelVersion>, request: &InferRequest) -> Result<Inferred, Error> {
+    fn infer_matrix(
+        &self,
+        model: &Arc<ModelVersion>,
+        request: &InferRequest,
+    ) -> Result<InferResponse, Error> {
         let matrix = matrix(model, &request.inputs)?;
         let known = outputs(model);
         let wanted = match request.outputs.as_slice() {
@@ -166,7 +170,7 @@ impl Scorer {
         let outputs = wanted
             .into_iter()
             .map(|output| forest_output(model, output, &matrix));
-        Ok(Inferred {
+        Ok(InferResponse {
             outputs: outputs.collect::<Result<_, _>>()?,
             model: model.clone(),
         })

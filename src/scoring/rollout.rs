@@ -1,12 +1,12 @@
 //! Trying a version beside the one that answers: for a share of the entities (canary), or without answering (shadow).
 
+pub(crate) mod canary;
 pub mod comparison;
-pub(crate) mod mirror;
-pub(crate) mod split;
+pub(crate) mod shadow;
 
 use std::sync::Arc;
 
-use super::live::Served;
+use super::live_set::Servable;
 use crate::values::entity_id::{EntityId, IdRef};
 use comparison::Comparison;
 
@@ -23,7 +23,7 @@ pub struct Rollout {
 #[derive(Clone, Debug)]
 pub struct Share {
     /// The version.
-    pub served: Arc<Served>,
+    pub served: Arc<Servable>,
     /// 0 to 1.
     pub share: f64,
     /// How it compares with the version that answers.

@@ -1,5 +1,5 @@
 //! Connections of a port: taken up to a limit, encrypted where that is asked for, kept while they are of use, and closed
-//! so that nothing is lost. REST, gRPC and the operations port differ only in their [`Kind`].
+//! so that nothing is lost. REST, gRPC and the operations port differ only in their [`PortKind`].
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
-use super::pace::{Counted, HeaderTimer, Received};
-use super::tls::{Alpn, Tls};
+use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
+use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
 use crate::telemetry::connections::{ConnectionMetrics, Refused};
 
@@ -46,7 +46,7 @@ const NO_FILES: Duration = Duration::from_millis(100);
 
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum PortKind {
     /// HTTP/1.1, and HTTP/2 where TLS agrees on it.
     Rest,
     /// HTTP/2.
@@ -55,7 +55,7 @@ pub(super) enum Kind {
 
 /// The two steps of stopping.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Down {
+pub(super) struct Shutdown {
     /// Answers ask clients to connect elsewhere.
     pub(super) draining: CancellationToken,
     /// Nothing more is accepted; what runs is finished.
@@ -64,23 +64,23 @@ pub(super) struct Down {
 
 /// How the connections of a port are treated.
 #[derive(Debug)]
-pub(super) struct Treatment {
-    kind: Kind,
-    tls: Option<Arc<Tls>>,
+pub(super) struct ConnectionPolicy {
+    kind: PortKind,
+    tls: Option<Arc<ServerTls>>,
     room: Arc<Semaphore>,
     header: Duration,
     idle: Duration,
     http2: GrpcSection,
-    down: Down,
+    down: Shutdown,
     metrics: ConnectionMetrics,
 }
 
-impl Treatment {
+impl ConnectionPolicy {
     pub(super) fn new(
-        kind: Kind,
+        kind: PortKind,
         config: &Config,
-        tls: Option<Arc<Tls>>,
-        down: Down,
+        tls: Option<Arc<ServerTls>>,
+        down: Shutdown,
         metrics: ConnectionMetrics,
     ) -> Self {
         let server = &config.server;
@@ -98,7 +98,7 @@ impl Treatment {
 }
 
 /// Serves a port until it is told to stop and what runs is finished.
-pub(super) async fn serve(listener: TcpListener, router: Router, treatment: Treatment) {
+pub(super) async fn serve(listener: TcpListener, router: Router, treatment: ConnectionPolicy) {
     let (treatment, tasks) = (Arc::new(treatment), TaskTracker::new());
     let take = |stream: TcpStream| match treatment.room.clone().try_acquire_owned() {
         Ok(room) => {
@@ -151,7 +151,7 @@ fn is_clients(error: &std::io::Error) -> bool {
 async fn connection(
     stream: TcpStream,
     router: Router,
-    treatment: Arc<Treatment>,
+    treatment: Arc<ConnectionPolicy>,
     _room: OwnedSemaphorePermit,
 ) {
     let _open = treatment.metrics.open();
@@ -159,12 +159,12 @@ async fn connection(
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let Some(tls) = &treatment.tls else {
-        let http2 = treatment.kind == Kind::Grpc;
+        let http2 = treatment.kind == PortKind::Grpc;
         return converse(stream, http2, router, &treatment).await;
     };
     let alpn = match treatment.kind {
-        Kind::Rest => Alpn::Rest,
-        Kind::Grpc => Alpn::Grpc,
+        PortKind::Rest => Alpn::Rest,
+        PortKind::Grpc => Alpn::Grpc,
     };
     let handshake = tokio::time::timeout(treatment.header, tls.acceptor(alpn).accept(stream));
     let given_up = async {
@@ -178,7 +178,7 @@ async fn connection(
     match stream {
         Ok(Ok(stream)) => {
             let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let http2 = agreed || treatment.kind == Kind::Grpc;
+            let http2 = agreed || treatment.kind == PortKind::Grpc;
             converse(stream, http2, router, &treatment).await;
         }
         Ok(Err(error)) => {
@@ -190,11 +190,11 @@ async fn connection(
 }
 
 /// Speaks HTTP on a connection until one side has had enough.
-async fn converse<I>(io: I, http2: bool, router: Router, treatment: &Treatment)
+async fn converse<I>(io: I, http2: bool, router: Router, treatment: &ConnectionPolicy)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let received = Received::default();
+    let received = BytesReceived::default();
     let builder = builder(http2, &received, treatment);
     let draining = treatment.down.draining.clone();
     let service = service_fn(move |request: Request<Incoming>| {
@@ -212,7 +212,7 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
-    let io = TokioIo::new(Counted::new(io, received.clone(), treatment.idle));
+    let io = TokioIo::new(CountedIo::new(io, received.clone(), treatment.idle));
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut age = pin!(age(treatment.http2.max_connection_age_seconds, http2));
     let mut silence = pin!(tokio::time::sleep(treatment.header));
@@ -245,7 +245,7 @@ where
     }
 }
 
-fn builder(http2: bool, received: &Received, treatment: &Treatment) -> Builder<TokioExecutor> {
+fn builder(http2: bool, received: &BytesReceived, treatment: &ConnectionPolicy) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     if !http2 {
         let timer = HeaderTimer {
@@ -271,7 +271,7 @@ fn builder(http2: bool, received: &Received, treatment: &Treatment) -> Builder<T
 
 /// Ends when a connection should be closed because the server stops. On one that has just been made, the first request
 /// may still be on its way.
-async fn stop(stop: &CancellationToken, received: &Received) {
+async fn stop(stop: &CancellationToken, received: &BytesReceived) {
     stop.cancelled().await;
     let until = Instant::now() + FIRST_BYTE;
     while received.bytes() == 0 && Instant::now() < until {

@@ -14,14 +14,14 @@ const BACKLOG: u32 = 4096;
 /// The ports that were taken.
 #[derive(Debug)]
 pub(super) struct Ports {
-    pub(super) http: Port,
-    pub(super) grpc: Port,
-    pub(super) ops: Port,
+    pub(super) http: BoundPort,
+    pub(super) grpc: BoundPort,
+    pub(super) ops: BoundPort,
 }
 
 /// One port.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(super) struct BoundPort {
     name: &'static str,
     address: SocketAddr,
     socket: TcpSocket,
@@ -43,9 +43,9 @@ impl Ports {
     /// Names the port that cannot be taken and the setting to change.
     pub(super) fn bind(server: &ServerSection) -> Result<Self, String> {
         Ok(Self {
-            http: Port::bind("http", server.http)?,
-            grpc: Port::bind("grpc", server.grpc)?,
-            ops: Port::bind("ops", server.ops)?,
+            http: BoundPort::bind("http", server.http)?,
+            grpc: BoundPort::bind("grpc", server.grpc)?,
+            ops: BoundPort::bind("ops", server.ops)?,
         })
     }
 
@@ -58,7 +58,7 @@ impl Ports {
     }
 }
 
-impl Port {
+impl BoundPort {
     fn bind(name: &'static str, address: SocketAddr) -> Result<Self, String> {
         let bind = || {
             let socket = if address.is_ipv4() {

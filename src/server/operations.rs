@@ -9,22 +9,22 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use super::connections::{Treatment, serve};
+use super::connections::{ConnectionPolicy, serve};
 
 /// The running port.
 #[derive(Debug)]
-pub(super) struct Operations {
+pub(super) struct OperationsPort {
     full: Arc<OnceLock<Router>>,
     stop: CancellationToken,
     thread: std::thread::JoinHandle<()>,
 }
 
-impl Operations {
+impl OperationsPort {
     /// Answers with `loading` until there is more.
     pub(super) fn start(
         listener: TcpListener,
         loading: Router,
-        treatment: Treatment,
+        treatment: ConnectionPolicy,
     ) -> Result<Self, String> {
         let full = Arc::new(OnceLock::new());
         let stop = CancellationToken::new();

@@ -4,12 +4,12 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and Ctrl-C: stop.
-pub(super) struct Stop {
+pub(super) struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

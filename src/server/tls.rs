@@ -14,8 +14,8 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use crate::config::TlsSection;
+use crate::file_backed::FileBacked;
 use crate::telemetry::security::{Secret, SecurityMetrics};
-use crate::watched::Watched;
 
 /// Which protocols a port agrees to.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +27,11 @@ pub(super) enum Alpn {
 }
 
 /// What the connections of both ports are encrypted with.
-pub(super) type Tls = Watched<Material>;
+pub(super) type ServerTls = FileBacked<TlsMaterial>;
 
 /// The settings of rustls for both ports.
 #[derive(Debug)]
-pub(super) struct Material {
+pub(super) struct TlsMaterial {
     rest: Arc<ServerConfig>,
     grpc: Arc<ServerConfig>,
     /// When the first certificate of the chain expires.
@@ -42,7 +42,10 @@ pub(super) struct Material {
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub(super) fn start(section: &TlsSection, metrics: &SecurityMetrics) -> Result<Option<Arc<Tls>>, String> {
+pub(super) fn start(
+    section: &TlsSection,
+    metrics: &SecurityMetrics,
+) -> Result<Option<Arc<ServerTls>>, String> {
     if !section.is_on() {
         return Ok(None);
     }
@@ -50,7 +53,7 @@ pub(super) fn start(section: &TlsSection, metrics: &SecurityMetrics) -> Result<O
     let files = files.into_iter().filter(|path| !path.as_os_str().is_empty());
     let files = files.cloned().collect();
     let metrics = metrics.clone();
-    let heard = Box::new(move |read: Result<&Material, &str>| {
+    let heard = Box::new(move |read: Result<&TlsMaterial, &str>| {
         metrics.read(Secret::Certificate, read.is_ok());
         match read {
             Ok(material) => {
@@ -61,10 +64,10 @@ pub(super) fn start(section: &TlsSection, metrics: &SecurityMetrics) -> Result<O
         }
     });
     let section = section.clone();
-    Tls::new(files, move || read(&section), heard).map(|tls| Some(Arc::new(tls)))
+    ServerTls::new(files, move || read(&section), heard).map(|tls| Some(Arc::new(tls)))
 }
 
-impl Tls {
+impl ServerTls {
     /// What makes an encrypted connection of a plain one, with the certificate of now.
     pub(super) fn acceptor(&self, alpn: Alpn) -> TlsAcceptor {
         let material = self.get();
@@ -75,7 +78,7 @@ impl Tls {
     }
 }
 
-fn read(section: &TlsSection) -> Result<Material, String> {
+fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
     let chain = certificates(&section.certificate)?;
     let expires = valid(&section.certificate, &chain)?;
     let path = section.key.display();
@@ -105,7 +108,7 @@ fn read(section: &TlsSection) -> Result<Material, String> {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let mut rest = config.clone();
     rest.alpn_protocols.push(b"http/1.1".to_vec());
-    Ok(Material {
+    Ok(TlsMaterial {
         rest: Arc::new(rest),
         grpc: Arc::new(config),
         expires,

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Entry, Fetched, FileStat, file_name, temporary_name, version_number};
+use super::{FileStat, Listing, LocalCopy, file_name, temporary_name, version_number};
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -47,7 +47,7 @@ impl Folder {
         Ok(names)
     }
 
-    pub(super) fn stat(&self, path: &str) -> Result<Option<Entry>, String> {
+    pub(super) fn stat(&self, path: &str) -> Result<Option<Listing>, String> {
         let path = self.path(path);
         let metadata = match path.metadata() {
             Ok(metadata) => metadata,
@@ -56,7 +56,7 @@ impl Folder {
         };
         if metadata.is_file() {
             let name = file_name(&path)?.to_owned();
-            return Ok(Some(Entry::File(stat(name, &metadata))));
+            return Ok(Some(Listing::File(stat(name, &metadata))));
         }
         let mut files = Vec::new();
         for entry in path.read_dir().map_err(|error| fail(&path, &error))? {
@@ -71,13 +71,13 @@ impl Folder {
             }
         }
         files.sort();
-        Ok(Some(Entry::Folder(files)))
+        Ok(Some(Listing::Folder(files)))
     }
 
-    pub(super) fn resolve(&self, path: &str) -> Result<Fetched, String> {
+    pub(super) fn resolve(&self, path: &str) -> Result<LocalCopy, String> {
         let path = self.path(path);
         let path = path.canonicalize().map_err(|error| fail(&path, &error))?;
-        Ok(Fetched { path, copy: None })
+        Ok(LocalCopy { path, copy: None })
     }
 
     /// Everything is written into a hidden folder beside the versions, which then gets its number in one step: a
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(folder.folders("churn").unwrap(), ["20", "7", "8", "9"]);
         let entries = root.path().join("models/churn").read_dir().unwrap().count();
         assert_eq!(entries, 4, "no staging folder is left");
-        let Some(Entry::Folder(files)) = folder.stat("churn/8").unwrap() else {
+        let Some(Listing::Folder(files)) = folder.stat("churn/8").unwrap() else {
             panic!("a folder");
         };
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();

@@ -16,7 +16,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{Entry, Fetched, FileStat, file_name, temporary_name, version_number};
+use super::{FileStat, Listing, LocalCopy, file_name, temporary_name, version_number};
 use crate::config::StorageSection;
 
 /// Bytes fetched with one request: a broken connection repeats no more than this.
@@ -91,34 +91,34 @@ impl Bucket {
         Ok(names)
     }
 
-    pub(super) fn stat(&self, path: &str) -> Result<Option<Entry>, String> {
+    pub(super) fn stat(&self, path: &str) -> Result<Option<Listing>, String> {
         let list = self.list(path)?;
         let mut files: Vec<FileStat> = list.objects.iter().filter_map(stat).collect();
         files.retain(|file| file.name != CLAIM);
         files.sort();
         if !files.is_empty() {
-            return Ok(Some(Entry::Folder(files)));
+            return Ok(Some(Listing::Folder(files)));
         }
         match self.runtime.block_on(self.store.head(&self.key(path))) {
-            Ok(meta) => Ok(stat(&meta).map(Entry::File)),
+            Ok(meta) => Ok(stat(&meta).map(Listing::File)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.fail(path, &error)),
         }
     }
 
-    pub(super) fn fetch(&self, path: &str, entry: &Entry) -> Result<Fetched, String> {
+    pub(super) fn fetch(&self, path: &str, entry: &Listing) -> Result<LocalCopy, String> {
         let copy = self.cache.join(temporary_name("evergreen"));
         std::fs::create_dir_all(&copy).map_err(|error| format!("{}: {error}", copy.display()))?;
-        let mut fetched = Fetched {
+        let mut fetched = LocalCopy {
             path: copy.clone(),
             copy: Some(copy.clone()),
         };
         match entry {
-            Entry::File(file) => {
+            Listing::File(file) => {
                 fetched.path = copy.join(&file.name);
                 self.download(&self.key(path), file, &fetched.path)?;
             }
-            Entry::Folder(files) => {
+            Listing::Folder(files) => {
                 for file in files {
                     let key = self.key(path).join(file.name.as_str());
                     self.download(&key, file, &copy.join(&file.name))?;

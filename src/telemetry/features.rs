@@ -8,8 +8,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::features::remote::Cached;
-use crate::values::issues::{Notes, STATUSES};
+use crate::features::remote::CacheLookup;
+use crate::values::issues::{FeatureIssues, STATUSES};
 
 /// From a store on the same host to one that has gone to sleep.
 const SECONDS: [f64; 14] = [
@@ -144,11 +144,11 @@ impl FeatureMetrics {
 
 impl SourceMetrics {
     /// Counts a look-up in the cache.
-    pub fn count(&self, found: &Cached) {
+    pub fn count(&self, found: &CacheLookup) {
         match found {
-            Cached::Fresh(_) => self.hit.inc(),
-            Cached::Ageing(_) => self.ageing.inc(),
-            Cached::Miss => self.miss.inc(),
+            CacheLookup::Fresh(_) => self.hit.inc(),
+            CacheLookup::Ageing(_) => self.ageing.inc(),
+            CacheLookup::Miss => self.miss.inc(),
         }
     }
 
@@ -172,7 +172,7 @@ impl SourceMetrics {
 
 impl FeatureCounters {
     /// Counts what became of the features of some entities.
-    pub fn count<'a>(&self, entities: impl Iterator<Item = &'a Notes>) {
+    pub fn count<'a>(&self, entities: impl Iterator<Item = &'a FeatureIssues>) {
         let mut seen = 0;
         for notes in entities {
             seen += 1;

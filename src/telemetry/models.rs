@@ -4,9 +4,9 @@ use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::models::gate::Report;
+use crate::models::gate::GateReport;
 use crate::models::status::{VersionState, VersionStatus};
-use crate::scoring::rollout::comparison::{EDGES, Handles, Kind};
+use crate::scoring::rollout::comparison::{EDGES, TrialCounters, TrialKind};
 
 /// The handles.
 #[derive(Debug)]
@@ -130,7 +130,7 @@ impl ModelMetrics {
     }
 
     /// The handles of a comparison.
-    pub fn comparison(&self, model: &str, kind: Kind, base: u64, candidate: u64) -> Handles {
+    pub fn comparison(&self, model: &str, kind: TrialKind, base: u64, candidate: u64) -> TrialCounters {
         let (base, candidate) = (base.to_string(), candidate.to_string());
         let labels = [model, kind.label(), &base, &candidate];
         let count = |result| {
@@ -138,7 +138,7 @@ impl ModelMetrics {
             self.compared
                 .with_label_values(&[model, kind, base, candidate, result])
         };
-        Handles {
+        TrialCounters {
             same_band: count("same_band"),
             up: count("up"),
             down: count("down"),
@@ -175,7 +175,7 @@ impl ModelMetrics {
     }
 
     /// Counts a version's way through the gate.
-    pub fn judged(&self, model: &str, report: &Report) {
+    pub fn judged(&self, model: &str, report: &GateReport) {
         for step in &report.steps {
             let label = step.step.label();
             self.steps

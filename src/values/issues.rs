@@ -2,7 +2,7 @@
 
 /// What happened to a feature on its way into the row; positions are those of the model's inputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notes {
+pub struct FeatureIssues {
     /// No source had it: the model sees its default or a missing value.
     pub missing: Vec<usize>,
     /// The source says null, and the model was trained with missing values there.
@@ -15,10 +15,10 @@ pub struct Notes {
     pub defaulted: Vec<usize>,
 }
 
-/// What can become of a feature besides being present, as it stands in metrics and views: the names of [`Notes::lists`].
+/// What can become of a feature besides being present, as it stands in metrics and views: the names of [`FeatureIssues::lists`].
 pub const STATUSES: [&str; 5] = ["missing", "null", "stale", "out_of_range", "default"];
 
-impl Notes {
+impl FeatureIssues {
     /// Who is concerned, by [`STATUSES`].
     pub fn lists(&self) -> [&[usize]; 5] {
         [

@@ -2,7 +2,7 @@
 
 /// What a source has for one input.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Found {
+pub enum SlotValue {
     /// A number, or a category's code.
     Value(f64),
     /// An explicit null.

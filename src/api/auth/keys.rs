@@ -15,11 +15,11 @@ const PREFIX: &str = "evergreen_";
 
 /// The keys of a file.
 #[derive(Debug)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct ApiKeys(Vec<ApiKey>);
 
 /// One key.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct ApiKey {
     pub(super) name: String,
     digest: [u8; 32],
     roles: Vec<Role>,
@@ -28,19 +28,19 @@ pub(super) struct Key {
 /// A key as the file has it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct KeyEntry {
     sha256: String,
     roles: Vec<Role>,
 }
 
-impl Keys {
+impl ApiKeys {
     /// Reads a file of keys. One without any is how the last key is taken back.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let refuse = |what: String| format!("{}: {what}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-        let entries: BTreeMap<String, Entry> =
+        let entries: BTreeMap<String, KeyEntry> =
             toml_text::parse(path, &text).map_err(|error| error.to_string())?;
-        let mut keys: Vec<Key> = Vec::with_capacity(entries.len());
+        let mut keys: Vec<ApiKey> = Vec::with_capacity(entries.len());
         for (name, entry) in entries {
             let digest = digest(&entry.sha256).ok_or_else(|| {
                 refuse(format!(
@@ -54,7 +54,7 @@ impl Keys {
                 return Err(refuse(format!("[{name}] and [{}] are the same key", same.name)));
             }
             let roles = entry.roles;
-            keys.push(Key { name, digest, roles });
+            keys.push(ApiKey { name, digest, roles });
         }
         Ok(Self(keys))
     }
@@ -64,7 +64,7 @@ impl Keys {
     }
 
     /// The key that was presented. All are compared to the end, so that the time taken says nothing.
-    pub(super) fn find(&self, presented: &[u8]) -> Option<&Key> {
+    pub(super) fn find(&self, presented: &[u8]) -> Option<&ApiKey> {
         let presented: [u8; 32] = Sha256::digest(presented).into();
         let mut found = None;
         for key in &self.0 {
@@ -76,7 +76,7 @@ impl Keys {
     }
 }
 
-impl Key {
+impl ApiKey {
     /// Who may score or administer may also read what there is to score with.
     pub(super) fn may(&self, role: Role) -> bool {
         role == Role::Read || self.roles.contains(&role)
@@ -108,7 +108,7 @@ pub struct NewKey {
 
 /// Why a key cannot be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
+pub enum InvalidKeyName {
     /// The name.
     #[error("{0:?}: expected a name of letters, digits, - and _")]
     Name(String),
@@ -125,16 +125,16 @@ impl NewKey {
     ///
     /// # Errors
     /// The name cannot stand in a file as it is, or the system has no randomness to give.
-    pub fn make(name: &str, roles: &[Role]) -> Result<Self, Unfit> {
+    pub fn make(name: &str, roles: &[Role]) -> Result<Self, InvalidKeyName> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || !name.bytes().all(plain) {
-            return Err(Unfit::Name(name.to_owned()));
+            return Err(InvalidKeyName::Name(name.to_owned()));
         }
         let mut random = [0; 32];
         let source = rustls::crypto::ring::default_provider().secure_random;
-        source.fill(&mut random).map_err(|_| Unfit::Random)?;
+        source.fill(&mut random).map_err(|_| InvalidKeyName::Random)?;
         let secret = format!("{PREFIX}{}", hex(&random));
-        let entry = Entry {
+        let entry = KeyEntry {
             sha256: hex(&Sha256::digest(&secret)),
             roles: roles.to_vec(),
         };
@@ -147,11 +147,11 @@ impl NewKey {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Keys, String> {
+    fn read(text: &str) -> Result<ApiKeys, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.toml");
         std::fs::write(&path, text).unwrap();
-        Keys::read(&path)
+        ApiKeys::read(&path)
     }
 
     #[test]

@@ -10,25 +10,25 @@ use tonic::{Request, Response, Status};
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
 use super::options::{respond, with_options};
-use crate::api::bytes;
 use crate::api::context::{about_model, deadline};
-use crate::api::counters::Counters;
 use crate::api::open_inference::{
     Described, EXTENSIONS, TIMEOUT, change, index, loading, metadata, no_timeout, server_name, timeout,
     version,
 };
+use crate::api::request_metrics::RequestCounters;
+use crate::api::tensor_bytes;
 use crate::app::App;
 use crate::error::{Error, ErrorKind};
-use crate::reload::Handle;
+use crate::lifecycle::LifecycleHandle;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
-use crate::scoring::{InferRequest, Inferred, ModelRef, Scorer, Served};
+use crate::scoring::{InferRequest, InferResponse, ModelRef, Scorer, Servable};
 
 /// The service's full name.
 pub(super) const NAME: &str = GrpcInferenceServiceServer::<OpenInference>::NAME;
 
 /// The service of an application.
 pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInference> {
-    let infer = Counters::new(&app.metrics, "grpc", "infer");
+    let infer = RequestCounters::new(&app.metrics, "grpc", "infer");
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
@@ -40,9 +40,9 @@ pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInferenc
 
 pub(super) struct OpenInference {
     scorer: Arc<Scorer>,
-    infer: Counters,
+    infer: RequestCounters,
     /// The way to loading models, where it is allowed.
-    loading: Option<Handle>,
+    loading: Option<LifecycleHandle>,
     compress_bytes: usize,
 }
 
@@ -244,7 +244,7 @@ fn data_type(datatype: Datatype) -> v2::DataType {
     }
 }
 
-fn statistics(served: &Served) -> v2::ModelStatistics {
+fn statistics(served: &Servable) -> v2::ModelStatistics {
     let duration = |(count, ns): (u64, u64)| Some(v2::StatisticDuration { count, ns });
     let success = served.statistics.success();
     let none = duration((0, 0));
@@ -280,7 +280,7 @@ fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<I
     for (position, input) in inputs.into_iter().enumerate() {
         let datatype = Datatype::named(&input.datatype)?;
         let elements = match (raw.get(position), input.contents) {
-            (Some(raw), None) => bytes::read(&input.name, datatype, raw)?,
+            (Some(raw), None) => tensor_bytes::read(&input.name, datatype, raw)?,
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(format!(
                     "input `{}`: contents and raw contents; send one",
@@ -339,7 +339,7 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
             let texts = contents
                 .bytes_contents
                 .iter()
-                .map(|element| bytes::text(name, element));
+                .map(|element| tensor_bytes::text(name, element));
             return texts.collect::<Result<_, _>>().map(Elements::Text);
         }
     };
@@ -354,7 +354,7 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
 }
 
 /// Numbers go out raw only: that is where clients look for them.
-fn response(inferred: &Inferred, id: String) -> v2::ModelInferResponse {
+fn response(inferred: &InferResponse, id: String) -> v2::ModelInferResponse {
     use v2::model_infer_response::InferOutputTensor;
     let mut raw = Vec::with_capacity(inferred.outputs.len());
     let mut outputs = Vec::with_capacity(inferred.outputs.len());
@@ -366,7 +366,7 @@ fn response(inferred: &Inferred, id: String) -> v2::ModelInferResponse {
     } in &inferred.outputs
     {
         let mut bytes = Vec::new();
-        bytes::write(*datatype, elements, &mut bytes);
+        tensor_bytes::write(*datatype, elements, &mut bytes);
         raw.push(bytes);
         outputs.push(InferOutputTensor {
             name: name.clone(),

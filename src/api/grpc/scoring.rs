@@ -12,28 +12,30 @@ use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
 use crate::api::context::{about_model, deadline};
-use crate::api::counters::Counters;
+use crate::api::request_metrics::RequestCounters;
 use crate::api::status;
 use crate::app::App;
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scorer, Scores, Which};
+use crate::scoring::{
+    Entity, EntityScore, ModelRef, Outcome, Score, ScoreRequest, Scorer, Scores, VersionSelector,
+};
 use crate::telemetry::EntityResult;
 use crate::values::entity_id::EntityId;
-use crate::values::issues::Notes;
+use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
-use stream::Batches;
+use stream::BatchStream;
 
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
 
 /// The service of an application.
 pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
-    let counters = |operation| Counters::new(&app.metrics, "grpc", operation);
+    let counters = |operation| RequestCounters::new(&app.metrics, "grpc", operation);
     let scoring = Scoring {
         scorer: app.scorer.clone(),
         score: counters("score"),
-        stream: Batches::new(app),
+        stream: BatchStream::new(app),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
@@ -43,10 +45,10 @@ pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
 
 pub(super) struct Scoring {
     scorer: Arc<Scorer>,
-    score: Counters,
-    stream: Batches,
-    list_models: Counters,
-    get_model: Counters,
+    score: RequestCounters,
+    stream: BatchStream,
+    list_models: RequestCounters,
+    get_model: RequestCounters,
     compress_bytes: usize,
 }
 
@@ -95,7 +97,7 @@ impl ScoringService for Scoring {
         let live = self.scorer.live();
         let name = ModelRef {
             name: request.into_inner().model,
-            version: Which::Live,
+            version: VersionSelector::Live,
         };
         let model = self
             .get_model
@@ -125,7 +127,7 @@ fn response(scores: Scores) -> proto::ScoreResponse {
 fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
     let model = ModelRef {
         name: request.model,
-        version: Which::named(request.version, request.label)?,
+        version: VersionSelector::named(request.version, request.label)?,
     };
     Ok(ScoreRequest {
         model,
@@ -202,7 +204,7 @@ fn entity_error(error: &Error) -> proto::EntityError {
     }
 }
 
-fn reasons(model: &ModelVersion, scored: &Scored) -> Vec<proto::Reason> {
+fn reasons(model: &ModelVersion, scored: &Score) -> Vec<proto::Reason> {
     let reasons = scored.reasons.iter().filter_map(|reason| {
         let input = model.inputs.get(reason.input)?;
         Some(proto::Reason {
@@ -229,9 +231,9 @@ fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {
     Some(proto::FeatureValue { kind: Some(kind) })
 }
 
-fn feature_report(model: &ModelVersion, scored: &Scored) -> proto::FeatureReport {
+fn feature_report(model: &ModelVersion, scored: &Score) -> proto::FeatureReport {
     let names = |positions: &[usize]| model.input_names(positions).map(str::to_owned).collect();
-    let Notes {
+    let FeatureIssues {
         missing,
         null,
         stale,

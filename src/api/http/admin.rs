@@ -15,7 +15,7 @@ use super::models::{ModelBody, ModelsBody, model_body, models_body};
 use crate::app::App;
 use crate::config::models::ShareSection;
 use crate::error::Error;
-use crate::reload::Order;
+use crate::lifecycle::Command;
 
 /// The routes.
 pub(super) fn router() -> Router<Arc<App>> {
@@ -38,7 +38,7 @@ pub(super) fn router() -> Router<Arc<App>> {
 /// A version, where one may be named.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct VersionBody {
+struct VersionQueryBody {
     version: Option<u64>,
 }
 
@@ -52,7 +52,7 @@ struct RollbackBody {
 }
 
 type Named = Result<Path<String>, PathRejection>;
-type Done = Result<Json<Value>, Error>;
+type CommandResult = Result<Json<Value>, Error>;
 
 fn named(path: Named) -> Result<String, Error> {
     path.map(|Path(name)| name)
@@ -69,7 +69,7 @@ fn optional<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
     }
 }
 
-async fn order(app: &App, order: Order) -> Done {
+async fn order(app: &App, order: Command) -> CommandResult {
     let done = app.reload.order(order).await?;
     Ok(Json(json!({"done": done})))
 }
@@ -85,29 +85,29 @@ async fn model(State(app): State<Arc<App>>, path: Named) -> Result<Json<ModelBod
         .map(|entry| Json(model_body(name.clone(), entry)))
 }
 
-async fn refresh(State(app): State<Arc<App>>) -> Done {
-    order(&app, Order::Refresh).await
+async fn refresh(State(app): State<Arc<App>>) -> CommandResult {
+    order(&app, Command::Refresh).await
 }
 
-async fn load(State(app): State<Arc<App>>, path: Named, body: Body) -> Done {
-    let VersionBody { version } = optional(body)?;
+async fn load(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = optional(body)?;
     let model = named(path)?;
-    order(&app, Order::Load { model, version }).await
+    order(&app, Command::Load { model, version }).await
 }
 
-async fn unload(State(app): State<Arc<App>>, path: Named, body: Body) -> Done {
-    let VersionBody { version } = optional(body)?;
+async fn unload(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = optional(body)?;
     let model = named(path)?;
-    order(&app, Order::Unload { model, version }).await
+    order(&app, Command::Unload { model, version }).await
 }
 
-async fn rollback(State(app): State<Arc<App>>, path: Named, body: Body) -> Done {
+async fn rollback(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
     let RollbackBody {
         version,
         reason,
         hold,
     } = optional(body)?;
-    let asked = Order::Rollback {
+    let asked = Command::Rollback {
         model: named(path)?,
         version,
         reason: reason.unwrap_or_else(|| "asked for by an operator".to_owned()),
@@ -116,15 +116,15 @@ async fn rollback(State(app): State<Arc<App>>, path: Named, body: Body) -> Done 
     order(&app, asked).await
 }
 
-async fn release(State(app): State<Arc<App>>, path: Named) -> Done {
+async fn release(State(app): State<Arc<App>>, path: Named) -> CommandResult {
     let model = named(path)?;
-    order(&app, Order::Release { model }).await
+    order(&app, Command::Release { model }).await
 }
 
 type NamedLabel = Result<Path<(String, String)>, PathRejection>;
 
-async fn label(State(app): State<Arc<App>>, path: NamedLabel, body: Body) -> Done {
-    let VersionBody { version } = body::json(body)?;
+async fn label(State(app): State<Arc<App>>, path: NamedLabel, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = body::json(body)?;
     if version.is_none() {
         return Err(Error::invalid(
             "version: which one should have the label?".to_owned(),
@@ -133,15 +133,15 @@ async fn label(State(app): State<Arc<App>>, path: NamedLabel, body: Body) -> Don
     set_label(&app, path, version).await
 }
 
-async fn drop_label(State(app): State<Arc<App>>, path: NamedLabel) -> Done {
+async fn drop_label(State(app): State<Arc<App>>, path: NamedLabel) -> CommandResult {
     set_label(&app, path, None).await
 }
 
-async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> Done {
+async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> CommandResult {
     let Path((model, label)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
     order(
         app,
-        Order::Label {
+        Command::Label {
             model,
             label,
             version,
@@ -150,26 +150,26 @@ async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> Done {
     .await
 }
 
-async fn canary(State(app): State<Arc<App>>, path: Named, body: Body) -> Done {
+async fn canary(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
     let model = named(path)?;
     let share = Some(share);
-    order(&app, Order::Canary { model, share }).await
+    order(&app, Command::Canary { model, share }).await
 }
 
-async fn end_canary(State(app): State<Arc<App>>, path: Named) -> Done {
+async fn end_canary(State(app): State<Arc<App>>, path: Named) -> CommandResult {
     let model = named(path)?;
-    order(&app, Order::Canary { model, share: None }).await
+    order(&app, Command::Canary { model, share: None }).await
 }
 
-async fn shadow(State(app): State<Arc<App>>, path: Named, body: Body) -> Done {
+async fn shadow(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
     let model = named(path)?;
     let share = Some(share);
-    order(&app, Order::Shadow { model, share }).await
+    order(&app, Command::Shadow { model, share }).await
 }
 
-async fn end_shadow(State(app): State<Arc<App>>, path: Named) -> Done {
+async fn end_shadow(State(app): State<Arc<App>>, path: Named) -> CommandResult {
     let model = named(path)?;
-    order(&app, Order::Shadow { model, share: None }).await
+    order(&app, Command::Shadow { model, share: None }).await
 }

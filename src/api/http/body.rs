@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::slow::TooSlow;
+use crate::api::body_timeout::BodyTooSlow;
 use crate::error::Error;
 use crate::suggest::with_hint;
 use crate::values::json::without_nan;
@@ -29,7 +29,7 @@ pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
 }
 
 /// Whether time was up, somewhere below what the layers in between make of it.
-fn too_slow(rejection: &BytesRejection) -> Option<&TooSlow> {
+fn too_slow(rejection: &BytesRejection) -> Option<&BodyTooSlow> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
     while let Some(error) = cause {
         if let Some(slow) = error.downcast_ref() {

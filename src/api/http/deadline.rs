@@ -24,9 +24,9 @@ pub(super) struct RequestHeaders {
 }
 
 /// When the client stops waiting, or why that cannot be read: the handler says so in its protocol's words.
-pub(super) struct Deadline(pub(super) Result<Option<Instant>, Error>);
+pub(super) struct DeadlineHeader(pub(super) Result<Option<Instant>, Error>);
 
-impl<S: Sync> FromRequestParts<S> for Deadline {
+impl<S: Sync> FromRequestParts<S> for DeadlineHeader {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {

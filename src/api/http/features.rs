@@ -6,15 +6,15 @@ use axum::extract::{Path, Query, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Rest;
-use super::deadline::{Deadline, RequestHeaders};
+use super::HttpState;
+use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::problem::Problems;
 use super::score::ScoreQuery;
 use super::score::wire::VersionBody;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::error::Error;
-use crate::scoring::{EntityFeatures, ModelRef, Which};
+use crate::scoring::{EntityFeatures, ModelRef, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::time::rfc3339;
 
@@ -65,8 +65,8 @@ pub(super) struct EntityFeatureBody {
     )
 )]
 pub(super) async fn features(
-    State(rest): State<Rest>,
-    Deadline(deadline): Deadline,
+    State(rest): State<HttpState>,
+    DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
 ) -> Result<Json<EntityFeaturesBody>, Error> {
@@ -77,7 +77,7 @@ pub(super) async fn features(
         about_model(&name);
         let model = ModelRef {
             name,
-            version: Which::named(query.version, query.label)?,
+            version: VersionSelector::named(query.version, query.label)?,
         };
         let asked = rest.scorer.features(&model, EntityId::Text(id.clone()), deadline);
         let found = within(deadline, asked).await?;

@@ -21,17 +21,17 @@ use tracing::Instrument as _;
 use utoipa::ToSchema;
 
 use super::body;
-use super::deadline::{Deadline, RequestHeaders};
+use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::problem::Problems;
 use super::score::ScoreQuery;
 use super::score::wire::{EntityBody, ResultBody};
-use super::{Rest, Streams};
+use super::{HttpState, StreamLimits};
 use crate::api::context::about_model;
 use crate::api::context::deadline::{earlier, within};
-use crate::api::counters::Counters;
+use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, Which};
-use reader::{Line, Reader, Text};
+use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, VersionSelector};
+use reader::{BodyLine, LineReader, Text};
 
 /// Lines scored at once: enough for the forest to work in bulk, few enough that answers flow.
 const BATCH: usize = 512;
@@ -68,8 +68,8 @@ pub(super) struct LineBody<'a> {
     )
 )]
 pub(super) async fn score_lines(
-    State(rest): State<Rest>,
-    Deadline(deadline): Deadline,
+    State(rest): State<HttpState>,
+    DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
     body: Body,
@@ -81,7 +81,7 @@ pub(super) async fn score_lines(
         let deadline = deadline?;
         let model = ModelRef {
             name,
-            version: Which::named(query.version, query.label)?,
+            version: VersionSelector::named(query.version, query.label)?,
         };
         rest.scorer.live().find(&model)?.scorable()?;
         Ok((model, query.explain, deadline))
@@ -102,7 +102,7 @@ pub(super) async fn score_lines(
     };
     // One answer may wait while the next batch is scored.
     let (sender, mut receiver) = mpsc::channel(1);
-    tokio::spawn(bulk.run(Reader::new(body, longest), sender).in_current_span());
+    tokio::spawn(bulk.run(LineReader::new(body, longest), sender).in_current_span());
     // Compression asks on after the end, which a channel allows.
     let answers = stream::poll_fn(move |context| {
         let answer = receiver.poll_recv(context);
@@ -118,15 +118,15 @@ pub(super) async fn score_lines(
 /// One bulk request.
 struct Bulk {
     scorer: Arc<Scorer>,
-    counters: Counters,
-    streams: Arc<Streams>,
+    counters: RequestCounters,
+    streams: Arc<StreamLimits>,
     deadline: Option<Instant>,
     model: ModelRef,
     explain: usize,
 }
 
 impl Bulk {
-    async fn run(self, mut lines: Reader, answers: mpsc::Sender<Bytes>) {
+    async fn run(self, mut lines: LineReader, answers: mpsc::Sender<Bytes>) {
         let result = self.answer_all(&mut lines, &answers).await;
         let number = result.as_ref().err().map_or(0, |&(number, _)| number);
         if let Err(error) = self.counters.count(result.map_err(|(_, error)| error)) {
@@ -141,7 +141,7 @@ impl Bulk {
     /// Answers batch after batch; an error ends it, with the number of the first line that was not answered.
     async fn answer_all(
         &self,
-        lines: &mut Reader,
+        lines: &mut LineReader,
         answers: &mpsc::Sender<Bytes>,
     ) -> Result<(), (u64, Error)> {
         loop {
@@ -173,7 +173,7 @@ impl Bulk {
     }
 
     /// The next lines; none at the end.
-    async fn next(&self, lines: &mut Reader) -> Result<Vec<Line>, Error> {
+    async fn next(&self, lines: &mut LineReader) -> Result<Vec<BodyLine>, Error> {
         let most = BATCH.min(self.scorer.limits().batch);
         tokio::select! {
             biased;
@@ -194,7 +194,7 @@ impl Bulk {
     }
 
     /// The answers to some lines.
-    async fn answer(&self, batch: Vec<Line>) -> Result<Bytes, Error> {
+    async fn answer(&self, batch: Vec<BodyLine>) -> Result<Bytes, Error> {
         let mut entities = Vec::with_capacity(batch.len());
         let mut lines = Vec::with_capacity(batch.len());
         for line in batch {

@@ -9,14 +9,14 @@ use axum::extract::{Path, State};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Rest;
+use super::HttpState;
 use super::problem::Problems;
 use crate::error::Error;
 use crate::models::contract::FeatureContract;
 use crate::models::status::VersionStatus;
-use crate::scoring::live::Entry;
-use crate::scoring::rollout::comparison::{Comparison, EDGES, Kind};
-use crate::scoring::{Live, Served};
+use crate::scoring::live_set::ModelEntry;
+use crate::scoring::rollout::comparison::{Comparison, EDGES, TrialKind};
+use crate::scoring::{LiveSet, Servable};
 use crate::values::feature_type::FeatureType;
 use crate::values::time::rfc3339;
 
@@ -198,12 +198,12 @@ struct FeatureBody {
 
 /// Lists the models.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelsBody)))]
-pub(super) async fn list(State(rest): State<Rest>) -> Result<Json<ModelsBody>, Error> {
+pub(super) async fn list(State(rest): State<HttpState>) -> Result<Json<ModelsBody>, Error> {
     let models = models_body(&rest.scorer.live());
     rest.counters.list_models.count(Ok(models)).map(Json)
 }
 
-pub(super) fn models_body(live: &Live) -> ModelsBody {
+pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     let models = live.models().map(|(name, entry)| {
         let model = entry.served.as_ref().map(|served| &served.model);
         ModelLine {
@@ -228,7 +228,7 @@ pub(super) fn models_body(live: &Live) -> ModelsBody {
     )
 )]
 pub(super) async fn get(
-    State(rest): State<Rest>,
+    State(rest): State<HttpState>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelBody>, Error> {
     let live = rest.scorer.live();
@@ -241,7 +241,7 @@ fn state(live: bool) -> &'static str {
     if live { "live" } else { "refused" }
 }
 
-pub(super) fn model_body(name: String, entry: &Entry) -> ModelBody {
+pub(super) fn model_body(name: String, entry: &ModelEntry) -> ModelBody {
     let events = entry.events.iter().map(|event| EventBody {
         at: time(event.at),
         what: event.what.clone(),
@@ -261,10 +261,10 @@ pub(super) fn model_body(name: String, entry: &Entry) -> ModelBody {
     }
 }
 
-fn trial_body(entry: &Entry, comparison: &Comparison) -> TrialBody {
+fn trial_body(entry: &ModelEntry, comparison: &Comparison) -> TrialBody {
     let running = match comparison.kind {
-        Kind::Canary => &entry.rollout.canary,
-        Kind::Shadow => &entry.rollout.shadow,
+        TrialKind::Canary => &entry.rollout.canary,
+        TrialKind::Shadow => &entry.rollout.shadow,
     };
     let running = running
         .as_ref()
@@ -315,7 +315,7 @@ fn version_body(status: &VersionStatus) -> VersionStatusBody {
     }
 }
 
-fn live_body(served: &Served) -> LiveBody {
+fn live_body(served: &Servable) -> LiveBody {
     let model = &*served.model;
     let summary = model.forest.summary();
     let library = match &summary.library_version {

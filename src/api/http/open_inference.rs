@@ -10,21 +10,21 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::Rest;
+use super::HttpState;
 use super::body::Body;
-use super::deadline::Deadline;
+use super::deadline::DeadlineHeader;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::api::open_inference::{EXTENSIONS, change, index, metadata, server_name, version};
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
-use crate::scoring::{ModelRef, Served};
+use crate::scoring::{ModelRef, Servable};
 
 /// Where binary tensors begin in a body: the length of the JSON before them.
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// The routes, for a model's live version and for one that is named.
-pub(super) fn router() -> axum::Router<Rest> {
+pub(super) fn router() -> axum::Router<HttpState> {
     let mut router = axum::Router::new()
         .route("/v2", get(server))
         .route("/v2/health/live", get(|| async { Json(json!({"live": true})) }))
@@ -33,7 +33,7 @@ pub(super) fn router() -> axum::Router<Rest> {
         .route("/v2/repository/index", post(repository_index));
     for (name, load) in [("load", true), ("unload", false)] {
         let path = format!("/v2/repository/models/{{model}}/{name}");
-        let handler = move |State(rest): State<Rest>, Path(model): Path<String>| async move {
+        let handler = move |State(rest): State<HttpState>, Path(model): Path<String>| async move {
             change(rest.loading.as_ref(), model, load).await.map_err(V2Error)
         };
         router = router.route(&path, post(handler));
@@ -94,7 +94,7 @@ async fn server() -> Json<Value> {
     Json(json!({"name": server_name(), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}))
 }
 
-async fn server_ready(State(rest): State<Rest>) -> Response {
+async fn server_ready(State(rest): State<HttpState>) -> Response {
     let ready = rest.scorer.live().why_not_ready().is_empty();
     ready_response(ready)
 }
@@ -109,7 +109,7 @@ fn ready_response(ready: bool) -> Response {
     (status, Json(json!({"ready": ready}))).into_response()
 }
 
-async fn model_ready(State(rest): State<Rest>, path: ModelPath) -> Result<Response, V2Error> {
+async fn model_ready(State(rest): State<HttpState>, path: ModelPath) -> Result<Response, V2Error> {
     let model = model_ref(path)?;
     Ok(match rest.scorer.live().find(&model) {
         Ok(_) => Json(json!({"name": model.name, "ready": true})).into_response(),
@@ -118,7 +118,7 @@ async fn model_ready(State(rest): State<Rest>, path: ModelPath) -> Result<Respon
     })
 }
 
-async fn model(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+async fn model(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
     let live = rest.scorer.live();
     let model = &live.find(&model_ref(path)?)?.model;
     let described = metadata(model);
@@ -135,7 +135,7 @@ async fn model(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>,
     })))
 }
 
-async fn config(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+async fn config(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
     let live = rest.scorer.live();
     let model = &live.find(&model_ref(path)?)?.model;
     let described = metadata(model);
@@ -153,19 +153,19 @@ async fn config(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>
     })))
 }
 
-async fn statistics(State(rest): State<Rest>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+async fn statistics(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
     let live = rest.scorer.live();
     let served = live.find(&model_ref(path)?)?;
     Ok(Json(json!({"model_stats": [model_statistics(served)]})))
 }
 
-async fn all_statistics(State(rest): State<Rest>) -> Json<Value> {
+async fn all_statistics(State(rest): State<HttpState>) -> Json<Value> {
     let live = rest.scorer.live();
     let served = live.models().filter_map(|(_, entry)| entry.served.as_deref());
     Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
 }
 
-fn model_statistics(served: &Served) -> Value {
+fn model_statistics(served: &Servable) -> Value {
     let duration = |(count, ns): (u64, u64)| json!({"count": count, "ns": ns});
     let success = served.statistics.success();
     let none = duration((0, 0));
@@ -188,7 +188,7 @@ fn model_statistics(served: &Served) -> Value {
     })
 }
 
-async fn repository_index(State(rest): State<Rest>) -> Json<Value> {
+async fn repository_index(State(rest): State<HttpState>) -> Json<Value> {
     let lines = index(&rest.scorer.live()).into_iter().map(|line| {
         json!({"name": line.name, "version": line.version, "state": line.state, "reason": line.reason})
     });
@@ -196,16 +196,16 @@ async fn repository_index(State(rest): State<Rest>) -> Json<Value> {
 }
 
 async fn infer(
-    State(rest): State<Rest>,
+    State(rest): State<HttpState>,
     path: ModelPath,
-    Deadline(deadline): Deadline,
+    DeadlineHeader(deadline): DeadlineHeader,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, V2Error> {
     let result = async {
         let body = super::body::bytes(body)?;
         let (head, tensors) = binary::split(&headers, &body)?;
-        let request: wire::Request = super::body::parse(head)?;
+        let request: wire::InferBody = super::body::parse(head)?;
         let id = request.id.clone();
         let plan = request.output_plan();
         let model = model_ref(path)?;

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::problem;
-use crate::api::auth::{Api, Guard};
+use crate::api::auth::{Guard, PortApi};
 use crate::app::App;
 use crate::error::Error;
 use crate::telemetry::Metrics;
@@ -45,7 +45,7 @@ pub fn router(app: Arc<App>, guard: &Guard) -> Router {
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method);
-    guard.protect(Api::Operations, router)
+    guard.protect(PortApi::Operations, router)
 }
 
 async fn live() -> Json<Value> {

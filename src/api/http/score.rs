@@ -8,14 +8,14 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::Rest;
+use super::HttpState;
 use super::body::{self, Body};
-use super::deadline::{Deadline, RequestHeaders};
+use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::problem::Problems;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::error::Error;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, Which};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
@@ -45,8 +45,8 @@ pub(super) struct ScoreQuery {
     )
 )]
 pub(super) async fn score(
-    State(rest): State<Rest>,
-    Deadline(deadline): Deadline,
+    State(rest): State<HttpState>,
+    DeadlineHeader(deadline): DeadlineHeader,
     body: Body,
 ) -> Result<Response, Error> {
     let result = async {
@@ -72,8 +72,8 @@ pub(super) async fn score(
     )
 )]
 pub(super) async fn score_one(
-    State(rest): State<Rest>,
-    Deadline(deadline): Deadline,
+    State(rest): State<HttpState>,
+    DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
 ) -> Result<Response, Error> {
@@ -88,7 +88,7 @@ pub(super) async fn score_one(
         };
         let model = ModelRef {
             name: model,
-            version: Which::named(query.version, query.label)?,
+            version: VersionSelector::named(query.version, query.label)?,
         };
         let request = ScoreRequest {
             model,

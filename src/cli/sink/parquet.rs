@@ -10,7 +10,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 
-use super::{Header, Numbers, Writer, id_text};
+use super::{Numbers, OutputHeader, Writer, id_text};
 use crate::features::table::Column;
 use crate::values::cell::Cell;
 
@@ -24,7 +24,7 @@ pub(super) struct Parquet {
     /// Where to write, until the first batch says what the ids are.
     file: Option<BufWriter<File>>,
     writer: Option<SerializedFileWriter<BufWriter<File>>>,
-    ids: Ids,
+    ids: IdColumn,
     /// 1 for an id that is there, 0 for null.
     id_levels: Vec<i16>,
     values: Vec<f64>,
@@ -32,14 +32,14 @@ pub(super) struct Parquet {
 }
 
 /// The ids of the row group under way.
-enum Ids {
+enum IdColumn {
     None,
     Text(Vec<ByteArray>),
     Int(Vec<i64>),
     Double(Vec<f64>),
 }
 
-impl Ids {
+impl IdColumn {
     /// The kind of ids in a column: numbers stay numbers, anything else is text.
     fn of(column: Option<&Column>, rows: usize) -> Self {
         let Some(column) = column else {
@@ -65,21 +65,21 @@ impl Parquet {
         Self {
             file: Some(file),
             writer: None,
-            ids: Ids::None,
+            ids: IdColumn::None,
             id_levels: Vec::new(),
             values: Vec::new(),
             present: Vec::new(),
         }
     }
 
-    fn open(&mut self, header: &Header, ids: Option<&Column>, rows: usize) -> Result<(), String> {
+    fn open(&mut self, header: &OutputHeader, ids: Option<&Column>, rows: usize) -> Result<(), String> {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
         self.ids = if header.id.is_some() {
-            Ids::of(ids, rows)
+            IdColumn::of(ids, rows)
         } else {
-            Ids::None
+            IdColumn::None
         };
         let schema = schema(header, &self.ids).map_err(|error| error.to_string())?;
         let properties = WriterProperties::builder()
@@ -95,15 +95,15 @@ impl Parquet {
         for row in 0..rows {
             let cell = column.cell(row);
             match (&mut self.ids, cell) {
-                (Ids::None, _) | (_, Cell::Null) => {}
-                (Ids::Int(ids), Cell::Int(id)) => ids.push(id),
-                (Ids::Double(ids), Cell::Float(id)) => ids.push(id),
-                (Ids::Int(_) | Ids::Double(_), _) => {
+                (IdColumn::None, _) | (_, Cell::Null) => {}
+                (IdColumn::Int(ids), Cell::Int(id)) => ids.push(id),
+                (IdColumn::Double(ids), Cell::Float(id)) => ids.push(id),
+                (IdColumn::Int(_) | IdColumn::Double(_), _) => {
                     return Err(
                         "the ids begin as numbers and go on as something else; use .csv or .jsonl".to_owned(),
                     );
                 }
-                (Ids::Text(ids), cell) => {
+                (IdColumn::Text(ids), cell) => {
                     ids.push(ByteArray::from(id_text(cell).unwrap_or_default().as_str()))
                 }
             }
@@ -112,7 +112,7 @@ impl Parquet {
         Ok(())
     }
 
-    fn write_group(&mut self, header: &Header) -> parquet::errors::Result<()> {
+    fn write_group(&mut self, header: &OutputHeader) -> parquet::errors::Result<()> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
@@ -122,10 +122,10 @@ impl Parquet {
         let mut group = writer.next_row_group()?;
         let id_levels = self.id_levels.as_slice();
         match &mut self.ids {
-            Ids::None => {}
-            Ids::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, Some(id_levels))?,
-            Ids::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, Some(id_levels))?,
-            Ids::Double(ids) => write_column::<DoubleType>(group.next_column()?, ids, Some(id_levels))?,
+            IdColumn::None => {}
+            IdColumn::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, Some(id_levels))?,
+            IdColumn::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, Some(id_levels))?,
+            IdColumn::Double(ids) => write_column::<DoubleType>(group.next_column()?, ids, Some(id_levels))?,
         }
         let levels: Vec<i16> = self.present.iter().map(|&present| i16::from(present)).collect();
         let width = header.columns.len();
@@ -159,10 +159,10 @@ impl Parquet {
         }
         group.close()?;
         match &mut self.ids {
-            Ids::None => {}
-            Ids::Text(ids) => ids.clear(),
-            Ids::Int(ids) => ids.clear(),
-            Ids::Double(ids) => ids.clear(),
+            IdColumn::None => {}
+            IdColumn::Text(ids) => ids.clear(),
+            IdColumn::Int(ids) => ids.clear(),
+            IdColumn::Double(ids) => ids.clear(),
         }
         self.id_levels.clear();
         self.values.clear();
@@ -174,7 +174,7 @@ impl Parquet {
 impl Writer for Parquet {
     fn write(
         &mut self,
-        header: &Header,
+        header: &OutputHeader,
         ids: Option<&Column>,
         values: &[f64],
         skip: &[bool],
@@ -190,7 +190,7 @@ impl Writer for Parquet {
         }
     }
 
-    fn finish(mut self: Box<Self>, header: &Header) -> Result<(), String> {
+    fn finish(mut self: Box<Self>, header: &OutputHeader) -> Result<(), String> {
         self.open(header, None, 0)?;
         self.write_group(header).map_err(|error| error.to_string())?;
         let writer = self.writer.take();
@@ -200,13 +200,13 @@ impl Writer for Parquet {
     }
 }
 
-fn schema(header: &Header, ids: &Ids) -> parquet::errors::Result<Type> {
+fn schema(header: &OutputHeader, ids: &IdColumn) -> parquet::errors::Result<Type> {
     let mut fields = Vec::with_capacity(header.columns.len() + 1);
     if let Some(name) = &header.id {
         let id = match ids {
-            Ids::Int(_) => Type::primitive_type_builder(name, Physical::INT64),
-            Ids::Double(_) => Type::primitive_type_builder(name, Physical::DOUBLE),
-            Ids::Text(_) | Ids::None => Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
+            IdColumn::Int(_) => Type::primitive_type_builder(name, Physical::INT64),
+            IdColumn::Double(_) => Type::primitive_type_builder(name, Physical::DOUBLE),
+            IdColumn::Text(_) | IdColumn::None => Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
                 .with_logical_type(Some(LogicalType::String)),
         };
         fields.push(Arc::new(id.with_repetition(Repetition::OPTIONAL).build()?));

@@ -6,7 +6,7 @@ use std::io::{BufWriter, Write as _};
 use serde::Serializer as _;
 use serde_json::Value;
 
-use super::{Header, Numbers, Writer, id_text};
+use super::{Numbers, OutputHeader, Writer, id_text};
 use crate::features::table::Column;
 use crate::values::cell::Cell;
 
@@ -15,7 +15,7 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    pub(super) fn new(file: BufWriter<File>, header: &Header) -> Result<Self, String> {
+    pub(super) fn new(file: BufWriter<File>, header: &OutputHeader) -> Result<Self, String> {
         let mut writer = csv::Writer::from_writer(file);
         writer
             .write_record(header.id.iter().chain(&header.columns))
@@ -27,7 +27,7 @@ impl Csv {
 impl Writer for Csv {
     fn write(
         &mut self,
-        header: &Header,
+        header: &OutputHeader,
         ids: Option<&Column>,
         values: &[f64],
         skip: &[bool],
@@ -49,7 +49,7 @@ impl Writer for Csv {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _: &Header) -> Result<(), String> {
+    fn finish(mut self: Box<Self>, _: &OutputHeader) -> Result<(), String> {
         self.writer.flush().map_err(|error| error.to_string())
     }
 }
@@ -67,7 +67,7 @@ impl JsonLines {
 impl Writer for JsonLines {
     fn write(
         &mut self,
-        header: &Header,
+        header: &OutputHeader,
         ids: Option<&Column>,
         values: &[f64],
         skip: &[bool],
@@ -96,7 +96,7 @@ impl Writer for JsonLines {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, _: &Header) -> Result<(), String> {
+    fn finish(mut self: Box<Self>, _: &OutputHeader) -> Result<(), String> {
         self.file.flush().map_err(|error| error.to_string())
     }
 }

@@ -4,22 +4,22 @@ use futures_util::future::join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::{Ask, Sheet, View};
+use super::{FeastFetch, QueryView, VectorBuilders};
 use crate::config::source::FeastPostgres;
 use crate::features::layout::Vector;
 use crate::features::postgres::quoted;
 use crate::features::postgres::session::{Session, Sessions};
-use crate::features::postgres::value::{Raw, cell};
+use crate::features::postgres::value::{RawValue, cell};
 use crate::features::source::SourceError;
 use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct FeastPostgresStore {
     sessions: Sessions,
     schema: String,
 }
 
-impl Store {
+impl FeastPostgresStore {
     pub(super) fn new(section: &FeastPostgres) -> Result<Self, String> {
         Ok(Self {
             sessions: Sessions::new(
@@ -32,7 +32,7 @@ impl Store {
         })
     }
 
-    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
         let session = self.sessions.session(ask.lane).await?;
         let keys = ask.wanted.keys(ask.ids);
         let known: Vec<&[u8]> = keys.iter().flatten().map(Vec::as_slice).collect();
@@ -43,10 +43,10 @@ impl Store {
             .iter()
             .map(|view| self.rows(&session, ask, view, &known));
         let answers = join_all(asked).await;
-        let mut sheet = Sheet::new(ask, &keys);
+        let mut sheet = VectorBuilders::new(ask, &keys);
         for (view, rows) in ask.wanted.views.iter().zip(answers) {
             for row in rows? {
-                let raw = |column: usize| row.try_get::<_, Raw<'_>>(column).ok().and_then(|raw| raw.0);
+                let raw = |column: usize| row.try_get::<_, RawValue<'_>>(column).ok().and_then(|raw| raw.0);
                 let name: &str = row.try_get(1).unwrap_or_default();
                 sheet.put(
                     view,
@@ -63,8 +63,8 @@ impl Store {
     async fn rows(
         &self,
         session: &Session,
-        ask: Ask<'_>,
-        view: &View,
+        ask: FeastFetch<'_>,
+        view: &QueryView,
         keys: &[&[u8]],
     ) -> Result<Vec<Row>, SourceError> {
         let table = quoted(&format!("{}_{}", ask.wanted.project, view.name));

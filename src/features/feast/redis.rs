@@ -3,22 +3,22 @@
 use ::redis::{Value as Reply, cmd};
 
 use super::bytes::{field, timestamp};
-use super::{Ask, View, finish};
+use super::{FeastFetch, QueryView, finish};
 use crate::config::source::RedisConnection;
-use crate::features::layout::{Draft, Vector};
+use crate::features::layout::{Vector, VectorBuilder};
 use crate::features::redis::connect::Connections;
 use crate::features::source::SourceError;
 use crate::values::time::now;
 
 #[derive(Debug)]
-pub(super) struct Store(Connections);
+pub(super) struct FeastRedis(Connections);
 
-impl Store {
+impl FeastRedis {
     pub(super) fn new(section: &RedisConnection) -> Result<Self, String> {
         Connections::new(section).map(Self)
     }
 
-    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
         let fields = fields(&ask.wanted.views);
         let keys = ask.wanted.keys(ask.ids);
         let commands = keys.iter().flatten().map(|key| {
@@ -47,8 +47,8 @@ impl Store {
 }
 
 /// All fields to ask for: of each view its features, then its instant.
-fn fields(views: &[View]) -> Vec<Vec<u8>> {
-    let of_view = |view: &View| {
+fn fields(views: &[QueryView]) -> Vec<Vec<u8>> {
+    let of_view = |view: &QueryView| {
         let features: Vec<Vec<u8>> = view
             .features
             .iter()
@@ -62,7 +62,7 @@ fn fields(views: &[View]) -> Vec<Vec<u8>> {
 }
 
 /// What the reply says of an entity; `None` when it says nothing.
-fn draft<'a>(ask: Ask<'a>, values: &[Reply], now: f64) -> Option<Draft<'a>> {
+fn draft<'a>(ask: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
     if values.iter().all(|value| matches!(value, Reply::Nil)) {
         return None;
     }
@@ -71,7 +71,7 @@ fn draft<'a>(ask: Ask<'a>, values: &[Reply], now: f64) -> Option<Draft<'a>> {
     for view in &ask.wanted.views {
         for &(_, field) in &view.features {
             if let Some(Reply::BulkString(bytes)) = values.next() {
-                View::set(&mut draft, field, bytes);
+                QueryView::set(&mut draft, field, bytes);
             }
         }
         if let Some(Reply::BulkString(bytes)) = values.next()

@@ -1,4 +1,4 @@
-//! Feast's registry file: a serialized `feast.core.Registry`. Only the parts that say where features are and of what
+//! Feast's registry file: a serialized `feast.core.FeastRegistry`. Only the parts that say where features are and of what
 //! type their keys are; field numbers are those of Feast's own `.proto` files (0.67).
 
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use crate::watched::Watched;
+use crate::file_backed::FileBacked;
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Registry {
+pub(super) struct FeastRegistry {
     #[prost(message, repeated, tag = "1")]
     pub(super) entities: Vec<Entity>,
     #[prost(message, repeated, tag = "6")]
@@ -101,32 +101,32 @@ struct Projection {
 
 /// The registry file, read again when it has changed.
 #[derive(Debug)]
-pub(super) struct RegistryFile(Watched<Registry>);
+pub(super) struct RegistryFile(FileBacked<FeastRegistry>);
 
 impl RegistryFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// See [`Registry::read`].
+    /// See [`FeastRegistry::read`].
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let heard = |read: Result<&Registry, &str>| {
+        let heard = |read: Result<&FeastRegistry, &str>| {
             if let Err(error) = read {
                 tracing::error!(error, "Feast's registry cannot be read; the last one stays");
             }
         };
         let file = path.to_owned();
-        let read = move || Registry::read(&file);
-        Watched::new(vec![path.to_owned()], read, Box::new(heard)).map(Self)
+        let read = move || FeastRegistry::read(&file);
+        FileBacked::new(vec![path.to_owned()], read, Box::new(heard)).map(Self)
     }
 
     /// What the file says now; what it said last, while it cannot be read.
-    pub(super) fn current(&self) -> Arc<Registry> {
+    pub(super) fn current(&self) -> Arc<FeastRegistry> {
         self.0.refresh();
         self.0.get().clone()
     }
 }
 
-impl Registry {
+impl FeastRegistry {
     /// Reads the file.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use super::{Ask, View, finish};
-use crate::features::layout::{Draft, Vector};
+use super::{FeastFetch, QueryView, finish};
+use crate::features::layout::{Vector, VectorBuilder};
 use crate::features::source::SourceError;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
@@ -16,7 +16,7 @@ use crate::values::feature_type::FeatureType;
 use crate::values::time::now;
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct FeatureServer {
     client: Client<HttpConnector, Full<axum::body::Bytes>>,
     uri: axum::http::Uri,
 }
@@ -25,19 +25,19 @@ pub(super) struct Store {
 const MOST_BYTES: usize = 1024;
 
 #[derive(Deserialize)]
-struct Answer {
-    metadata: Metadata,
-    results: Vec<Column>,
+struct OnlineResponse {
+    metadata: ResponseMetadata,
+    results: Vec<FeatureValues>,
 }
 
 #[derive(Deserialize)]
-struct Metadata {
+struct ResponseMetadata {
     feature_names: Vec<String>,
 }
 
 /// A feature of all entities.
 #[derive(Deserialize)]
-struct Column {
+struct FeatureValues {
     values: Vec<Json>,
     #[serde(default)]
     statuses: Vec<String>,
@@ -45,7 +45,7 @@ struct Column {
     event_timestamps: Vec<String>,
 }
 
-impl Store {
+impl FeatureServer {
     pub(super) fn new(address: &str) -> Result<Self, String> {
         let uri = format!("{}/get-online-features", address.trim_end_matches('/'));
         let uri: axum::http::Uri = uri
@@ -63,7 +63,7 @@ impl Store {
         Ok(Self { client, uri })
     }
 
-    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
         // An id of another type than the keys would be an error for all: it is not asked for.
         let keys = ask.wanted.keys(ask.ids);
         let asked: Vec<(usize, &EntityId)> = ask
@@ -73,7 +73,7 @@ impl Store {
             .filter(|(at, _)| keys[*at].is_some())
             .collect();
         let ids: Vec<Json> = asked.iter().map(|(_, id)| ask.wanted.json(id)).collect();
-        let name = |view: &View, feature: &str| format!("{}:{feature}", view.name);
+        let name = |view: &QueryView, feature: &str| format!("{}:{feature}", view.name);
         let features = ask
             .wanted
             .views
@@ -86,7 +86,7 @@ impl Store {
         });
         let answer = self.post(&body, asked.len()).await?;
         let now = now();
-        let mut drafts: Vec<Option<Draft<'_>>> = ask.ids.iter().map(|_| None).collect();
+        let mut drafts: Vec<Option<VectorBuilder<'_>>> = ask.ids.iter().map(|_| None).collect();
         for view in &ask.wanted.views {
             for (feature, field) in &view.features {
                 let full = format!("{}__{feature}", view.name);
@@ -117,7 +117,7 @@ impl Store {
         Ok(finish(drafts))
     }
 
-    async fn post(&self, body: &Json, entities: usize) -> Result<Answer, SourceError> {
+    async fn post(&self, body: &Json, entities: usize) -> Result<OnlineResponse, SourceError> {
         let request = axum::http::Request::post(self.uri.clone())
             .header("content-type", "application/json")
             .body(Full::from(body.to_string()))
@@ -144,7 +144,7 @@ impl Store {
     }
 }
 
-impl Column {
+impl FeatureValues {
     /// An entity's value and its instant; `None` when the store does not know it. For an unknown entity Python's server
     /// says PRESENT with a null of the year 1970.
     fn get(&self, row: usize) -> Option<(Result<Cell<'_>, &'static str>, Option<f64>)> {

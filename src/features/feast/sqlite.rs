@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::{Ask, Sheet};
+use super::{FeastFetch, VectorBuilders};
 use crate::features::layout::Vector;
 use crate::features::postgres::quoted;
 use crate::features::source::SourceError;
@@ -14,15 +14,15 @@ use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct FeastSqlite {
     path: PathBuf,
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
 /// A row as it is: entity key, feature, value, seconds since the Unix epoch.
-type Found = (Vec<u8>, String, Vec<u8>, Option<f64>);
+type SqliteRow = (Vec<u8>, String, Vec<u8>, Option<f64>);
 
-impl Store {
+impl FeastSqlite {
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -30,7 +30,7 @@ impl Store {
         }
     }
 
-    pub(super) async fn fetch(&self, ask: Ask<'_>) -> Result<Vec<Vector>, SourceError> {
+    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
         let keys = ask.wanted.keys(ask.ids);
         let known: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
         let table = |name: &str| quoted(&format!("{}_{name}", ask.wanted.project));
@@ -49,7 +49,7 @@ impl Store {
         let answers = read.map_err(|error| SourceError::Failed(error.to_string()))?;
         let answers =
             answers.map_err(|error| SourceError::Failed(format!("{}: {error}", self.path.display())))?;
-        let mut sheet = Sheet::new(ask, &keys);
+        let mut sheet = VectorBuilders::new(ask, &keys);
         for (view, rows) in ask.wanted.views.iter().zip(answers) {
             for (key, feature, value, seconds) in rows {
                 sheet.put(view, &key, &feature, &value, seconds);
@@ -64,7 +64,7 @@ fn read(
     connection: &mut Option<Connection>,
     tables: &[String],
     keys: &[Vec<u8>],
-) -> rusqlite::Result<Vec<Vec<Found>>> {
+) -> rusqlite::Result<Vec<Vec<SqliteRow>>> {
     let open = match connection.take() {
         Some(open) => open,
         None => Connection::open_with_flags(
@@ -72,7 +72,7 @@ fn read(
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?,
     };
-    let of_table = |table: &String| -> rusqlite::Result<Vec<Found>> {
+    let of_table = |table: &String| -> rusqlite::Result<Vec<SqliteRow>> {
         let query =
             format!("SELECT entity_key, feature_name, value, event_ts FROM {table} WHERE entity_key = ?1");
         let mut statement = open.prepare_cached(&query)?;
@@ -93,7 +93,7 @@ fn read(
     found
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<Found> {
+fn row(row: &Row<'_>) -> rusqlite::Result<SqliteRow> {
     let seconds = match row.get_ref(3)? {
         #[expect(clippy::cast_precision_loss, reason = "an instant")]
         ValueRef::Integer(seconds) => Some(seconds as f64),

@@ -27,18 +27,18 @@ const CONNECTIONS: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     config: Config,
-    tls: Tls,
+    tls: PostgresTls,
     online: Vec<Lazy<Arc<Session>>>,
     bulk: Lazy<Arc<Session>>,
     next: AtomicUsize,
 }
 
 #[derive(Clone)]
-struct Tls(MakeRustlsConnect);
+struct PostgresTls(MakeRustlsConnect);
 
-impl std::fmt::Debug for Tls {
+impl std::fmt::Debug for PostgresTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tls")
+        f.write_str("PostgresTls")
     }
 }
 
@@ -69,7 +69,7 @@ impl Sessions {
         };
         Ok(Self {
             config,
-            tls: Tls(MakeRustlsConnect::new(tls(ca)?)),
+            tls: PostgresTls(MakeRustlsConnect::new(tls(ca)?)),
             online: (0..connections).map(|_| Lazy::default()).collect(),
             bulk: Lazy::default(),
             next: AtomicUsize::new(0),
@@ -94,7 +94,7 @@ impl Sessions {
     }
 }
 
-async fn connect(config: Config, Tls(tls): Tls) -> Result<Arc<Session>, String> {
+async fn connect(config: Config, PostgresTls(tls): PostgresTls) -> Result<Arc<Session>, String> {
     let (client, connection) = config.connect(tls).await.map_err(|error| describe(&error))?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -11,9 +11,9 @@ use tokio_postgres::types::{FromSql, Type};
 use crate::values::cell::Cell;
 
 /// A value's bytes; `None` is NULL.
-pub(crate) struct Raw<'a>(pub(crate) Option<&'a [u8]>);
+pub(crate) struct RawValue<'a>(pub(crate) Option<&'a [u8]>);
 
-impl<'a> FromSql<'a> for Raw<'a> {
+impl<'a> FromSql<'a> for RawValue<'a> {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
         Ok(Self(Some(raw)))
     }

@@ -47,7 +47,7 @@ impl Connections {
     /// # Errors
     /// A URL or certificate cannot be read; the text names it.
     pub(crate) fn new(section: &RedisConnection) -> Result<Self, String> {
-        let target = Target::new(section)?;
+        let target = RedisTarget::new(section)?;
         let online = (0..section.connections.max(1)).map(|_| Connection::new(target.clone()));
         Ok(Self {
             online: online.collect(),
@@ -71,12 +71,12 @@ impl Connections {
 
 /// Where to connect to.
 #[derive(Clone)]
-enum Target {
+enum RedisTarget {
     One(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for RedisTarget {
     /// Without the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Target {
     }
 }
 
-impl Target {
+impl RedisTarget {
     fn new(section: &RedisConnection) -> Result<Self, String> {
         let nodes = section.urls.iter().map(|url| node(url, section));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
@@ -161,7 +161,7 @@ fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, St
 /// One connection, made at first use.
 #[derive(Clone, Debug)]
 struct Connection {
-    target: Target,
+    target: RedisTarget,
     made: Arc<Lazy<Made>>,
     /// Somebody is trying to reach the server again.
     reviving: Arc<AtomicBool>,
@@ -174,7 +174,7 @@ enum Made {
 }
 
 impl Connection {
-    fn new(target: Target) -> Self {
+    fn new(target: RedisTarget) -> Self {
         Self {
             target,
             made: Arc::default(),
@@ -323,9 +323,9 @@ impl Drop for Waiting<'_> {
     }
 }
 
-async fn make(target: Target) -> Result<Made, String> {
+async fn make(target: RedisTarget) -> Result<Made, String> {
     let made = match target {
-        Target::One(client) => {
+        RedisTarget::One(client) => {
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(CONNECT))
                 // Time is kept by the caller, for a fetch as a whole.
@@ -335,7 +335,7 @@ async fn make(target: Target) -> Result<Made, String> {
                 .set_max_delay(PAUSE);
             ConnectionManager::new_lazy_with_config(*client, config).map(Made::One)
         }
-        Target::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
+        RedisTarget::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
     };
     made.map_err(|error| error.to_string())
 }

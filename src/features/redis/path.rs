@@ -6,15 +6,15 @@ use serde_json::Value;
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Path(Vec<Step>);
+pub(super) struct JsonPath(Vec<PathStep>);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
-impl Path {
+impl JsonPath {
     /// Parses a path that begins with `$`.
     ///
     /// # Errors
@@ -39,26 +39,26 @@ impl Path {
     /// The value at the end of the path.
     pub(super) fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.0.iter().try_fold(document, |value, step| match step {
-            Step::Key(key) => value.get(key),
-            Step::Index(index) => value.get(index),
+            PathStep::Key(key) => value.get(key),
+            PathStep::Index(index) => value.get(index),
         })
     }
 }
 
 /// The first step of a path and the rest.
-fn step(text: &str) -> Option<(Step, &str)> {
+fn step(text: &str) -> Option<(PathStep, &str)> {
     if let Some(rest) = text.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
         let (key, rest) = rest.split_at(end);
-        return (!key.is_empty() && key != "*").then(|| (Step::Key(key.to_owned()), rest));
+        return (!key.is_empty() && key != "*").then(|| (PathStep::Key(key.to_owned()), rest));
     }
     let rest = text.strip_prefix('[')?;
     if let Some(quote @ ('\'' | '"')) = rest.chars().next() {
         let (key, rest) = rest[1..].split_once(quote)?;
-        return Some((Step::Key(key.to_owned()), rest.strip_prefix(']')?));
+        return Some((PathStep::Key(key.to_owned()), rest.strip_prefix(']')?));
     }
     let (index, rest) = rest.split_once(']')?;
-    Some((Step::Index(index.parse().ok()?), rest))
+    Some((PathStep::Index(index.parse().ok()?), rest))
 }
 
 #[cfg(test)]
@@ -70,13 +70,13 @@ mod tests {
         let document: Value =
             serde_json::from_str(r#"{"events": {"hover": {"count": 3}, "a:b c": [1, {"x": null}]}}"#)
                 .unwrap();
-        let find = |path: &str| Path::parse(path).unwrap().find(&document).cloned();
+        let find = |path: &str| JsonPath::parse(path).unwrap().find(&document).cloned();
         assert_eq!(find("$.events.hover.count"), Some(3.into()));
         assert_eq!(find("$.events['a:b c'][1].x"), Some(Value::Null));
         assert_eq!(find("$[\"events\"].nothing.count"), None);
         assert_eq!(find("$.events.hover[0]"), None);
         for path in ["$", "events", "$..count", "$.a[*]", "$.a[", "$.*", "$x", "$['a'"] {
-            assert!(Path::parse(path).is_err(), "{path}");
+            assert!(JsonPath::parse(path).is_err(), "{path}");
         }
     }
 }

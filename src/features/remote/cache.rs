@@ -40,7 +40,7 @@ pub(super) struct Cache {
 
 /// What the cache has.
 #[derive(Debug)]
-pub enum Cached {
+pub enum CacheLookup {
     /// Good.
     Fresh(Vector),
     /// Past the soft limit: good for an answer, but to be fetched anew.
@@ -70,22 +70,22 @@ impl Cache {
         }
     }
 
-    pub(super) fn get(&self, id: &EntityId, now: f64) -> Cached {
+    pub(super) fn get(&self, id: &EntityId, now: f64) -> CacheLookup {
         let Some(vector) = self.entries.get(id) else {
-            return Cached::Miss;
+            return CacheLookup::Miss;
         };
         let age = now - vector.fetched();
         if !vector.is_known() {
             return if age < self.unknown {
-                Cached::Fresh(vector)
+                CacheLookup::Fresh(vector)
             } else {
-                Cached::Miss
+                CacheLookup::Miss
             };
         }
         if age < self.soft * jitter(id, vector.fetched()) {
-            Cached::Fresh(vector)
+            CacheLookup::Fresh(vector)
         } else {
-            Cached::Ageing(vector)
+            CacheLookup::Ageing(vector)
         }
     }
 
@@ -152,13 +152,13 @@ mod tests {
         cache.insert(EntityId::Int(1), layout.draft(1000.0).finish());
         cache.insert(EntityId::Int(2), Layout::unknown(1000.0));
         let get = |id, now| cache.get(&EntityId::Int(id), now);
-        assert!(matches!(get(1, 1050.0), Cached::Fresh(_)));
-        assert!(matches!(get(1, 1070.0), Cached::Ageing(_)));
-        assert!(matches!(get(2, 1004.0), Cached::Fresh(_)));
-        assert!(matches!(get(2, 1006.0), Cached::Miss));
-        assert!(matches!(get(3, 1000.0), Cached::Miss));
+        assert!(matches!(get(1, 1050.0), CacheLookup::Fresh(_)));
+        assert!(matches!(get(1, 1070.0), CacheLookup::Ageing(_)));
+        assert!(matches!(get(2, 1004.0), CacheLookup::Fresh(_)));
+        assert!(matches!(get(2, 1006.0), CacheLookup::Miss));
+        assert!(matches!(get(3, 1000.0), CacheLookup::Miss));
         cache.remove(&EntityId::Int(1));
-        assert!(matches!(get(1, 1000.0), Cached::Miss));
+        assert!(matches!(get(1, 1000.0), CacheLookup::Miss));
     }
 
     #[test]

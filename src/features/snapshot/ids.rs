@@ -10,13 +10,13 @@ use rustc_hash::FxHasher;
 
 /// The ids of all rows, in row order, and their index.
 #[derive(Debug)]
-pub(super) struct Ids {
-    keys: Keys,
+pub(super) struct IdIndex {
+    keys: IdKeys,
     index: HashTable<u32>,
 }
 
 #[derive(Debug)]
-enum Keys {
+enum IdKeys {
     /// Texts end to end, and where each ends.
     Text {
         bytes: String,
@@ -33,7 +33,7 @@ fn hash(id: IdRef<'_>) -> u64 {
     }
 }
 
-impl Keys {
+impl IdKeys {
     fn get(&self, row: usize) -> Option<IdRef<'_>> {
         match self {
             Self::Int(ids) => ids.get(row).copied().map(IdRef::Int),
@@ -71,9 +71,9 @@ impl Keys {
     }
 }
 
-impl Ids {
+impl IdIndex {
     pub(super) fn with_capacity(rows: usize) -> Self {
-        let keys = Keys::Text {
+        let keys = IdKeys::Text {
             bytes: String::new(),
             ends: Vec::with_capacity(rows),
         };
@@ -96,7 +96,7 @@ impl Ids {
 
     pub(super) fn find(&self, id: IdRef<'_>) -> Option<usize> {
         match (&self.keys, id) {
-            (Keys::Int(_), IdRef::Text(text)) => {
+            (IdKeys::Int(_), IdRef::Text(text)) => {
                 // Only the digits as they are written count: "007" is not 7.
                 let number: i64 = text.parse().ok()?;
                 let mut digits = Digits::default();
@@ -104,7 +104,7 @@ impl Ids {
                     .then(|| self.row(IdRef::Int(number)))
                     .flatten()
             }
-            (Keys::Text { .. }, IdRef::Int(number)) => self.row(IdRef::Text(Digits::default().of(number))),
+            (IdKeys::Text { .. }, IdRef::Int(number)) => self.row(IdRef::Text(Digits::default().of(number))),
             (_, id) => self.row(id),
         }
     }
@@ -118,8 +118,8 @@ impl Ids {
 
     /// Adds the next row's id.
     pub(super) fn insert(&mut self, id: IdRef<'_>) -> Result<(), String> {
-        if let (0, IdRef::Int(_), Keys::Text { ends, .. }) = (self.len(), id, &self.keys) {
-            self.keys = Keys::Int(Vec::with_capacity(ends.capacity()));
+        if let (0, IdRef::Int(_), IdKeys::Text { ends, .. }) = (self.len(), id, &self.keys) {
+            self.keys = IdKeys::Int(Vec::with_capacity(ends.capacity()));
         }
         if let Some(first) = self.find(id) {
             return Err(format!(
@@ -138,8 +138,8 @@ impl Ids {
 
     pub(super) fn size_bytes(&self) -> usize {
         let keys = match &self.keys {
-            Keys::Int(ids) => ids.capacity() * size_of::<i64>(),
-            Keys::Text { bytes, ends } => bytes.capacity() + ends.capacity() * size_of::<u32>(),
+            IdKeys::Int(ids) => ids.capacity() * size_of::<i64>(),
+            IdKeys::Text { bytes, ends } => bytes.capacity() + ends.capacity() * size_of::<u32>(),
         };
         keys + self.index.allocation_size()
     }
@@ -170,14 +170,14 @@ mod tests {
 
     #[test]
     fn ids_are_found_as_text_and_as_number() {
-        let mut texts = Ids::with_capacity(2);
+        let mut texts = IdIndex::with_capacity(2);
         texts.insert(IdRef::Text("C-7")).unwrap();
         texts.insert(IdRef::Text("42")).unwrap();
         assert_eq!(texts.find(IdRef::Text("C-7")), Some(0));
         assert_eq!(texts.find(IdRef::Int(42)), Some(1));
         assert_eq!(texts.find(IdRef::Text("C-8")), None);
         assert!(texts.insert(IdRef::Text("C-7")).unwrap_err().contains("row 1"));
-        let mut numbers = Ids::with_capacity(2);
+        let mut numbers = IdIndex::with_capacity(2);
         numbers.insert(IdRef::Int(7)).unwrap();
         numbers.insert(IdRef::Int(i64::MIN)).unwrap();
         assert_eq!(numbers.find(IdRef::Text("7")), Some(0));

@@ -26,7 +26,7 @@ impl Codec {
 
 /// Packed rows.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(super) struct PackedRows {
     /// Codec and offset in the row of each column.
     columns: Vec<(Codec, usize)>,
     stride: usize,
@@ -35,7 +35,7 @@ pub(super) struct Packed {
     next: usize,
 }
 
-impl Packed {
+impl PackedRows {
     pub(super) fn new(codecs: Vec<Codec>, rows: usize) -> Self {
         let mut stride = 0;
         let columns = codecs
@@ -132,7 +132,7 @@ mod tests {
             Codec::F32,
             Codec::F64,
         ];
-        let mut packed = Packed::new(codecs, 2);
+        let mut packed = PackedRows::new(codecs, 2);
         let rows = [
             [-127.0, 5.0, 32767.0, 1e9, 0.5, 0.1],
             [f64::NAN, 5.0, f64::NAN, f64::NAN, f64::NAN, f64::NAN],
@@ -150,6 +150,6 @@ mod tests {
             }
         }
         assert_eq!(packed.size_bytes(), 2 * (1 + 2 + 4 + 4 + 8));
-        assert!(Packed::new(vec![Codec::I8], 1).push(1e6).is_err());
+        assert!(PackedRows::new(vec![Codec::I8], 1).push(1e6).is_err());
     }
 }

@@ -12,13 +12,13 @@ use crate::models::contract::FeatureContract;
 
 /// A store as the settings describe it, before it is known what is wanted from it.
 #[derive(Debug)]
-pub(super) enum Store {
+pub(super) enum StoreClient {
     Redis(RedisStore),
     Postgres(PostgresStore),
     Feast(FeastStore),
 }
 
-impl Store {
+impl StoreClient {
     /// Prepares a store: nothing is connected yet, but files that are named are read.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::values::cell::Cell;
 
 /// Some rows of a table.
 #[derive(Debug)]
-pub struct Batch {
+pub struct TableBatch {
     /// The file they come from.
     pub path: Arc<PathBuf>,
     /// Number of the first row in that file, counted from 1.
@@ -31,12 +31,12 @@ pub enum Column {
     Untyped(TextColumn),
     Time(Vec<Option<i64>>),
     /// Cells of several kinds (JSON): `Text` cells hold an index into the texts.
-    Mixed(Vec<Mixed>, TextColumn),
+    Mixed(Vec<JsonCell>, TextColumn),
 }
 
 /// A cell of [`Column::Mixed`].
 #[derive(Clone, Copy, Debug)]
-pub enum Mixed {
+pub enum JsonCell {
     Null,
     Bool(bool),
     Int(i64),
@@ -88,11 +88,11 @@ impl Column {
             Self::Text(texts) => texts.get(row).map(Cell::Text),
             Self::Untyped(texts) => texts.get(row).map(Cell::Untyped),
             Self::Mixed(cells, texts) => cells.get(row).and_then(|cell| match *cell {
-                Mixed::Null => None,
-                Mixed::Bool(value) => Some(Cell::Bool(value)),
-                Mixed::Int(value) => Some(Cell::Int(value)),
-                Mixed::Float(value) => Some(Cell::Float(value)),
-                Mixed::Text(index) => texts.get(index).map(Cell::Text),
+                JsonCell::Null => None,
+                JsonCell::Bool(value) => Some(Cell::Bool(value)),
+                JsonCell::Int(value) => Some(Cell::Int(value)),
+                JsonCell::Float(value) => Some(Cell::Float(value)),
+                JsonCell::Text(index) => texts.get(index).map(Cell::Text),
             }),
         };
         cell.unwrap_or(Cell::Null)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
-use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct CsvFile {
     path: Arc<PathBuf>,
@@ -85,7 +85,7 @@ impl CsvFile {
 }
 
 impl Source for CsvFile {
-    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+    fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();
         let mut rows = 0;
@@ -104,7 +104,7 @@ impl Source for CsvFile {
         }
         let position = self.reader.position().byte();
         let columns = columns.into_iter().map(Column::Untyped).collect();
-        let batch = Batch {
+        let batch = TableBatch {
             path: self.path.clone(),
             first_row,
             rows,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::column::Mixed;
-use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+use super::column::JsonCell;
+use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
 use crate::values::json;
 use crate::values::json::Scalar;
 
@@ -96,16 +96,18 @@ impl JsonFile {
 }
 
 impl Source for JsonFile {
-    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+    fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
-        let mut columns: Vec<(Vec<Mixed>, TextColumn)> = self
+        let mut columns: Vec<(Vec<JsonCell>, TextColumn)> = self
             .chosen
             .iter()
             .map(|_| (Vec::new(), TextColumn::default()))
             .collect();
         let mut rows = 0;
         while rows < BATCH_ROWS && self.read_line()? {
-            columns.iter_mut().for_each(|(cells, _)| cells.push(Mixed::Null));
+            columns
+                .iter_mut()
+                .for_each(|(cells, _)| cells.push(JsonCell::Null));
             for (name, value) in self.object()? {
                 let column = self
                     .chosen
@@ -113,13 +115,13 @@ impl Source for JsonFile {
                     .and_then(|&position| columns.get_mut(position));
                 let Some((cells, texts)) = column else { continue };
                 cells[rows] = match value {
-                    Scalar::Null => Mixed::Null,
-                    Scalar::Bool(value) => Mixed::Bool(value),
-                    Scalar::Int(value) => Mixed::Int(value),
-                    Scalar::Float(value) => Mixed::Float(value),
+                    Scalar::Null => JsonCell::Null,
+                    Scalar::Bool(value) => JsonCell::Bool(value),
+                    Scalar::Int(value) => JsonCell::Int(value),
+                    Scalar::Float(value) => JsonCell::Float(value),
                     Scalar::Text(text) => {
                         texts.push(Some(&text));
-                        Mixed::Text(texts.len() - 1)
+                        JsonCell::Text(texts.len() - 1)
                     }
                     Scalar::Other(what) => {
                         let message = format!("expected one value, found {what}");
@@ -133,7 +135,7 @@ impl Source for JsonFile {
             .into_iter()
             .map(|(cells, texts)| Column::Mixed(cells, texts))
             .collect();
-        let batch = Batch {
+        let batch = TableBatch {
             path: self.path.clone(),
             first_row,
             rows,

@@ -9,7 +9,7 @@ use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
-use super::{BATCH_ROWS, Batch, Column, Source, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct ParquetFile {
     path: Arc<PathBuf>,
@@ -117,7 +117,7 @@ impl ParquetFile {
 }
 
 impl Source for ParquetFile {
-    fn next(&mut self) -> Result<Option<Batch>, TableError> {
+    fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         if !self.open_group()? {
             return Ok(None);
         }
@@ -138,7 +138,7 @@ impl Source for ParquetFile {
         self.left -= rows;
         self.row += rows as u64;
         let position = (self.bytes * self.row).checked_div(self.rows).unwrap_or(0);
-        Ok(Some(Batch {
+        Ok(Some(TableBatch {
             path: self.path.clone(),
             first_row,
             rows,

@@ -28,13 +28,13 @@ pub struct MapTable {
     /// The category.
     pub of: String,
     /// What each one becomes: numbers, or names of categories. One that is not listed counts as unknown.
-    pub to: BTreeMap<String, Mapped>,
+    pub to: BTreeMap<String, MapTarget>,
 }
 
 /// What a category becomes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub enum Mapped {
+pub enum MapTarget {
     /// A number.
     Number(f64),
     /// The name of a category.
@@ -97,8 +97,8 @@ impl Derivation {
             Self::Ratio(_) => kind == Float,
             Self::Difference(_) => matches!(kind, Float | Int),
             Self::Map(table) => table.to.values().all(|value| match value {
-                Mapped::Number(_) => matches!(kind, Float | Int),
-                Mapped::Text(_) => kind == Category,
+                MapTarget::Number(_) => matches!(kind, Float | Int),
+                MapTarget::Text(_) => kind == Category,
             }),
         };
         if fits {

@@ -16,14 +16,14 @@ const MOST_CUSTOMERS: usize = 1 << 18;
 
 /// What two versions are compared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TrialKind {
     /// The candidate answers for a share.
     Canary,
     /// The candidate does not answer.
     Shadow,
 }
 
-impl Kind {
+impl TrialKind {
     /// As it stands in answers and in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -37,9 +37,9 @@ impl Kind {
 #[derive(Debug)]
 #[expect(
     missing_docs,
-    reason = "each counts what the field of the same name in Figures does"
+    reason = "each counts what the field of the same name in TrialFigures does"
 )]
-pub struct Handles {
+pub struct TrialCounters {
     pub same_band: IntCounter,
     pub up: IntCounter,
     pub down: IntCounter,
@@ -52,12 +52,12 @@ pub struct Handles {
 #[derive(Debug)]
 pub struct Comparison {
     /// What for.
-    pub kind: Kind,
+    pub kind: TrialKind,
     /// The version that answers.
     pub base: u64,
     /// The version being tried.
     pub candidate: u64,
-    handles: Handles,
+    handles: TrialCounters,
     same_score: AtomicU64,
     same_band: AtomicU64,
     up: AtomicU64,
@@ -77,7 +77,7 @@ struct Customers {
 
 /// A comparison at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
+pub struct TrialFigures {
     /// Entities whose scores were the same, bit for bit.
     pub same_score: u64,
     /// Entities that were in the same band.
@@ -98,7 +98,7 @@ pub struct Figures {
     pub moved: u64,
 }
 
-impl Figures {
+impl TrialFigures {
     /// Entities compared.
     pub fn compared(&self) -> u64 {
         self.same_band + self.up + self.down
@@ -112,11 +112,11 @@ impl Figures {
 }
 
 /// What one version says of one entity: the score, and the place of its band.
-pub(super) type Said = Option<(f64, Option<usize>)>;
+pub(super) type ScoreAndBand = Option<(f64, Option<usize>)>;
 
 impl Comparison {
     /// One without figures.
-    pub fn new(kind: Kind, base: u64, candidate: u64, handles: Handles) -> Self {
+    pub fn new(kind: TrialKind, base: u64, candidate: u64, handles: TrialCounters) -> Self {
         Self {
             kind,
             base,
@@ -134,7 +134,7 @@ impl Comparison {
     }
 
     /// Takes one entity into account; `customer` is its hash.
-    pub(super) fn add(&self, customer: Option<u64>, base: Said, candidate: Said) {
+    pub(super) fn add(&self, customer: Option<u64>, base: ScoreAndBand, candidate: ScoreAndBand) {
         let (Some((base, base_band)), Some((candidate, candidate_band))) = (base, candidate) else {
             if base.is_some() != candidate.is_some() {
                 self.failed.fetch_add(1, Ordering::Relaxed);
@@ -174,13 +174,13 @@ impl Comparison {
     }
 
     /// The figures now.
-    pub fn figures(&self) -> Figures {
+    pub fn figures(&self) -> TrialFigures {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let customers = self
             .customers
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        Figures {
+        TrialFigures {
             same_score: get(&self.same_score),
             same_band: get(&self.same_band),
             up: get(&self.up),

@@ -14,7 +14,7 @@ use super::super::proto::score_stream_response::Outcome;
 use super::super::{proto, status};
 use super::{domain, response};
 use crate::api::context::deadline::{earlier, within};
-use crate::api::counters::Counters;
+use crate::api::request_metrics::RequestCounters;
 use crate::app::App;
 use crate::error::Error;
 use crate::scoring::{Scorer, Scores};
@@ -24,20 +24,20 @@ pub(in crate::api::grpc) type Answers =
     Pin<Box<dyn Stream<Item = Result<proto::ScoreStreamResponse, Status>> + Send>>;
 
 /// Answers streams of batches.
-pub(super) struct Batches {
+pub(super) struct BatchStream {
     scorer: Arc<Scorer>,
-    counters: Counters,
+    counters: RequestCounters,
     /// How many are worked on at the same time.
     at_once: usize,
     longest: Duration,
     closing: CancellationToken,
 }
 
-impl Batches {
+impl BatchStream {
     pub(super) fn new(app: &App) -> Self {
         Self {
             scorer: app.scorer.clone(),
-            counters: Counters::new(&app.metrics, "grpc", "score_stream"),
+            counters: RequestCounters::new(&app.metrics, "grpc", "score_stream"),
             at_once: app.config.streams.batches,
             longest: Duration::from_secs(app.config.streams.seconds),
             closing: app.closing.clone(),
@@ -108,7 +108,7 @@ where
 /// One batch's answer: an error of its own does not end the stream.
 async fn answer(
     scorer: &Arc<Scorer>,
-    counters: &Counters,
+    counters: &RequestCounters,
     batch: proto::ScoreStreamRequest,
     deadline: Option<Instant>,
 ) -> proto::ScoreStreamResponse {

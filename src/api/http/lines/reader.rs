@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 
 /// One line, with its number from 1.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct BodyLine {
     pub(super) number: u64,
     pub(super) text: Text,
 }
@@ -21,7 +21,7 @@ pub(super) enum Text {
 
 /// Reads a body line by line. Empty lines are counted and passed over.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct LineReader {
     body: BodyDataStream,
     buffer: BytesMut,
     /// Bytes of the buffer that are known to hold no line's end.
@@ -35,7 +35,7 @@ pub(super) struct Reader {
     error: Option<axum::Error>,
 }
 
-impl Reader {
+impl LineReader {
     pub(super) fn new(body: Body, longest: usize) -> Self {
         Self {
             body: body.into_data_stream(),
@@ -57,7 +57,7 @@ impl Reader {
     /// Waits for a line, then takes along the lines that are there already, up to `most`; none at the end.
     ///
     /// Can be dropped while it waits without losing anything but the lines it would have returned: there are none yet.
-    pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<Line>, axum::Error> {
+    pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, axum::Error> {
         let mut lines = Vec::new();
         while lines.len() < most {
             if let Some(line) = self.buffered_line() {
@@ -88,7 +88,7 @@ impl Reader {
     }
 
     /// The next line in the buffer, if its end is there.
-    fn buffered_line(&mut self) -> Option<Line> {
+    fn buffered_line(&mut self) -> Option<BodyLine> {
         loop {
             let Some(length) = self.line_length() else {
                 self.pass_over_what_is_too_long();
@@ -109,7 +109,7 @@ impl Reader {
             } else {
                 Text::Whole(text)
             };
-            return Some(Line {
+            return Some(BodyLine {
                 number: self.number,
                 text,
             });
@@ -141,7 +141,7 @@ mod tests {
     async fn lines(chunks: &[&'static str], longest: usize) -> Vec<(u64, Option<String>)> {
         let chunks: Vec<Result<_, std::io::Error>> = chunks.iter().map(|&chunk| Ok(chunk)).collect();
         let body = Body::from_stream(futures_util::stream::iter(chunks));
-        let mut reader = Reader::new(body, longest);
+        let mut reader = LineReader::new(body, longest);
         let mut lines = Vec::new();
         loop {
             let batch = reader.batch(2).await.unwrap();

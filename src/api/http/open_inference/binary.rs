@@ -3,13 +3,13 @@
 use axum::http::HeaderMap;
 
 use super::HEADER_LENGTH;
-use crate::api::bytes::Reader;
+use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
 
 /// The JSON of a body, and the tensors after it.
-pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8], Reader<'a>), Error> {
+pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8], TensorReader<'a>), Error> {
     let Some(length) = headers.get(HEADER_LENGTH) else {
-        return Ok((body, Reader::new(&[])));
+        return Ok((body, TensorReader::new(&[])));
     };
     let length = length.to_str().ok().and_then(|text| text.parse().ok());
     let parts = length.and_then(|length| body.split_at_checked(length));
@@ -19,5 +19,5 @@ pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8]
             body.len()
         ))
     })?;
-    Ok((head, Reader::new(tensors)))
+    Ok((head, TensorReader::new(tensors)))
 }

@@ -8,29 +8,30 @@ use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::api::bytes::{self, Reader};
 use crate::api::context::deadline::earlier;
 use crate::api::open_inference::{TIMEOUT, no_timeout, timeout};
+use crate::api::tensor_bytes;
+use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
-use crate::scoring::{InferRequest, Inferred, ModelRef};
+use crate::scoring::{InferRequest, InferResponse, ModelRef};
 use crate::values::json::{BEYOND, Scalar};
 
 type Parameters = BTreeMap<String, Value>;
 
 /// A request. Unknown keys pass over: clients send some of their own.
 #[derive(Debug, Deserialize)]
-pub(super) struct Request {
+pub(super) struct InferBody {
     pub(super) id: Option<String>,
     #[serde(default)]
     parameters: Parameters,
-    inputs: Vec<Input>,
+    inputs: Vec<InputBody>,
     #[serde(default)]
-    outputs: Vec<Output>,
+    outputs: Vec<RequestedOutput>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Input {
+struct InputBody {
     name: String,
     shape: Vec<i64>,
     datatype: String,
@@ -40,7 +41,7 @@ struct Input {
 }
 
 #[derive(Debug, Deserialize)]
-struct Output {
+struct RequestedOutput {
     name: String,
     #[serde(default)]
     parameters: Parameters,
@@ -159,10 +160,10 @@ fn flag(parameters: &Parameters, name: &str) -> Option<bool> {
     parameters.get(name).and_then(Value::as_bool)
 }
 
-impl Request {
+impl InferBody {
     pub(super) fn output_plan(&self) -> OutputPlan {
         let all = flag(&self.parameters, "binary_data_output").unwrap_or(false);
-        let binary = |output: &Output| flag(&output.parameters, "binary_data").unwrap_or(all);
+        let binary = |output: &RequestedOutput| flag(&output.parameters, "binary_data").unwrap_or(all);
         let named = self
             .outputs
             .iter()
@@ -185,7 +186,7 @@ impl Request {
     pub(super) fn into_domain(
         self,
         model: ModelRef,
-        mut tensors: Reader<'_>,
+        mut tensors: TensorReader<'_>,
         deadline: Option<Instant>,
     ) -> Result<InferRequest, Error> {
         let deadline = earlier(deadline, self.timeout(Instant::now())?);
@@ -205,8 +206,8 @@ impl Request {
     }
 }
 
-impl Input {
-    fn into_tensor(self, tensors: &mut Reader<'_>) -> Result<Tensor, Error> {
+impl InputBody {
+    fn into_tensor(self, tensors: &mut TensorReader<'_>) -> Result<Tensor, Error> {
         let Self {
             name,
             shape,
@@ -219,7 +220,7 @@ impl Input {
         let elements = match (size, data) {
             (Some(size), None) => {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
-                bytes::read(&name, datatype, tensors.take(&name, size)?)?
+                tensor_bytes::read(&name, datatype, tensors.take(&name, size)?)?
             }
             (None, Some(data)) => elements(&name, datatype, data.0)?,
             (Some(_), Some(_)) => {
@@ -297,7 +298,7 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
 }
 
 #[derive(Serialize)]
-struct Response<'a> {
+struct InferResponseBody<'a> {
     model_name: &'a str,
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -313,7 +314,7 @@ struct OutputBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<BinarySize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data<'a>>,
+    data: Option<TensorData<'a>>,
 }
 
 #[derive(Serialize)]
@@ -324,7 +325,7 @@ struct BinarySize {
 /// NaN becomes null: only valid JSON goes out.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Data<'a> {
+enum TensorData<'a> {
     Whole(&'a [i64]),
     Float(&'a [f64]),
     Text(&'a [String]),
@@ -332,7 +333,7 @@ enum Data<'a> {
 
 /// The JSON of a response, and the binary tensors after it.
 pub(super) fn response(
-    inferred: &Inferred,
+    inferred: &InferResponse,
     id: Option<String>,
     plan: &OutputPlan,
 ) -> Result<(Vec<u8>, Vec<u8>), Error> {
@@ -352,13 +353,13 @@ pub(super) fn response(
             .map_or(plan.all, |&(_, binary)| binary);
         let before = tensors.len();
         let data = if binary {
-            bytes::write(*datatype, elements, &mut tensors);
+            tensor_bytes::write(*datatype, elements, &mut tensors);
             None
         } else {
             Some(match elements {
-                Elements::Whole(values) => Data::Whole(values),
-                Elements::Float(values) => Data::Float(values),
-                Elements::Text(texts) => Data::Text(texts),
+                Elements::Whole(values) => TensorData::Whole(values),
+                Elements::Float(values) => TensorData::Float(values),
+                Elements::Text(texts) => TensorData::Text(texts),
             })
         };
         let parameters = binary.then(|| BinarySize {
@@ -373,7 +374,7 @@ pub(super) fn response(
         });
     }
     let model = &inferred.model;
-    let response = Response {
+    let response = InferResponseBody {
         model_name: &model.name,
         model_version: model.version.to_string(),
         id,

@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use crate::api::status;
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scored, Scores, Which};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, Score, ScoreRequest, Scores, VersionSelector};
 use crate::telemetry::EntityResult;
 use crate::values::entity_id::EntityId;
-use crate::values::issues::Notes;
+use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalars;
 use crate::values::time::instant;
 
@@ -205,7 +205,7 @@ impl ScoreBody {
     pub(in crate::api::http) fn into_domain(self, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
         let model = ModelRef {
             name: self.model,
-            version: Which::named(self.version, self.label)?,
+            version: VersionSelector::named(self.version, self.label)?,
         };
         Ok(ScoreRequest {
             model,
@@ -363,7 +363,7 @@ impl From<&Error> for EntityErrorBody {
     }
 }
 
-fn reasons<'a>(model: &'a ModelVersion, scored: &Scored) -> Vec<ReasonBody<'a>> {
+fn reasons<'a>(model: &'a ModelVersion, scored: &Score) -> Vec<ReasonBody<'a>> {
     let reasons = scored.reasons.iter().filter_map(|reason| {
         let input = model.inputs.get(reason.input)?;
         Some(ReasonBody {
@@ -377,9 +377,9 @@ fn reasons<'a>(model: &'a ModelVersion, scored: &Scored) -> Vec<ReasonBody<'a>> 
 }
 
 impl<'a> FeaturesBody<'a> {
-    fn new(model: &'a ModelVersion, scored: &'a Scored) -> Self {
+    fn new(model: &'a ModelVersion, scored: &'a Score) -> Self {
         let names = |positions: &'a [usize]| Names { model, positions };
-        let Notes {
+        let FeatureIssues {
             missing,
             null,
             stale,

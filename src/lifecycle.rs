@@ -2,13 +2,14 @@
 //! one at a time, and puts what passed in front of the requests with one atomic swap. Nothing here is ever waited for
 //! by a request.
 
-mod customers;
-mod feeder;
-mod kept;
-mod model;
-mod order;
+mod command;
+mod model_state;
+mod probation;
 mod publish;
-mod watch;
+mod snapshot_loader;
+mod snapshot_profile;
+mod snapshot_refresh;
+mod state_file;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,61 +25,63 @@ use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::sources::Sources;
 use crate::models::ModelVersion;
-use crate::models::gate::{Context, Report, Step};
-use crate::models::repository::{Found, Repository};
+use crate::models::gate::{GateContext, GateReport, GateStep};
+use crate::models::repository::{Repository, VersionFiles};
 use crate::os;
-use crate::scoring::{Live, Scorer, Served};
+use crate::scoring::{LiveSet, Scorer, Servable};
 use crate::suggest::hint;
 use crate::telemetry::Metrics;
-use feeder::Feeder;
-use kept::Keeper;
-use model::{Model, State};
-pub use order::Order;
-use order::Request;
+pub use command::Command;
+use command::PendingCommand;
+use model_state::{ModelState, Stage};
+use snapshot_loader::SnapshotLoader;
+use state_file::StateStore;
 
 /// How often freed memory and versions under watch are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Hands orders to the thread that loads.
 #[derive(Clone, Debug)]
-pub struct Handle {
-    orders: Sender<Request>,
+pub struct LifecycleHandle {
+    orders: Sender<PendingCommand>,
 }
 
-impl Handle {
+impl LifecycleHandle {
     /// Asks for something and waits until it is done; says what was done.
     ///
     /// # Errors
     /// It cannot be done; the text says why.
-    pub async fn order(&self, order: Order) -> Result<String, Error> {
+    pub async fn order(&self, order: Command) -> Result<String, Error> {
         let (answer, done) = oneshot::channel();
         let gone = || Error::unavailable("the server is stopping".to_owned());
-        self.orders.send(Request { order, answer }).map_err(|_| gone())?;
+        self.orders
+            .send(PendingCommand { order, answer })
+            .map_err(|_| gone())?;
         done.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 
 /// What the loading thread knows.
 #[derive(Debug)]
-pub struct Reloader {
+pub struct Lifecycle {
     repository: Repository,
-    feeder: Feeder,
+    feeder: SnapshotLoader,
     /// Seconds between two looks for new customers.
     customers_seconds: f64,
     settings: ModelsSection,
     metrics: Arc<Metrics>,
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<String, ModelState>,
     /// Where requests look; `None` until the first models are in.
     scorer: Option<Arc<Scorer>>,
     /// What requests may still be using.
-    retired: Vec<Arc<Live>>,
+    retired: Vec<Arc<LiveSet>>,
     /// Whether the repository could be listed at the last look.
     reachable: bool,
     /// What must outlive a restart.
-    keeper: Keeper,
+    keeper: StateStore,
 }
 
-impl Reloader {
+impl Lifecycle {
     /// Takes a first look at the repository and loads what the policy asks for. `progress` is told the bytes of the
     /// snapshot read so far and in all.
     ///
@@ -92,7 +95,7 @@ impl Reloader {
     ) -> Result<Self, String> {
         let mut reloader = Self {
             repository: Repository::open(&config.models.dir, &config.storage)?,
-            feeder: Feeder::new(config, sources)?,
+            feeder: SnapshotLoader::new(config, sources)?,
             customers_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
             metrics: metrics.clone(),
@@ -100,7 +103,7 @@ impl Reloader {
             scorer: None,
             retired: Vec::new(),
             reachable: true,
-            keeper: Keeper::open(&config.models.state_file)?,
+            keeper: StateStore::open(&config.models.state_file)?,
         };
         reloader.look()?;
         for name in reloader.names() {
@@ -131,23 +134,23 @@ impl Reloader {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn run(mut self, scorer: &Arc<Scorer>) -> std::io::Result<Handle> {
+    pub fn run(mut self, scorer: &Arc<Scorer>) -> std::io::Result<LifecycleHandle> {
         let (orders, requests) = channel();
         self.scorer = Some(scorer.clone());
         let work = move || self.work(&requests);
         std::thread::Builder::new()
             .name("models".to_owned())
             .spawn(work)?;
-        Ok(Handle { orders })
+        Ok(LifecycleHandle { orders })
     }
 
     /// Works until every handle is gone.
-    fn work(mut self, requests: &Receiver<Request>) {
+    fn work(mut self, requests: &Receiver<PendingCommand>) {
         os::lower_priority();
         let (mut last, mut last_customers) = (Instant::now(), Instant::now());
         loop {
             match requests.recv_timeout(self.pause(last, last_customers)) {
-                Ok(Request { order, answer }) => {
+                Ok(PendingCommand { order, answer }) => {
                     let done = self.obey(order).map(|said| match self.keep() {
                         Ok(()) => said,
                         Err(reason) => format!("{said}; a restart would forget it: {reason}"),
@@ -206,7 +209,7 @@ impl Reloader {
         self.models.keys().cloned().collect()
     }
 
-    fn model(&mut self, name: &str) -> Result<&mut Model, Error> {
+    fn model(&mut self, name: &str) -> Result<&mut ModelState, Error> {
         if !self.models.contains_key(name) {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = hint(name, known.iter().copied());
@@ -271,7 +274,7 @@ impl Reloader {
 
     /// Takes every version of a model that is due through the gate, one after the other.
     fn judge_all(&mut self, name: &str) {
-        while let Some(version) = self.models.get(name).and_then(Model::next) {
+        while let Some(version) = self.models.get(name).and_then(ModelState::next) {
             self.judge(name, version);
         }
     }
@@ -314,7 +317,7 @@ impl Reloader {
                 // At the start files are taken as they are; later they may be on their way.
                 let early = matches!(
                     failure.as_ref().map(|step| step.step),
-                    Some(Step::Settle | Step::Checksums)
+                    Some(GateStep::Settle | GateStep::Checksums)
                 );
                 if model.refused(version, report, early && settings, Instant::now()) {
                     tracing::info!(model = name, version, step, reason, "version not complete yet");
@@ -326,22 +329,22 @@ impl Reloader {
         }
     }
 
-    fn gate(&self, name: &str, version: u64, found: &Found) -> Result<ModelVersion, Report> {
+    fn gate(&self, name: &str, version: u64, found: &VersionFiles) -> Result<ModelVersion, GateReport> {
         let live = self
             .models
             .get(name)
             .and_then(|model| model.versions.get(&model.live?)?.served());
         let mut feed = |model: &ModelVersion| self.feeder.check(model);
-        let mut context = Context {
+        let mut context = GateContext {
             live: live.map(|served| &*served.model),
             feed: Some(&mut feed),
             kernel: self.settings.kernel.name(),
         };
         let judge = || self.repository.judge(name, version, found, &mut context);
         catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
-            let mut report = Report::default();
+            let mut report = GateReport::default();
             report.fail(
-                Step::Parse,
+                GateStep::Parse,
                 "the gate itself failed on it; the log has the details".to_owned(),
             );
             Err(report)
@@ -350,14 +353,14 @@ impl Reloader {
 
     /// Gives a version its way to the features; once the server runs, the customers are read anew if it needs more of
     /// them than there is.
-    fn make_ready(&mut self, name: &str, model: ModelVersion) -> Result<Served, Report> {
+    fn make_ready(&mut self, name: &str, model: ModelVersion) -> Result<Servable, GateReport> {
         let policy = self.settings.policy.get(name);
         let bands = policy.map(|policy| policy.bands.clone()).unwrap_or_default();
-        let served = Served::new(Arc::new(model), None, &bands, &self.metrics.feature);
+        let served = Servable::new(Arc::new(model), None, &bands, &self.metrics.feature);
         if self.scorer.is_none() {
             return Ok(served);
         }
-        let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
+        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
         let mut models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
         models.push(&served.model);
         self.feeder
@@ -371,14 +374,14 @@ impl Reloader {
             .map_err(|reason| unfed(&served, reason))
     }
 
-    fn loaded(&self) -> impl Iterator<Item = &Arc<Served>> {
+    fn loaded(&self) -> impl Iterator<Item = &Arc<Servable>> {
         let versions = self.models.values().flat_map(|model| model.versions.values());
         versions.filter_map(|version| version.served())
     }
 
     /// Reads the customers for everything that passed the gate, at the start.
     fn feed_all(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), String> {
-        let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
+        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
         let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
         // Customers that no model can take are a mistake in the settings, not in a model.
         if models.is_empty() {
@@ -399,14 +402,14 @@ impl Reloader {
             let failure = version
                 .report
                 .failure()
-                .filter(|step| step.step == Step::Features)?;
+                .filter(|step| step.step == GateStep::Features)?;
             Some(format!("model `{name}`: {}", failure.detail))
         })
     }
 
     /// Gives every loaded version its way to the features there are now; one that they cannot feed is refused.
     fn plan_again(&mut self) {
-        let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
+        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
         let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
         let plans = self.feeder.plan(&models);
         self.take_plans(plans);
@@ -424,11 +427,11 @@ impl Reloader {
         });
         for ((name, number, version, served), plan) in loaded.zip(plans) {
             match plan {
-                Ok(plan) => version.state = State::Loaded(Arc::new(served.with_plan(plan))),
+                Ok(plan) => version.state = Stage::Loaded(Arc::new(served.with_plan(plan))),
                 Err(reason) => {
                     tracing::error!(model = name, version = number, reason, "version refused");
                     version.report = Arc::new(unfed(&served, reason.clone()));
-                    version.set(State::Refused, Some(reason));
+                    version.set(Stage::Refused, Some(reason));
                 }
             }
         }
@@ -442,8 +445,8 @@ impl Reloader {
             let bands = model.policy.bands != policy.bands;
             model.apply(policy);
             for version in model.versions.values_mut().filter(|_| bands) {
-                if let State::Loaded(served) = &version.state {
-                    version.state = State::Loaded(Arc::new(served.with_bands(&policy.bands)));
+                if let Stage::Loaded(served) = &version.state {
+                    version.state = Stage::Loaded(Arc::new(served.with_bands(&policy.bands)));
                 }
             }
         }
@@ -455,8 +458,8 @@ impl Reloader {
 }
 
 /// The report of a version that the feature sources cannot feed after all.
-fn unfed(served: &Served, reason: String) -> Report {
+fn unfed(served: &Servable, reason: String) -> GateReport {
     let mut report = served.model.report.clone();
-    report.fail(Step::Features, reason);
+    report.fail(GateStep::Features, reason);
     report
 }

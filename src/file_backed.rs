@@ -9,40 +9,40 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 /// What a file looks like from outside: device, inode, size, seconds and nanoseconds of its last change.
-type Look = Option<(u64, u64, u64, i64, i64)>;
+type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
 /// The files when they were last read.
-struct Seen {
+struct LastRead {
     /// With success.
-    good: Vec<Look>,
+    good: Vec<FileStamp>,
     /// Without; they are tried again, for what was wrong may be the clock or the system, but it is told once.
-    bad: Option<Vec<Look>>,
+    bad: Option<Vec<FileStamp>>,
 }
 
-type Read<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
+type ReadFile<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
 /// Is told of every attempt to read anew: what was read, or why it could not be.
-pub(crate) type Heard<T> = Box<dyn Fn(Result<&T, &str>) + Send + Sync>;
+pub(crate) type OnReload<T> = Box<dyn Fn(Result<&T, &str>) + Send + Sync>;
 
 /// A value made from files.
-pub(crate) struct Watched<T> {
+pub(crate) struct FileBacked<T> {
     value: ArcSwap<T>,
     files: Vec<PathBuf>,
-    seen: Mutex<Seen>,
-    read: Read<T>,
-    heard: Heard<T>,
+    seen: Mutex<LastRead>,
+    read: ReadFile<T>,
+    heard: OnReload<T>,
 }
 
-impl<T> std::fmt::Debug for Watched<T> {
+impl<T> std::fmt::Debug for FileBacked<T> {
     // The value may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watched")
+        f.debug_struct("FileBacked")
             .field("files", &self.files)
             .finish_non_exhaustive()
     }
 }
 
-impl<T: Send + Sync + 'static> Watched<T> {
+impl<T: Send + Sync + 'static> FileBacked<T> {
     /// Reads the value for the first time.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     pub(crate) fn new(
         files: Vec<PathBuf>,
         read: impl Fn() -> Result<T, String> + Send + Sync + 'static,
-        heard: Heard<T>,
+        heard: OnReload<T>,
     ) -> Result<Self, String> {
         let good = look(&files);
         let value = read()?;
@@ -58,7 +58,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(Self {
             value: ArcSwap::from_pointee(value),
             files,
-            seen: Mutex::new(Seen { good, bad: None }),
+            seen: Mutex::new(LastRead { good, bad: None }),
             read: Box::new(read),
             heard,
         })
@@ -82,7 +82,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             Ok(value) => {
                 (self.heard)(Ok(&value));
                 self.value.store(Arc::new(value));
-                *seen = Seen { good: now, bad: None };
+                *seen = LastRead { good: now, bad: None };
             }
             Err(error) => {
                 let now = Some(now);
@@ -105,7 +105,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-fn look(files: &[PathBuf]) -> Vec<Look> {
+fn look(files: &[PathBuf]) -> Vec<FileStamp> {
     let look = |path: &PathBuf| {
         let found = std::fs::metadata(path).ok()?;
         Some((
@@ -139,7 +139,7 @@ mod tests {
             let told = told.clone();
             Box::new(move |result: Result<&i32, &str>| told.lock().unwrap().push(result.is_ok()))
         };
-        let watched = Watched::new(vec![link.clone()], read, heard).unwrap();
+        let watched = FileBacked::new(vec![link.clone()], read, heard).unwrap();
         watched.refresh();
         assert_eq!((**watched.get(), told.lock().unwrap().len()), (1, 1));
         // As Kubernetes does it: the link leads to another file.

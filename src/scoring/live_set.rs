@@ -3,34 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::rollout::Rollout;
-use super::rollout::comparison::Comparison;
-use super::tally::Tally;
-use super::{ModelRef, Statistics, Which};
 use crate::error::Error;
 use crate::features::plan::Plan;
 use crate::features::snapshot::Snapshot;
 use crate::models::ModelVersion;
 use crate::models::status::{Event, VersionStatus};
+use crate::scoring::answer_stats::AnswerStats;
+use crate::scoring::rollout::Rollout;
+use crate::scoring::rollout::comparison::Comparison;
+use crate::scoring::{ModelRef, TensorStats, VersionSelector};
 use crate::suggest::hint;
 use crate::telemetry::{FeatureCounters, FeatureMetrics};
 use crate::values::band::Band;
 
 /// Everything that can answer.
 #[derive(Debug, Default)]
-pub struct Live {
-    models: BTreeMap<String, Entry>,
+pub struct LiveSet {
+    models: BTreeMap<String, ModelEntry>,
     /// The feature source.
     pub snapshot: Option<Arc<Snapshot>>,
 }
 
 /// A model of the repository, live or not.
 #[derive(Debug, Default)]
-pub struct Entry {
+pub struct ModelEntry {
     /// The version that answers requests which name none.
-    pub served: Option<Arc<Served>>,
+    pub served: Option<Arc<Servable>>,
     /// Every version that can answer, newest first.
-    pub loaded: Vec<Arc<Served>>,
+    pub loaded: Vec<Arc<Servable>>,
     /// Names for versions.
     pub labels: BTreeMap<String, u64>,
     /// Versions that are being tried beside the one that answers.
@@ -45,7 +45,7 @@ pub struct Entry {
 
 /// A live version with its way to the features.
 #[derive(Clone, Debug)]
-pub struct Served {
+pub struct Servable {
     /// The version.
     pub model: Arc<ModelVersion>,
     /// Where its features come from; `None` without a feature source.
@@ -53,14 +53,14 @@ pub struct Served {
     /// Its bands: the settings' or the contract's.
     pub bands: Arc<[Band]>,
     /// Counts of inference on tensors.
-    pub statistics: Arc<Statistics>,
+    pub statistics: Arc<TensorStats>,
     /// What became of its features.
     pub features: Arc<FeatureCounters>,
     /// What its answers are like.
-    pub tally: Arc<Tally>,
+    pub tally: Arc<AnswerStats>,
 }
 
-impl Served {
+impl Servable {
     /// A version that has not answered yet. `bands` go before the contract's, unless there are none.
     pub fn new(
         model: Arc<ModelVersion>,
@@ -68,7 +68,7 @@ impl Served {
         bands: &[Band],
         metrics: &FeatureMetrics,
     ) -> Self {
-        let tally = Arc::new(Tally::of(&model));
+        let tally = Arc::new(AnswerStats::of(&model));
         let bands = effective(&model, bands);
         let features = Arc::new(counters(&model, metrics));
         Self {
@@ -120,7 +120,7 @@ impl Served {
     }
 }
 
-impl Live {
+impl LiveSet {
     /// Brings the counters of features up to date, for somebody is about to read them.
     pub fn settle_counts(&self) {
         let served = self.models.values().flat_map(|entry| &entry.loaded);
@@ -141,21 +141,21 @@ fn effective(model: &ModelVersion, bands: &[Band]) -> Arc<[Band]> {
     }
 }
 
-impl Entry {
+impl ModelEntry {
     /// A version that can answer, by its number.
-    pub fn version(&self, version: u64) -> Option<&Arc<Served>> {
+    pub fn version(&self, version: u64) -> Option<&Arc<Servable>> {
         self.loaded.iter().find(|served| served.model.version == version)
     }
 }
 
-impl Live {
+impl LiveSet {
     /// Puts models and their feature source together.
-    pub fn new(models: BTreeMap<String, Entry>, snapshot: Option<Arc<Snapshot>>) -> Self {
+    pub fn new(models: BTreeMap<String, ModelEntry>, snapshot: Option<Arc<Snapshot>>) -> Self {
         Self { models, snapshot }
     }
 
     /// All models of the repository, by name.
-    pub fn models(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    pub fn models(&self) -> impl Iterator<Item = (&str, &ModelEntry)> {
         self.models.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
@@ -163,7 +163,7 @@ impl Live {
     ///
     /// # Errors
     /// There is none of that name; the text lists those there are.
-    pub fn entry(&self, name: &str) -> Result<&Entry, Error> {
+    pub fn entry(&self, name: &str) -> Result<&ModelEntry, Error> {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let hint = hint(name, known.iter().copied());
@@ -178,18 +178,18 @@ impl Live {
     ///
     /// # Errors
     /// There is no such model, version or label, or none of its versions passed the gate.
-    pub fn find(&self, model: &ModelRef) -> Result<&Arc<Served>, Error> {
+    pub fn find(&self, model: &ModelRef) -> Result<&Arc<Servable>, Error> {
         let name = &model.name;
         let entry = self.entry(name)?;
         let number = match &model.version {
-            Which::Live => {
+            VersionSelector::Live => {
                 let served = entry.served.as_ref();
                 return served.ok_or_else(|| {
                     Error::unavailable(format!("model `{name}` has no version that may go live"))
                 });
             }
-            Which::Number(version) => *version,
-            Which::Label(label) => *entry.labels.get(label).ok_or_else(|| {
+            VersionSelector::Number(version) => *version,
+            VersionSelector::Label(label) => *entry.labels.get(label).ok_or_else(|| {
                 let known: Vec<&str> = entry.labels.keys().map(String::as_str).collect();
                 let hint = hint(label, known.iter().copied());
                 let known = match known.as_slice() {
@@ -219,12 +219,12 @@ impl Live {
     /// What is being tried beside the version that answers; `None` for requests that name a version themselves.
     pub fn trials(&self, model: &ModelRef) -> Option<&Rollout> {
         let rollout = &self.models.get(&model.name)?.rollout;
-        Some(rollout).filter(|rollout| model.version == Which::Live && !rollout.is_empty())
+        Some(rollout).filter(|rollout| model.version == VersionSelector::Live && !rollout.is_empty())
     }
 
     /// Why nothing can be answered; empty when something can.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let live: Vec<&Arc<Served>> = self
+        let live: Vec<&Arc<Servable>> = self
             .models
             .values()
             .filter_map(|entry| entry.served.as_ref())

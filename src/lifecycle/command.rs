@@ -2,15 +2,15 @@
 
 use tokio::sync::oneshot;
 
-use super::Reloader;
-use super::model::State;
 use crate::config::ModelsSection;
 use crate::config::models::{ShareSection, label_name, valid_share};
 use crate::error::Error;
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::model_state::Stage;
 
 /// Something to be done to models, while they serve.
 #[derive(Clone, Debug)]
-pub enum Order {
+pub enum Command {
     /// Look for new versions now.
     Refresh,
     /// Load a version, or what the policy asks for, even if it was refused, taken back or unloaded before.
@@ -72,31 +72,31 @@ pub enum Order {
 
 /// An order on its way, and where the answer goes: one sentence.
 #[derive(Debug)]
-pub(super) struct Request {
-    pub(super) order: Order,
+pub(super) struct PendingCommand {
+    pub(super) order: Command,
     pub(super) answer: oneshot::Sender<Result<String, Error>>,
 }
 
-impl Reloader {
+impl Lifecycle {
     /// Does what is asked; says what was done.
-    pub(super) fn obey(&mut self, order: Order) -> Result<String, Error> {
+    pub(super) fn obey(&mut self, order: Command) -> Result<String, Error> {
         match order {
-            Order::Refresh => {
+            Command::Refresh => {
                 self.pass().map_err(Error::unavailable)?;
                 // Twice, for what is new has to be the same at two looks.
                 self.look_for_customers();
                 self.look_for_customers();
                 Ok("looked for new versions".to_owned())
             }
-            Order::Load { model, version } => self.load(&model, version),
-            Order::Unload { model, version } => self.unload(&model, version),
-            Order::Rollback {
+            Command::Load { model, version } => self.load(&model, version),
+            Command::Unload { model, version } => self.unload(&model, version),
+            Command::Rollback {
                 model,
                 version,
                 reason,
                 hold,
             } => self.roll_back(&model, version, &reason, hold),
-            Order::Release { model } => {
+            Command::Release { model } => {
                 let state = self.model(&model)?;
                 let said = match state.hold.take() {
                     Some(held) => format!("`{model}` is no longer held at version {held}"),
@@ -106,14 +106,14 @@ impl Reloader {
                 self.settle(&model);
                 Ok(said)
             }
-            Order::Label {
+            Command::Label {
                 model,
                 label,
                 version,
             } => self.label(&model, &label, version),
-            Order::Canary { model, share } => self.try_out(&model, share, true),
-            Order::Shadow { model, share } => self.try_out(&model, share, false),
-            Order::Settings(settings) => {
+            Command::Canary { model, share } => self.try_out(&model, share, true),
+            Command::Shadow { model, share } => self.try_out(&model, share, false),
+            Command::Settings(settings) => {
                 self.take_settings(*settings);
                 Ok("settings taken over".to_owned())
             }
@@ -223,7 +223,7 @@ impl Reloader {
         let model = self.model(name)?;
         // Whatever is newer than the target and would answer again by itself goes back with the one that answers.
         let newer = model.versions.iter().filter(|(number, version)| {
-            **number == live || (**number > to && matches!(version.state, State::Loaded(_) | State::Waiting))
+            **number == live || (**number > to && matches!(version.state, Stage::Loaded(_) | Stage::Waiting))
         });
         let newer: Vec<u64> = newer.map(|(&number, _)| number).collect();
         for number in newer {

@@ -1,8 +1,6 @@
 //! The feature sources, as models and customers come and go: can a model be fed, must the customers be read anew for
 //! it, and may a new snapshot take the place of the last one?
 
-mod profile;
-
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,38 +9,38 @@ use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
 use crate::features::sources::Sources;
 use crate::features::table::Table;
+use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
-use crate::storage::{Entry, Storage};
-use profile::{Profile, Refusal};
+use crate::storage::{Listing, Storage};
 
 /// The feature sources.
 #[derive(Debug)]
-pub(super) struct Feeder {
+pub(super) struct SnapshotLoader {
     sources: Arc<Sources>,
     storage: Option<Storage>,
     as_of: String,
     limits: SnapshotWatchSection,
     snapshot: Option<Arc<Snapshot>>,
     spec: Option<SnapshotSpec>,
-    profile: Option<Profile>,
+    profile: Option<SnapshotProfile>,
     /// The files of the snapshot in memory, or of the last one that was refused.
-    judged: Option<Entry>,
+    judged: Option<Listing>,
     /// The files at the last look.
-    seen: Option<Entry>,
+    seen: Option<Listing>,
 }
 
 /// What came of a look for new customers.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum SnapshotPoll {
     /// Nothing new.
     Same,
     /// Something is being written.
     Waiting(String),
     /// They may be read now.
-    New(Entry),
+    New(Listing),
 }
 
-impl Feeder {
+impl SnapshotLoader {
     pub(super) fn new(config: &Config, sources: &Arc<Sources>) -> Result<Self, String> {
         let path = config.snapshot();
         let storage = path
@@ -72,33 +70,33 @@ impl Feeder {
 
     /// Looks for a snapshot that is not the last one. What was there at one look and is the same at the next is taken
     /// as written.
-    pub(super) fn look(&mut self) -> Result<Look, String> {
+    pub(super) fn look(&mut self) -> Result<SnapshotPoll, String> {
         let Some(storage) = &self.storage else {
-            return Ok(Look::Same);
+            return Ok(SnapshotPoll::Same);
         };
         let found = storage.stat("")?;
         let Some(found) = found else {
             self.seen = None;
             return Ok(if self.snapshot.is_some() {
-                Look::Same
+                SnapshotPoll::Same
             } else {
-                Look::Waiting("nothing is there yet".to_owned())
+                SnapshotPoll::Waiting("nothing is there yet".to_owned())
             });
         };
         if self.judged.as_ref() == Some(&found) {
             self.seen = Some(found);
-            return Ok(Look::Same);
+            return Ok(SnapshotPoll::Same);
         }
         if let Some(reason) = unfinished(&found) {
             self.seen = Some(found);
-            return Ok(Look::Waiting(reason));
+            return Ok(SnapshotPoll::Waiting(reason));
         }
         let settled = self.seen.as_ref() == Some(&found);
         self.seen = Some(found.clone());
         Ok(if settled {
-            Look::New(found)
+            SnapshotPoll::New(found)
         } else {
-            Look::Waiting("it was not like this at the last look".to_owned())
+            SnapshotPoll::Waiting("it was not like this at the last look".to_owned())
         })
     }
 
@@ -159,16 +157,16 @@ impl Feeder {
     /// Reads a snapshot and takes it, if it may follow the last one. A refused one is not tried again until it changes.
     pub(super) fn read(
         &mut self,
-        entry: Entry,
+        entry: Listing,
         models: &[&ModelVersion],
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SnapshotRejection> {
         let read = self.load(&entry, models, progress);
         self.judged = Some(entry);
         let Some((snapshot, spec)) = read? else {
             return Ok(());
         };
-        let profile = Profile::of(&snapshot, models);
+        let profile = SnapshotProfile::of(&snapshot, models);
         if let Some(last) = &self.profile {
             profile.follows(last, &self.limits)?;
         }
@@ -180,18 +178,19 @@ impl Feeder {
 
     fn load(
         &self,
-        entry: &Entry,
+        entry: &Listing,
         models: &[&ModelVersion],
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<Option<(Snapshot, SnapshotSpec)>, Refusal> {
+    ) -> Result<Option<(Snapshot, SnapshotSpec)>, SnapshotRejection> {
         let Some(storage) = &self.storage else {
             return Ok(None);
         };
-        let unreadable = |error: &dyn std::fmt::Display| Refusal::new("unreadable", error.to_string());
+        let unreadable =
+            |error: &dyn std::fmt::Display| SnapshotRejection::new("unreadable", error.to_string());
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
         let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
         if let Some(reason) = models.iter().find_map(|model| self.sources.unfed(model, &table)) {
-            return Err(Refusal::new("unreadable", reason));
+            return Err(SnapshotRejection::new("unreadable", reason));
         }
         let has = |name: &&str| table.columns().iter().any(|known| known == name);
         let as_of = Some(self.as_of.as_str()).filter(has);
@@ -203,7 +202,7 @@ impl Feeder {
         let snapshot = snapshot.map_err(|error| unreadable(&error))?;
         let now = storage.stat("").map_err(|error| unreadable(&error))?;
         if now.as_ref() != Some(entry) {
-            return Err(Refusal::new(
+            return Err(SnapshotRejection::new(
                 "unreadable",
                 "the files changed while they were read",
             ));
@@ -218,8 +217,10 @@ impl Feeder {
 }
 
 /// Why a folder is not complete yet: Spark and its like write parts, and `_SUCCESS` when all are there.
-fn unfinished(entry: &Entry) -> Option<String> {
-    let Entry::Folder(files) = entry else { return None };
+fn unfinished(entry: &Listing) -> Option<String> {
+    let Listing::Folder(files) = entry else {
+        return None;
+    };
     let parts = files.iter().any(|file| file.name.starts_with("part-"));
     let done = files.iter().any(|file| file.name == "_SUCCESS");
     (parts && !done).then(|| "the folder has parts but no _SUCCESS: the job has not ended".to_owned())

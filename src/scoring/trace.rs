@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::{self, Seen};
-use super::domain::{Entity, From, ModelRef};
-use super::{Scorer, gather};
 use crate::error::Error;
 use crate::models::ModelVersion;
+use crate::scoring::answer;
+use crate::scoring::answer::FeatureTrace;
+use crate::scoring::request::{Entity, FeatureOrigin, ModelRef};
+use crate::scoring::{Scorer, gather};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::STATUSES;
 use crate::values::time;
@@ -19,16 +20,16 @@ pub struct EntityFeatures {
     /// The version that asks for them.
     pub model: Arc<ModelVersion>,
     /// Where they come from.
-    pub from: From,
+    pub from: FeatureOrigin,
     /// Sources that could not be asked.
     pub unavailable: Vec<String>,
     /// One per input of the model.
-    pub features: Vec<FeatureView>,
+    pub features: Vec<FeatureDetail>,
 }
 
 /// One feature of an entity.
 #[derive(Debug)]
-pub struct FeatureView {
+pub struct FeatureDetail {
     /// The number the model sees; NaN for missing.
     pub value: f64,
     /// What became of it: `present`, or all that applies of `missing`, `null`, `stale`, `out_of_range`, `default`.
@@ -57,7 +58,7 @@ impl Scorer {
         };
         let now = time::now();
         let gathered = gather(&served, std::slice::from_ref(&entity), now, deadline).await;
-        let Seen {
+        let FeatureTrace {
             row,
             notes,
             as_of,
@@ -75,7 +76,7 @@ impl Scorer {
             if status.is_empty() {
                 status.push("present");
             }
-            FeatureView { value, status, as_of }
+            FeatureDetail { value, status, as_of }
         };
         let features = row.iter().zip(&as_of).enumerate().map(view).collect();
         Ok(EntityFeatures {

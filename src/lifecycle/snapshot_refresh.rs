@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Reloader;
-use super::feeder::Look;
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::snapshot_loader::SnapshotPoll;
 use crate::models::ModelVersion;
 use crate::os;
-use crate::scoring::Served;
+use crate::scoring::Servable;
 
-impl Reloader {
+impl Lifecycle {
     /// The pace of looking for new customers; `None` for not at all.
     pub(super) fn customers_pace(&self) -> Option<Duration> {
         let seconds = self.customers_seconds;
@@ -21,12 +21,12 @@ impl Reloader {
         let location = self.feeder.location().map(|path| path.display().to_string());
         let path = location.unwrap_or_default();
         let entry = match self.feeder.look() {
-            Ok(Look::Same) => return self.metrics.models.snapshot_waits(false),
-            Ok(Look::Waiting(reason)) => {
+            Ok(SnapshotPoll::Same) => return self.metrics.models.snapshot_waits(false),
+            Ok(SnapshotPoll::Waiting(reason)) => {
                 tracing::info!(path, reason, "new customers are waited for");
                 return self.metrics.models.snapshot_waits(true);
             }
-            Ok(Look::New(entry)) => entry,
+            Ok(SnapshotPoll::New(entry)) => entry,
             Err(reason) => {
                 tracing::warn!(
                     path,
@@ -37,7 +37,7 @@ impl Reloader {
             }
         };
         self.metrics.models.snapshot_waits(false);
-        let loaded: Vec<Arc<Served>> = self.loaded().cloned().collect();
+        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
         let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
         match self.feeder.read(entry, &models, &mut |_, _| {}) {
             Ok(()) => {

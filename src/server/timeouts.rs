@@ -16,9 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that a client has sent on a connection.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received(Arc<AtomicUsize>);
+pub(super) struct BytesReceived(Arc<AtomicUsize>);
 
-impl Received {
+impl BytesReceived {
     pub(super) fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -26,18 +26,18 @@ impl Received {
 
 pin_project! {
     /// A connection whose bytes are counted, and that breaks off when its client takes none for too long.
-    pub(super) struct Counted<I> {
+    pub(super) struct CountedIo<I> {
         #[pin]
         io: I,
-        received: Received,
+        received: BytesReceived,
         patience: Duration,
         stalled: Option<Pin<Box<tokio::time::Sleep>>>,
     }
 }
 
-impl<I> Counted<I> {
+impl<I> CountedIo<I> {
     /// Counts what is `received`; bytes that cannot be written for `patience` end the connection.
-    pub(super) fn new(io: I, received: Received, patience: Duration) -> Self {
+    pub(super) fn new(io: I, received: BytesReceived, patience: Duration) -> Self {
         Self {
             io,
             received,
@@ -68,7 +68,7 @@ fn in_time<T>(
     })
 }
 
-impl<I: AsyncRead> AsyncRead for Counted<I> {
+impl<I: AsyncRead> AsyncRead for CountedIo<I> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -83,7 +83,7 @@ impl<I: AsyncRead> AsyncRead for Counted<I> {
     }
 }
 
-impl<I: AsyncWrite> AsyncWrite for Counted<I> {
+impl<I: AsyncWrite> AsyncWrite for CountedIo<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.project();
         let written = this.io.poll_write(context, bytes);
@@ -119,7 +119,7 @@ impl<I: AsyncWrite> AsyncWrite for Counted<I> {
 /// first byte has come.
 #[derive(Clone, Debug)]
 pub(super) struct HeaderTimer {
-    pub(super) received: Received,
+    pub(super) received: BytesReceived,
     pub(super) header: Duration,
 }
 

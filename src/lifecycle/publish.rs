@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Reloader;
-use super::model::{Model, State};
-use super::watch::{Watch, misbehaves, since};
+use crate::lifecycle::Lifecycle;
+use crate::lifecycle::model_state::{ModelState, Stage};
+use crate::lifecycle::probation::{Probation, misbehaves, since};
 use crate::os;
-use crate::scoring::live::Entry;
-use crate::scoring::rollout::comparison::Kind;
+use crate::scoring::live_set::ModelEntry;
+use crate::scoring::rollout::comparison::TrialKind;
 use crate::scoring::rollout::{Rollout, Share};
-use crate::scoring::{Live, Served};
+use crate::scoring::{LiveSet, Servable};
 use crate::telemetry::ModelMetrics;
 
-impl Reloader {
+impl Lifecycle {
     /// Brings a model to where its policy wants it: loads, chooses who answers, swaps, lets go.
     pub(super) fn settle(&mut self, name: &str) {
         self.judge_all(name);
@@ -23,7 +23,7 @@ impl Reloader {
             change_over(name, model, watch);
             for number in model.unwanted() {
                 if let Some(version) = model.versions.get_mut(&number) {
-                    version.set(State::Waiting, None);
+                    version.set(Stage::Waiting, None);
                     tracing::info!(model = name, version = number, "version unloaded");
                 }
             }
@@ -51,13 +51,13 @@ impl Reloader {
     }
 
     /// What answers from now on.
-    pub fn live(&mut self) -> Live {
+    pub fn live(&mut self) -> LiveSet {
         let metrics = &self.metrics.models;
         let models = self.models.iter_mut();
-        let models: BTreeMap<String, Entry> = models
+        let models: BTreeMap<String, ModelEntry> = models
             .map(|(name, model)| (name.clone(), entry(name, model, metrics)))
             .collect();
-        Live::new(models, self.feeder.snapshot().cloned())
+        LiveSet::new(models, self.feeder.snapshot().cloned())
     }
 
     /// Lets go of what no request uses any more, here and not where the last request ends: freeing a large model takes
@@ -112,7 +112,7 @@ impl Reloader {
 }
 
 /// Makes the version that should answer the one that does, and has a fresh one watched.
-fn change_over(name: &str, model: &mut Model, watch: Duration) {
+fn change_over(name: &str, model: &mut ModelState, watch: Duration) {
     let chosen = model.choose();
     if chosen == model.live {
         return;
@@ -141,20 +141,20 @@ fn change_over(name: &str, model: &mut Model, watch: Duration) {
     model.watch = way_back
         .zip(start)
         .filter(|_| !watch.is_zero())
-        .map(|((before, _), start)| Watch {
+        .map(|((before, _), start)| Probation {
             before,
             until: Instant::now() + watch,
             start,
         });
 }
 
-fn entry(name: &str, model: &mut Model, metrics: &ModelMetrics) -> Entry {
+fn entry(name: &str, model: &mut ModelState, metrics: &ModelMetrics) -> ModelEntry {
     let rollout = Rollout {
-        canary: share(name, model, Kind::Canary, metrics),
-        shadow: share(name, model, Kind::Shadow, metrics),
+        canary: share(name, model, TrialKind::Canary, metrics),
+        shadow: share(name, model, TrialKind::Shadow, metrics),
     };
-    let served = |number: u64| -> Option<Arc<Served>> { model.versions.get(&number)?.served().cloned() };
-    Entry {
+    let served = |number: u64| -> Option<Arc<Servable>> { model.versions.get(&number)?.served().cloned() };
+    ModelEntry {
         served: model.live.and_then(served),
         loaded: model
             .versions
@@ -171,10 +171,10 @@ fn entry(name: &str, model: &mut Model, metrics: &ModelMetrics) -> Entry {
 }
 
 /// A version being tried, if it is loaded and not the one that answers anyway.
-fn share(name: &str, model: &mut Model, kind: Kind, metrics: &ModelMetrics) -> Option<Share> {
+fn share(name: &str, model: &mut ModelState, kind: TrialKind, metrics: &ModelMetrics) -> Option<Share> {
     let asked = match kind {
-        Kind::Canary => &model.canary,
-        Kind::Shadow => &model.shadow,
+        TrialKind::Canary => &model.canary,
+        TrialKind::Shadow => &model.shadow,
     };
     let (share, candidate) = asked.as_ref().map(|asked| (asked.share, asked.version))?;
     let base = model.live.filter(|&live| live != candidate)?;

@@ -19,11 +19,11 @@ use crate::app::App;
 /// The body did not come in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the body did not arrive within {} s (server.body_seconds)", .0.as_secs())]
-pub(super) struct TooSlow(Duration);
+pub(super) struct BodyTooSlow(Duration);
 
 /// How long a body may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum BodyTimeout {
     /// As the settings say for one that is read whole.
     Whole,
     /// As long as its handler likes.
@@ -33,13 +33,13 @@ pub(super) enum Patience {
 }
 
 /// Tells bodies apart by their route and path.
-pub(super) type Tell = fn(Option<&str>, &str) -> Patience;
+pub(super) type Tell = fn(Option<&str>, &str) -> BodyTimeout;
 
 /// Gives the bodies of requests their time.
 pub(super) fn layer(
     app: &App,
     tell: Tell,
-    failure: fn(TooSlow) -> axum::Error,
+    failure: fn(BodyTooSlow) -> axum::Error,
 ) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + use<>> {
     let limit = Arc::new(Limit {
         time: Duration::from_secs(app.config.server.body_seconds),
@@ -55,7 +55,7 @@ struct Limit {
     time: Duration,
     stop: CancellationToken,
     tell: Tell,
-    failure: fn(TooSlow) -> axum::Error,
+    failure: fn(BodyTooSlow) -> axum::Error,
 }
 
 impl Limit {
@@ -65,16 +65,16 @@ impl Limit {
         }
         let route = request.extensions().get::<MatchedPath>();
         match (self.tell)(route.map(MatchedPath::as_str), request.uri().path()) {
-            Patience::Whole => {
+            BodyTimeout::Whole => {
                 let limit = self.clone();
                 // The time begins when the body is first waited for; most need not be.
                 let end = async move {
                     tokio::time::sleep(limit.time).await;
-                    Some((limit.failure)(TooSlow(limit.time)))
+                    Some((limit.failure)(BodyTooSlow(limit.time)))
                 };
                 request.map(|body| until(body, end))
             }
-            Patience::Conversation => {
+            BodyTimeout::Conversation => {
                 let stopped = self.stop.clone().cancelled_owned();
                 let end = async move {
                     stopped.await;
@@ -82,7 +82,7 @@ impl Limit {
                 };
                 request.map(|body| until(body, end))
             }
-            Patience::Stream => request,
+            BodyTimeout::Stream => request,
         }
     }
 }

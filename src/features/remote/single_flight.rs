@@ -10,36 +10,36 @@ use tokio::sync::watch;
 use crate::features::layout::Vector;
 use crate::values::entity_id::EntityId;
 
-type Landed = Option<Result<Arc<[Vector]>, ()>>;
+type FetchResult = Option<Result<Arc<[Vector]>, ()>>;
 
 /// The entities being fetched.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
-    under_way: Mutex<FxHashMap<EntityId, Landing>>,
+pub(super) struct SingleFlight {
+    under_way: Mutex<FxHashMap<EntityId, Waiter>>,
 }
 
 /// The place in a flight where an entity's vector will be.
 #[derive(Clone, Debug)]
-pub(super) struct Landing {
-    flight: watch::Receiver<Landed>,
+pub(super) struct Waiter {
+    flight: watch::Receiver<FetchResult>,
     seat: usize,
 }
 
 /// The pilot's end of a flight.
 #[derive(Debug)]
-pub(super) struct Pilot(watch::Sender<Landed>);
+pub(super) struct Leader(watch::Sender<FetchResult>);
 
 /// What became of the entities that wanted to fly.
 #[derive(Debug)]
-pub(super) struct Boarding {
+pub(super) struct Join {
     /// One per entity, in their order.
-    pub(super) landings: Vec<Landing>,
+    pub(super) landings: Vec<Waiter>,
     /// The entities that nobody was fetching, to be fetched by the caller.
-    pub(super) own: Option<(Vec<EntityId>, Pilot)>,
+    pub(super) own: Option<(Vec<EntityId>, Leader)>,
 }
 
-impl Flights {
-    pub(super) fn board(&self, ids: Vec<EntityId>) -> Boarding {
+impl SingleFlight {
+    pub(super) fn board(&self, ids: Vec<EntityId>) -> Join {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, flight) = watch::channel(None);
         let mut own = Vec::new();
@@ -52,7 +52,7 @@ impl Flights {
             let landing = match known {
                 Some(landing) => landing.clone(),
                 None => {
-                    let landing = Landing {
+                    let landing = Waiter {
                         flight: flight.clone(),
                         seat: own.len(),
                     };
@@ -63,12 +63,12 @@ impl Flights {
             };
             landings.push(landing);
         }
-        let own = (!own.is_empty()).then(|| (own, Pilot(sender)));
-        Boarding { landings, own }
+        let own = (!own.is_empty()).then(|| (own, Leader(sender)));
+        Join { landings, own }
     }
 
     /// The flight of `ids` is over.
-    pub(super) fn land(&self, ids: &[EntityId], pilot: &Pilot) {
+    pub(super) fn land(&self, ids: &[EntityId], pilot: &Leader) {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         let flight = pilot.0.subscribe();
         for id in ids {
@@ -92,13 +92,13 @@ impl Flights {
     }
 }
 
-impl Pilot {
+impl Leader {
     pub(super) fn send(self, result: Result<Vec<Vector>, ()>) {
         self.0.send_replace(Some(result.map(Arc::from)));
     }
 }
 
-impl Landing {
+impl Waiter {
     /// The vector, or `None` when the fetch failed or is not done by `until`.
     pub(super) async fn wait(&mut self, until: Instant) -> Option<Vector> {
         let landed = self.flight.wait_for(Option::is_some);

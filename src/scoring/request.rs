@@ -8,7 +8,7 @@ use crate::features::plan::Origin;
 use crate::models::ModelVersion;
 use crate::telemetry::EntityResult;
 use crate::values::entity_id::EntityId;
-use crate::values::issues::Notes;
+use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
 
 /// A request for scores.
@@ -30,12 +30,12 @@ pub struct ModelRef {
     /// Its name.
     pub name: String,
     /// Which of its versions.
-    pub version: Which,
+    pub version: VersionSelector,
 }
 
 /// Which version of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Which {
+pub enum VersionSelector {
     /// The one that answers.
     #[default]
     Live,
@@ -45,7 +45,7 @@ pub enum Which {
     Label(String),
 }
 
-impl Which {
+impl VersionSelector {
     /// What a request names: a version, a label, or neither.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl EntityScore {
 #[derive(Debug)]
 pub enum Outcome {
     /// A score; degraded or not.
-    Scored(Scored),
+    Scored(Score),
     /// No score, for a reason that concerns this entity alone: of [`ErrorKind::EntityNotFound`] when the source does not
     /// know the id and the request gave no features.
     Failed(Error),
@@ -113,7 +113,7 @@ pub enum Outcome {
 
 /// A score.
 #[derive(Debug)]
-pub struct Scored {
+pub struct Score {
     /// The score, calibrated.
     pub score: f64,
     /// What the model gave, before calibration.
@@ -123,9 +123,9 @@ pub struct Scored {
     /// What contributed most, in descending order of size.
     pub reasons: Vec<Reason>,
     /// What happened to the features.
-    pub notes: Notes,
+    pub notes: FeatureIssues,
     /// Where the features come from.
-    pub from: From,
+    pub from: FeatureOrigin,
     /// When they were true: seconds since the Unix epoch.
     pub as_of: Option<f64>,
     /// Sources that could not be asked; their features count as missing.
@@ -134,14 +134,14 @@ pub struct Scored {
 
 /// Where the features of a score come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum FeatureOrigin {
     /// All from the request.
     Request,
     /// From the feature sources, with the request's values before them.
     Source(Origin),
 }
 
-impl From {
+impl FeatureOrigin {
     /// As it stands in answers.
     pub fn label(self) -> &'static str {
         match self {

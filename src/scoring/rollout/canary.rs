@@ -3,19 +3,19 @@
 
 use std::sync::Arc;
 
-use super::mirror::{Job, said};
-use super::{Rollout, Share};
 use crate::error::Error;
 use crate::scoring::Scorer;
 use crate::scoring::admission::Permit;
-use crate::scoring::domain::{Entity, EntityScore, ScoreRequest, Scores};
-use crate::scoring::live::Served;
+use crate::scoring::live_set::Servable;
+use crate::scoring::request::{Entity, EntityScore, ScoreRequest, Scores};
+use crate::scoring::rollout::shadow::{ShadowJob, said};
+use crate::scoring::rollout::{Rollout, Share};
 
 /// Entities to be scored by one version, and a share of them by another.
 struct Part<'a> {
-    by: &'a Arc<Served>,
+    by: &'a Arc<Servable>,
     /// The trial, and the version that scores copies.
-    trial: Option<(&'a Share, &'a Arc<Served>)>,
+    trial: Option<(&'a Share, &'a Arc<Servable>)>,
     request: ScoreRequest,
 }
 
@@ -28,7 +28,7 @@ fn takes(share: Option<&Share>, entity: &Entity) -> bool {
 /// Scores a request while a version is being tried.
 pub(in crate::scoring) async fn answer(
     scorer: &Arc<Scorer>,
-    served: &Arc<Served>,
+    served: &Arc<Servable>,
     rollout: &Rollout,
     mut request: ScoreRequest,
     permit: &Arc<Permit>,
@@ -100,7 +100,7 @@ impl Part<'_> {
             let answered = places
                 .into_iter()
                 .map(|place| said(results.get(place)?, &self.by.bands));
-            scorer.mirror.send(Job {
+            scorer.mirror.send(ShadowJob {
                 answered: answered.collect(),
                 entities,
                 other: other.clone(),

@@ -9,13 +9,13 @@ use crate::values::feature_type::FeatureType;
 
 /// Why a snapshot is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::reload) struct Refusal {
+pub(in crate::lifecycle) struct SnapshotRejection {
     /// Of what kind, for the metric: `unreadable`, `rows`, `nulls` or `ranges`.
-    pub(in crate::reload) kind: &'static str,
-    pub(in crate::reload) reason: String,
+    pub(in crate::lifecycle) kind: &'static str,
+    pub(in crate::lifecycle) reason: String,
 }
 
-impl Refusal {
+impl SnapshotRejection {
     pub(super) fn new(kind: &'static str, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self { kind, reason }
@@ -24,14 +24,14 @@ impl Refusal {
 
 /// What a snapshot is like.
 #[derive(Debug)]
-pub(super) struct Profile {
+pub(super) struct SnapshotProfile {
     rows: usize,
-    columns: Vec<Column>,
+    columns: Vec<ColumnProfile>,
 }
 
 /// What a feature's column is like.
 #[derive(Debug)]
-struct Column {
+struct ColumnProfile {
     name: String,
     /// Share of rows without a value.
     nulls: f64,
@@ -39,11 +39,11 @@ struct Column {
     outside: f64,
 }
 
-impl Profile {
+impl SnapshotProfile {
     /// Goes through the columns that `models` take.
     pub(super) fn of(snapshot: &Snapshot, models: &[&ModelVersion]) -> Self {
         let contracts = models.iter().filter_map(|model| model.contract.as_ref());
-        let mut columns: Vec<Column> = Vec::new();
+        let mut columns: Vec<ColumnProfile> = Vec::new();
         for feature in contracts.flat_map(|contract| contract.stored()) {
             let known = columns.iter().any(|column| column.name == feature.column());
             if let Some(position) = snapshot.column(feature.column(), feature.kind).filter(|_| !known) {
@@ -55,18 +55,22 @@ impl Profile {
     }
 
     /// Whether a snapshot like this one may take the place of one like `last`.
-    pub(super) fn follows(&self, last: &Self, limits: &SnapshotWatchSection) -> Result<(), Refusal> {
+    pub(super) fn follows(
+        &self,
+        last: &Self,
+        limits: &SnapshotWatchSection,
+    ) -> Result<(), SnapshotRejection> {
         #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
         let change = self.rows as f64 / last.rows.max(1) as f64 - 1.0;
         let (now, before) = (self.rows, last.rows);
         if -change > limits.fewer_rows || self.rows == 0 {
-            return Err(Refusal::new(
+            return Err(SnapshotRejection::new(
                 "rows",
                 format!("{now} rows after {before}: more are gone than features.watch.fewer_rows allows"),
             ));
         }
         if change > limits.more_rows {
-            return Err(Refusal::new(
+            return Err(SnapshotRejection::new(
                 "rows",
                 format!("{now} rows after {before}: more have come than features.watch.more_rows allows"),
             ));
@@ -79,7 +83,7 @@ impl Profile {
             let percent = |share: f64| share * 100.0;
             if column.nulls - before.nulls > limits.more_nulls {
                 let (now, before) = (percent(column.nulls), percent(before.nulls));
-                return Err(Refusal::new(
+                return Err(SnapshotRejection::new(
                     "nulls",
                     format!(
                         "column `{name}`: {now:.1}% nulls after {before:.1}%: more than features.watch.more_nulls allows"
@@ -88,7 +92,7 @@ impl Profile {
             }
             if column.outside - before.outside > limits.more_out_of_range {
                 let (now, before) = (percent(column.outside), percent(before.outside));
-                return Err(Refusal::new(
+                return Err(SnapshotRejection::new(
                     "ranges",
                     format!(
                         "column `{name}`: {now:.1}% of the values are out of range or no known category after {before:.1}%: \
@@ -101,7 +105,7 @@ impl Profile {
     }
 }
 
-fn column(snapshot: &Snapshot, position: usize, feature: &FeatureContract) -> Column {
+fn column(snapshot: &Snapshot, position: usize, feature: &FeatureContract) -> ColumnProfile {
     let known: Option<Vec<bool>> = (feature.kind == FeatureType::Category).then(|| {
         let texts = snapshot.dictionary(position).iter();
         texts.map(|text| feature.categories.contains(text)).collect()
@@ -125,7 +129,7 @@ fn column(snapshot: &Snapshot, position: usize, feature: &FeatureContract) -> Co
     }
     #[expect(clippy::cast_precision_loss, reason = "a share of rows")]
     let share = |count: usize| count as f64 / snapshot.len().max(1) as f64;
-    Column {
+    ColumnProfile {
         name: feature.column().to_owned(),
         nulls: share(nulls),
         outside: share(outside),

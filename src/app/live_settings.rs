@@ -4,24 +4,24 @@ use std::sync::Mutex;
 
 use toml::{Table, Value};
 
-use super::{App, limits};
+use crate::app::{App, limits};
 use crate::config::Config;
-use crate::reload::Order;
+use crate::lifecycle::Command;
 use crate::telemetry::LogLevel;
 
 /// Reads the settings anew, from the same places as at the start.
-pub type Read = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
+pub type ReadConfig = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
 /// What is needed to take settings over.
-pub struct Settings {
-    read: Read,
+pub struct LiveSettings {
+    read: ReadConfig,
     log: LogLevel,
     current: Mutex<Config>,
 }
 
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for LiveSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").finish_non_exhaustive()
+        f.debug_struct("LiveSettings").finish_non_exhaustive()
     }
 }
 
@@ -36,9 +36,9 @@ const CHANGEABLE: [&str; 7] = [
     "models.watch",
 ];
 
-impl Settings {
+impl LiveSettings {
     /// The settings that the server was started with, and how to read and apply others.
-    pub fn new(config: Config, read: Read, log: LogLevel) -> Self {
+    pub fn new(config: Config, read: ReadConfig, log: LogLevel) -> Self {
         let current = Mutex::new(config);
         Self { read, log, current }
     }
@@ -67,7 +67,7 @@ impl Settings {
             tracing::error!(error, "the log's level stays as it was");
         }
         app.scorer.set_limits(limits(&new.limits));
-        if let Err(error) = app.reload.order(Order::Settings(Box::new(new.models))).await {
+        if let Err(error) = app.reload.order(Command::Settings(Box::new(new.models))).await {
             tracing::error!(%error, "settings of models not taken over");
         }
         tracing::info!(taken = taken.join(", "), "settings read");

@@ -5,11 +5,11 @@ use crate::scoring::tensor::{Datatype, Elements};
 
 /// Tensors that stand one after the other.
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct TensorReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TensorReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }

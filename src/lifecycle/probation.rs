@@ -4,21 +4,25 @@ use std::time::Instant;
 
 use crate::config::models::WatchSection;
 use crate::models::psi::beyond_chance;
-use crate::scoring::tally::Counts;
+use crate::scoring::answer_stats::AnswerCounts;
 
 /// What is watched.
 #[derive(Clone, Debug)]
-pub(super) struct Watch {
+pub(super) struct Probation {
     /// The version that answered before: the one to go back to.
     pub(super) before: u64,
     /// When the version has proved itself.
     pub(super) until: Instant,
     /// Its counts when it went live: what it answered as a canary is another matter.
-    pub(super) start: Counts,
+    pub(super) start: AnswerCounts,
 }
 
 /// Why `now` should give way to what answered `before`; `None` when all is well, or when too little is known.
-pub(super) fn misbehaves(now: &Counts, before: &Counts, settings: &WatchSection) -> Option<String> {
+pub(super) fn misbehaves(
+    now: &AnswerCounts,
+    before: &AnswerCounts,
+    settings: &WatchSection,
+) -> Option<String> {
     let seen = now.scored + now.failed;
     if seen < settings.samples.max(1) {
         return None;
@@ -54,14 +58,14 @@ pub(super) fn misbehaves(now: &Counts, before: &Counts, settings: &WatchSection)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of requests")]
-fn rate(count: u64, of: &Counts) -> f64 {
+fn rate(count: u64, of: &AnswerCounts) -> f64 {
     count as f64 / (of.scored + of.failed).max(1) as f64
 }
 
 /// What was counted after `start`.
-pub(super) fn since(start: &Counts, now: Counts) -> Counts {
+pub(super) fn since(start: &AnswerCounts, now: AnswerCounts) -> AnswerCounts {
     let bins = now.bins.iter().enumerate();
-    Counts {
+    AnswerCounts {
         scored: now.scored - start.scored,
         failed: now.failed - start.failed,
         non_finite: now.non_finite - start.non_finite,
@@ -76,8 +80,8 @@ pub(super) fn since(start: &Counts, now: Counts) -> Counts {
 mod tests {
     use super::*;
 
-    fn counts(scored: u64, failed: u64, non_finite: u64, bins: &[u64]) -> Counts {
-        Counts {
+    fn counts(scored: u64, failed: u64, non_finite: u64, bins: &[u64]) -> AnswerCounts {
+        AnswerCounts {
             scored,
             failed,
             non_finite,
@@ -91,7 +95,7 @@ mod tests {
         let settings = WatchSection::default();
         let even = [250, 250, 250, 250];
         let well = counts(1000, 0, 0, &even);
-        let judge = |now: &Counts, before: &Counts| misbehaves(now, before, &settings);
+        let judge = |now: &AnswerCounts, before: &AnswerCounts| misbehaves(now, before, &settings);
         assert_eq!(judge(&well, &well), None);
         assert!(
             judge(&counts(900, 100, 0, &even), &well)

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::comparison::{Comparison, Said};
-use super::hash;
 use crate::os;
-use crate::scoring::domain::{Entity, EntityScore, Outcome};
-use crate::scoring::live::Served;
+use crate::scoring::live_set::Servable;
+use crate::scoring::request::{Entity, EntityScore, Outcome};
+use crate::scoring::rollout::comparison::{Comparison, ScoreAndBand};
+use crate::scoring::rollout::hash;
 use crate::scoring::{answer, gather};
 use crate::telemetry::Metrics;
 use crate::values::band::Band;
@@ -23,12 +23,12 @@ const MOST_ENTITIES: usize = 1000;
 
 /// Entities that were answered, to be scored by another version.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct ShadowJob {
     pub(crate) entities: Vec<Entity>,
     /// What was answered for each.
-    pub(crate) answered: Vec<Said>,
+    pub(crate) answered: Vec<ScoreAndBand>,
     /// The version that scores them now.
-    pub(crate) other: Arc<Served>,
+    pub(crate) other: Arc<Servable>,
     /// Whether what was answered is the candidate's.
     pub(crate) by_candidate: bool,
     pub(crate) comparison: Arc<Comparison>,
@@ -38,11 +38,11 @@ pub(crate) struct Job {
 
 /// The way to the thread.
 #[derive(Debug)]
-pub(crate) struct Mirror {
-    jobs: SyncSender<Job>,
+pub(crate) struct Shadow {
+    jobs: SyncSender<ShadowJob>,
 }
 
-impl Mirror {
+impl Shadow {
     /// Starts the thread; it ends when this is dropped.
     pub(crate) fn start() -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(WAITING);
@@ -53,7 +53,7 @@ impl Mirror {
     }
 
     /// Hands a job over, or drops it when the thread is behind.
-    pub(crate) fn send(&self, mut job: Job) {
+    pub(crate) fn send(&self, mut job: ShadowJob) {
         let beyond = job.entities.len().saturating_sub(MOST_ENTITIES);
         if beyond > 0 {
             job.comparison.dropped(beyond);
@@ -65,12 +65,12 @@ impl Mirror {
     }
 }
 
-fn work(jobs: &Receiver<Job>) {
+fn work(jobs: &Receiver<ShadowJob>) {
     os::lower_priority();
     // The server's own metrics are of what was answered.
     let Ok(unseen) = Metrics::new() else { return };
     // The last version in the form that counts elsewhere.
-    let mut last: Option<(Arc<Served>, Served)> = None;
+    let mut last: Option<(Arc<Servable>, Servable)> = None;
     while let Ok(job) = jobs.recv() {
         if last
             .as_ref()
@@ -87,7 +87,7 @@ fn work(jobs: &Receiver<Job>) {
 /// Longest that features are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn compare(job: Job, other: &Served, metrics: &Metrics) {
+fn compare(job: ShadowJob, other: &Servable, metrics: &Metrics) {
     let customers: Vec<Option<u64>> = job
         .entities
         .iter()
@@ -97,7 +97,7 @@ fn compare(job: Job, other: &Served, metrics: &Metrics) {
     let deadline = Some(Instant::now() + PATIENCE);
     let gathered = job.runtime.block_on(gather(other, &job.entities, now, deadline));
     let count = job.entities.len();
-    let batch = answer::Batch {
+    let batch = answer::EntityBatch {
         served: other,
         entities: job.entities,
         explain: 0,
@@ -120,7 +120,7 @@ fn compare(job: Job, other: &Served, metrics: &Metrics) {
 }
 
 /// What a version says of an entity.
-pub(crate) fn said(score: &EntityScore, bands: &[Band]) -> Said {
+pub(crate) fn said(score: &EntityScore, bands: &[Band]) -> ScoreAndBand {
     let Outcome::Scored(scored) = &score.outcome else {
         return None;
     };

@@ -3,20 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::identity;
+use crate::cli::check::identity;
 use crate::error::Error;
 use crate::features::row::settle;
-use crate::features::table::{Batch, Table, TableError};
+use crate::features::table::{Table, TableBatch, TableError};
 use crate::models::ModelVersion;
 use crate::models::contract::FeatureContract;
-use crate::models::derived::Derived;
+use crate::models::derived::DerivedInput;
 use crate::models::gate;
-use crate::models::input::{Encoded, Input};
+use crate::models::input::{EncodedCell, ModelInput};
 use crate::models::repository;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use crate::values::issues::Notes;
-use crate::values::slot_value::Found;
+use crate::values::issues::FeatureIssues;
+use crate::values::slot_value::SlotValue;
 use crate::values::time::now;
 use evergreen_forest::Format;
 
@@ -36,13 +36,13 @@ pub(super) struct Selection {
 }
 
 /// A model ready for offline scoring.
-pub(super) struct Offline {
+pub(super) struct OfflineModel {
     pub(super) version: Arc<ModelVersion>,
     /// The inputs of a model without a contract.
-    bare: Vec<Input>,
+    bare: Vec<ModelInput>,
 }
 
-impl Offline {
+impl OfflineModel {
     /// Takes a bundle or a bare model file through the gate, or the newest good version of a model in `models`.
     pub(super) fn load(model: &str, models: &Path) -> Result<Self, String> {
         let (path, folder) = (PathBuf::from(model), models.join(model));
@@ -65,14 +65,14 @@ impl Offline {
         let bare = match version.contract {
             Some(_) => Vec::new(),
             None => features
-                .map(|feature| Input::bare(feature, version.forest.precision()))
+                .map(|feature| ModelInput::bare(feature, version.forest.precision()))
                 .collect(),
         };
         Ok(Self { version, bare })
     }
 
     /// The model's inputs.
-    fn inputs(&self) -> &[Input] {
+    fn inputs(&self) -> &[ModelInput] {
         if self.version.contract.is_some() {
             &self.version.inputs
         } else {
@@ -90,7 +90,7 @@ impl Offline {
             .collect()
     }
 
-    fn derived(&self, position: usize) -> Option<&Derived> {
+    fn derived(&self, position: usize) -> Option<&DerivedInput> {
         self.version.derived.get(position)?.as_ref()
     }
 
@@ -153,7 +153,7 @@ impl Offline {
     /// `rejected`.
     pub(super) fn rows(
         &self,
-        batch: &Batch,
+        batch: &TableBatch,
         selection: &Selection,
         rejected: &mut dyn FnMut(usize, &Error),
     ) -> Result<Vec<f64>, TableError> {
@@ -162,7 +162,7 @@ impl Offline {
         let mut rows = Vec::with_capacity(batch.rows * width);
         for row in 0..batch.rows {
             let found = self.found(batch, selection, row, now)?;
-            let mut notes = Notes::default();
+            let mut notes = FeatureIssues::default();
             let start = rows.len();
             for (position, input) in self.inputs().iter().enumerate() {
                 match settle(input, position, found[position], false, &mut notes) {
@@ -181,11 +181,11 @@ impl Offline {
     /// What a row has for each slot; derived ones are worked out as of the row's own instant, if it has one.
     fn found(
         &self,
-        batch: &Batch,
+        batch: &TableBatch,
         selection: &Selection,
         row: usize,
         now: f64,
-    ) -> Result<Vec<Found>, TableError> {
+    ) -> Result<Vec<SlotValue>, TableError> {
         let fail = |column: usize, message: String| {
             let row = batch.first_row + row as u64;
             TableError::cell(&batch.path, row, &selection.columns[column], message)
@@ -193,17 +193,17 @@ impl Offline {
         let mut found = Vec::with_capacity(selection.slots.len());
         for (slot, column) in selection.slots.iter().enumerate() {
             let Some(column) = *column else {
-                found.push(Found::Absent);
+                found.push(SlotValue::Absent);
                 continue;
             };
             let encoded = self.encode(slot, batch.columns[column].cell(row));
             found.push(match encoded.map_err(|message| fail(column, message))? {
-                Encoded::Value(value) => Found::Value(value),
-                Encoded::Null => Found::Null,
-                Encoded::UnknownCategory if self.knows_all_categories() => {
+                EncodedCell::Value(value) => SlotValue::Value(value),
+                EncodedCell::Null => SlotValue::Null,
+                EncodedCell::UnknownCategory if self.knows_all_categories() => {
                     return Err(fail(column, "not one of the model's categories".to_owned()));
                 }
-                Encoded::UnknownCategory => Found::UnknownCategory,
+                EncodedCell::UnknownCategory => SlotValue::UnknownCategory,
             });
         }
         let as_of = match selection.as_of {
@@ -215,14 +215,14 @@ impl Offline {
         };
         for position in 0..self.inputs().len() {
             if let (Some(derived), None) = (self.derived(position), selection.slots[position]) {
-                let operands: Vec<Found> = derived.slots().iter().map(|&slot| found[slot]).collect();
+                let operands: Vec<SlotValue> = derived.slots().iter().map(|&slot| found[slot]).collect();
                 found[position] = derived.value(&operands, as_of.unwrap_or(now));
             }
         }
         Ok(found)
     }
 
-    fn encode(&self, slot: usize, cell: Cell<'_>) -> Result<Encoded, String> {
+    fn encode(&self, slot: usize, cell: Cell<'_>) -> Result<EncodedCell, String> {
         match self.bare.get(slot) {
             Some(input) => input.encode(cell),
             None => self.version.slot_encode(slot, cell),

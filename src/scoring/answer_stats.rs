@@ -7,7 +7,7 @@ use crate::models::reference::Bins;
 
 /// Counts of a version's answers, since it was loaded.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct AnswerStats {
     scored: AtomicU64,
     failed: AtomicU64,
     non_finite: AtomicU64,
@@ -20,7 +20,7 @@ pub struct Tally {
 
 /// A tally at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Counts {
+pub struct AnswerCounts {
     /// Entities or rows that got a score.
     pub scored: u64,
     /// Entities that got none though their id was known and their features could be read.
@@ -33,7 +33,7 @@ pub struct Counts {
     pub expected: Vec<u64>,
 }
 
-impl Tally {
+impl AnswerStats {
     /// Empty, with the bins of the model's training-time scores.
     pub fn of(model: &ModelVersion) -> Self {
         let score = model
@@ -71,9 +71,9 @@ impl Tally {
     }
 
     /// The counts now.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> AnswerCounts {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Counts {
+        AnswerCounts {
             scored: get(&self.scored),
             failed: get(&self.failed),
             non_finite: get(&self.non_finite),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Counters since a version went live.
 #[derive(Debug, Default)]
-pub struct Statistics {
+pub struct TensorStats {
     success: Total,
     failure: Total,
 }
@@ -26,7 +26,7 @@ impl Total {
     }
 }
 
-impl Statistics {
+impl TensorStats {
     pub(super) fn record(&self, time: Duration, success: bool) {
         let total = if success { &self.success } else { &self.failure };
         total.count.fetch_add(1, Ordering::Relaxed);

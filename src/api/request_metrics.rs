@@ -2,19 +2,19 @@
 
 use prometheus::IntCounter;
 
-use super::status;
+use crate::api::status;
 use crate::error::{Error, ErrorKind};
 use crate::telemetry::Metrics;
 
 /// The counters of one operation of one API.
 #[derive(Clone, Debug)]
-pub(super) struct Counters {
+pub(super) struct RequestCounters {
     ok: IntCounter,
     /// In the order of [`ErrorKind::ALL`].
     errors: [IntCounter; ErrorKind::ALL.len()],
 }
 
-impl Counters {
+impl RequestCounters {
     pub(super) fn new(metrics: &Metrics, api: &str, operation: &str) -> Self {
         let counter = |result: &str| metrics.requests.with_label_values(&[api, operation, result]);
         Self {

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::kept::Away;
-use super::watch::Watch;
 use crate::config::models::{PolicySection, ShareSection, VersionName, Versions};
-use crate::models::gate::Report;
-use crate::models::repository::Found;
+use crate::lifecycle::probation::Probation;
+use crate::lifecycle::state_file::Withdrawn;
+use crate::models::gate::GateReport;
+use crate::models::repository::VersionFiles;
 use crate::models::status::{Event, VersionState, VersionStatus};
-use crate::scoring::Served;
-use crate::scoring::rollout::comparison::{Comparison, Handles, Kind};
+use crate::scoring::Servable;
+use crate::scoring::rollout::comparison::{Comparison, TrialCounters, TrialKind};
 
 /// Files that do not agree count as still being copied for so long after they last changed.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -22,12 +22,12 @@ const EVENTS: usize = 50;
 
 /// A version that is there, or answers although its files are gone.
 #[derive(Debug)]
-pub(super) struct Version {
+pub(super) struct KnownVersion {
     /// The files at the last look; `None` when they are gone.
-    pub(super) found: Option<Found>,
-    pub(super) state: State,
+    pub(super) found: Option<VersionFiles>,
+    pub(super) state: Stage,
     pub(super) reason: Option<String>,
-    pub(super) report: Arc<Report>,
+    pub(super) report: Arc<GateReport>,
     since: SystemTime,
     changed: Instant,
     /// It answers, but its files are others now.
@@ -36,21 +36,21 @@ pub(super) struct Version {
 
 /// Where a version stands.
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum Stage {
     /// Not judged since its files last changed.
     Waiting,
     Settling,
     Refused,
-    Loaded(Arc<Served>),
+    Loaded(Arc<Servable>),
     Unloaded,
     RolledBack,
 }
 
-impl Version {
-    fn new(found: Found, now: Instant) -> Self {
+impl KnownVersion {
+    fn new(found: VersionFiles, now: Instant) -> Self {
         Self {
             found: Some(found),
-            state: State::Waiting,
+            state: Stage::Waiting,
             reason: None,
             report: Arc::default(),
             since: SystemTime::now(),
@@ -59,15 +59,15 @@ impl Version {
         }
     }
 
-    pub(super) fn set(&mut self, state: State, reason: Option<String>) {
+    pub(super) fn set(&mut self, state: Stage, reason: Option<String>) {
         self.state = state;
         self.reason = reason;
         self.since = SystemTime::now();
     }
 
-    pub(super) fn served(&self) -> Option<&Arc<Served>> {
+    pub(super) fn served(&self) -> Option<&Arc<Servable>> {
         match &self.state {
-            State::Loaded(served) => Some(served),
+            Stage::Loaded(served) => Some(served),
             _ => None,
         }
     }
@@ -75,17 +75,17 @@ impl Version {
     /// Whether the gate may be asked.
     fn is_due(&self) -> bool {
         match self.state {
-            State::Waiting => true,
-            State::Loaded(_) => self.dirty && self.found.is_some(),
+            Stage::Waiting => true,
+            Stage::Loaded(_) => self.dirty && self.found.is_some(),
             _ => false,
         }
     }
 
     fn send_away(&mut self, rolled_back: bool, reason: &str) {
         let state = if rolled_back {
-            State::RolledBack
+            Stage::RolledBack
         } else {
-            State::Unloaded
+            Stage::Unloaded
         };
         self.set(state, Some(reason.to_owned()));
     }
@@ -93,7 +93,7 @@ impl Version {
 
 /// A model of the repository.
 #[derive(Debug, Default)]
-pub(super) struct Model {
+pub(super) struct ModelState {
     pub(super) policy: PolicySection,
     pub(super) labels: BTreeMap<String, u64>,
     pub(super) canary: Option<ShareSection>,
@@ -103,14 +103,14 @@ pub(super) struct Model {
     /// Loaded on request beside what the policy asks for.
     pub(super) extra: BTreeSet<u64>,
     /// Versions that are not to be loaded by themselves, even if they are out of sight for a while.
-    pub(super) away: BTreeMap<u64, Away>,
+    pub(super) away: BTreeMap<u64, Withdrawn>,
     /// An operator took the whole model away.
     pub(super) unloaded: bool,
-    pub(super) versions: BTreeMap<u64, Version>,
+    pub(super) versions: BTreeMap<u64, KnownVersion>,
     /// The version that answers.
     pub(super) live: Option<u64>,
     /// Of a version that has just gone live.
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Option<Probation>,
     pub(super) events: VecDeque<Event>,
     /// How versions being tried compare, now and lately, newest last.
     pub(super) comparisons: Vec<Arc<Comparison>>,
@@ -119,7 +119,7 @@ pub(super) struct Model {
 /// Comparisons kept.
 const COMPARISONS: usize = 6;
 
-impl Model {
+impl ModelState {
     pub(super) fn new(policy: &PolicySection) -> Self {
         let mut model = Self::default();
         model.apply(policy);
@@ -151,10 +151,10 @@ impl Model {
     /// The comparison of a version being tried with the one that answers; a new one if there is none yet.
     pub(super) fn comparison(
         &mut self,
-        kind: Kind,
+        kind: TrialKind,
         base: u64,
         candidate: u64,
-        handles: impl FnOnce() -> Handles,
+        handles: impl FnOnce() -> TrialCounters,
     ) -> Arc<Comparison> {
         let known = self.comparisons.iter();
         let known = known
@@ -172,19 +172,19 @@ impl Model {
     }
 
     /// Takes a look at the repository into account. Returns the versions whose files have not come to agree in time.
-    pub(super) fn observe(&mut self, found: &BTreeMap<u64, Found>, now: Instant) -> Vec<u64> {
+    pub(super) fn observe(&mut self, found: &BTreeMap<u64, VersionFiles>, now: Instant) -> Vec<u64> {
         for (&number, found) in found {
             let version = self
                 .versions
                 .entry(number)
-                .or_insert_with(|| Version::new(found.clone(), now));
+                .or_insert_with(|| KnownVersion::new(found.clone(), now));
             if version.found.as_ref() != Some(found) {
                 version.found = Some(found.clone());
                 version.changed = now;
                 if version.served().is_some() {
                     version.dirty = true;
                 } else {
-                    version.set(State::Waiting, None);
+                    version.set(Stage::Waiting, None);
                 }
             }
             // Other files are a new chance; files that cannot be seen are not.
@@ -193,7 +193,7 @@ impl Model {
                 Some((_, Some(false))) => {
                     self.away.remove(&number);
                 }
-                Some((away, Some(true))) if matches!(version.state, State::Waiting) => {
+                Some((away, Some(true))) if matches!(version.state, Stage::Waiting) => {
                     version.send_away(away.rolled_back, &away.reason);
                 }
                 _ => {}
@@ -208,9 +208,9 @@ impl Model {
         });
         let mut overdue = Vec::new();
         for (&number, version) in &mut self.versions {
-            if matches!(version.state, State::Settling) && now - version.changed >= SETTLE {
+            if matches!(version.state, Stage::Settling) && now - version.changed >= SETTLE {
                 let reason = version.reason.take();
-                version.set(State::Refused, reason);
+                version.set(Stage::Refused, reason);
                 overdue.push(number);
             }
         }
@@ -243,7 +243,7 @@ impl Model {
         if self.unloaded {
             return None;
         }
-        let due = |number: &u64| self.versions.get(number).is_some_and(Version::is_due);
+        let due = |number: &u64| self.versions.get(number).is_some_and(KnownVersion::is_due);
         if let Some(number) = self.named().into_iter().rev().find(due) {
             return Some(number);
         }
@@ -331,16 +331,22 @@ impl Model {
     }
 
     /// Records that the gate let a version through.
-    pub(super) fn loaded(&mut self, number: u64, served: Arc<Served>) {
+    pub(super) fn loaded(&mut self, number: u64, served: Arc<Servable>) {
         if let Some(version) = self.versions.get_mut(&number) {
             version.report = Arc::new(served.model.report.clone());
             version.dirty = false;
-            version.set(State::Loaded(served), None);
+            version.set(Stage::Loaded(served), None);
         }
     }
 
     /// Records that the gate refused a version; whether it may only be on its way.
-    pub(super) fn refused(&mut self, number: u64, report: Report, may_settle: bool, now: Instant) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        number: u64,
+        report: GateReport,
+        may_settle: bool,
+        now: Instant,
+    ) -> bool {
         let reason = report.failure().map(|step| step.detail.clone());
         let Some(version) = self.versions.get_mut(&number) else {
             return false;
@@ -355,7 +361,7 @@ impl Model {
             return false;
         }
         let settling = may_settle && now - version.changed < SETTLE;
-        let state = if settling { State::Settling } else { State::Refused };
+        let state = if settling { Stage::Settling } else { Stage::Refused };
         version.set(state, reason);
         settling
     }
@@ -366,7 +372,7 @@ impl Model {
         if let Some(version) = self.versions.get_mut(&number)
             && version.served().is_none()
         {
-            version.set(State::Waiting, None);
+            version.set(Stage::Waiting, None);
         }
     }
 
@@ -376,7 +382,7 @@ impl Model {
             return;
         };
         version.send_away(rolled_back, reason);
-        if let Some(away) = Away::new(version.found.as_ref(), rolled_back, reason) {
+        if let Some(away) = Withdrawn::new(version.found.as_ref(), rolled_back, reason) {
             self.away.insert(number, away);
         }
     }
@@ -404,13 +410,13 @@ impl Model {
             .map(|(&number, version)| VersionStatus {
                 version: number,
                 state: match version.state {
-                    State::Waiting => VersionState::Available,
-                    State::Settling => VersionState::Settling,
-                    State::Refused => VersionState::Refused,
-                    State::Loaded(_) if self.live == Some(number) => VersionState::Live,
-                    State::Loaded(_) => VersionState::Loaded,
-                    State::Unloaded => VersionState::Unloaded,
-                    State::RolledBack => VersionState::RolledBack,
+                    Stage::Waiting => VersionState::Available,
+                    Stage::Settling => VersionState::Settling,
+                    Stage::Refused => VersionState::Refused,
+                    Stage::Loaded(_) if self.live == Some(number) => VersionState::Live,
+                    Stage::Loaded(_) => VersionState::Loaded,
+                    Stage::Unloaded => VersionState::Unloaded,
+                    Stage::RolledBack => VersionState::RolledBack,
                 },
                 reason: version.reason.clone().or_else(|| {
                     let gone = version.found.is_none();

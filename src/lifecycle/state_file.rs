@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Model;
 use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
-use crate::models::repository::Found;
+use crate::lifecycle::model_state::ModelState;
+use crate::models::repository::VersionFiles;
 use crate::storage::{FileStat, temporary_name};
 
 /// What is kept, by model; models without orders are left out.
-type Kept = BTreeMap<String, Orders>;
+type SavedState = BTreeMap<String, SavedCommands>;
 
 /// What can be set by policy and by order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,31 +27,31 @@ struct Pointers {
 /// What is kept of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct Orders {
+struct SavedCommands {
     /// What the settings said when it was kept: where they say something else now, they go first.
     settings: Pointers,
     now: Pointers,
     hold: Option<u64>,
     extra: BTreeSet<u64>,
     unloaded: bool,
-    away: BTreeMap<u64, Away>,
+    away: BTreeMap<u64, Withdrawn>,
 }
 
 /// A version that is not to be loaded by itself: it was rolled back, or unloaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Away {
+pub(super) struct Withdrawn {
     /// What its files looked like: others are a new chance.
-    files: Vec<Look>,
+    files: Vec<FileFingerprint>,
     pub(super) rolled_back: bool,
     pub(super) reason: String,
 }
 
 /// A file's name, size, and time of change or entity tag. Not its inode, which a new mount may change.
-type Look = (String, u64, String);
+type FileFingerprint = (String, u64, String);
 
-impl Away {
+impl Withdrawn {
     /// The version with these files; `None` if they cannot be seen.
-    pub(super) fn new(found: Option<&Found>, rolled_back: bool, reason: &str) -> Option<Self> {
+    pub(super) fn new(found: Option<&VersionFiles>, rolled_back: bool, reason: &str) -> Option<Self> {
         Some(Self {
             files: looks(found?)?,
             rolled_back,
@@ -60,12 +60,12 @@ impl Away {
     }
 
     /// Whether these are still its files; `None` if they cannot be seen now.
-    pub(super) fn is_still(&self, found: &Found) -> Option<bool> {
+    pub(super) fn is_still(&self, found: &VersionFiles) -> Option<bool> {
         Some(looks(found)? == self.files)
     }
 }
 
-fn looks(found: &Found) -> Option<Vec<Look>> {
+fn looks(found: &VersionFiles) -> Option<Vec<FileFingerprint>> {
     let files = found.as_ref().ok()?.files().iter();
     let look = |file: &FileStat| {
         let (changed, _) = file.tag.split_once(' ').unwrap_or((&file.tag, ""));
@@ -75,7 +75,7 @@ fn looks(found: &Found) -> Option<Vec<Look>> {
 }
 
 impl Pointers {
-    fn of(model: &Model) -> Self {
+    fn of(model: &ModelState) -> Self {
         Self {
             labels: model.labels.clone(),
             canary: model.canary.clone(),
@@ -100,11 +100,11 @@ impl Pointers {
     }
 }
 
-impl Orders {
+impl SavedCommands {
     /// What there is to keep of a model.
-    fn of(model: &Model) -> Option<Self> {
+    fn of(model: &ModelState) -> Option<Self> {
         let orders = Self {
-            settings: Pointers::of(&Model::new(&model.policy)),
+            settings: Pointers::of(&ModelState::new(&model.policy)),
             now: Pointers::of(model),
             hold: model.hold,
             extra: model.extra.clone(),
@@ -120,8 +120,8 @@ impl Orders {
     }
 
     /// A model with these orders under a policy, none of whose versions has been seen yet.
-    fn model(&self, policy: &PolicySection) -> Model {
-        let mut model = Model::new(&self.settings.policy());
+    fn model(&self, policy: &PolicySection) -> ModelState {
+        let mut model = ModelState::new(&self.settings.policy());
         model.labels.clone_from(&self.now.labels);
         model.canary.clone_from(&self.now.canary);
         model.shadow.clone_from(&self.now.shadow);
@@ -137,17 +137,17 @@ impl Orders {
 
 /// Where it is kept. Without a file nothing is, but for models that are out of sight.
 #[derive(Debug, Default)]
-pub(super) struct Keeper {
+pub(super) struct StateStore {
     path: PathBuf,
     /// What the file holds.
-    written: Kept,
+    written: SavedState,
     /// Orders to models that are not in the repository now: it may only be out of sight.
-    absent: Kept,
+    absent: SavedState,
     /// What could not be written, so that it is told once.
-    failed: Option<Kept>,
+    failed: Option<SavedState>,
 }
 
-impl Keeper {
+impl StateStore {
     /// Reads the file, if there is one; an empty path is none.
     ///
     /// # Errors
@@ -162,9 +162,9 @@ impl Keeper {
         if path.as_os_str().is_empty() {
             return Ok(Self::default());
         }
-        let written: Kept = match std::fs::read(path) {
+        let written: SavedState = match std::fs::read(path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(&error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedState::new(),
             Err(error) => return Err(wrong(&error)),
         };
         for (name, orders) in &written {
@@ -180,19 +180,19 @@ impl Keeper {
     }
 
     /// A model that has come into sight, with the orders to it.
-    pub(super) fn model(&mut self, name: &str, policy: &PolicySection) -> Model {
+    pub(super) fn model(&mut self, name: &str, policy: &PolicySection) -> ModelState {
         match self.absent.remove(name) {
             Some(orders) => {
                 tracing::info!(model = name, "orders that were kept were taken up");
                 orders.model(policy)
             }
-            None => Model::new(policy),
+            None => ModelState::new(policy),
         }
     }
 
     /// Keeps the orders to a model that has gone out of sight.
-    pub(super) fn gone(&mut self, name: &str, model: &Model) {
-        if let Some(orders) = Orders::of(model) {
+    pub(super) fn gone(&mut self, name: &str, model: &ModelState) {
+        if let Some(orders) = SavedCommands::of(model) {
             self.absent.insert(name.to_owned(), orders);
         }
     }
@@ -201,12 +201,12 @@ impl Keeper {
     ///
     /// # Errors
     /// The file cannot be written; it is tried again at the next call.
-    pub(super) fn keep(&mut self, models: &BTreeMap<String, Model>) -> Result<(), String> {
+    pub(super) fn keep(&mut self, models: &BTreeMap<String, ModelState>) -> Result<(), String> {
         if self.path.as_os_str().is_empty() {
             return Ok(());
         }
         let orders = models.iter();
-        let orders = orders.filter_map(|(name, model)| Some((name.clone(), Orders::of(model)?)));
+        let orders = orders.filter_map(|(name, model)| Some((name.clone(), SavedCommands::of(model)?)));
         let mut now = self.absent.clone();
         now.extend(orders);
         if now == self.written {
@@ -230,7 +230,7 @@ impl Keeper {
 }
 
 /// Whoever reads finds the old file or the new one, whole.
-fn write(path: &Path, kept: &Kept) -> Result<(), String> {
+fn write(path: &Path, kept: &SavedState) -> Result<(), String> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let new = parent.join(temporary_name("evergreen-state"));
