@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use evergreen::app::App;
 use evergreen::config::{Config, Overrides};
 use evergreen::features::layout::{Field, Layout, Vector};
+use evergreen::features::metrics::FeatureMetrics;
 use evergreen::features::remote::{CacheLimits, RemoteSource, Timeouts};
 use evergreen::features::source::{FeatureSource, Lane, SourceError};
+use evergreen::metrics::Registry;
 use evergreen::models::contract::{FeatureType, Parse};
 use evergreen::scoring::{Entity, ModelRef, Outcome, ScoreRequest, Scorer};
-use evergreen::telemetry::Metrics;
 use evergreen::values::cell::Cell;
 use evergreen::values::entity_id::EntityId;
 use evergreen::values::json::Scalar;
@@ -116,7 +117,7 @@ async fn memory() {
         bulk_timeout: hour,
         rest: hour,
     };
-    let metrics = Metrics::new().unwrap().feature.source("made");
+    let metrics = FeatureMetrics::new(&Registry::default()).unwrap().source("made");
     let made = Arc::new(Made(layout.clone()));
     let remote = Arc::new(RemoteSource::new(
         "made",
@@ -156,8 +157,7 @@ fn scorer(url: &str, cache: &str) -> Arc<Scorer> {
     let config = Config::load(Some(&path), [], &Overrides::default()).unwrap();
     std::fs::remove_file(&path).unwrap();
     let app =
-        tokio::task::block_in_place(|| App::build(config, Metrics::new().unwrap().into(), &mut |_, _| {}))
-            .unwrap();
+        tokio::task::block_in_place(|| App::build(config, Registry::default(), &mut |_, _| {})).unwrap();
     // The application lives as long as the benchmark.
     Box::leak(Box::new(app)).scorer.clone()
 }

@@ -6,6 +6,6 @@ pub(crate) mod context;
 pub mod grpc;
 pub mod http;
 mod open_inference;
-mod request_metrics;
+pub mod request_metrics;
 pub mod status;
 mod tensor_bytes;

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, LimitsSection};
+use crate::config::Config;
+use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::features::warm;
-use crate::lifecycle;
-use crate::lifecycle::Lifecycle;
-use crate::scoring::{Limits, Scorer};
-use crate::telemetry::Metrics;
+use crate::lifecycle::{Lifecycle, LifecycleHandle};
+use crate::metrics::Registry;
+use crate::scoring::Scorer;
+use crate::scoring::metrics::ScoringMetrics;
 
 /// Everything a running server needs.
 #[derive(Debug)]
@@ -25,24 +26,15 @@ pub struct App {
     /// The feature stores.
     pub sources: Arc<Sources>,
     /// The metrics.
-    pub metrics: Arc<Metrics>,
+    pub registry: Registry,
     /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
     pub closing: CancellationToken,
     /// Hands orders to the thread that loads models.
-    pub reload: lifecycle::LifecycleHandle,
+    pub lifecycle: LifecycleHandle,
     /// Says that the server is about to stop: readiness fails from then on.
     pub stopping: CancellationToken,
     /// The caches are being filled.
     warming: AtomicBool,
-}
-
-/// The limits of requests, as the settings say.
-fn limits(section: &LimitsSection) -> Limits {
-    Limits {
-        batch: section.batch,
-        in_flight: section.in_flight,
-        numbers: section.numbers,
-    }
 }
 
 impl App {
@@ -53,29 +45,33 @@ impl App {
     /// and readiness fails if none is left.
     pub fn build(
         config: Config,
-        metrics: Arc<Metrics>,
+        registry: Registry,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
-        let sources = Arc::new(Sources::new(&config, metrics.feature.clone())?);
-        let mut reloader = Lifecycle::start(&config, &sources, &metrics, progress)?;
-        let live = reloader.live();
+        let text = |error: prometheus::Error| error.to_string();
+        let feature_metrics = FeatureMetrics::new(&registry).map_err(text)?;
+        let scoring_metrics = ScoringMetrics::new(&registry).map_err(text)?;
+        let sources = Arc::new(Sources::new(&config, feature_metrics.clone())?);
+        let mut lifecycle = Lifecycle::start(&config, &sources, &registry, feature_metrics, progress)?;
+        let live = lifecycle.live_set();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
-            reloader.count_customers();
-            tracing::info!(path = %snapshot.path().display(), customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
+            lifecycle.measure_snapshot();
+            let path = snapshot.path().display();
+            tracing::info!(%path, customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
-        let scorer = Scorer::new(live, limits(&config.limits), metrics.clone());
+        let scorer = Scorer::new(live, config.limits, scoring_metrics);
         let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
-        let reload = reloader.run(&scorer).map_err(|error| error.to_string())?;
+        let handle = lifecycle.run(&scorer).map_err(|error| error.to_string())?;
         // From the first moment on: readiness must not be said before, and taken back.
         let warming = !config.features.warm.as_os_str().is_empty();
         Ok(Self {
             config,
             scorer,
             sources,
-            metrics,
+            registry,
             closing: CancellationToken::new(),
-            reload,
+            lifecycle: handle,
             stopping: CancellationToken::new(),
             warming: AtomicBool::new(warming),
         })

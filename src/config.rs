@@ -93,7 +93,7 @@ impl Default for FeaturesSection {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
     /// Largest request body, in bytes.

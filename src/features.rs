@@ -3,11 +3,11 @@
 pub mod feast;
 pub mod layout;
 mod lazy;
+pub mod metrics;
 pub mod plan;
 pub mod postgres;
 pub mod redis;
 pub mod remote;
-pub mod row;
 pub mod snapshot;
 pub mod source;
 pub mod sources;

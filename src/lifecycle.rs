@@ -1,208 +1,212 @@
-//! Models come and go while the server serves: one thread looks at the repository, takes new versions through the gate
-//! one at a time, and puts what passed in front of the requests with one atomic swap. Nothing here is ever waited for
-//! by a request.
+//! The lifecycle of models while the server runs. One thread polls the repository and the snapshot, takes new versions
+//! through the gate one at a time, and swaps the set of live models. Requests never wait for it.
+//!
+//! [`model_state`] decides, without I/O; [`validation`] and [`reconcile`] carry the decisions out; [`activation`] swaps;
+//! [`command`] executes what operators ask for; [`state_file`] saves it across restarts.
 
+mod activation;
 mod command;
+mod known_version;
+mod metrics;
 mod model_state;
+mod poll;
 mod probation;
-mod publish;
+mod reconcile;
 mod snapshot_loader;
 mod snapshot_profile;
 mod snapshot_refresh;
 mod state_file;
+mod validation;
+mod withdrawn;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::config::models::PolicySection;
 use crate::config::{Config, ModelsSection};
 use crate::error::Error;
-use crate::features::plan::Plan;
+use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
-use crate::models::ModelVersion;
-use crate::models::gate::{GateContext, GateReport, GateStep};
-use crate::models::repository::{Repository, VersionFiles};
+use crate::metrics::Registry;
+use crate::models::repository::Repository;
 use crate::os;
-use crate::scoring::{LiveSet, Scorer, Servable};
+use crate::scoring::rollout::trial_metrics::TrialMetrics;
+use crate::scoring::{LiveSet, Scorer};
 use crate::suggest::hint;
-use crate::telemetry::Metrics;
+use activation::Activator;
 pub use command::Command;
 use command::PendingCommand;
-use model_state::{ModelState, Stage};
+use metrics::LifecycleMetrics;
+use model_state::ModelState;
 use snapshot_loader::SnapshotLoader;
 use state_file::StateStore;
 
-/// How often freed memory and versions under watch are looked at.
+/// How long files that do not agree count as still being copied after they last changed.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// How often retired sets and probations are checked while there are any.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Hands orders to the thread that loads.
+/// Sends commands to the lifecycle thread.
 #[derive(Clone, Debug)]
 pub struct LifecycleHandle {
-    orders: Sender<PendingCommand>,
+    commands: Sender<PendingCommand>,
 }
 
 impl LifecycleHandle {
-    /// Asks for something and waits until it is done; says what was done.
+    /// Executes a command and waits for its result: one sentence that says what was done.
     ///
     /// # Errors
-    /// It cannot be done; the text says why.
-    pub async fn order(&self, order: Command) -> Result<String, Error> {
+    /// The command cannot be executed; the message says why.
+    pub async fn execute(&self, command: Command) -> Result<String, Error> {
         let (answer, done) = oneshot::channel();
-        let gone = || Error::unavailable("the server is stopping".to_owned());
-        self.orders
-            .send(PendingCommand { order, answer })
-            .map_err(|_| gone())?;
-        done.await.unwrap_or_else(|_| Err(gone()))
+        let stopping = || Error::unavailable("the server is stopping");
+        self.commands
+            .send(PendingCommand { command, answer })
+            .map_err(|_| stopping())?;
+        done.await.unwrap_or_else(|_| Err(stopping()))
     }
 }
 
-/// What the loading thread knows.
+/// The state of all models, and what carries out decisions about them.
 #[derive(Debug)]
 pub struct Lifecycle {
     repository: Repository,
-    feeder: SnapshotLoader,
-    /// Seconds between two looks for new customers.
-    customers_seconds: f64,
+    snapshot: SnapshotLoader,
+    /// Seconds between two polls of the snapshot.
+    snapshot_seconds: f64,
     settings: ModelsSection,
-    metrics: Arc<Metrics>,
+    metrics: LifecycleMetrics,
+    feature_metrics: FeatureMetrics,
     models: BTreeMap<String, ModelState>,
-    /// Where requests look; `None` until the first models are in.
-    scorer: Option<Arc<Scorer>>,
-    /// What requests may still be using.
-    retired: Vec<Arc<LiveSet>>,
-    /// Whether the repository could be listed at the last look.
+    activator: Activator,
+    /// Whether the last poll could list the repository.
     reachable: bool,
-    /// What must outlive a restart.
-    keeper: StateStore,
+    /// What a restart must not forget.
+    saved: StateStore,
 }
 
 impl Lifecycle {
-    /// Takes a first look at the repository and loads what the policy asks for. `progress` is told the bytes of the
-    /// snapshot read so far and in all.
+    /// Polls the repository for the first time and loads what the policies ask for. `progress` receives the bytes of the
+    /// snapshot read so far and in total.
     ///
     /// # Errors
-    /// The repository or the customers cannot be read.
+    /// The repository, the snapshot or the state file cannot be read.
     pub fn start(
         config: &Config,
         sources: &Arc<Sources>,
-        metrics: &Arc<Metrics>,
+        registry: &Registry,
+        feature_metrics: FeatureMetrics,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
-        let mut reloader = Self {
+        let metrics = LifecycleMetrics::new(registry).map_err(|error| error.to_string())?;
+        let trials = TrialMetrics::new(registry).map_err(|error| error.to_string())?;
+        let mut lifecycle = Self {
             repository: Repository::open(&config.models.dir, &config.storage)?,
-            feeder: SnapshotLoader::new(config, sources)?,
-            customers_seconds: config.features.watch.seconds,
+            snapshot: SnapshotLoader::new(config, sources)?,
+            snapshot_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
-            metrics: metrics.clone(),
+            metrics,
+            feature_metrics,
             models: BTreeMap::new(),
-            scorer: None,
-            retired: Vec::new(),
+            activator: Activator::new(trials),
             reachable: true,
-            keeper: StateStore::open(&config.models.state_file)?,
+            saved: StateStore::open(&config.models.state_file)?,
         };
-        reloader.look()?;
-        for name in reloader.names() {
-            reloader.judge_all(&name);
+        lifecycle.poll_repository()?;
+        for name in lifecycle.names() {
+            lifecycle.validate_due(&name);
         }
-        reloader.feed_all(progress)?;
-        for name in reloader.names() {
-            reloader.settle(&name);
+        lifecycle.load_snapshot(progress)?;
+        for name in lifecycle.names() {
+            lifecycle.reconcile(&name);
         }
-        for (name, model) in &mut reloader.models {
-            model.tell_of_lost_hold(name);
+        for (name, state) in &mut lifecycle.models {
+            state.report_missing_hold(name);
         }
-        for name in reloader
-            .settings
-            .policy
-            .keys()
-            .filter(|name| !reloader.models.contains_key(*name))
-        {
-            tracing::warn!(
-                model = name,
-                "models.policy names a model that is not in the repository"
-            );
-        }
-        Ok(reloader)
+        lifecycle.warn_of_unknown_policies();
+        Ok(lifecycle)
     }
 
-    /// Serves on a thread of its own: from now on `scorer` is given what is live.
+    /// Runs on a thread of its own: from now on `scorer` serves what is live.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The thread cannot be started.
     pub fn run(mut self, scorer: &Arc<Scorer>) -> std::io::Result<LifecycleHandle> {
-        let (orders, requests) = channel();
-        self.scorer = Some(scorer.clone());
-        let work = move || self.work(&requests);
+        let (commands, pending) = channel();
+        self.activator.attach(scorer.clone());
         std::thread::Builder::new()
-            .name("models".to_owned())
-            .spawn(work)?;
-        Ok(LifecycleHandle { orders })
+            .name("lifecycle".to_owned())
+            .spawn(move || self.work(&pending))?;
+        Ok(LifecycleHandle { commands })
     }
 
-    /// Works until every handle is gone.
-    fn work(mut self, requests: &Receiver<PendingCommand>) {
+    /// The set of live models.
+    pub fn live_set(&mut self) -> LiveSet {
+        self.activator
+            .live_set(&mut self.models, self.snapshot.snapshot())
+    }
+
+    /// Works until every handle is dropped.
+    fn work(mut self, pending: &Receiver<PendingCommand>) {
         os::lower_priority();
-        let (mut last, mut last_customers) = (Instant::now(), Instant::now());
+        let (mut polled, mut snapshot_polled) = (Instant::now(), Instant::now());
         loop {
-            match requests.recv_timeout(self.pause(last, last_customers)) {
-                Ok(PendingCommand { order, answer }) => {
-                    let done = self.obey(order).map(|said| match self.keep() {
-                        Ok(()) => said,
-                        Err(reason) => format!("{said}; a restart would forget it: {reason}"),
+            match pending.recv_timeout(self.pause(polled, snapshot_polled)) {
+                Ok(PendingCommand { command, answer }) => {
+                    let done = self.execute(command).map(|done| match self.save() {
+                        Ok(()) => done,
+                        Err(reason) => format!("{done}; a restart would forget it: {reason}"),
                     });
-                    // Whoever asked may have gone.
+                    // The requester may have disconnected.
                     let _ = answer.send(done);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.watch();
-            self.retire();
-            if self.poll().is_some_and(|poll| last.elapsed() >= poll) {
-                // What went wrong has been logged, and is tried again.
-                let _ = self.pass();
-                last = Instant::now();
+            self.check_probations();
+            self.activator.release();
+            if is_due(self.poll_interval(), polled) {
+                // Failures are logged; the next poll retries.
+                let _ = self.poll_and_reconcile();
+                polled = Instant::now();
             }
-            if self
-                .customers_pace()
-                .is_some_and(|pace| last_customers.elapsed() >= pace)
-            {
-                self.look_for_customers();
-                last_customers = Instant::now();
+            if is_due(self.snapshot_interval(), snapshot_polled) {
+                self.refresh_snapshot();
+                snapshot_polled = Instant::now();
             }
-            // What went wrong has been logged, and is tried again.
-            let _ = self.keep();
+            // Failures are logged; the next round retries.
+            let _ = self.save();
         }
     }
 
-    fn keep(&mut self) -> Result<(), String> {
-        self.keeper.keep(&self.models)
+    fn save(&mut self) -> Result<(), String> {
+        self.saved.save(&self.models)
     }
 
-    fn poll(&self) -> Option<Duration> {
+    /// The interval between polls of the repository; `None` for no polls.
+    fn poll_interval(&self) -> Option<Duration> {
         let seconds = self.settings.poll_seconds;
         (seconds > 0.0).then(|| Duration::from_secs_f64(seconds))
     }
 
     /// How long there is nothing to do.
-    fn pause(&self, last: Instant, last_customers: Instant) -> Duration {
-        let busy = !self.retired.is_empty() || self.models.values().any(|model| model.watch.is_some());
-        let paces = [
-            self.poll().map(|pace| pace.saturating_sub(last.elapsed())),
-            self.customers_pace()
-                .map(|pace| pace.saturating_sub(last_customers.elapsed())),
+    fn pause(&self, polled: Instant, snapshot_polled: Instant) -> Duration {
+        let on_probation = self.models.values().any(|state| state.probation.is_some());
+        let busy = self.activator.has_retired() || on_probation;
+        let left = |interval: Option<Duration>, last: Instant| {
+            interval.map(|interval| interval.saturating_sub(last.elapsed()))
+        };
+        let waits = [
+            left(self.poll_interval(), polled),
+            left(self.snapshot_interval(), snapshot_polled),
             busy.then_some(TICK),
         ];
-        paces
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Duration::from_secs(3600))
+        let shortest = waits.into_iter().flatten().min();
+        shortest.unwrap_or(Duration::from_secs(3600))
     }
 
     fn names(&self) -> Vec<String> {
@@ -221,245 +225,18 @@ impl Lifecycle {
         Ok(self.models.entry(name.to_owned()).or_default())
     }
 
-    /// One look at the repository and everything that follows from it.
-    fn pass(&mut self) -> Result<(), String> {
-        self.look()?;
-        for name in self.names() {
-            self.settle(&name);
-        }
-        Ok(())
-    }
-
-    /// Looks at the repository. What cannot be seen now stays as it was.
-    fn look(&mut self) -> Result<(), String> {
-        let scan = self.repository.scan();
-        self.metrics.models.looked(scan.is_ok());
-        if self.reachable != scan.is_ok() {
-            self.reachable = scan.is_ok();
-            match &scan {
-                Ok(_) => tracing::info!("the repository can be read again"),
-                Err(reason) => {
-                    tracing::error!(reason, "the repository cannot be read; what is live serves on")
-                }
-            }
-        }
-        let mut found = scan?;
-        let now = Instant::now();
-        let none = PolicySection::default();
-        for name in found.keys() {
-            let policy = self.settings.policy.get(name).unwrap_or(&none);
-            let model = self.models.entry(name.clone());
-            model.or_insert_with(|| self.keeper.model(name, policy));
-        }
-        for (name, model) in &mut self.models {
-            match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
-                Ok(versions) => {
-                    for version in model.observe(&versions, now) {
-                        let reason = model.versions[&version].reason.as_deref().unwrap_or_default();
-                        tracing::error!(model = name, version, reason, "version refused");
-                    }
-                }
-                Err(reason) => tracing::warn!(model = name, reason, "a model's versions cannot be listed"),
-            }
-        }
-        self.models.retain(|name, model| {
-            let there = !model.versions.is_empty();
-            if !there {
-                self.keeper.gone(name, model);
-            }
-            there
-        });
-        Ok(())
-    }
-
-    /// Takes every version of a model that is due through the gate, one after the other.
-    fn judge_all(&mut self, name: &str) {
-        while let Some(version) = self.models.get(name).and_then(ModelState::next) {
-            self.judge(name, version);
-        }
-    }
-
-    /// Takes a version through the gate and, if it passes, makes it ready to answer.
-    fn judge(&mut self, name: &str, version: u64) {
-        let start = Instant::now();
-        let Some(found) = self
-            .models
-            .get(name)
-            .and_then(|model| model.versions.get(&version)?.found.clone())
-        else {
-            return;
-        };
-        let judged = self
-            .gate(name, version, &found)
-            .and_then(|model| self.make_ready(name, model));
-        let settings = self.scorer.is_some();
-        let Some(model) = self.models.get_mut(name) else {
-            return;
-        };
-        match judged {
-            Ok(served) => {
-                let seconds = start.elapsed().as_secs_f64();
-                self.metrics.models.judged(name, &served.model.report);
-                tracing::info!(
-                    model = name,
-                    version,
-                    sha256 = served.model.sha256,
-                    seconds,
-                    "version loaded"
-                );
-                model.loaded(version, Arc::new(served));
-            }
-            Err(report) => {
-                self.metrics.models.judged(name, &report);
-                let failure = report.failure().cloned();
-                let step = failure.as_ref().map_or("", |step| step.step.label());
-                let reason = failure.as_ref().map_or("", |step| step.detail.as_str());
-                // At the start files are taken as they are; later they may be on their way.
-                let early = matches!(
-                    failure.as_ref().map(|step| step.step),
-                    Some(GateStep::Settle | GateStep::Checksums)
-                );
-                if model.refused(version, report, early && settings, Instant::now()) {
-                    tracing::info!(model = name, version, step, reason, "version not complete yet");
-                } else {
-                    tracing::error!(model = name, version, step, reason, "version refused");
-                    model.event(format!("version {version} was refused: {reason}"));
-                }
-            }
-        }
-    }
-
-    fn gate(&self, name: &str, version: u64, found: &VersionFiles) -> Result<ModelVersion, GateReport> {
-        let live = self
-            .models
-            .get(name)
-            .and_then(|model| model.versions.get(&model.live?)?.served());
-        let mut feed = |model: &ModelVersion| self.feeder.check(model);
-        let mut context = GateContext {
-            live: live.map(|served| &*served.model),
-            feed: Some(&mut feed),
-            kernel: self.settings.kernel.name(),
-        };
-        let judge = || self.repository.judge(name, version, found, &mut context);
-        catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
-            let mut report = GateReport::default();
-            report.fail(
-                GateStep::Parse,
-                "the gate itself failed on it; the log has the details".to_owned(),
+    fn warn_of_unknown_policies(&self) {
+        let policies = self.settings.policy.keys();
+        for name in policies.filter(|name| !self.models.contains_key(*name)) {
+            tracing::warn!(
+                model = name,
+                "models.policy names a model that is not in the repository"
             );
-            Err(report)
-        })
-    }
-
-    /// Gives a version its way to the features; once the server runs, the customers are read anew if it needs more of
-    /// them than there is.
-    fn make_ready(&mut self, name: &str, model: ModelVersion) -> Result<Servable, GateReport> {
-        let policy = self.settings.policy.get(name);
-        let bands = policy.map(|policy| policy.bands.clone()).unwrap_or_default();
-        let served = Servable::new(Arc::new(model), None, &bands, &self.metrics.feature);
-        if self.scorer.is_none() {
-            return Ok(served);
-        }
-        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
-        let mut models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
-        models.push(&served.model);
-        self.feeder
-            .ensure(&models, &mut |_, _| {})
-            .map_err(|reason| unfed(&served, reason))?;
-        let mut plans = self.feeder.plan(&models);
-        let own = plans.pop().unwrap_or(Ok(None));
-        // A store is bound to what all of its models want, so the others' ways may be new as well.
-        self.take_plans(plans);
-        own.map(|plan| served.with_plan(plan))
-            .map_err(|reason| unfed(&served, reason))
-    }
-
-    fn loaded(&self) -> impl Iterator<Item = &Arc<Servable>> {
-        let versions = self.models.values().flat_map(|model| model.versions.values());
-        versions.filter_map(|version| version.served())
-    }
-
-    /// Reads the customers for everything that passed the gate, at the start.
-    fn feed_all(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), String> {
-        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
-        let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
-        // Customers that no model can take are a mistake in the settings, not in a model.
-        if models.is_empty() {
-            let unfed: Vec<String> = self.unfed().collect();
-            if !unfed.is_empty() {
-                return Err(unfed.join("; "));
-            }
-        }
-        self.feeder.ensure(&models, progress)?;
-        self.plan_again();
-        Ok(())
-    }
-
-    /// The newest version of each model that only its features kept away.
-    fn unfed(&self) -> impl Iterator<Item = String> {
-        self.models.iter().filter_map(|(name, model)| {
-            let (_, version) = model.versions.iter().next_back()?;
-            let failure = version
-                .report
-                .failure()
-                .filter(|step| step.step == GateStep::Features)?;
-            Some(format!("model `{name}`: {}", failure.detail))
-        })
-    }
-
-    /// Gives every loaded version its way to the features there are now; one that they cannot feed is refused.
-    fn plan_again(&mut self) {
-        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
-        let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
-        let plans = self.feeder.plan(&models);
-        self.take_plans(plans);
-    }
-
-    /// Takes over the plans of all loaded versions, in their order.
-    fn take_plans(&mut self, plans: Vec<Result<Option<Plan>, String>>) {
-        let versions = self.models.iter_mut().flat_map(|(name, model)| {
-            let versions = model.versions.iter_mut();
-            versions.map(move |(number, version)| (name, *number, version))
-        });
-        let loaded = versions.filter_map(|(name, number, version)| {
-            let served = version.served()?.clone();
-            Some((name, number, version, served))
-        });
-        for ((name, number, version, served), plan) in loaded.zip(plans) {
-            match plan {
-                Ok(plan) => version.state = Stage::Loaded(Arc::new(served.with_plan(plan))),
-                Err(reason) => {
-                    tracing::error!(model = name, version = number, reason, "version refused");
-                    version.report = Arc::new(unfed(&served, reason.clone()));
-                    version.set(Stage::Refused, Some(reason));
-                }
-            }
-        }
-    }
-
-    /// Takes over changed settings: policies, the pace of polling, the watch.
-    fn take_settings(&mut self, settings: ModelsSection) {
-        let none = PolicySection::default();
-        for (name, model) in &mut self.models {
-            let policy = settings.policy.get(name).unwrap_or(&none);
-            let bands = model.policy.bands != policy.bands;
-            model.apply(policy);
-            for version in model.versions.values_mut().filter(|_| bands) {
-                if let Stage::Loaded(served) = &version.state {
-                    version.state = Stage::Loaded(Arc::new(served.with_bands(&policy.bands)));
-                }
-            }
-        }
-        self.settings = settings;
-        for name in self.names() {
-            self.settle(&name);
         }
     }
 }
 
-/// The report of a version that the feature sources cannot feed after all.
-fn unfed(served: &Servable, reason: String) -> GateReport {
-    let mut report = served.model.report.clone();
-    report.fail(GateStep::Features, reason);
-    report
+/// Whether something that is done at an interval is due.
+fn is_due(interval: Option<Duration>, last: Instant) -> bool {
+    interval.is_some_and(|interval| last.elapsed() >= interval)
 }

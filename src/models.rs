@@ -2,6 +2,7 @@
 //!
 //! `bundle` reads what lies on disk, `gate` decides whether it may go live, `repository` finds them.
 
+pub mod apply;
 pub mod bundle;
 mod codes;
 pub mod contract;
@@ -11,6 +12,7 @@ pub mod golden;
 pub mod input;
 pub mod psi;
 pub mod reference;
+pub mod report;
 pub mod repository;
 pub mod status;
 mod version;

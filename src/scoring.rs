@@ -1,195 +1,241 @@
-//! The scoring path: a request takes one snapshot of what is live and uses it to its end.
-//!
-//! admit → model → features → vector → forest → answer. REST, gRPC and the offline command all come through here.
+//! The scoring path. A request takes one [`LiveSet`] and uses it to its end:
+//! admit → find the model → fetch features → assemble rows → evaluate the forest → answer. REST, gRPC and the offline
+//! command share it.
 
 mod admission;
-mod answer;
-pub mod answer_stats;
+pub(crate) mod answer_stats;
+mod assemble;
+mod batch;
 pub(crate) mod calibration;
+mod evaluate;
 mod infer;
-pub(crate) mod live_set;
+pub mod live_set;
 mod matrix;
-mod request;
+pub mod metrics;
+pub mod outcome;
+pub mod request;
 pub mod rollout;
+pub mod servable;
 pub mod tensor;
 mod tensor_stats;
-mod trace;
+pub mod trace;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use futures_util::future::try_join;
 
 pub use infer::{InferRequest, InferResponse, OutputTensor, outputs};
-pub use live_set::{LiveSet, Servable};
-pub use request::{
-    Entity, EntityScore, FeatureOrigin, ModelRef, Outcome, Reason, Score, ScoreRequest, Scores,
-    VersionSelector,
-};
-pub use tensor_stats::TensorStats;
-pub use trace::{EntityFeatures, FeatureDetail};
+pub use live_set::LiveSet;
+pub use outcome::{EntityScore, Outcome, Scores};
+pub use request::{Entity, ModelRef, ScoreRequest, VersionSelector};
+pub use servable::Servable;
 
+use crate::config::LimitsSection;
 use crate::error::Error;
-use crate::features::plan::FetchedFeatures;
-use crate::features::sources::canonical;
-use crate::telemetry::Metrics;
 use crate::values::time;
-use admission::Admission;
-use rollout::shadow::Shadow;
-use rollout::{Rollout, canary};
+use admission::{Admission, Permit};
+use batch::{EntityBatch, fetch};
+use metrics::ScoringMetrics;
+use rollout::Rollout;
+use rollout::canary::{Assignment, assign, merge};
+use rollout::shadow::{Copies, ShadowScorer, TrialSide};
 
-/// Limits of one request and of all together.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Most entities in a request.
-    pub batch: usize,
-    /// Most entities being scored at the same time.
-    pub in_flight: usize,
-    /// Most numbers in an answer on tensors.
-    pub numbers: usize,
-}
-
-/// Tree walks above which a request is moved off the threads that serve connections: a small request is done before
-/// a hand-over would be (32,768 walks take about 0.1 ms), a large one must not keep others waiting.
+/// Tree walks above which a request moves to a blocking thread. 32,768 walks take about 0.1 ms: shorter work is done
+/// before a hand-over would be, longer work must not delay other connections.
 const INLINE_WALKS: usize = 32 * 1024;
 
-/// Tree walks that explaining a score costs, against one for the score.
+/// Cost of explaining a score, in tree walks per tree.
 const WALKS_TO_EXPLAIN: usize = 100;
 
-/// What an explained entity counts for among those being scored. Less than it costs, so that the largest batch fits.
+/// Cost of an explained entity for admission. It is less than the real cost, so that the largest batch fits.
 const EXPLAINED_COST: usize = 10;
 
-/// Scores requests against what is live.
+/// Scores requests by the live models.
 #[derive(Debug)]
 pub struct Scorer {
     live: ArcSwap<LiveSet>,
-    limits: ArcSwap<Limits>,
+    limits: ArcSwap<LimitsSection>,
     admission: Arc<Admission>,
-    metrics: Arc<Metrics>,
-    mirror: Shadow,
+    metrics: ScoringMetrics,
+    shadow: ShadowScorer,
+}
+
+/// What the parts of one request share.
+#[derive(Clone)]
+struct PartContext {
+    explain: usize,
+    deadline: Option<Instant>,
+    permit: Arc<Permit>,
 }
 
 impl Scorer {
-    /// A scorer for `live`.
+    /// Creates a scorer for `live`.
     ///
     /// # Errors
-    /// The system gives no thread for scoring beside the answers.
-    pub fn new(live: LiveSet, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    /// The thread for shadow scoring cannot be started.
+    pub fn new(live: LiveSet, limits: LimitsSection, metrics: ScoringMetrics) -> std::io::Result<Self> {
         Ok(Self {
             live: ArcSwap::from_pointee(live),
-            limits: ArcSwap::from_pointee(limits),
             admission: Arc::new(Admission::new(limits.in_flight)),
+            limits: ArcSwap::from_pointee(limits),
             metrics,
-            mirror: Shadow::start()?,
+            shadow: ShadowScorer::start()?,
         })
     }
 
     /// The limits of requests.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> LimitsSection {
         **self.limits.load()
     }
 
     /// Sets other limits, for requests from now on.
-    pub fn set_limits(&self, limits: Limits) {
+    pub fn set_limits(&self, limits: LimitsSection) {
         self.admission.set_limit(limits.in_flight);
         self.limits.store(Arc::new(limits));
     }
 
-    /// Puts something else in front of the requests from now on; what was live before, which those that have begun
-    /// use to their end.
+    /// Replaces the live models for requests from now on. Returns the previous ones, which requests in flight still use.
     pub fn replace(&self, live: LiveSet) -> Arc<LiveSet> {
         self.live.swap(Arc::new(live))
     }
 
-    /// What is live now.
+    /// The live models.
     pub fn live(&self) -> Arc<LiveSet> {
         self.live.load_full()
     }
 
-    /// Scores a request: features are fetched, then a large batch goes to a thread of its own. Each entity has its own
-    /// outcome.
+    /// Scores the entities of a request; each has its own outcome.
     ///
     /// # Errors
-    /// Only what concerns the request as a whole: no such model, no or too many entities, too much work at once, or no
-    /// time left.
+    /// Only what concerns the whole request: an unknown model, no or too many entities, overload, a passed deadline.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
         let permit = self.permit(request.entities.len(), request.explain > 0)?;
         let live = self.live();
-        let served = live.find(&request.model)?.clone();
-        let trials = live.trials(&request.model).cloned();
-        self.answer_admitted(served, trials, request, permit).await
+        let servable = live.find(&request.model)?.clone();
+        let rollout = live.trials(&request.model).cloned();
+        self.answer_admitted(servable, rollout, request, permit).await
     }
 
+    /// Scores an admitted request: assigns its entities to the live version and the canary, scores each part, and merges.
     async fn answer_admitted(
         self: &Arc<Self>,
-        served: Arc<Servable>,
-        trials: Option<Rollout>,
+        servable: Arc<Servable>,
+        rollout: Option<Rollout>,
         request: ScoreRequest,
-        permit: admission::Permit,
+        permit: Permit,
     ) -> Result<Scores, Error> {
         let start = Instant::now();
-        served.scorable()?;
-        let permit = Arc::new(permit);
-        let scores = match trials {
-            Some(rollout) => canary::answer(self, &served, &rollout, request, &permit).await?,
+        servable.scorable()?;
+        let context = PartContext {
+            explain: request.explain,
+            deadline: request.deadline,
+            permit: Arc::new(permit),
+        };
+        let Rollout { canary, shadow } = rollout.unwrap_or_default();
+        let Assignment {
+            live,
+            canary: tried,
+            by_canary,
+        } = assign(canary.as_ref(), request.entities);
+        let shadow = shadow.as_ref().map(|share| TrialSide {
+            share,
+            other: &share.servable,
+        });
+        let scores = match canary.as_ref().filter(|_| !tried.is_empty()) {
             None => Scores {
-                results: self.score(&served, request, permit).await?,
-                model: served.model.clone(),
+                results: self.score_part(&servable, shadow, live, context).await?,
+                model: servable.model.clone(),
             },
+            Some(canary) => {
+                let trial = TrialSide {
+                    share: canary,
+                    other: &servable,
+                };
+                let (by, model) = (&canary.servable, &canary.servable.model);
+                if live.is_empty() {
+                    Scores {
+                        results: self.score_part(by, Some(trial), tried, context).await?,
+                        model: model.clone(),
+                    }
+                } else {
+                    let own = self.score_part(&servable, shadow, live, context.clone());
+                    let tried = self.score_part(by, Some(trial), tried, context);
+                    let (own, tried) = try_join(own, tried).await?;
+                    Scores {
+                        results: merge(&by_canary, own, tried, model),
+                        model: servable.model.clone(),
+                    }
+                }
+            }
         };
         self.metrics.whole.observe(start.elapsed().as_secs_f64());
-        self.metrics
-            .entities_scored(scores.results.iter().map(EntityScore::result));
+        let results = scores.results.iter().map(EntityScore::result);
+        self.metrics.count_entities(results);
         Ok(scores)
     }
 
-    /// Scores entities by one version.
-    async fn score(
+    /// Scores entities by one version; the other side of a trial, if any, scores copies afterwards.
+    async fn score_part(
         self: &Arc<Self>,
-        served: &Arc<Servable>,
-        request: ScoreRequest,
-        permit: Arc<admission::Permit>,
+        by: &Arc<Servable>,
+        trial: Option<TrialSide<'_>>,
+        entities: Vec<Entity>,
+        context: PartContext,
     ) -> Result<Vec<EntityScore>, Error> {
-        let ScoreRequest {
-            entities,
+        let copies = trial.map(|side| (side, Copies::of(&side, &entities)));
+        let results = self.score_entities(by, entities, context).await?;
+        if let Some((side, copies)) = copies {
+            self.shadow.send(&side, by, copies, &results);
+        }
+        Ok(results)
+    }
+
+    /// Fetches the features of entities and scores them by one version; much work runs on a blocking thread.
+    async fn score_entities(
+        self: &Arc<Self>,
+        by: &Arc<Servable>,
+        entities: Vec<Entity>,
+        context: PartContext,
+    ) -> Result<Vec<EntityScore>, Error> {
+        let PartContext {
             explain,
             deadline,
-            ..
-        } = request;
-        in_time(deadline)?;
+            permit,
+        } = context;
+        check_deadline(deadline)?;
         let now = time::now();
-        let gathered = gather(served, &entities, now, deadline).await;
-        in_time(deadline)?;
-        let explaining = if explain > 0 { WALKS_TO_EXPLAIN } else { 0 };
-        let walks = entities.len() * (1 + explaining) * served.model.forest.summary().trees;
-        let (scorer, served) = (self.clone(), served.clone());
-        off_thread_if(walks, move || {
-            let batch = answer::EntityBatch {
-                served: &served,
+        let fetched = fetch(by, &entities, now, deadline).await;
+        check_deadline(deadline)?;
+        let walks_per_tree = if explain > 0 { 1 + WALKS_TO_EXPLAIN } else { 1 };
+        let walks = entities.len() * walks_per_tree * by.model.forest.summary().trees;
+        let (scorer, servable) = (self.clone(), by.clone());
+        off_thread_if_long(walks, move || {
+            let batch = EntityBatch {
+                servable: &servable,
                 entities,
                 explain,
-                gathered,
+                fetched,
                 now,
             };
-            let results = answer::score_all(batch, &scorer.metrics);
-            // The leave to work ends with the work.
+            let results = batch.score(&scorer.metrics);
+            // The permit ends with the work.
             drop(permit);
             results
         })
         .await
     }
 
-    /// Leave to score so many entities or rows, and to explain them.
-    fn permit(&self, entities: usize, explained: bool) -> Result<admission::Permit, Error> {
+    /// Admits a request to score this many entities or rows, with or without explanations.
+    fn permit(&self, entities: usize, explained: bool) -> Result<Permit, Error> {
         if entities == 0 {
-            return Err(Error::invalid(
-                "there is nothing to score; send at least one entity or row".to_owned(),
-            ));
+            return Err(Error::invalid("no entities or rows to score; send at least one"));
         }
         let most = self.limits().batch;
         if entities > most {
             return Err(Error::too_large(format!(
-                "{entities} entities or rows in one request, at most {most} are allowed"
+                "{entities} entities or rows in one request; limits.batch allows {most}"
             )));
         }
         let cost = if explained { EXPLAINED_COST } else { 1 };
@@ -197,40 +243,18 @@ impl Scorer {
     }
 }
 
-/// What the remote sources have for the entities with an id; nothing is asked when no source is remote.
-async fn gather(
-    served: &Servable,
-    entities: &[Entity],
-    now: f64,
-    deadline: Option<Instant>,
-) -> FetchedFeatures {
-    match served.plan.as_ref().filter(|plan| plan.is_remote()) {
-        None => FetchedFeatures::default(),
-        Some(plan) => {
-            let ids = canonical(entities.iter().filter_map(|entity| entity.id.as_ref()));
-            plan.gather(&ids, now, deadline.map(leave_time)).await
-        }
-    }
-}
-
-/// The instant by which features have to be there so that a score can be answered before `deadline`: a tenth of the
-/// time is left, at most 5 ms.
-fn leave_time(deadline: Instant) -> Instant {
-    let left = deadline.saturating_duration_since(Instant::now());
-    deadline - (left / 10).min(Duration::from_millis(5))
-}
-
-fn in_time(deadline: Option<Instant>) -> Result<(), Error> {
+/// Checks that the client still waits.
+fn check_deadline(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
         Some(deadline) if Instant::now() >= deadline => Err(Error::deadline_exceeded(
-            "the request's time was up before it was scored".to_owned(),
+            "the deadline passed before the request was scored",
         )),
         _ => Ok(()),
     }
 }
 
-/// Does so much work here, or, if it is much, on a thread that may take its time.
-async fn off_thread_if<T: Send + 'static>(
+/// Does the work of this many tree walks here, or on a blocking thread if it is long.
+async fn off_thread_if_long<T: Send + 'static>(
     walks: usize,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {

@@ -1,5 +1,6 @@
 //! The life of a server: up, serving, and the way down: unready, serve on for a moment, stop accepting, finish what runs.
 
+mod connection_metrics;
 mod connections;
 mod listen;
 mod operations;
@@ -14,12 +15,15 @@ use tokio::signal::unix::Signal;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic_health::server::HealthReporter;
 
+use crate::api::auth::secret_metrics::SecretMetrics;
 use crate::api::auth::{Guard, PortApi};
+use crate::api::request_metrics::RequestMetrics;
 use crate::api::{grpc, http};
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
-use crate::telemetry::Metrics;
+use crate::metrics::Registry;
+use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
@@ -52,7 +56,7 @@ impl From<String> for ServeError {
 pub async fn run(
     config: Config,
     settings: LiveSettings,
-    build: impl FnOnce(Config, Arc<Metrics>) -> Result<App, String> + Send + 'static,
+    build: impl FnOnce(Config, Registry) -> Result<App, String> + Send + 'static,
     welcome: impl FnOnce(&App, Addresses),
 ) -> Result<(), ServeError> {
     let text = |error: std::io::Error| error.to_string();
@@ -60,11 +64,12 @@ pub async fn run(
         StopSignals::new().map_err(text)?,
         signals::hangup().map_err(text)?,
     );
-    let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    let registry = Registry::with_process_metrics().map_err(|error| error.to_string())?;
+    let metrics = ServerMetrics::new(&registry).map_err(|error| error.to_string())?;
     let ports = Ports::bind(&config.server)?;
     let addresses = ports.addresses();
-    let tls = tls::start(&config.tls, &metrics.security)?;
-    let guard = Guard::start(&config.auth, &metrics)?;
+    let tls = tls::start(&config.tls, &metrics.secrets)?;
+    let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
     // It ends on its own, after the others: probes watch the way down.
     let treatment = ConnectionPolicy::new(
         PortKind::Rest,
@@ -73,9 +78,9 @@ pub async fn run(
         Shutdown::default(),
         metrics.ports.of("ops"),
     );
-    let loading = http::ops::loading(metrics.clone());
+    let loading = http::ops::loading(registry.clone());
     let operations = OperationsPort::start(ports.ops.listen()?, loading, treatment)?;
-    let app = tokio::task::spawn_blocking(move || build(config, metrics));
+    let app = tokio::task::spawn_blocking(move || build(config, registry));
     let app = tokio::select! {
         () = signals.next() => {
             tracing::info!("stopped while the models were being loaded");
@@ -92,6 +97,7 @@ pub async fn run(
         tls,
         guard,
         operations,
+        ports: metrics.ports,
     };
     let mut running = server.listen(ports.http, ports.grpc).await?;
     // Only now: who is told that it is ready must be able to connect.
@@ -118,6 +124,23 @@ pub async fn run(
     }
 }
 
+/// Metrics that the server itself declares.
+struct ServerMetrics {
+    ports: PortMetrics,
+    requests: RequestMetrics,
+    secrets: SecretMetrics,
+}
+
+impl ServerMetrics {
+    fn new(registry: &Registry) -> crate::metrics::Result<Self> {
+        Ok(Self {
+            ports: PortMetrics::new(registry)?,
+            requests: RequestMetrics::new(registry)?,
+            secrets: SecretMetrics::new(registry)?,
+        })
+    }
+}
+
 /// What runs once REST and gRPC are open.
 struct Running {
     servers: JoinSet<()>,
@@ -133,6 +156,7 @@ struct Server {
     guard: Guard,
     operations: OperationsPort,
     down: Shutdown,
+    ports: PortMetrics,
 }
 
 impl Server {
@@ -156,7 +180,7 @@ impl Server {
                 PortApi::Grpc => (PortKind::Grpc, "grpc"),
                 _ => (PortKind::Rest, "http"),
             };
-            let metrics = app.metrics.ports.of(name);
+            let metrics = self.ports.of(name);
             let treatment = ConnectionPolicy::new(kind, &app.config, tls.clone(), self.down.clone(), metrics);
             servers.spawn(connections::serve(port.listen()?, router, treatment));
         }

@@ -3,6 +3,7 @@
 
 mod access;
 mod keys;
+pub mod secret_metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +16,15 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::context::about_client;
 use super::http::V2Error;
-use super::request_metrics::RequestCounters;
+use super::request_metrics::{RequestCounters, RequestMetrics};
 use crate::config::AuthSection;
 use crate::error::{Error, ErrorKind};
 use crate::file_backed::FileBacked;
-use crate::telemetry::Metrics;
-use crate::telemetry::security::Secret;
 use access::Access;
 pub use access::Role;
 use keys::ApiKeys;
 pub use keys::{InvalidKeyName, NewKey};
+use secret_metrics::{Secret, SecretMetrics};
 
 /// Where a key stands in a request, beside `authorization: Bearer …`.
 const API_KEY: &str = "x-api-key";
@@ -44,7 +44,7 @@ pub enum PortApi {
 #[derive(Clone, Debug)]
 pub struct Guard {
     keys: Option<Arc<FileBacked<ApiKeys>>>,
-    metrics: Arc<Metrics>,
+    metrics: RequestMetrics,
 }
 
 impl Guard {
@@ -52,13 +52,17 @@ impl Guard {
     ///
     /// # Errors
     /// Names the file, the key and what is wrong with it.
-    pub fn start(section: &AuthSection, metrics: &Arc<Metrics>) -> Result<Self, String> {
+    pub fn start(
+        section: &AuthSection,
+        metrics: &RequestMetrics,
+        secrets: &SecretMetrics,
+    ) -> Result<Self, String> {
         let metrics = metrics.clone();
         if !section.is_on() {
             tracing::warn!("no auth.file: whoever reaches a port may do everything that it offers");
             return Ok(Self { keys: None, metrics });
         }
-        let counted = metrics.security.clone();
+        let counted = secrets.clone();
         let heard = Box::new(move |read: Result<&ApiKeys, &str>| {
             counted.read(Secret::Keys, read.is_ok());
             match read {
@@ -88,6 +92,11 @@ impl Guard {
         }
     }
 
+    /// The counters of requests, which the guard shares with the routers behind it.
+    pub(super) fn request_metrics(&self) -> &RequestMetrics {
+        &self.metrics
+    }
+
     /// The router behind the guard.
     pub(super) fn protect(&self, api: PortApi, router: Router) -> Router {
         let Some(keys) = self.keys.clone() else {
@@ -101,7 +110,7 @@ impl Guard {
         let door = PortGuard {
             api,
             keys,
-            counters: RequestCounters::new(&self.metrics, label, "authorize"),
+            counters: self.metrics.counters(label, "authorize"),
         };
         router.layer(middleware::from_fn_with_state(Arc::new(door), pass))
     }

@@ -51,6 +51,7 @@ pub fn descriptors() -> &'static [u8] {
 /// # Errors
 /// The embedded descriptors cannot be read.
 pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter), String> {
+    let metrics = guard.request_metrics();
     let (reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -62,8 +63,8 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
     let v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
     let mut routes = tonic::service::Routes::builder();
     routes
-        .add_service(scoring::service(app))
-        .add_service(open_inference::service(app))
+        .add_service(scoring::service(app, metrics))
+        .add_service(open_inference::service(app, metrics))
         .add_service(with_options!(health, app.config))
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));

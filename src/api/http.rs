@@ -111,7 +111,8 @@ fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
 
 /// The application's router, behind the guard.
 pub fn router(app: &App, guard: &Guard) -> Router {
-    let counters = |operation| RequestCounters::new(&app.metrics, "rest", operation);
+    let metrics = guard.request_metrics();
+    let counters = |operation| metrics.counters("rest", operation);
     let state = HttpState {
         scorer: app.scorer.clone(),
         loading: super::open_inference::loading(app),

@@ -40,7 +40,7 @@ pub(super) fn version(text: &str) -> Result<VersionSelector, Error> {
 
 /// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
 pub(super) fn loading(app: &App) -> Option<LifecycleHandle> {
-    app.config.models.repository_api.then(|| app.reload.clone())
+    app.config.models.repository_api.then(|| app.lifecycle.clone())
 }
 
 /// Loads a model as its policy says, or unloads it.
@@ -56,12 +56,12 @@ pub(super) async fn change(
         ));
     };
     let version = None;
-    let order = if load {
+    let command = if load {
         Command::Load { model, version }
     } else {
         Command::Unload { model, version }
     };
-    handle.order(order).await.map(drop)
+    handle.execute(command).await.map(drop)
 }
 
 /// The parameter of a request that says how many microseconds the client waits; 0 is for ever.

@@ -1,10 +1,36 @@
-//! Requests counted by operation and result, with handles resolved once.
-
-use prometheus::IntCounter;
+//! Counts requests by API, operation and result.
 
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
-use crate::telemetry::Metrics;
+use crate::metrics::{IntCounter, IntCounterVec, Registry, Result as MetricsResult};
+
+/// Declares the counters of requests and hands out those of each operation.
+#[derive(Clone, Debug)]
+pub struct RequestMetrics {
+    requests: IntCounterVec,
+}
+
+impl RequestMetrics {
+    /// Declares the metric.
+    ///
+    /// # Errors
+    /// It is declared already.
+    pub fn new(registry: &Registry) -> MetricsResult<Self> {
+        let help = "Requests, by API, operation and result (ok, or the kind of the error).";
+        let labels = ["api", "operation", "result"];
+        let requests = registry.counters("evergreen_requests_total", help, &labels)?;
+        Ok(Self { requests })
+    }
+
+    /// The counters of one operation of one API.
+    pub(super) fn counters(&self, api: &str, operation: &str) -> RequestCounters {
+        let counter = |result: &str| self.requests.with_label_values(&[api, operation, result]);
+        RequestCounters {
+            ok: counter("ok"),
+            errors: ErrorKind::ALL.map(|kind| counter(status::of(kind).label)),
+        }
+    }
+}
 
 /// The counters of one operation of one API.
 #[derive(Clone, Debug)]
@@ -15,14 +41,6 @@ pub(super) struct RequestCounters {
 }
 
 impl RequestCounters {
-    pub(super) fn new(metrics: &Metrics, api: &str, operation: &str) -> Self {
-        let counter = |result: &str| metrics.requests.with_label_values(&[api, operation, result]);
-        Self {
-            ok: counter("ok"),
-            errors: ErrorKind::ALL.map(|kind| counter(status::of(kind).label)),
-        }
-    }
-
     /// Counts an error and hands the result on, where what goes well is counted elsewhere.
     pub(super) fn count_errors<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match result {

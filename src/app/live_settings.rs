@@ -4,10 +4,10 @@ use std::sync::Mutex;
 
 use toml::{Table, Value};
 
-use crate::app::{App, limits};
+use super::App;
 use crate::config::Config;
 use crate::lifecycle::Command;
-use crate::telemetry::LogLevel;
+use crate::log::LogLevel;
 
 /// Reads the settings anew, from the same places as at the start.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
@@ -66,8 +66,12 @@ impl LiveSettings {
         if let Err(error) = self.log.set(&new.log.level) {
             tracing::error!(error, "the log's level stays as it was");
         }
-        app.scorer.set_limits(limits(&new.limits));
-        if let Err(error) = app.reload.order(Command::Settings(Box::new(new.models))).await {
+        app.scorer.set_limits(new.limits);
+        if let Err(error) = app
+            .lifecycle
+            .execute(Command::Settings(Box::new(new.models)))
+            .await
+        {
             tracing::error!(%error, "settings of models not taken over");
         }
         tracing::info!(taken = taken.join(", "), "settings read");

@@ -7,7 +7,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::{BOLD, CommandError, GREEN, RED, YELLOW, say};
-use crate::models::gate::{self, GateContext, GateReport, StepOutcome};
+use crate::models::gate::{self, GateContext};
+use crate::models::report::{GateReport, StepOutcome};
 use evergreen_forest::KernelName;
 
 const EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ impl Check {
             kernel: self.kernel,
             ..GateContext::default()
         };
-        let (report, live) = match gate::admit_beside(&self.path, &name, version, &mut context) {
+        let (report, live) = match gate::validate_with(&self.path, &name, version, &mut context) {
             Ok(model) => (model.report, true),
             Err(report) => (report, false),
         };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::cli::check::identity;
 use crate::error::Error;
-use crate::features::row::settle;
 use crate::features::table::{Table, TableBatch, TableError};
 use crate::models::ModelVersion;
+use crate::models::apply::apply_contract;
 use crate::models::contract::FeatureContract;
 use crate::models::derived::DerivedInput;
 use crate::models::gate;
@@ -48,7 +48,7 @@ impl OfflineModel {
         let (path, folder) = (PathBuf::from(model), models.join(model));
         let version = if path.exists() {
             let (name, version) = identity(&path);
-            let judged = gate::admit(&path, &name, version).map_err(|report| {
+            let judged = gate::validate(&path, &name, version).map_err(|report| {
                 let reason = report.failure().map_or("", |step| step.detail.as_str());
                 format!("{}: {reason}", path.display())
             })?;
@@ -165,7 +165,7 @@ impl OfflineModel {
             let mut notes = FeatureIssues::default();
             let start = rows.len();
             for (position, input) in self.inputs().iter().enumerate() {
-                match settle(input, position, found[position], false, &mut notes) {
+                match apply_contract(input, position, found[position], false, &mut notes) {
                     Ok(value) => rows.push(value),
                     Err(error) => {
                         rejected(row, &error);

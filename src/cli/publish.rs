@@ -58,7 +58,7 @@ impl Publish {
             .or(named)
             .unwrap_or_else(|| identity(&self.bundle).0);
         model_name(&name)?;
-        if let Err(report) = gate::admit(&self.bundle, &name, self.version) {
+        if let Err(report) = gate::validate(&self.bundle, &name, self.version) {
             print(&self.bundle, &report, false);
             return Err(CommandError::No);
         }

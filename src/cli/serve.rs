@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 
@@ -10,8 +9,9 @@ use super::{BOLD, CommandError, GREEN, YELLOW, bytes, progress_bar, say, thousan
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::{Config, Overrides};
+use crate::log;
+use crate::metrics::Registry;
 use crate::server::{self, Addresses};
-use crate::telemetry::{self, Metrics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,7 +67,7 @@ impl Serve {
             Config::load(config.as_deref(), environment, &overrides)
         };
         let config = read()?;
-        let log = telemetry::log_to_stderr(&config.log)?;
+        let log = log::to_stderr(&config.log)?;
         let settings = LiveSettings::new(config.clone(), Box::new(read), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let result = runtime.block_on(server::run(config, settings, build, welcome));
@@ -86,9 +86,9 @@ impl From<server::ServeError> for CommandError {
     }
 }
 
-fn build(config: Config, metrics: Arc<Metrics>) -> Result<App, String> {
+fn build(config: Config, registry: Registry) -> Result<App, String> {
     let bar = progress_bar(0, "reading customers");
-    let app = App::build(config, metrics, &mut |done, total| {
+    let app = App::build(config, registry, &mut |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });
@@ -101,7 +101,7 @@ fn welcome(app: &App, addresses: Addresses) {
     let live = app.scorer.live();
     say!("{BOLD}Evergreen{BOLD:#} {}", env!("CARGO_PKG_VERSION"));
     for (name, entry) in live.models() {
-        match &entry.served {
+        match &entry.live {
             Some(served) => {
                 let (version, summary) = (served.model.version, served.model.forest.summary());
                 let trees = thousands(summary.trees);
@@ -137,7 +137,7 @@ fn welcome(app: &App, addresses: Addresses) {
     }
     let model = live
         .models()
-        .find(|(_, entry)| entry.served.as_ref().is_some_and(|served| served.plan.is_some()));
+        .find(|(_, entry)| entry.live.as_ref().is_some_and(|served| served.plan.is_some()));
     let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
     if let (Some((name, _)), Some(id)) = (model, id) {
         let scheme = if app.config.tls.is_on() { "https://" } else { "" };

@@ -26,15 +26,15 @@ pub enum Source {
 /// The sources of a model's row.
 #[derive(Debug)]
 pub struct Plan {
-    feeds: Vec<Source>,
+    sources: Vec<Source>,
     /// By slot of the model; `None` for derived inputs.
-    places: Vec<Option<SlotBinding>>,
+    bindings: Vec<Option<SlotBinding>>,
 }
 
 /// Where a slot's value is.
 #[derive(Debug)]
 struct SlotBinding {
-    feed: usize,
+    source: usize,
     /// The column of a table, or the field of a layout.
     column: usize,
     /// For a category: the model's code for each code of the source; NaN where the model does not know it.
@@ -46,21 +46,54 @@ struct SlotBinding {
 /// Where a slot's value is to be found, before it is bound: the position among the feeds, and in the source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ColumnRef {
-    pub(super) feed: usize,
+    pub(super) source: usize,
     pub(super) column: usize,
 }
 
-/// What the remote sources gave, by feed; nothing for tables.
+/// What the remote sources returned for the entities of one request.
 #[derive(Debug, Default)]
-pub struct FetchedFeatures(Vec<SourceLookup>);
+pub struct FetchedFeatures {
+    /// By source of the plan; empty for tables.
+    sources: Vec<SourceLookup>,
+    /// By entity of the request, its position among the ids that were looked up; `None` for an entity without an id.
+    positions: Vec<Option<usize>>,
+}
 
-/// What a remote source gave.
+/// What one remote source returned.
 #[derive(Debug, Default)]
 struct SourceLookup {
-    /// By entity.
-    held: Vec<Lookup>,
+    /// By id.
+    lookups: Vec<Lookup>,
     /// By group, the age in seconds from which its values are stale by the store's own rules.
     max_ages: Vec<Option<f64>>,
+}
+
+/// What the remote sources returned for one entity.
+#[derive(Clone, Copy, Debug)]
+pub struct EntityFetch<'a> {
+    sources: &'a [SourceLookup],
+    position: Option<usize>,
+}
+
+impl FetchedFeatures {
+    /// What was fetched for the entity at this position of the request.
+    pub fn entity(&self, position: usize) -> EntityFetch<'_> {
+        EntityFetch {
+            sources: &self.sources,
+            position: self.positions.get(position).copied().flatten(),
+        }
+    }
+}
+
+impl<'a> EntityFetch<'a> {
+    /// What the source at this position of the plan returned, and the ages from which its groups are stale.
+    fn source(self, source: usize) -> (Option<&'a Lookup>, &'a [Option<f64>]) {
+        let Some(fetched) = self.sources.get(source) else {
+            return (None, &[]);
+        };
+        let lookup = self.position.and_then(|position| fetched.lookups.get(position));
+        (lookup, &fetched.max_ages)
+    }
 }
 
 /// What all sources have for one entity, by feed.
@@ -109,10 +142,10 @@ pub enum Origin {
 }
 
 impl Plan {
-    pub(super) fn new(model: &ModelVersion, feeds: Vec<Source>, spots: &[Option<ColumnRef>]) -> Self {
-        let place = |(slot, spot): (usize, &Option<ColumnRef>)| {
-            let ColumnRef { feed, column } = (*spot)?;
-            let categories = match &feeds[feed] {
+    pub(super) fn new(model: &ModelVersion, sources: Vec<Source>, columns: &[Option<ColumnRef>]) -> Self {
+        let binding = |(slot, column_ref): (usize, &Option<ColumnRef>)| {
+            let ColumnRef { source, column } = (*column_ref)?;
+            let categories = match &sources[source] {
                 Source::Table(table) => table.dictionary(column),
                 Source::Remote(remote, _) => &remote.layout.fields[column].categories,
             };
@@ -121,50 +154,61 @@ impl Plan {
             let category = contract.kind == FeatureType::Category;
             let codes = category.then(|| categories.iter().map(code).collect());
             Some(SlotBinding {
-                feed,
+                source,
                 column,
                 codes,
                 max_age: contract.max_age_duration.map(|limit| limit.as_secs_f64()),
             })
         };
-        let places = spots.iter().enumerate().map(place).collect();
-        Self { feeds, places }
+        let bindings = columns.iter().enumerate().map(binding).collect();
+        Self { sources, bindings }
     }
 
     /// Whether some value comes from a remote store.
     pub fn is_remote(&self) -> bool {
-        self.feeds.iter().any(|feed| matches!(feed, Source::Remote(..)))
+        self.sources
+            .iter()
+            .any(|source| matches!(source, Source::Remote(..)))
     }
 
-    /// Asks the remote sources for `ids`, all at the same time. Returns by `deadline`.
-    pub async fn gather(&self, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> FetchedFeatures {
-        let asked = self.feeds.iter().map(|feed| async move {
-            match feed {
+    /// Looks up the entities of a request in all remote sources at once; `None` for an entity without an id. `now` is in
+    /// seconds since the Unix epoch. Returns by `deadline`.
+    pub async fn fetch(
+        &self,
+        entities: impl Iterator<Item = Option<&EntityId>>,
+        now: f64,
+        deadline: Option<Instant>,
+    ) -> FetchedFeatures {
+        let mut ids = Vec::new();
+        let mut position = |id: Option<&EntityId>| {
+            ids.push(id?.canonical());
+            Some(ids.len() - 1)
+        };
+        let positions = entities.map(&mut position).collect();
+        let ids = &ids;
+        let lookups = self.sources.iter().map(|source| async move {
+            match source {
                 Source::Table(_) => SourceLookup::default(),
                 Source::Remote(remote, _) => SourceLookup {
-                    held: remote.get(ids, now, deadline).await,
+                    lookups: remote.get(ids, now, deadline).await,
                     max_ages: remote.max_ages(),
                 },
             }
         });
-        FetchedFeatures(futures_util::future::join_all(asked).await)
+        FetchedFeatures {
+            sources: futures_util::future::join_all(lookups).await,
+            positions,
+        }
     }
 
-    /// What there is for `id`, the entity at `position` among those gathered.
-    pub fn find<'a>(
-        &'a self,
-        id: &EntityId,
-        gathered: &'a FetchedFeatures,
-        position: usize,
-    ) -> EntityLookup<'a> {
-        let mut parts = SmallVec::with_capacity(self.feeds.len());
+    /// Combines what all sources hold for the entity `id`; `fetch` is what the remote ones returned for it.
+    pub fn find<'a>(&'a self, id: &EntityId, fetch: EntityFetch<'a>) -> EntityLookup<'a> {
+        let mut parts = SmallVec::with_capacity(self.sources.len());
         let mut unavailable = Vec::new();
         let mut from = None;
-        for (number, feed) in self.feeds.iter().enumerate() {
-            let answer = gathered.0.get(number);
-            let held = answer.and_then(|answer| answer.held.get(position));
-            let max_ages = answer.map_or(&[][..], |answer| &answer.max_ages);
-            let part = match (feed, held) {
+        for (number, source) in self.sources.iter().enumerate() {
+            let (lookup, max_ages) = fetch.source(number);
+            let part = match (source, lookup) {
                 (Source::Table(table), _) => table
                     .find(id.as_ref())
                     .map(|row| (RecordPart::Row(row, table.as_of(row)), Origin::Snapshot)),
@@ -199,41 +243,41 @@ impl EntityRecord<'_> {
     /// What is there for a slot, and whether that is too old at the instant `now`: by the contract's limit, or by the
     /// store's own rules.
     pub fn get(&self, slot: usize, now: f64) -> (SlotValue, bool) {
-        let Some(Some(place)) = self.plan.places.get(slot) else {
+        let Some(Some(binding)) = self.plan.bindings.get(slot) else {
             return (SlotValue::Absent, false);
         };
         let old = |as_of: f64, limit: Option<f64>| limit.is_some_and(|limit| now - as_of > limit);
-        let (found, stale) = match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
+        let (found, stale) = match (&self.plan.sources[binding.source], self.parts[binding.source]) {
             (Source::Table(table), RecordPart::Row(row, as_of)) => {
-                let value = table.value(row, place.column);
+                let value = table.value(row, binding.column);
                 let found = if value.is_nan() {
                     SlotValue::Null
                 } else {
                     SlotValue::Value(value)
                 };
-                (found, as_of.is_some_and(|as_of| old(as_of, place.max_age)))
+                (found, as_of.is_some_and(|as_of| old(as_of, binding.max_age)))
             }
             (Source::Remote(remote, _), RecordPart::Vector(vector, max_ages)) => {
-                let group = remote.layout.group_of(place.column);
+                let group = remote.layout.group_of(binding.column);
                 let own = max_ages.get(group).copied().flatten();
-                let stale = (place.max_age.is_some() || own.is_some()) && {
+                let stale = (binding.max_age.is_some() || own.is_some()) && {
                     let as_of = since(vector, group);
-                    old(as_of, place.max_age) || old(as_of, own)
+                    old(as_of, binding.max_age) || old(as_of, own)
                 };
-                (vector.get(&remote.layout, place.column), stale)
+                (vector.get(&remote.layout, binding.column), stale)
             }
             _ => (SlotValue::Absent, false),
         };
-        (place.translate(found), stale)
+        (binding.translate(found), stale)
     }
 
     /// Since when a slot's value is true: seconds since the Unix epoch.
     pub fn slot_as_of(&self, slot: usize) -> Option<f64> {
-        let place = self.plan.places.get(slot)?.as_ref()?;
-        match (&self.plan.feeds[place.feed], self.parts[place.feed]) {
+        let binding = self.plan.bindings.get(slot)?.as_ref()?;
+        match (&self.plan.sources[binding.source], self.parts[binding.source]) {
             (Source::Table(_), RecordPart::Row(_, as_of)) => as_of,
             (Source::Remote(remote, _), RecordPart::Vector(vector, _)) => {
-                Some(since(vector, remote.layout.group_of(place.column)))
+                Some(since(vector, remote.layout.group_of(binding.column)))
             }
             _ => None,
         }
@@ -241,8 +285,8 @@ impl EntityRecord<'_> {
 
     /// The oldest instant at which one of the sources says its values were true.
     pub fn as_of(&self) -> Option<f64> {
-        let parts = self.parts.iter().zip(&self.plan.feeds);
-        let instants = parts.filter_map(|(part, feed)| match (*part, feed) {
+        let parts = self.parts.iter().zip(&self.plan.sources);
+        let instants = parts.filter_map(|(part, source)| match (*part, source) {
             (RecordPart::Row(_, as_of), _) => as_of,
             (RecordPart::Vector(vector, _), Source::Remote(remote, _)) => {
                 let groups = 0..remote.layout.groups.len();

@@ -19,7 +19,7 @@ use single_flight::{SingleFlight, Waiter};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
-use crate::telemetry::SourceMetrics;
+use crate::features::metrics::SourceMetrics;
 use crate::values::entity_id::EntityId;
 
 /// How a remote store is asked.
@@ -115,14 +115,18 @@ impl RemoteSource {
                 Some(cache) => cache.get(id, now),
                 None => CacheLookup::Miss,
             };
-            self.metrics.count(&found);
             held.push(match found {
-                CacheLookup::Fresh(vector) => Some(known(vector, true)),
+                CacheLookup::Fresh(vector) => {
+                    self.metrics.hit();
+                    Some(known(vector, true))
+                }
                 CacheLookup::Ageing(vector) => {
+                    self.metrics.ageing();
                     ageing.push(id.clone());
                     Some(known(vector, true))
                 }
                 CacheLookup::Miss => {
+                    self.metrics.miss();
                     missing.push(position);
                     None
                 }
@@ -218,7 +222,7 @@ impl RemoteSource {
         self.metrics
             .fetched(start.elapsed(), result.as_ref().err().map(SourceError::label));
         if let Err(error) = &result
-            && self.metrics.may_complain()
+            && self.metrics.may_log_failure()
         {
             tracing::warn!(source = self.name, %error, "the feature store did not answer");
         }

@@ -14,10 +14,10 @@ use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
 use crate::error::Error;
+use crate::features::metrics::FeatureMetrics;
 use crate::models::ModelVersion;
 use crate::models::contract::FeatureContract;
 use crate::suggest::hint;
-use crate::telemetry::FeatureMetrics;
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
 use store::StoreClient;
@@ -296,24 +296,24 @@ impl Sources {
         snapshot: Option<&Arc<Snapshot>>,
         remotes: &[Arc<RemoteSource>],
     ) -> Result<Option<Plan>, String> {
-        let mut feeds: Vec<Source> = Vec::new();
-        let mut names: Vec<FeatureHome<'_>> = Vec::new();
-        let mut spots: Vec<Option<ColumnRef>> = model.slots().map(|_| None).collect();
+        let mut sources: Vec<Source> = Vec::new();
+        let mut homes: Vec<FeatureHome<'_>> = Vec::new();
+        let mut columns: Vec<Option<ColumnRef>> = model.slots().map(|_| None).collect();
         for (slot, feature) in stored(model) {
             let home = self.home(feature);
-            let feed = match names.iter().position(|known| *known == home) {
-                Some(feed) => feed,
+            let source = match homes.iter().position(|known| *known == home) {
+                Some(source) => source,
                 None => {
-                    let Some(feed) = self.feed(home, model, snapshot, remotes)? else {
+                    let Some(source) = self.source(home, model, snapshot, remotes)? else {
                         // No snapshot is configured: the model answers tensors, and entities with all their features.
                         return Ok(None);
                     };
-                    names.push(home);
-                    feeds.push(feed);
-                    feeds.len() - 1
+                    homes.push(home);
+                    sources.push(source);
+                    sources.len() - 1
                 }
             };
-            let column = match &feeds[feed] {
+            let column = match &sources[source] {
                 Source::Table(table) => table.column(feature.column(), feature.kind),
                 Source::Remote(remote, _) => {
                     let group = self.group(&remote.name, feature);
@@ -323,12 +323,12 @@ impl Sources {
             };
             let column = column
                 .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
-            spots[slot] = Some(ColumnRef { feed, column });
+            columns[slot] = Some(ColumnRef { source, column });
         }
-        Ok((!feeds.is_empty()).then(|| Plan::new(model, feeds, &spots)))
+        Ok((!sources.is_empty()).then(|| Plan::new(model, sources, &columns)))
     }
 
-    fn feed(
+    fn source(
         &self,
         home: FeatureHome<'_>,
         model: &ModelVersion,
@@ -364,9 +364,4 @@ fn stored(model: &ModelVersion) -> impl Iterator<Item = (usize, &FeatureContract
         .slots()
         .enumerate()
         .filter(|&(slot, _)| model.is_stored(slot))
-}
-
-/// The ids of entities, each in the one form that stands for all spellings of it.
-pub fn canonical<'a>(ids: impl Iterator<Item = &'a EntityId>) -> Vec<EntityId> {
-    ids.map(EntityId::canonical).collect()
 }

@@ -1,4 +1,4 @@
-//! What an operator may ask for while the server runs.
+//! Commands of operators while the server runs.
 
 use tokio::sync::oneshot;
 
@@ -6,86 +6,86 @@ use crate::config::ModelsSection;
 use crate::config::models::{ShareSection, label_name, valid_share};
 use crate::error::Error;
 use crate::lifecycle::Lifecycle;
-use crate::lifecycle::model_state::Stage;
+use crate::lifecycle::known_version::Stage;
 
-/// Something to be done to models, while they serve.
+/// A change to the models while they serve.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Look for new versions now.
+    /// Poll the repository and the snapshot now.
     Refresh,
-    /// Load a version, or what the policy asks for, even if it was refused, taken back or unloaded before.
+    /// Load a version, or what the policy asks for, even if it was refused, withdrawn or unloaded before.
     Load {
         /// The model.
         model: String,
-        /// A version; `None` for what the policy asks for.
+        /// The version; `None` for what the policy asks for.
         version: Option<u64>,
     },
-    /// Take a version or a whole model away.
+    /// Unload a version or a whole model.
     Unload {
         /// The model.
         model: String,
-        /// A version; `None` for all of them.
+        /// The version; `None` for all of them.
         version: Option<u64>,
     },
-    /// Go back to an older version.
+    /// Roll back to an older version.
     Rollback {
         /// The model.
         model: String,
-        /// The version to go back to; `None` for the newest good one before the one that answers.
+        /// The version to roll back to; `None` for the newest good one before the live one.
         version: Option<u64>,
-        /// Why, for those who ask later.
+        /// The reason, shown in events and status.
         reason: String,
-        /// Whether to stay there until released, whatever is published.
+        /// Whether to hold that version until it is released, whatever is published.
         hold: bool,
     },
-    /// End a hold.
+    /// Release a held version.
     Release {
         /// The model.
         model: String,
     },
-    /// Point a label at a loaded version, or take it away.
+    /// Point a label at a loaded version, or remove it.
     Label {
         /// The model.
         model: String,
         /// The label.
         label: String,
-        /// The version; `None` takes the label away.
+        /// The version; `None` removes the label.
         version: Option<u64>,
     },
-    /// Let a version answer for a share of the entities, or end that.
+    /// Start or end a canary: a version that answers for a share of the entities.
     Canary {
         /// The model.
         model: String,
         /// The version and its share; `None` ends it.
         share: Option<ShareSection>,
     },
-    /// Score a version beside the one that answers, or end that.
+    /// Start or end a shadow: a version that is scored without answering.
     Shadow {
         /// The model.
         model: String,
         /// The version and its share; `None` ends it.
         share: Option<ShareSection>,
     },
-    /// Take over changed settings.
+    /// Apply changed settings.
     Settings(Box<ModelsSection>),
 }
 
-/// An order on its way, and where the answer goes: one sentence.
+/// A command that waits for execution, and where its result goes.
 #[derive(Debug)]
 pub(super) struct PendingCommand {
-    pub(super) order: Command,
+    pub(super) command: Command,
     pub(super) answer: oneshot::Sender<Result<String, Error>>,
 }
 
 impl Lifecycle {
-    /// Does what is asked; says what was done.
-    pub(super) fn obey(&mut self, order: Command) -> Result<String, Error> {
-        match order {
+    /// Executes a command; returns a sentence that says what was done.
+    pub(super) fn execute(&mut self, command: Command) -> Result<String, Error> {
+        match command {
             Command::Refresh => {
-                self.pass().map_err(Error::unavailable)?;
-                // Twice, for what is new has to be the same at two looks.
-                self.look_for_customers();
-                self.look_for_customers();
+                self.poll_and_reconcile().map_err(Error::unavailable)?;
+                // Twice, because a new snapshot must look the same at two polls.
+                self.refresh_snapshot();
+                self.refresh_snapshot();
                 Ok("looked for new versions".to_owned())
             }
             Command::Load { model, version } => self.load(&model, version),
@@ -103,44 +103,44 @@ impl Lifecycle {
                     None => format!("`{model}` was not held"),
                 };
                 state.event(said.clone());
-                self.settle(&model);
+                self.reconcile(&model);
                 Ok(said)
             }
             Command::Label {
                 model,
                 label,
                 version,
-            } => self.label(&model, &label, version),
-            Command::Canary { model, share } => self.try_out(&model, share, true),
-            Command::Shadow { model, share } => self.try_out(&model, share, false),
+            } => self.set_label(&model, &label, version),
+            Command::Canary { model, share } => self.set_trial(&model, share, true),
+            Command::Shadow { model, share } => self.set_trial(&model, share, false),
             Command::Settings(settings) => {
-                self.take_settings(*settings);
+                self.apply_settings(*settings);
                 Ok("settings taken over".to_owned())
             }
         }
     }
 
     fn load(&mut self, name: &str, version: Option<u64>) -> Result<String, Error> {
-        self.look().map_err(Error::unavailable)?;
+        self.poll_repository().map_err(Error::unavailable)?;
         let model = self.model(name)?;
         model.unloaded = false;
         match version {
             None => {
                 let all: Vec<u64> = model.versions.keys().copied().collect();
-                all.into_iter().for_each(|number| model.lift(number));
+                all.into_iter().for_each(|number| model.reinstate(number));
             }
             Some(number) => {
                 if !model.versions.contains_key(&number) {
                     return Err(no_version(name, number));
                 }
-                model.lift(number);
+                model.reinstate(number);
                 model.extra.insert(number);
             }
         }
-        self.settle(name);
+        self.reconcile(name);
         let model = self.model(name)?;
         let number = version.or(model.live);
-        let loaded = number.and_then(|number| model.versions.get(&number)?.served().map(|_| number));
+        let loaded = number.and_then(|number| model.versions.get(&number)?.servable().map(|_| number));
         if let Some(number) = loaded {
             return Ok(format!("version {number} of `{name}` is loaded"));
         }
@@ -161,26 +161,26 @@ impl Lifecycle {
         let said = match version {
             None => {
                 model.unloaded = true;
-                model.watch = None;
+                model.probation = None;
                 let loaded = model.versions.iter();
-                let loaded = loaded.filter(|(_, version)| version.served().is_some());
+                let loaded = loaded.filter(|(_, version)| version.servable().is_some());
                 let loaded: Vec<u64> = loaded.map(|(&number, _)| number).collect();
                 loaded
                     .into_iter()
-                    .for_each(|number| model.send_away(number, false, reason));
+                    .for_each(|number| model.withdraw(number, false, reason));
                 format!("`{name}` is unloaded")
             }
             Some(number) => {
                 if !model.versions.contains_key(&number) {
                     return Err(no_version(name, number));
                 }
-                model.send_away(number, false, reason);
+                model.withdraw(number, false, reason);
                 model.extra.remove(&number);
                 format!("version {number} of `{name}` is unloaded")
             }
         };
         model.event(said.clone());
-        self.settle(name);
+        self.reconcile(name);
         Ok(said)
     }
 
@@ -191,7 +191,7 @@ impl Lifecycle {
         reason: &str,
         hold: bool,
     ) -> Result<String, Error> {
-        self.look().map_err(Error::unavailable)?;
+        self.poll_repository().map_err(Error::unavailable)?;
         let model = self.model(name)?;
         let live = model.live.ok_or_else(|| {
             Error::rejected(format!("model `{name}` has no live version to roll back from"))
@@ -212,18 +212,21 @@ impl Lifecycle {
                 .collect(),
         };
         let mut why = format!("model `{name}` has no version before {live}");
-        let to = older.into_iter().find(|&number| match self.ready(name, number) {
-            Ok(()) => true,
-            Err(error) => {
-                why = error;
-                false
-            }
-        });
+        let to = older
+            .into_iter()
+            .find(|&number| match self.ensure_loaded(name, number) {
+                Ok(()) => true,
+                Err(error) => {
+                    why = error;
+                    false
+                }
+            });
         let to = to.ok_or(Error::rejected(why))?;
         let model = self.model(name)?;
         // Whatever is newer than the target and would answer again by itself goes back with the one that answers.
         let newer = model.versions.iter().filter(|(number, version)| {
-            **number == live || (**number > to && matches!(version.state, Stage::Loaded(_) | Stage::Waiting))
+            **number == live
+                || (**number > to && matches!(version.stage, Stage::Loaded(_) | Stage::Available))
         });
         let newer: Vec<u64> = newer.map(|(&number, _)| number).collect();
         for number in newer {
@@ -232,15 +235,15 @@ impl Lifecycle {
         if hold {
             model.hold = Some(to);
         }
-        self.count_rollback(name, "operator");
-        self.settle(name);
+        self.metrics.rolled_back(name, "operator");
+        self.reconcile(name);
         let held = if hold { ", held there until released" } else { "" };
         Ok(format!(
             "`{name}` was rolled back from version {live} to {to}{held}"
         ))
     }
 
-    fn label(&mut self, name: &str, label: &str, version: Option<u64>) -> Result<String, Error> {
+    fn set_label(&mut self, name: &str, label: &str, version: Option<u64>) -> Result<String, Error> {
         label_name(label).map_err(Error::invalid)?;
         let model = self.model(name)?;
         let said = match version {
@@ -255,7 +258,7 @@ impl Lifecycle {
                 if model
                     .versions
                     .get(&number)
-                    .and_then(|version| version.served())
+                    .and_then(|version| version.servable())
                     .is_none()
                 {
                     return Err(Error::rejected(format!(
@@ -267,17 +270,17 @@ impl Lifecycle {
             }
         };
         model.event(said.clone());
-        self.settle(name);
+        self.reconcile(name);
         Ok(said)
     }
 
-    fn try_out(&mut self, name: &str, share: Option<ShareSection>, canary: bool) -> Result<String, Error> {
+    fn set_trial(&mut self, name: &str, share: Option<ShareSection>, canary: bool) -> Result<String, Error> {
         let what = if canary { "canary" } else { "shadow" };
         if let Some(share) = &share {
             valid_share(share.share).map_err(Error::invalid)?;
-            self.look().map_err(Error::unavailable)?;
+            self.poll_repository().map_err(Error::unavailable)?;
             let before = self.model(name)?.extra.contains(&share.version);
-            self.ready(name, share.version).map_err(Error::rejected)?;
+            self.ensure_loaded(name, share.version).map_err(Error::rejected)?;
             if !before {
                 self.model(name)?.extra.remove(&share.version);
             }
@@ -297,26 +300,26 @@ impl Lifecycle {
             &mut model.shadow
         }) = share;
         model.event(said.clone());
-        self.settle(name);
+        self.reconcile(name);
         Ok(said)
     }
 
-    /// Loads a version unless it is loaded; why not, if it cannot be.
-    fn ready(&mut self, name: &str, number: u64) -> Result<(), String> {
+    /// Loads a version unless it is loaded already. The error says why it cannot be loaded.
+    fn ensure_loaded(&mut self, name: &str, number: u64) -> Result<(), String> {
         let model = self.model(name).map_err(|error| error.to_string())?;
         let known = model.versions.get_mut(&number);
         let version = known.ok_or_else(|| no_version(name, number).to_string())?;
-        if version.served().is_some() {
+        if version.servable().is_some() {
             return Ok(());
         }
-        model.lift(number);
+        model.reinstate(number);
         model.extra.insert(number);
-        self.judge(name, number);
+        self.validate(name, number);
         let model = self.model(name).map_err(|error| error.to_string())?;
         model.extra.remove(&number);
         let version = model.versions.get(&number);
         match version {
-            Some(version) if version.served().is_some() => Ok(()),
+            Some(version) if version.servable().is_some() => Ok(()),
             Some(version) => Err(format!(
                 "version {number} of `{name}`: {}",
                 version.reason.clone().unwrap_or_default()

@@ -1,133 +1,59 @@
-//! One model of the repository: what is known of its versions, and which of them should answer. Pure decisions; the
-//! loading itself is `reload.rs`'s.
+//! The state of one model of the repository, and the decisions that follow from it: which version goes through the gate
+//! next, which one is live, and which ones are unloaded. Nothing here does I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use super::known_version::{KnownVersion, Stage};
+use super::probation::Probation;
+use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, VersionName, Versions};
-use crate::lifecycle::probation::Probation;
-use crate::lifecycle::state_file::Withdrawn;
-use crate::models::gate::GateReport;
 use crate::models::repository::VersionFiles;
-use crate::models::status::{Event, VersionState, VersionStatus};
-use crate::scoring::Servable;
+use crate::models::status::{Event, VersionStatus};
 use crate::scoring::rollout::comparison::{Comparison, TrialCounters, TrialKind};
 
-/// Files that do not agree count as still being copied for so long after they last changed.
-const SETTLE: Duration = Duration::from_secs(30);
-
-/// Events kept.
+/// Most events kept for each model.
 const EVENTS: usize = 50;
 
-/// A version that is there, or answers although its files are gone.
-#[derive(Debug)]
-pub(super) struct KnownVersion {
-    /// The files at the last look; `None` when they are gone.
-    pub(super) found: Option<VersionFiles>,
-    pub(super) state: Stage,
-    pub(super) reason: Option<String>,
-    pub(super) report: Arc<GateReport>,
-    since: SystemTime,
-    changed: Instant,
-    /// It answers, but its files are others now.
-    dirty: bool,
-}
+/// Most comparisons of trials kept for each model.
+const COMPARISONS: usize = 6;
 
-/// Where a version stands.
-#[derive(Debug)]
-pub(super) enum Stage {
-    /// Not judged since its files last changed.
-    Waiting,
-    Settling,
-    Refused,
-    Loaded(Arc<Servable>),
-    Unloaded,
-    RolledBack,
-}
-
-impl KnownVersion {
-    fn new(found: VersionFiles, now: Instant) -> Self {
-        Self {
-            found: Some(found),
-            state: Stage::Waiting,
-            reason: None,
-            report: Arc::default(),
-            since: SystemTime::now(),
-            changed: now,
-            dirty: false,
-        }
-    }
-
-    pub(super) fn set(&mut self, state: Stage, reason: Option<String>) {
-        self.state = state;
-        self.reason = reason;
-        self.since = SystemTime::now();
-    }
-
-    pub(super) fn served(&self) -> Option<&Arc<Servable>> {
-        match &self.state {
-            Stage::Loaded(served) => Some(served),
-            _ => None,
-        }
-    }
-
-    /// Whether the gate may be asked.
-    fn is_due(&self) -> bool {
-        match self.state {
-            Stage::Waiting => true,
-            Stage::Loaded(_) => self.dirty && self.found.is_some(),
-            _ => false,
-        }
-    }
-
-    fn send_away(&mut self, rolled_back: bool, reason: &str) {
-        let state = if rolled_back {
-            Stage::RolledBack
-        } else {
-            Stage::Unloaded
-        };
-        self.set(state, Some(reason.to_owned()));
-    }
-}
-
-/// A model of the repository.
+/// The state of a model.
 #[derive(Debug, Default)]
 pub(super) struct ModelState {
     pub(super) policy: PolicySection,
     pub(super) labels: BTreeMap<String, u64>,
     pub(super) canary: Option<ShareSection>,
     pub(super) shadow: Option<ShareSection>,
-    /// Answers until released, whatever else arrives.
+    /// The version that an operator holds live, whatever is published.
     pub(super) hold: Option<u64>,
-    /// Loaded on request beside what the policy asks for.
+    /// Versions loaded on request, beside those of the policy.
     pub(super) extra: BTreeSet<u64>,
-    /// Versions that are not to be loaded by themselves, even if they are out of sight for a while.
-    pub(super) away: BTreeMap<u64, Withdrawn>,
-    /// An operator took the whole model away.
+    /// Versions that must not be loaded by themselves, even after they were out of sight for a while.
+    pub(super) withdrawn: BTreeMap<u64, Withdrawn>,
+    /// An operator unloaded the whole model.
     pub(super) unloaded: bool,
     pub(super) versions: BTreeMap<u64, KnownVersion>,
-    /// The version that answers.
+    /// The live version.
     pub(super) live: Option<u64>,
-    /// Of a version that has just gone live.
-    pub(super) watch: Option<Probation>,
+    /// The probation of a version that went live a short while ago.
+    pub(super) probation: Option<Probation>,
     pub(super) events: VecDeque<Event>,
-    /// How versions being tried compare, now and lately, newest last.
+    /// Comparisons of current and recent trials, newest last.
     pub(super) comparisons: Vec<Arc<Comparison>>,
 }
 
-/// Comparisons kept.
-const COMPARISONS: usize = 6;
-
 impl ModelState {
+    /// Creates the state of a model without known versions.
     pub(super) fn new(policy: &PolicySection) -> Self {
-        let mut model = Self::default();
-        model.apply(policy);
-        model
+        let mut state = Self::default();
+        state.apply_policy(policy);
+        state
     }
 
-    /// Takes over a policy of the settings; what was asked for since the last one gives way where they differ.
-    pub(super) fn apply(&mut self, policy: &PolicySection) {
+    /// Applies the policy of the settings. Where it differs from the last one, it overrides saved commands.
+    pub(super) fn apply_policy(&mut self, policy: &PolicySection) {
         if self.policy.labels != policy.labels {
             self.labels.clone_from(&policy.labels);
         }
@@ -140,6 +66,7 @@ impl ModelState {
         self.policy = policy.clone();
     }
 
+    /// Records an event.
     pub(super) fn event(&mut self, what: String) {
         if self.events.len() == EVENTS {
             self.events.pop_front();
@@ -148,22 +75,20 @@ impl ModelState {
         self.events.push_back(Event { at, what });
     }
 
-    /// The comparison of a version being tried with the one that answers; a new one if there is none yet.
+    /// The comparison of a version on trial with the live one; a new one if there is none yet.
     pub(super) fn comparison(
         &mut self,
         kind: TrialKind,
         base: u64,
         candidate: u64,
-        handles: impl FnOnce() -> TrialCounters,
+        counters: impl FnOnce() -> TrialCounters,
     ) -> Arc<Comparison> {
-        let known = self.comparisons.iter();
-        let known = known
-            .rev()
-            .find(|c| (c.kind, c.base, c.candidate) == (kind, base, candidate));
-        if let Some(known) = known {
+        let is_same =
+            |known: &&Arc<Comparison>| (known.kind, known.base, known.candidate) == (kind, base, candidate);
+        if let Some(known) = self.comparisons.iter().rev().find(is_same) {
             return known.clone();
         }
-        let comparison = Arc::new(Comparison::new(kind, base, candidate, handles()));
+        let comparison = Arc::new(Comparison::new(kind, base, candidate, counters()));
         if self.comparisons.len() == COMPARISONS {
             self.comparisons.remove(0);
         }
@@ -171,71 +96,62 @@ impl ModelState {
         comparison
     }
 
-    /// Takes a look at the repository into account. Returns the versions whose files have not come to agree in time.
+    /// The version of this number if it is loaded.
+    pub(super) fn loaded(&self, number: u64) -> Option<&KnownVersion> {
+        self.versions.get(&number).filter(|version| version.is_loaded())
+    }
+
+    /// Takes a poll of the repository into account. Returns the versions that are refused because their files still do
+    /// not agree.
     pub(super) fn observe(&mut self, found: &BTreeMap<u64, VersionFiles>, now: Instant) -> Vec<u64> {
-        for (&number, found) in found {
-            let version = self
-                .versions
-                .entry(number)
-                .or_insert_with(|| KnownVersion::new(found.clone(), now));
-            if version.found.as_ref() != Some(found) {
-                version.found = Some(found.clone());
-                version.changed = now;
-                if version.served().is_some() {
-                    version.dirty = true;
-                } else {
-                    version.set(Stage::Waiting, None);
-                }
-            }
-            // Other files are a new chance; files that cannot be seen are not.
-            let still = self.away.get(&number).map(|away| (away, away.is_still(found)));
-            match still {
+        for (&number, files) in found {
+            let version = self.versions.entry(number);
+            let version = version.or_insert_with(|| KnownVersion::new(files.clone(), now));
+            version.found(files, now);
+            let withdrawn = self.withdrawn.get(&number);
+            match withdrawn.map(|withdrawn| (withdrawn, withdrawn.has_files(files))) {
+                // Changed files get another chance; files that cannot be listed do not.
                 Some((_, Some(false))) => {
-                    self.away.remove(&number);
+                    self.withdrawn.remove(&number);
                 }
-                Some((away, Some(true))) if matches!(version.state, Stage::Waiting) => {
-                    version.send_away(away.rolled_back, &away.reason);
+                Some((withdrawn, Some(true))) if matches!(version.stage, Stage::Available) => {
+                    version.withdraw(withdrawn.rolled_back, &withdrawn.reason);
                 }
                 _ => {}
             }
         }
         self.versions.retain(|number, version| {
-            let there = found.contains_key(number);
-            if !there {
-                version.found = None;
+            let exists = found.contains_key(number);
+            if !exists {
+                version.files = None;
             }
-            there || version.served().is_some()
+            exists || version.is_loaded()
         });
-        let mut overdue = Vec::new();
-        for (&number, version) in &mut self.versions {
-            if matches!(version.state, Stage::Settling) && now - version.changed >= SETTLE {
-                let reason = version.reason.take();
-                version.set(Stage::Refused, reason);
-                overdue.push(number);
-            }
-        }
-        overdue
+        let versions = self.versions.iter_mut();
+        let overdue =
+            versions.filter_map(|(&number, version)| version.refuse_unsettled(now).then_some(number));
+        overdue.collect()
     }
 
-    /// Whether a version is only being tried, and so is none of the latest.
+    /// Whether a version is on trial, and so is not counted among the newest.
     fn on_trial(&self, number: u64) -> bool {
-        let is = |share: &Option<ShareSection>| share.as_ref().is_some_and(|share| share.version == number);
-        is(&self.canary) || is(&self.shadow)
+        let mut shares = self.canary.iter().chain(&self.shadow);
+        shares.any(|share| share.version == number)
     }
 
-    /// The versions asked for by number.
-    fn named(&self) -> BTreeSet<u64> {
-        let mut named = self.extra.clone();
-        named.extend(self.labels.values());
-        named.extend(self.canary.iter().chain(&self.shadow).map(|share| share.version));
-        named.extend(self.hold);
+    /// The versions that something refers to by number.
+    fn referenced(&self) -> BTreeSet<u64> {
+        let mut numbers = self.extra.clone();
+        numbers.extend(self.labels.values());
+        numbers.extend(self.canary.iter().chain(&self.shadow).map(|share| share.version));
+        numbers.extend(self.hold);
         if let Some(VersionName::Number(number)) = self.policy.default {
-            named.insert(number);
+            numbers.insert(number);
         }
         if let Versions::Only(only) = &self.policy.versions {
-            named.extend(only);
+            numbers.extend(only);
         }
-        named
+        numbers
     }
 
     /// The next version for the gate, if any is due.
@@ -244,33 +160,31 @@ impl ModelState {
             return None;
         }
         let due = |number: &u64| self.versions.get(number).is_some_and(KnownVersion::is_due);
-        if let Some(number) = self.named().into_iter().rev().find(due) {
+        if let Some(number) = self.referenced().into_iter().rev().find(due) {
             return Some(number);
         }
         let newest_first = self.versions.iter().rev();
         let mut untried = newest_first.filter(|(number, _)| !self.on_trial(**number));
-        match self.policy.versions {
+        let found = match self.policy.versions {
             Versions::Only(_) => None,
-            Versions::All => untried
-                .find(|(_, version)| version.is_due())
-                .map(|(&number, _)| number),
+            Versions::All => untried.find(|(_, version)| version.is_due()),
             Versions::Latest(count) => {
                 let mut have = 0;
                 untried
                     .take_while(|(_, version)| {
                         let room = have < count;
-                        have += usize::from(version.served().is_some() && version.found.is_some());
+                        have += usize::from(version.is_backed());
                         room
                     })
                     .find(|(_, version)| version.is_due())
-                    .map(|(&number, _)| number)
             }
-        }
+        };
+        found.map(|(&number, _)| number)
     }
 
-    /// The version that should answer.
+    /// The version that should be live.
     pub(super) fn choose(&self) -> Option<u64> {
-        let loaded = |number: u64| self.versions.get(&number)?.served().map(|_| number);
+        let loaded = |number: u64| self.loaded(number).map(|_| number);
         let preferred = match &self.policy.default {
             Some(VersionName::Number(number)) => Some(*number),
             Some(VersionName::Label(label)) => self.labels.get(label).copied(),
@@ -279,117 +193,80 @@ impl ModelState {
         if let Some(number) = self.hold.and_then(loaded).or_else(|| preferred.and_then(loaded)) {
             return Some(number);
         }
-        // What was asked for is not there: what answers goes on answering.
+        // The preferred version is not loaded: the live one stays.
         if let Some(live) = preferred.and(self.live).and_then(loaded) {
             return Some(live);
         }
         let candidates = || {
-            let loaded = self
-                .versions
-                .iter()
-                .rev()
-                .filter(|(_, version)| version.served().is_some());
-            loaded.filter(|(number, _)| !self.on_trial(**number))
+            let newest_first = self.versions.iter().rev();
+            newest_first.filter(|(number, version)| version.is_loaded() && !self.on_trial(**number))
         };
-        let there = candidates().find(|(_, version)| version.found.is_some());
-        let newest = there.or_else(|| candidates().next()).map(|(&number, _)| number);
+        let backed = candidates().find(|(_, version)| version.is_backed());
+        let newest = backed.or_else(|| candidates().next()).map(|(&number, _)| number);
         // A version on trial is better than none.
         newest
             .or_else(|| self.live.and_then(loaded))
             .or_else(|| self.versions.keys().rev().copied().find_map(loaded))
     }
 
-    /// The loaded versions that nobody asks for any more.
+    /// The loaded versions that nothing needs any more.
     pub(super) fn unwanted(&self) -> Vec<u64> {
-        let mut keep = self.named();
+        let mut keep = self.referenced();
         keep.extend(self.live);
-        keep.extend(self.watch.as_ref().map(|watch| watch.before));
+        keep.extend(self.probation.as_ref().map(|probation| probation.previous));
+        let newest_first = self.versions.iter().rev();
+        let backed = newest_first.filter(|(number, version)| version.is_backed() && !self.on_trial(**number));
+        let backed = backed.map(|(&number, _)| number);
+        match self.policy.versions {
+            Versions::Only(_) => {}
+            Versions::All => keep.extend(backed),
+            Versions::Latest(count) => keep.extend(backed.take(count)),
+        }
         let loaded = self
             .versions
             .iter()
             .rev()
-            .filter(|(_, version)| version.served().is_some());
-        let there = loaded.clone().filter(|(_, version)| version.found.is_some());
-        let there = there.filter(|(number, _)| !self.on_trial(**number));
-        match self.policy.versions {
-            Versions::Only(_) => {}
-            Versions::All => keep.extend(there.map(|(number, _)| number)),
-            Versions::Latest(count) => keep.extend(there.take(count).map(|(number, _)| number)),
-        }
+            .filter(|(_, version)| version.is_loaded());
         loaded
             .map(|(&number, _)| number)
             .filter(|number| !keep.contains(number))
             .collect()
     }
 
-    /// Says so if the version that ought to be held does not answer.
-    pub(super) fn tell_of_lost_hold(&mut self, name: &str) {
+    /// Reports a held version that is not live.
+    pub(super) fn report_missing_hold(&mut self, name: &str) {
         if let Some(held) = self.hold.filter(|held| self.live != Some(*held)) {
-            tracing::error!(model = name, version = held, "the held version is not there");
-            self.event(format!("version {held} is held but not there: another answers"));
-        }
-    }
-
-    /// Records that the gate let a version through.
-    pub(super) fn loaded(&mut self, number: u64, served: Arc<Servable>) {
-        if let Some(version) = self.versions.get_mut(&number) {
-            version.report = Arc::new(served.model.report.clone());
-            version.dirty = false;
-            version.set(Stage::Loaded(served), None);
-        }
-    }
-
-    /// Records that the gate refused a version; whether it may only be on its way.
-    pub(super) fn refused(
-        &mut self,
-        number: u64,
-        report: GateReport,
-        may_settle: bool,
-        now: Instant,
-    ) -> bool {
-        let reason = report.failure().map(|step| step.detail.clone());
-        let Some(version) = self.versions.get_mut(&number) else {
-            return false;
-        };
-        version.report = Arc::new(report);
-        version.dirty = false;
-        if version.served().is_some() {
-            let reason = reason.unwrap_or_default();
-            version.reason = Some(format!(
-                "its files were changed and refused, what was loaded before goes on answering: {reason}"
+            tracing::error!(model = name, version = held, "the held version is not available");
+            self.event(format!(
+                "version {held} is held but not available: another version answers"
             ));
-            return false;
         }
-        let settling = may_settle && now - version.changed < SETTLE;
-        let state = if settling { Stage::Settling } else { Stage::Refused };
-        version.set(state, reason);
-        settling
     }
 
-    /// Makes a version due again, whatever it was refused or taken back for.
-    pub(super) fn lift(&mut self, number: u64) {
-        self.away.remove(&number);
+    /// Makes a version due again, even if it was refused or withdrawn.
+    pub(super) fn reinstate(&mut self, number: u64) {
+        self.withdrawn.remove(&number);
         if let Some(version) = self.versions.get_mut(&number)
-            && version.served().is_none()
+            && !version.is_loaded()
         {
-            version.set(Stage::Waiting, None);
+            version.set(Stage::Available, None);
         }
     }
 
-    /// Takes a version out of use until it is asked for, or its files are others.
-    pub(super) fn send_away(&mut self, number: u64, rolled_back: bool, reason: &str) {
+    /// Withdraws a version until it is requested or its files change.
+    pub(super) fn withdraw(&mut self, number: u64, rolled_back: bool, reason: &str) {
         let Some(version) = self.versions.get_mut(&number) else {
             return;
         };
-        version.send_away(rolled_back, reason);
-        if let Some(away) = Withdrawn::new(version.found.as_ref(), rolled_back, reason) {
-            self.away.insert(number, away);
+        version.withdraw(rolled_back, reason);
+        if let Some(withdrawn) = Withdrawn::new(version.files.as_ref(), rolled_back, reason) {
+            self.withdrawn.insert(number, withdrawn);
         }
     }
 
-    /// Takes a version back: whatever pointed at it for everyone points at `to`.
+    /// Rolls a version back: what made it the live one for everyone points at `to` from now on.
     pub(super) fn roll_back(&mut self, number: u64, to: u64, reason: &str) {
-        self.send_away(number, true, reason);
+        self.withdraw(number, true, reason);
         if let Some(VersionName::Label(label)) = &self.policy.default
             && self.labels.get(label) == Some(&number)
         {
@@ -399,32 +276,15 @@ impl ModelState {
         if self.hold == Some(number) {
             self.hold = None;
         }
-        self.watch = None;
+        self.probation = None;
         self.event(format!("version {number} was rolled back to {to}: {reason}"));
     }
 
-    /// Every version, newest first, for those who ask.
+    /// The status of every version, newest first.
     pub(super) fn statuses(&self) -> Vec<VersionStatus> {
         let newest_first = self.versions.iter().rev();
         newest_first
-            .map(|(&number, version)| VersionStatus {
-                version: number,
-                state: match version.state {
-                    Stage::Waiting => VersionState::Available,
-                    Stage::Settling => VersionState::Settling,
-                    Stage::Refused => VersionState::Refused,
-                    Stage::Loaded(_) if self.live == Some(number) => VersionState::Live,
-                    Stage::Loaded(_) => VersionState::Loaded,
-                    Stage::Unloaded => VersionState::Unloaded,
-                    Stage::RolledBack => VersionState::RolledBack,
-                },
-                reason: version.reason.clone().or_else(|| {
-                    let gone = version.found.is_none();
-                    gone.then(|| "its files are gone; it stays in memory".to_owned())
-                }),
-                since: version.since,
-                report: version.report.clone(),
-            })
+            .map(|(&number, version)| version.status(number, self.live == Some(number)))
             .collect()
     }
 }

@@ -1,4 +1,5 @@
-//! Watching a version that has just gone live: does it answer as the one before it did, and as training said?
+//! Probation: compares the answers of a version that has just gone live with those of the previous version and with the
+//! distribution at training.
 
 use std::time::Instant;
 
@@ -6,18 +7,19 @@ use crate::config::models::WatchSection;
 use crate::models::psi::beyond_chance;
 use crate::scoring::answer_stats::AnswerCounts;
 
-/// What is watched.
+/// The probation of a version.
 #[derive(Clone, Debug)]
 pub(super) struct Probation {
-    /// The version that answered before: the one to go back to.
-    pub(super) before: u64,
-    /// When the version has proved itself.
+    /// The previous version, to roll back to.
+    pub(super) previous: u64,
+    /// When the probation ends.
     pub(super) until: Instant,
-    /// Its counts when it went live: what it answered as a canary is another matter.
+    /// Its counts when it went live; what it answered as a canary does not count.
     pub(super) start: AnswerCounts,
 }
 
-/// Why `now` should give way to what answered `before`; `None` when all is well, or when too little is known.
+/// Why the version with the counts `now` should be rolled back to the one with the counts `before`; `None` if all is
+/// well, or too little is known.
 pub(super) fn misbehaves(
     now: &AnswerCounts,
     before: &AnswerCounts,
@@ -62,7 +64,7 @@ fn rate(count: u64, of: &AnswerCounts) -> f64 {
     count as f64 / (of.scored + of.failed).max(1) as f64
 }
 
-/// What was counted after `start`.
+/// The counts since `start`.
 pub(super) fn since(start: &AnswerCounts, now: AnswerCounts) -> AnswerCounts {
     let bins = now.bins.iter().enumerate();
     AnswerCounts {

@@ -70,7 +70,7 @@ impl SnapshotLoader {
 
     /// Looks for a snapshot that is not the last one. What was there at one look and is the same at the next is taken
     /// as written.
-    pub(super) fn look(&mut self) -> Result<SnapshotPoll, String> {
+    pub(super) fn poll(&mut self) -> Result<SnapshotPoll, String> {
         let Some(storage) = &self.storage else {
             return Ok(SnapshotPoll::Same);
         };

@@ -1,61 +1,54 @@
-//! New customers while the server serves: looked for, read beside the old ones, and swapped whole if they pass.
+//! Replaces the snapshot while the server runs: polls for a new one, reads it beside the present one, and swaps.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::snapshot_loader::SnapshotPoll;
-use crate::models::ModelVersion;
+use crate::lifecycle::validation::versions_of;
 use crate::os;
-use crate::scoring::Servable;
 
 impl Lifecycle {
-    /// The pace of looking for new customers; `None` for not at all.
-    pub(super) fn customers_pace(&self) -> Option<Duration> {
-        let seconds = self.customers_seconds;
-        (seconds > 0.0 && self.feeder.location().is_some()).then(|| Duration::from_secs_f64(seconds))
+    /// The interval between polls of the snapshot; `None` for no polls.
+    pub(super) fn snapshot_interval(&self) -> Option<Duration> {
+        let seconds = self.snapshot_seconds;
+        (seconds > 0.0 && self.snapshot.location().is_some()).then(|| Duration::from_secs_f64(seconds))
     }
 
-    /// Looks for new customers, and swaps them in if they may follow the old ones.
-    pub(super) fn look_for_customers(&mut self) {
-        let location = self.feeder.location().map(|path| path.display().to_string());
+    /// Polls for a new snapshot, and takes it if it may replace the present one.
+    pub(super) fn refresh_snapshot(&mut self) {
+        let location = self.snapshot.location().map(|path| path.display().to_string());
         let path = location.unwrap_or_default();
-        let entry = match self.feeder.look() {
-            Ok(SnapshotPoll::Same) => return self.metrics.models.snapshot_waits(false),
+        let entry = match self.snapshot.poll() {
+            Ok(SnapshotPoll::Same) => return self.metrics.snapshot_waits(false),
             Ok(SnapshotPoll::Waiting(reason)) => {
-                tracing::info!(path, reason, "new customers are waited for");
-                return self.metrics.models.snapshot_waits(true);
+                tracing::info!(path, reason, "waiting for a new snapshot");
+                return self.metrics.snapshot_waits(true);
             }
             Ok(SnapshotPoll::New(entry)) => entry,
             Err(reason) => {
-                tracing::warn!(
-                    path,
-                    reason,
-                    "customers cannot be looked for; those in memory serve on"
-                );
+                tracing::warn!(path, reason, "snapshot poll failed, keeping the present snapshot");
                 return;
             }
         };
-        self.metrics.models.snapshot_waits(false);
-        let loaded: Vec<Arc<Servable>> = self.loaded().cloned().collect();
-        let models: Vec<&ModelVersion> = loaded.iter().map(|served| &*served.model).collect();
-        match self.feeder.read(entry, &models, &mut |_, _| {}) {
+        self.metrics.snapshot_waits(false);
+        let loaded = self.loaded();
+        match self.snapshot.read(entry, &versions_of(&loaded), &mut |_, _| {}) {
             Ok(()) => {
-                self.plan_again();
-                self.metrics.models.snapshot_taken(None);
-                self.count_customers();
-                let customers = self.feeder.snapshot().map_or(0, |snapshot| snapshot.len());
-                tracing::info!(path, customers, "new customers");
+                self.replan();
+                self.metrics.snapshot_read(None);
+                self.measure_snapshot();
+                let customers = self.snapshot.snapshot().map_or(0, |snapshot| snapshot.len());
+                tracing::info!(path, customers, "new snapshot live");
                 drop(loaded);
-                self.publish();
+                self.activate();
             }
             Err(refusal) => {
-                self.metrics.models.snapshot_taken(Some(refusal.kind));
+                self.metrics.snapshot_read(Some(refusal.kind));
                 tracing::error!(
                     path,
                     kind = refusal.kind,
                     reason = refusal.reason,
-                    "new customers refused; the old ones serve on"
+                    "snapshot rejected, keeping the previous one"
                 );
             }
         }
@@ -63,14 +56,9 @@ impl Lifecycle {
     }
 
     /// Sets the metrics of the snapshot in memory.
-    pub fn count_customers(&self) {
-        if let Some(snapshot) = self.feeder.snapshot() {
-            let (rows, ids) = snapshot.size_bytes();
-            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            {
-                self.metrics.snapshot_rows.set(snapshot.len() as f64);
-                self.metrics.snapshot_bytes.set((rows + ids) as f64);
-            }
+    pub fn measure_snapshot(&self) {
+        if let Some(snapshot) = self.snapshot.snapshot() {
+            self.metrics.snapshot_size(snapshot);
         }
     }
 }

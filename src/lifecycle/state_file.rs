@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::model_state::ModelState;
+use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
-use crate::lifecycle::model_state::ModelState;
-use crate::models::repository::VersionFiles;
-use crate::storage::{FileStat, temporary_name};
+use crate::storage::temporary_name;
 
 /// What is kept, by model; models without orders are left out.
 type SavedState = BTreeMap<String, SavedCommands>;
@@ -34,44 +34,8 @@ struct SavedCommands {
     hold: Option<u64>,
     extra: BTreeSet<u64>,
     unloaded: bool,
-    away: BTreeMap<u64, Withdrawn>,
-}
-
-/// A version that is not to be loaded by itself: it was rolled back, or unloaded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Withdrawn {
-    /// What its files looked like: others are a new chance.
-    files: Vec<FileFingerprint>,
-    pub(super) rolled_back: bool,
-    pub(super) reason: String,
-}
-
-/// A file's name, size, and time of change or entity tag. Not its inode, which a new mount may change.
-type FileFingerprint = (String, u64, String);
-
-impl Withdrawn {
-    /// The version with these files; `None` if they cannot be seen.
-    pub(super) fn new(found: Option<&VersionFiles>, rolled_back: bool, reason: &str) -> Option<Self> {
-        Some(Self {
-            files: looks(found?)?,
-            rolled_back,
-            reason: reason.to_owned(),
-        })
-    }
-
-    /// Whether these are still its files; `None` if they cannot be seen now.
-    pub(super) fn is_still(&self, found: &VersionFiles) -> Option<bool> {
-        Some(looks(found)? == self.files)
-    }
-}
-
-fn looks(found: &VersionFiles) -> Option<Vec<FileFingerprint>> {
-    let files = found.as_ref().ok()?.files().iter();
-    let look = |file: &FileStat| {
-        let (changed, _) = file.tag.split_once(' ').unwrap_or((&file.tag, ""));
-        (file.name.clone(), file.size, changed.to_owned())
-    };
-    Some(files.map(look).collect())
+    #[serde(rename = "away")]
+    withdrawn: BTreeMap<u64, Withdrawn>,
 }
 
 impl Pointers {
@@ -109,7 +73,7 @@ impl SavedCommands {
             hold: model.hold,
             extra: model.extra.clone(),
             unloaded: model.unloaded,
-            away: model.away.clone(),
+            withdrawn: model.withdrawn.clone(),
         };
         let untouched = Self {
             settings: orders.settings.clone(),
@@ -125,11 +89,11 @@ impl SavedCommands {
         model.labels.clone_from(&self.now.labels);
         model.canary.clone_from(&self.now.canary);
         model.shadow.clone_from(&self.now.shadow);
-        model.apply(policy);
+        model.apply_policy(policy);
         model.hold = self.hold;
         model.extra.clone_from(&self.extra);
         model.unloaded = self.unloaded;
-        model.away.clone_from(&self.away);
+        model.withdrawn.clone_from(&self.withdrawn);
         model.event("orders that were kept were taken up".to_owned());
         model
     }
@@ -180,7 +144,7 @@ impl StateStore {
     }
 
     /// A model that has come into sight, with the orders to it.
-    pub(super) fn model(&mut self, name: &str, policy: &PolicySection) -> ModelState {
+    pub(super) fn restore(&mut self, name: &str, policy: &PolicySection) -> ModelState {
         match self.absent.remove(name) {
             Some(orders) => {
                 tracing::info!(model = name, "orders that were kept were taken up");
@@ -191,7 +155,7 @@ impl StateStore {
     }
 
     /// Keeps the orders to a model that has gone out of sight.
-    pub(super) fn gone(&mut self, name: &str, model: &ModelState) {
+    pub(super) fn set_aside(&mut self, name: &str, model: &ModelState) {
         if let Some(orders) = SavedCommands::of(model) {
             self.absent.insert(name.to_owned(), orders);
         }
@@ -201,7 +165,7 @@ impl StateStore {
     ///
     /// # Errors
     /// The file cannot be written; it is tried again at the next call.
-    pub(super) fn keep(&mut self, models: &BTreeMap<String, ModelState>) -> Result<(), String> {
+    pub(super) fn save(&mut self, models: &BTreeMap<String, ModelState>) -> Result<(), String> {
         if self.path.as_os_str().is_empty() {
             return Ok(());
         }

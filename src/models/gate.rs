@@ -4,9 +4,6 @@
 mod budget;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use serde::Serialize;
 
 use super::ModelVersion;
 use super::bundle::{Bundle, BundleFiles};
@@ -15,136 +12,9 @@ use super::derived::{DerivedInput, Operand};
 use super::golden;
 use super::input::ModelInput;
 use super::reference::{self, Reference};
+use super::report::{GateReport, GateStep, StepOutcome};
 use super::version::{SlotNames, output_of};
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
-
-/// A step of the gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GateStep {
-    /// The files are there and stand still, and the contract can be read.
-    Settle,
-    /// Every file is the one the contract was written for.
-    Checksums,
-    /// The model file is read exactly.
-    Parse,
-    /// The contract agrees with the model.
-    Contract,
-    /// The golden rows give the training library's outputs.
-    Golden,
-    /// The training-time distributions can be read and agree with the contract.
-    Reference,
-    /// The feature sources have what the contract asks for (in the server, not in `evergreen check`).
-    Features,
-    /// A row takes no longer than the bundle promises.
-    Budget,
-    /// The forest has been run, so that its memory is warm.
-    WarmUp,
-}
-
-impl GateStep {
-    /// As it stands in answers, in metrics and in the log.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Settle => "settle",
-            Self::Checksums => "checksums",
-            Self::Parse => "parse",
-            Self::Contract => "contract",
-            Self::Golden => "golden",
-            Self::Reference => "reference",
-            Self::Features => "features",
-            Self::Budget => "budget",
-            Self::WarmUp => "warm_up",
-        }
-    }
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepOutcome {
-    /// It holds.
-    Passed,
-    /// There was nothing to check.
-    Skipped,
-    /// It does not hold: the version may not go live.
-    Failed,
-}
-
-impl StepOutcome {
-    /// As it stands in answers and in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Skipped => "skipped",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One step with its result.
-#[derive(Clone, Debug, Serialize)]
-pub struct StepResult {
-    /// Which one.
-    pub step: GateStep,
-    /// How it ended.
-    pub outcome: StepOutcome,
-    /// What was found, for people.
-    pub detail: String,
-    /// How long it took, in milliseconds.
-    pub milliseconds: f64,
-}
-
-/// All steps that were taken; the first failure is the last one.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct GateReport {
-    /// In order.
-    pub steps: Vec<StepResult>,
-}
-
-impl GateReport {
-    /// The step that failed.
-    pub fn failure(&self) -> Option<&StepResult> {
-        self.steps.iter().find(|step| step.outcome == StepOutcome::Failed)
-    }
-
-    /// Adds a failure found elsewhere.
-    pub(crate) fn fail(&mut self, step: GateStep, detail: String) {
-        let outcome = StepOutcome::Failed;
-        self.steps.push(StepResult {
-            step,
-            outcome,
-            detail,
-            milliseconds: 0.0,
-        });
-    }
-
-    /// Takes a step; its value if it passed.
-    fn take<T>(
-        &mut self,
-        step: GateStep,
-        work: impl FnOnce() -> Result<(T, StepOutcome, String), String>,
-    ) -> Option<T> {
-        let start = Instant::now();
-        let result = work();
-        let milliseconds = milliseconds(start.elapsed());
-        let (value, outcome, detail) = match result {
-            Ok((value, outcome, detail)) => (Some(value), outcome, detail),
-            Err(reason) => (None, StepOutcome::Failed, reason),
-        };
-        self.steps.push(StepResult {
-            step,
-            outcome,
-            detail,
-            milliseconds,
-        });
-        value
-    }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
 
@@ -154,7 +24,7 @@ pub struct GateContext<'a> {
     /// The version that answers now.
     pub live: Option<&'a ModelVersion>,
     /// Whether the feature sources can feed the version: what was found, or why not.
-    pub feed: Option<&'a mut FeatureCheck<'a>>,
+    pub check_features: Option<&'a mut FeatureCheck<'a>>,
     /// The kernel to insist on.
     pub kernel: Option<KernelName>,
 }
@@ -166,15 +36,15 @@ pub type FeatureCheck<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> +
 ///
 /// # Errors
 /// The report whose last step failed.
-pub fn admit(path: &Path, name: &str, version: u64) -> Result<ModelVersion, GateReport> {
-    admit_beside(path, name, version, &mut GateContext::default())
+pub fn validate(path: &Path, name: &str, version: u64) -> Result<ModelVersion, GateReport> {
+    validate_with(path, name, version, &mut GateContext::default())
 }
 
 /// Judges the files at `path` as version `version` of the model `name`, beside what the server has.
 ///
 /// # Errors
 /// The report whose last step failed.
-pub fn admit_beside(
+pub fn validate_with(
     path: &Path,
     name: &str,
     version: u64,
@@ -242,7 +112,7 @@ fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> R
 }
 
 fn feed(model: &ModelVersion, context: &mut GateContext<'_>) -> StepVerdict<()> {
-    let Some(feed) = &mut context.feed else {
+    let Some(feed) = &mut context.check_features else {
         return Ok((
             (),
             StepOutcome::Skipped,

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ModelVersion;
-use super::gate::{self, GateContext, GateReport, GateStep};
+use super::gate::{self, GateContext};
+use super::report::{GateReport, GateStep};
 use crate::config::StorageSection;
 use crate::storage::{Listing, Storage, version_number};
 
@@ -68,7 +69,7 @@ impl Repository {
     ///
     /// # Errors
     /// The report whose last step failed.
-    pub fn judge(
+    pub fn validate(
         &self,
         name: &str,
         version: u64,
@@ -83,7 +84,7 @@ impl Repository {
             .storage
             .fetch(&path, entry)
             .map_err(|error| failed(GateStep::Settle, error))?;
-        let model = gate::admit_beside(fetched.path(), name, version, context)?;
+        let model = gate::validate_with(fetched.path(), name, version, context)?;
         // Checksums have judged a bundle's bytes; a bare model has none, so its file must not have moved meanwhile.
         match self.storage.stat(&path) {
             Ok(Some(now)) if now == *entry => Ok(model),
@@ -113,7 +114,7 @@ pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> 
     let versions = repository.versions(&folder.unwrap_or_default())?;
     let mut reason = None;
     for (&version, found) in versions.iter().rev() {
-        match repository.judge(name, version, found, &mut GateContext::default()) {
+        match repository.validate(name, version, found, &mut GateContext::default()) {
             Ok(model) => return Ok(Arc::new(model)),
             Err(report) => {
                 let detail = report.failure().map_or("", |step| step.detail.as_str());

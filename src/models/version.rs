@@ -4,9 +4,9 @@ use rustc_hash::FxHashMap;
 
 use super::contract::{Contract, FeatureContract, ScoreKind};
 use super::derived::{DerivedInput, Operand};
-use super::gate::GateReport;
 use super::input::{EncodedCell, ModelInput};
 use super::reference::Reference;
+use super::report::GateReport;
 use crate::values::cell::Cell;
 use evergreen_forest::{Forest, OutputKind};
 

@@ -52,7 +52,7 @@ impl AnswerStats {
     }
 
     /// Counts a model's value that became a score.
-    pub(super) fn score(&self, value: f64) {
+    pub(super) fn scored(&self, value: f64) {
         self.scored.fetch_add(1, Ordering::Relaxed);
         let bin = self.edges.partition_point(|&edge| edge <= value);
         if let Some(bin) = self.bins.get(bin) {

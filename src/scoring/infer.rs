@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use super::admission::Permit;
 use super::calibration::calibrate;
-use super::live_set::Servable;
+use super::evaluate::predict;
 use super::matrix::{Matrix, matrix};
-use super::request::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
+use super::outcome::{EntityScore, Outcome, Scores};
+use super::request::{Entity, ModelRef, ScoreRequest};
 use super::rollout::Rollout;
+use super::servable::Servable;
 use super::tensor::{Datatype, Elements, Tensor};
-use super::{Scorer, WALKS_TO_EXPLAIN, answer, off_thread_if};
+use super::{Scorer, WALKS_TO_EXPLAIN, off_thread_if_long};
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;
@@ -86,23 +88,23 @@ impl Scorer {
         let explain = request.outputs.iter().any(|name| name == "contributions");
         let permit = self.permit(rows, explain)?;
         let live = self.live();
-        let served = live.find(&request.model)?.clone();
+        let servable = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::invalid(format!("output `{twice}` is wanted twice")));
         }
         let start = Instant::now();
-        let result = match entities(&served.model, &request.inputs) {
+        let result = match entities(&servable.model, &request.inputs) {
             Some(entities) => {
                 let trials = live.trials(&request.model).cloned();
-                self.infer_entities(served.clone(), trials, request, entities, permit)
+                self.infer_entities(servable.clone(), trials, request, entities, permit)
                     .await
             }
             None => {
                 let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
-                let walks = rows * (1 + explain) * served.model.forest.summary().trees;
-                let (scorer, model) = (self.clone(), served.model.clone());
-                off_thread_if(walks, move || {
+                let walks = rows * (1 + explain) * servable.model.forest.summary().trees;
+                let (scorer, model) = (self.clone(), servable.model.clone());
+                off_thread_if_long(walks, move || {
                     let inferred = scorer.infer_matrix(&model, &request);
                     drop(permit);
                     inferred
@@ -110,13 +112,13 @@ impl Scorer {
                 .await
             }
         };
-        served.statistics.record(start.elapsed(), result.is_ok());
+        servable.tensor_stats.record(start.elapsed(), result.is_ok());
         result
     }
 
     async fn infer_entities(
         self: &Arc<Self>,
-        served: Arc<Servable>,
+        servable: Arc<Servable>,
         trials: Option<Rollout>,
         request: InferRequest,
         entities: Vec<Entity>,
@@ -137,7 +139,7 @@ impl Scorer {
             explain: 0,
             deadline: request.deadline,
         };
-        let scores = self.answer_admitted(served, trials, request, permit).await?;
+        let scores = self.answer_admitted(servable, trials, request, permit).await?;
         let outputs = wanted.iter().map(|name| entity_output(name, &scores));
         Ok(InferResponse {
             outputs: outputs.collect(),
@@ -245,9 +247,9 @@ fn forest_output(model: &ModelVersion, output: &OutputTensor, matrix: &Matrix) -
         .iter()
         .find(|(known, _)| *known == name)
         .map_or(OutputKind::Value, |&(_, kind)| kind);
-    let mut values = answer::predict(&model.forest, kind, &matrix.values)?;
+    let mut values = predict(&model.forest, kind, &matrix.values)?;
     if let Some(section) = calibrated(model).filter(|_| name == "probability") {
-        let margins = answer::predict(&model.forest, OutputKind::Margin, &matrix.values)?;
+        let margins = predict(&model.forest, OutputKind::Margin, &matrix.values)?;
         for (value, margin) in values.iter_mut().zip(margins) {
             *value = calibrate(section, Some(margin), *value);
         }

@@ -1,15 +1,16 @@
-//! What a model sees of an entity, feature by feature: for people who ask why a score is what it is, and for tests that
-//! hold a feature store's own client against it.
+//! Shows what a model sees of an entity, feature by feature: for people who ask why a score is what it is, and for tests
+//! that compare it with the feature store's own client.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::answer;
-use crate::scoring::answer::FeatureTrace;
-use crate::scoring::request::{Entity, FeatureOrigin, ModelRef};
-use crate::scoring::{Scorer, gather};
+use crate::scoring::Scorer;
+use crate::scoring::assemble::{FeatureTrace, trace};
+use crate::scoring::batch::fetch;
+use crate::scoring::outcome::FeatureOrigin;
+use crate::scoring::request::{Entity, ModelRef};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::STATUSES;
 use crate::values::time;
@@ -50,22 +51,22 @@ impl Scorer {
         deadline: Option<Instant>,
     ) -> Result<EntityFeatures, Error> {
         let _permit = self.permit(1, false)?;
-        let served = self.live().find(model)?.clone();
-        served.scorable()?;
+        let servable = self.live().find(model)?.clone();
+        servable.scorable()?;
         let entity = Entity {
             id: Some(id),
             features: Vec::new(),
         };
         let now = time::now();
-        let gathered = gather(&served, std::slice::from_ref(&entity), now, deadline).await;
+        let fetched = fetch(&servable, std::slice::from_ref(&entity), now, deadline).await;
         let FeatureTrace {
             row,
-            notes,
+            issues,
             as_of,
             from,
             unavailable,
-        } = answer::see(&served, &entity, &gathered, now)?;
-        let lists = notes.lists();
+        } = trace(&servable, &entity, &fetched, now)?;
+        let lists = issues.lists();
         let view = |(position, (&value, &as_of)): (usize, (&f64, &Option<f64>))| {
             let mut status: Vec<&str> = STATUSES
                 .iter()
@@ -80,7 +81,7 @@ impl Scorer {
         };
         let features = row.iter().zip(&as_of).enumerate().map(view).collect();
         Ok(EntityFeatures {
-            model: served.model.clone(),
+            model: servable.model.clone(),
             from,
             unavailable,
             features,

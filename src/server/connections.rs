@@ -22,10 +22,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use super::connection_metrics::{CloseReason, ConnectionMetrics};
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
-use crate::telemetry::connections::{ConnectionMetrics, Refused};
 
 /// Bytes that a client may have on their way in one stream, and in one connection, before the server has read them:
 /// a large request should not wait for the server's word every 64 KiB.
@@ -105,7 +105,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, treatment: Conn
             let connection = connection(stream, router.clone(), treatment.clone(), room);
             tasks.spawn(connection);
         }
-        Err(_) => treatment.metrics.refused(Refused::Limit),
+        Err(_) => treatment.metrics.refused(CloseReason::Limit),
     };
     loop {
         let accepted = tokio::select! {
@@ -182,10 +182,10 @@ async fn connection(
             converse(stream, http2, router, &treatment).await;
         }
         Ok(Err(error)) => {
-            treatment.metrics.refused(Refused::Handshake);
+            treatment.metrics.refused(CloseReason::Handshake);
             tracing::debug!(%error, "a TLS handshake failed");
         }
-        Err(_) => treatment.metrics.refused(Refused::Handshake),
+        Err(_) => treatment.metrics.refused(CloseReason::Handshake),
     }
 }
 

@@ -13,9 +13,9 @@ use tokio_rustls::TlsAcceptor;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
+use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
 use crate::file_backed::FileBacked;
-use crate::telemetry::security::{Secret, SecurityMetrics};
 
 /// Which protocols a port agrees to.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +42,7 @@ pub(super) struct TlsMaterial {
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub(super) fn start(
-    section: &TlsSection,
-    metrics: &SecurityMetrics,
-) -> Result<Option<Arc<ServerTls>>, String> {
+pub(super) fn start(section: &TlsSection, metrics: &SecretMetrics) -> Result<Option<Arc<ServerTls>>, String> {
     if !section.is_on() {
         return Ok(None);
     }
@@ -57,7 +54,7 @@ pub(super) fn start(
         metrics.read(Secret::Certificate, read.is_ok());
         match read {
             Ok(material) => {
-                metrics.expires(material.expires);
+                metrics.certificate_expires(material.expires);
                 tracing::info!(expires = %material.expires, "TLS certificate read");
             }
             Err(error) => tracing::error!(error, "TLS certificate not taken over; the one before serves on"),

@@ -15,7 +15,7 @@ use crate::api::open_inference::{
     Described, EXTENSIONS, TIMEOUT, change, index, loading, metadata, no_timeout, server_name, timeout,
     version,
 };
-use crate::api::request_metrics::RequestCounters;
+use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::tensor_bytes;
 use crate::app::App;
 use crate::error::{Error, ErrorKind};
@@ -27,8 +27,8 @@ use crate::scoring::{InferRequest, InferResponse, ModelRef, Scorer, Servable};
 pub(super) const NAME: &str = GrpcInferenceServiceServer::<OpenInference>::NAME;
 
 /// The service of an application.
-pub(super) fn service(app: &Arc<App>) -> GrpcInferenceServiceServer<OpenInference> {
-    let infer = RequestCounters::new(&app.metrics, "grpc", "infer");
+pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> GrpcInferenceServiceServer<OpenInference> {
+    let infer = metrics.counters("grpc", "infer");
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
@@ -179,7 +179,7 @@ impl GrpcInferenceService for OpenInference {
         let live = self.scorer.live();
         let model_stats = if request.name.is_empty() {
             live.models()
-                .filter_map(|(_, entry)| entry.served.as_deref())
+                .filter_map(|(_, entry)| entry.live.as_deref())
                 .map(statistics)
                 .collect()
         } else {
@@ -246,7 +246,7 @@ fn data_type(datatype: Datatype) -> v2::DataType {
 
 fn statistics(served: &Servable) -> v2::ModelStatistics {
     let duration = |(count, ns): (u64, u64)| Some(v2::StatisticDuration { count, ns });
-    let success = served.statistics.success();
+    let success = served.tensor_stats.success();
     let none = duration((0, 0));
     v2::ModelStatistics {
         name: served.model.name.clone(),
@@ -255,7 +255,7 @@ fn statistics(served: &Servable) -> v2::ModelStatistics {
         execution_count: success.0,
         inference_stats: Some(v2::InferStatistics {
             success: duration(success),
-            fail: duration(served.statistics.failure()),
+            fail: duration(served.tensor_stats.failure()),
             queue: none,
             compute_input: none,
             compute_infer: duration(success),

@@ -12,15 +12,14 @@ use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
 use crate::api::context::{about_model, deadline};
-use crate::api::request_metrics::RequestCounters;
+use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::status;
 use crate::app::App;
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::{
-    Entity, EntityScore, ModelRef, Outcome, Score, ScoreRequest, Scorer, Scores, VersionSelector,
-};
-use crate::telemetry::EntityResult;
+use crate::scoring::outcome::EntityResult;
+use crate::scoring::outcome::Score;
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
@@ -30,12 +29,12 @@ use stream::BatchStream;
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
 
 /// The service of an application.
-pub(super) fn service(app: &Arc<App>) -> ScoringServiceServer<Scoring> {
-    let counters = |operation| RequestCounters::new(&app.metrics, "grpc", operation);
+pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServiceServer<Scoring> {
+    let counters = |operation| metrics.counters("grpc", operation);
     let scoring = Scoring {
         scorer: app.scorer.clone(),
         score: counters("score"),
-        stream: BatchStream::new(app),
+        stream: BatchStream::new(app, metrics),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
@@ -84,7 +83,7 @@ impl ScoringService for Scoring {
         _: Request<proto::ListModelsRequest>,
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let live = self.scorer.live();
-        let models = live.models().filter_map(|(_, entry)| entry.served.as_ref());
+        let models = live.models().filter_map(|(_, entry)| entry.live.as_ref());
         let models = models.map(|served| version(&served.model)).collect();
         let response = self.list_models.count(Ok(proto::ListModelsResponse { models }))?;
         Ok(respond(response, self.compress_bytes))
@@ -127,7 +126,7 @@ fn response(scores: Scores) -> proto::ScoreResponse {
 fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
     let model = ModelRef {
         name: request.model,
-        version: VersionSelector::named(request.version, request.label)?,
+        version: VersionSelector::from_parts(request.version, request.label)?,
     };
     Ok(ScoreRequest {
         model,
@@ -239,7 +238,7 @@ fn feature_report(model: &ModelVersion, scored: &Score) -> proto::FeatureReport 
         stale,
         out_of_range,
         defaulted,
-    } = &scored.notes;
+    } = &scored.issues;
     proto::FeatureReport {
         from: scored.from.label().to_owned(),
         unavailable: scored.unavailable.clone(),

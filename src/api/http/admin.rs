@@ -70,7 +70,7 @@ fn optional<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
 }
 
 async fn order(app: &App, order: Command) -> CommandResult {
-    let done = app.reload.order(order).await?;
+    let done = app.lifecycle.execute(order).await?;
     Ok(Json(json!({"done": done})))
 }
 

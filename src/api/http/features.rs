@@ -14,7 +14,8 @@ use super::score::wire::VersionBody;
 use crate::api::context::about_model;
 use crate::api::context::deadline::within;
 use crate::error::Error;
-use crate::scoring::{EntityFeatures, ModelRef, VersionSelector};
+use crate::scoring::trace::EntityFeatures;
+use crate::scoring::{ModelRef, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::time::rfc3339;
 
@@ -77,7 +78,7 @@ pub(super) async fn features(
         about_model(&name);
         let model = ModelRef {
             name,
-            version: VersionSelector::named(query.version, query.label)?,
+            version: VersionSelector::from_parts(query.version, query.label)?,
         };
         let asked = rest.scorer.features(&model, EntityId::Text(id.clone()), deadline);
         let found = within(deadline, asked).await?;

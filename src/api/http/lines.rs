@@ -81,7 +81,7 @@ pub(super) async fn score_lines(
         let deadline = deadline?;
         let model = ModelRef {
             name,
-            version: VersionSelector::named(query.version, query.label)?,
+            version: VersionSelector::from_parts(query.version, query.label)?,
         };
         rest.scorer.live().find(&model)?.scorable()?;
         Ok((model, query.explain, deadline))

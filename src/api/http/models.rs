@@ -205,7 +205,7 @@ pub(super) async fn list(State(rest): State<HttpState>) -> Result<Json<ModelsBod
 
 pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     let models = live.models().map(|(name, entry)| {
-        let model = entry.served.as_ref().map(|served| &served.model);
+        let model = entry.live.as_ref().map(|served| &served.model);
         ModelLine {
             name: name.to_owned(),
             state: state(model.is_some()),
@@ -248,7 +248,7 @@ pub(super) fn model_body(name: String, entry: &ModelEntry) -> ModelBody {
     });
     ModelBody {
         name,
-        state: state(entry.served.is_some()),
+        state: state(entry.live.is_some()),
         versions: entry.versions.iter().map(version_body).collect(),
         labels: entry.labels.clone(),
         events: events.collect(),
@@ -257,7 +257,7 @@ pub(super) fn model_body(name: String, entry: &ModelEntry) -> ModelBody {
             .iter()
             .map(|comparison| trial_body(entry, comparison))
             .collect(),
-        live: entry.served.as_deref().map(live_body),
+        live: entry.live.as_deref().map(live_body),
     }
 }
 

@@ -161,13 +161,13 @@ async fn statistics(State(rest): State<HttpState>, path: ModelPath) -> Result<Js
 
 async fn all_statistics(State(rest): State<HttpState>) -> Json<Value> {
     let live = rest.scorer.live();
-    let served = live.models().filter_map(|(_, entry)| entry.served.as_deref());
+    let served = live.models().filter_map(|(_, entry)| entry.live.as_deref());
     Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
 }
 
 fn model_statistics(served: &Servable) -> Value {
     let duration = |(count, ns): (u64, u64)| json!({"count": count, "ns": ns});
-    let success = served.statistics.success();
+    let success = served.tensor_stats.success();
     let none = duration((0, 0));
     json!({
         "name": served.model.name,
@@ -176,7 +176,7 @@ fn model_statistics(served: &Servable) -> Value {
         "execution_count": success.0,
         "inference_stats": {
             "success": duration(success),
-            "fail": duration(served.statistics.failure()),
+            "fail": duration(served.tensor_stats.failure()),
             "queue": none,
             "compute_input": none,
             "compute_infer": duration(success),

@@ -13,14 +13,14 @@ use super::problem;
 use crate::api::auth::{Guard, PortApi};
 use crate::app::App;
 use crate::error::Error;
-use crate::telemetry::Metrics;
+use crate::metrics::{Registry, TEXT_FORMAT};
 use crate::values::entity_id::EntityId;
 
 /// The operations port while models are being loaded.
-pub fn loading(metrics: Arc<Metrics>) -> Router {
+pub fn loading(registry: Registry) -> Router {
     let metrics = move || {
-        let metrics = metrics.clone();
-        async move { render(&metrics) }
+        let registry = registry.clone();
+        async move { render(&registry) }
     };
     let reasons = json!({"ready": false, "reasons": ["the models are being loaded"]});
     let ready = move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(reasons)) };
@@ -93,13 +93,13 @@ async fn forget_entity(
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
     app.sources.measure();
-    app.scorer.live().settle_counts();
-    render(&app.metrics)
+    app.scorer.live().update_feature_counters();
+    render(&app.registry)
 }
 
-fn render(metrics: &Metrics) -> Result<Response, Error> {
-    let text = metrics
+fn render(registry: &Registry) -> Result<Response, Error> {
+    let text = registry
         .render()
         .map_err(|error| Error::internal(error.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
 }

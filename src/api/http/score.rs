@@ -88,7 +88,7 @@ pub(super) async fn score_one(
         };
         let model = ModelRef {
             name: model,
-            version: VersionSelector::named(query.version, query.label)?,
+            version: VersionSelector::from_parts(query.version, query.label)?,
         };
         let request = ScoreRequest {
             model,

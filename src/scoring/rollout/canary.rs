@@ -1,114 +1,60 @@
-//! One request, two versions: a canary's entities are scored by it, the others by the version that answers; copies go
-//! to the mirror.
+//! Canary: decides which version scores each entity of a request.
 
 use std::sync::Arc;
 
-use crate::error::Error;
-use crate::scoring::Scorer;
-use crate::scoring::admission::Permit;
-use crate::scoring::live_set::Servable;
-use crate::scoring::request::{Entity, EntityScore, ScoreRequest, Scores};
-use crate::scoring::rollout::shadow::{ShadowJob, said};
-use crate::scoring::rollout::{Rollout, Share};
+use super::Share;
+use crate::models::ModelVersion;
+use crate::scoring::outcome::EntityScore;
+use crate::scoring::request::Entity;
 
-/// Entities to be scored by one version, and a share of them by another.
-struct Part<'a> {
-    by: &'a Arc<Servable>,
-    /// The trial, and the version that scores copies.
-    trial: Option<(&'a Share, &'a Arc<Servable>)>,
-    request: ScoreRequest,
+/// The entities of a request, divided between the live version and the canary.
+#[derive(Debug)]
+pub(in crate::scoring) struct Assignment {
+    /// Entities that the live version scores, in the order of the request.
+    pub(in crate::scoring) live: Vec<Entity>,
+    /// Entities that the canary scores, in the order of the request.
+    pub(in crate::scoring) canary: Vec<Entity>,
+    /// By entity of the request, whether the canary scores it; empty without a canary.
+    pub(in crate::scoring) by_canary: Vec<bool>,
 }
 
-fn takes(share: Option<&Share>, entity: &Entity) -> bool {
-    share
-        .zip(entity.id.as_ref())
-        .is_some_and(|(share, id)| share.takes(id))
-}
-
-/// Scores a request while a version is being tried.
-pub(in crate::scoring) async fn answer(
-    scorer: &Arc<Scorer>,
-    served: &Arc<Servable>,
-    rollout: &Rollout,
-    mut request: ScoreRequest,
-    permit: &Arc<Permit>,
-) -> Result<Scores, Error> {
-    let entities = std::mem::take(&mut request.entities);
-    let canary = rollout.canary.as_ref();
-    let tried: Vec<bool> = entities.iter().map(|entity| takes(canary, entity)).collect();
-    let (mut for_canary, mut own) = (Vec::new(), Vec::new());
-    for (entity, &tried) in entities.into_iter().zip(&tried) {
-        (if tried { &mut for_canary } else { &mut own }).push(entity);
-    }
-    let all = own.is_empty();
-    let of = |entities| ScoreRequest {
-        entities,
-        ..request.clone()
-    };
-    let own = Part {
-        by: served,
-        trial: rollout.shadow.as_ref().map(|shadow| (shadow, &shadow.served)),
-        request: of(own),
-    };
-    let Some(canary) = canary.filter(|_| !for_canary.is_empty()) else {
-        return Ok(Scores {
-            results: own.score(scorer, permit).await?,
-            model: served.model.clone(),
-        });
-    };
-    let tried_out = Part {
-        by: &canary.served,
-        trial: Some((canary, served)),
-        request: of(for_canary),
-    };
-    let both = futures_util::future::join(own.score(scorer, permit), tried_out.score(scorer, permit));
-    let (own, by_canary) = both.await;
-    let (mut own, mut by_canary) = (own?.into_iter(), by_canary?.into_iter());
-    let model = canary.served.model.clone();
-    if all {
-        let results = by_canary.collect();
-        return Ok(Scores { model, results });
-    }
-    let merged = tried.into_iter().filter_map(|tried| {
-        let result = if tried { by_canary.next()? } else { own.next()? };
-        let model = tried.then(|| model.clone());
-        Some(EntityScore { model, ..result })
-    });
-    Ok(Scores {
-        results: merged.collect(),
-        model: served.model.clone(),
-    })
-}
-
-impl Part<'_> {
-    /// Scores the entities by one version, and has the mirror score the trial's share of them by the other.
-    async fn score(self, scorer: &Arc<Scorer>, permit: &Arc<Permit>) -> Result<Vec<EntityScore>, Error> {
-        if self.request.entities.is_empty() {
-            return Ok(Vec::new());
-        }
-        let copied = |(share, _): (&Share, _)| -> Vec<(usize, Entity)> {
-            let chosen = self.request.entities.iter().enumerate();
-            chosen
-                .filter(|(_, entity)| takes(Some(share), entity))
-                .map(|(place, entity)| (place, entity.clone()))
-                .collect()
+/// Assigns each entity to a version: the canary scores its share of the ids, the live version all others.
+pub(in crate::scoring) fn assign(canary: Option<&Share>, entities: Vec<Entity>) -> Assignment {
+    let Some(share) = canary else {
+        return Assignment {
+            live: entities,
+            canary: Vec::new(),
+            by_canary: Vec::new(),
         };
-        let copies = self.trial.map(copied).unwrap_or_default();
-        let results = scorer.score(self.by, self.request, permit.clone()).await?;
-        if let Some((share, other)) = self.trial.filter(|_| !copies.is_empty()) {
-            let (places, entities): (Vec<usize>, Vec<Entity>) = copies.into_iter().unzip();
-            let answered = places
-                .into_iter()
-                .map(|place| said(results.get(place)?, &self.by.bands));
-            scorer.mirror.send(ShadowJob {
-                answered: answered.collect(),
-                entities,
-                other: other.clone(),
-                by_candidate: Arc::ptr_eq(self.by, &share.served),
-                comparison: share.comparison.clone(),
-                runtime: tokio::runtime::Handle::current(),
-            });
-        }
-        Ok(results)
+    };
+    let by_canary: Vec<bool> = entities.iter().map(|entity| share.includes(entity)).collect();
+    let (mut live, mut canary) = (Vec::new(), Vec::new());
+    for (entity, &by_canary) in entities.into_iter().zip(&by_canary) {
+        (if by_canary { &mut canary } else { &mut live }).push(entity);
     }
+    Assignment {
+        live,
+        canary,
+        by_canary,
+    }
+}
+
+/// Merges the scores of both versions into the order of the request; each score of the canary names `model`, its
+/// version.
+pub(in crate::scoring) fn merge(
+    by_canary: &[bool],
+    live: Vec<EntityScore>,
+    canary: Vec<EntityScore>,
+    model: &Arc<ModelVersion>,
+) -> Vec<EntityScore> {
+    let (mut live, mut canary) = (live.into_iter(), canary.into_iter());
+    let merged = by_canary.iter().filter_map(|&by_canary| {
+        if !by_canary {
+            return live.next();
+        }
+        let score = canary.next()?;
+        let model = Some(model.clone());
+        Some(EntityScore { model, ..score })
+    });
+    merged.collect()
 }

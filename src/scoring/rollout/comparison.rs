@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use prometheus::{Histogram, IntCounter};
+use crate::metrics::{Histogram, IntCounter};
 use rustc_hash::FxHashSet;
 
 /// Inner edges of the bins of the candidate's score less the base's.

@@ -1,59 +1,113 @@
-//! Scoring beside the answer: a thread that takes copies of what was answered, has the other version score them, and
-//! compares. Requests never wait for it: what it has no time for is dropped and counted.
+//! Shadow scoring: a thread scores copies of answered entities by the other version of a trial and compares. Requests
+//! never wait for it; copies beyond its capacity are dropped and counted.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::comparison::{Comparison, ScoreAndBand};
+use super::{Share, id_hash};
+use crate::features::metrics::FeatureMetrics;
+use crate::metrics::{Registry, Result as MetricsResult};
 use crate::os;
-use crate::scoring::live_set::Servable;
-use crate::scoring::request::{Entity, EntityScore, Outcome};
-use crate::scoring::rollout::comparison::{Comparison, ScoreAndBand};
-use crate::scoring::rollout::hash;
-use crate::scoring::{answer, gather};
-use crate::telemetry::Metrics;
+use crate::scoring::batch::{EntityBatch, fetch};
+use crate::scoring::metrics::ScoringMetrics;
+use crate::scoring::outcome::{EntityScore, Outcome};
+use crate::scoring::request::Entity;
+use crate::scoring::servable::Servable;
 use crate::values::band::Band;
 use crate::values::time;
 
-/// Requests that may wait; a request more is dropped.
+/// Requests that may wait for the thread; further ones are dropped.
 const WAITING: usize = 64;
 
-/// Entities of one request that are compared; the others are dropped.
+/// Entities of one request that are compared; further ones are dropped.
 const MOST_ENTITIES: usize = 1000;
 
-/// Entities that were answered, to be scored by another version.
-#[derive(Debug)]
-pub(crate) struct ShadowJob {
-    pub(crate) entities: Vec<Entity>,
-    /// What was answered for each.
-    pub(crate) answered: Vec<ScoreAndBand>,
-    /// The version that scores them now.
-    pub(crate) other: Arc<Servable>,
-    /// Whether what was answered is the candidate's.
-    pub(crate) by_candidate: bool,
-    pub(crate) comparison: Arc<Comparison>,
-    /// Where the feature sources are asked.
-    pub(crate) runtime: tokio::runtime::Handle,
+/// The longest wait for features.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One side of a trial: the version that answers, and the other one that scores copies.
+#[derive(Clone, Copy)]
+pub(in crate::scoring) struct TrialSide<'a> {
+    /// The trial.
+    pub(in crate::scoring) share: &'a Share,
+    /// The version that scores the copies.
+    pub(in crate::scoring) other: &'a Arc<Servable>,
 }
 
-/// The way to the thread.
+/// Copies of the entities of one request that belong to a trial.
+pub(in crate::scoring) struct Copies {
+    positions: Vec<usize>,
+    entities: Vec<Entity>,
+}
+
+impl Copies {
+    /// Copies those of `entities` that belong to the trial.
+    pub(in crate::scoring) fn of(side: &TrialSide<'_>, entities: &[Entity]) -> Self {
+        let included = entities.iter().enumerate();
+        let included = included.filter(|(_, entity)| side.share.includes(entity));
+        let (positions, entities) = included
+            .map(|(position, entity)| (position, entity.clone()))
+            .unzip();
+        Self { positions, entities }
+    }
+}
+
+/// Answered entities that the other version is to score.
 #[derive(Debug)]
-pub(crate) struct Shadow {
+struct ShadowJob {
+    entities: Vec<Entity>,
+    /// What was answered for each.
+    answered: Vec<ScoreAndBand>,
+    other: Arc<Servable>,
+    /// Whether the candidate answered.
+    by_candidate: bool,
+    comparison: Arc<Comparison>,
+    /// The runtime to fetch features on.
+    runtime: tokio::runtime::Handle,
+}
+
+/// Sends copies to the thread.
+#[derive(Debug)]
+pub(in crate::scoring) struct ShadowScorer {
     jobs: SyncSender<ShadowJob>,
 }
 
-impl Shadow {
+impl ShadowScorer {
     /// Starts the thread; it ends when this is dropped.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(in crate::scoring) fn start() -> std::io::Result<Self> {
         let (jobs, waiting) = sync_channel(WAITING);
         std::thread::Builder::new()
-            .name("mirror".to_owned())
+            .name("shadow".to_owned())
             .spawn(move || work(&waiting))?;
         Ok(Self { jobs })
     }
 
-    /// Hands a job over, or drops it when the thread is behind.
-    pub(crate) fn send(&self, mut job: ShadowJob) {
+    /// Sends the copies of a request that `by` has answered with `results`. Must be called on a runtime.
+    pub(in crate::scoring) fn send(
+        &self,
+        side: &TrialSide<'_>,
+        by: &Arc<Servable>,
+        copies: Copies,
+        results: &[EntityScore],
+    ) {
+        if copies.entities.is_empty() {
+            return;
+        }
+        let answered = copies.positions.iter().map(|&position| {
+            results
+                .get(position)
+                .and_then(|result| score_and_band(result, &by.bands))
+        });
+        let mut job = ShadowJob {
+            answered: answered.collect(),
+            entities: copies.entities,
+            other: side.other.clone(),
+            by_candidate: Arc::ptr_eq(by, &side.share.servable),
+            comparison: side.share.comparison.clone(),
+            runtime: tokio::runtime::Handle::current(),
+        };
         let beyond = job.entities.len().saturating_sub(MOST_ENTITIES);
         if beyond > 0 {
             job.comparison.dropped(beyond);
@@ -65,51 +119,71 @@ impl Shadow {
     }
 }
 
+/// Metrics that nobody reads: the server's own count only what was answered.
+struct UnreadMetrics {
+    scoring: ScoringMetrics,
+    features: FeatureMetrics,
+}
+
+impl UnreadMetrics {
+    fn new() -> MetricsResult<Self> {
+        let registry = Registry::default();
+        Ok(Self {
+            scoring: ScoringMetrics::new(&registry)?,
+            features: FeatureMetrics::new(&registry)?,
+        })
+    }
+}
+
 fn work(jobs: &Receiver<ShadowJob>) {
     os::lower_priority();
-    // The server's own metrics are of what was answered.
-    let Ok(unseen) = Metrics::new() else { return };
-    // The last version in the form that counts elsewhere.
+    let metrics = match UnreadMetrics::new() {
+        Ok(metrics) => metrics,
+        Err(error) => return tracing::error!(%error, "shadow scoring failed to start"),
+    };
+    // The version of the last job, with counters that nobody reads.
     let mut last: Option<(Arc<Servable>, Servable)> = None;
     while let Ok(job) = jobs.recv() {
         if last
             .as_ref()
-            .is_none_or(|(served, _)| !Arc::ptr_eq(served, &job.other))
+            .is_none_or(|(servable, _)| !Arc::ptr_eq(servable, &job.other))
         {
-            last = Some((job.other.clone(), job.other.counting_in(&unseen.feature)));
+            last = Some((job.other.clone(), job.other.counting_in(&metrics.features)));
         }
         if let Some((_, other)) = &last {
-            compare(job, other, &unseen);
+            compare(job, other, &metrics.scoring);
         }
     }
 }
 
-/// Longest that features are waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-fn compare(job: ShadowJob, other: &Servable, metrics: &Metrics) {
+fn compare(job: ShadowJob, other: &Servable, metrics: &ScoringMetrics) {
     let customers: Vec<Option<u64>> = job
         .entities
         .iter()
-        .map(|entity| entity.id.as_ref().map(|id| hash(&other.model.name, id.as_ref())))
+        .map(|entity| {
+            entity
+                .id
+                .as_ref()
+                .map(|id| id_hash(&other.model.name, id.as_ref()))
+        })
         .collect();
     let now = time::now();
-    let deadline = Some(Instant::now() + PATIENCE);
-    let gathered = job.runtime.block_on(gather(other, &job.entities, now, deadline));
+    let deadline = Some(Instant::now() + FETCH_TIMEOUT);
+    let fetched = job.runtime.block_on(fetch(other, &job.entities, now, deadline));
     let count = job.entities.len();
-    let batch = answer::EntityBatch {
-        served: other,
+    let batch = EntityBatch {
+        servable: other,
         entities: job.entities,
         explain: 0,
-        gathered,
+        fetched,
         now,
     };
-    let Ok(scores) = answer::score_all(batch, metrics) else {
+    let Ok(scores) = batch.score(metrics) else {
         job.comparison.dropped(count);
         return;
     };
     for ((score, answered), customer) in scores.iter().zip(job.answered).zip(customers) {
-        let other = said(score, &other.bands);
+        let other = score_and_band(score, &other.bands);
         let (base, candidate) = if job.by_candidate {
             (other, answered)
         } else {
@@ -119,14 +193,14 @@ fn compare(job: ShadowJob, other: &Servable, metrics: &Metrics) {
     }
 }
 
-/// What a version says of an entity.
-pub(crate) fn said(score: &EntityScore, bands: &[Band]) -> ScoreAndBand {
-    let Outcome::Scored(scored) = &score.outcome else {
+/// The score of an entity and the position of its band; `None` without a score.
+fn score_and_band(result: &EntityScore, bands: &[Band]) -> ScoreAndBand {
+    let Outcome::Scored(score) = &result.outcome else {
         return None;
     };
-    let place = scored
+    let band = score
         .band
         .as_ref()
         .and_then(|name| bands.iter().position(|band| band.name == *name));
-    Some((scored.score, place))
+    Some((score.score, band))
 }

@@ -14,7 +14,7 @@ use super::super::proto::score_stream_response::Outcome;
 use super::super::{proto, status};
 use super::{domain, response};
 use crate::api::context::deadline::{earlier, within};
-use crate::api::request_metrics::RequestCounters;
+use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::app::App;
 use crate::error::Error;
 use crate::scoring::{Scorer, Scores};
@@ -34,10 +34,10 @@ pub(super) struct BatchStream {
 }
 
 impl BatchStream {
-    pub(super) fn new(app: &App) -> Self {
+    pub(super) fn new(app: &App, metrics: &RequestMetrics) -> Self {
         Self {
             scorer: app.scorer.clone(),
-            counters: RequestCounters::new(&app.metrics, "grpc", "score_stream"),
+            counters: metrics.counters("grpc", "score_stream"),
             at_once: app.config.streams.batches,
             longest: Duration::from_secs(app.config.streams.seconds),
             closing: app.closing.clone(),

@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 use crate::api::status;
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, Score, ScoreRequest, Scores, VersionSelector};
-use crate::telemetry::EntityResult;
+use crate::scoring::outcome::EntityResult;
+use crate::scoring::outcome::Score;
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalars;
@@ -205,7 +206,7 @@ impl ScoreBody {
     pub(in crate::api::http) fn into_domain(self, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
         let model = ModelRef {
             name: self.model,
-            version: VersionSelector::named(self.version, self.label)?,
+            version: VersionSelector::from_parts(self.version, self.label)?,
         };
         Ok(ScoreRequest {
             model,
@@ -385,7 +386,7 @@ impl<'a> FeaturesBody<'a> {
             stale,
             out_of_range,
             defaulted,
-        } = &scored.notes;
+        } = &scored.issues;
         Self {
             from: scored.from.label(),
             as_of: scored.as_of.and_then(instant),

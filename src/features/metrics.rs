@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+use crate::metrics::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result,
 };
 
-use crate::features::remote::CacheLookup;
 use crate::values::issues::{FeatureIssues, STATUSES};
 
 /// From a store on the same host to one that has gone to sleep.
@@ -41,7 +40,7 @@ pub struct SourceMetrics {
     pub entries: IntGauge,
     /// Bytes of the cache.
     pub bytes: IntGauge,
-    complained: Arc<AtomicU64>,
+    last_logged: Arc<AtomicU64>,
 }
 
 /// The counts of one version. Nearly every feature is present, so presence is worked out from the rest when somebody
@@ -64,46 +63,41 @@ struct FeatureCounter {
 }
 
 impl FeatureMetrics {
-    /// Registers the metrics.
+    /// Declares the metrics.
     ///
     /// # Errors
-    /// One of that name is registered already.
-    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone())).map(|()| counters)
-        };
-        let gauges = |name: &str, help: &str| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), &["source"])?;
-            registry.register(Box::new(gauges.clone())).map(|()| gauges)
-        };
-        let help = "Seconds of a fetch from a feature store, with its second attempt.";
-        let options = HistogramOpts::new("evergreen_source_seconds", help).buckets(SECONDS.to_vec());
-        let seconds = HistogramVec::new(options, &["source"])?;
-        registry.register(Box::new(seconds.clone()))?;
+    /// They are declared already.
+    pub fn new(registry: &Registry) -> Result<Self> {
         Ok(Self {
-            fetches: counters(
+            fetches: registry.counters(
                 "evergreen_source_fetches_total",
-                "Fetches from a feature store: ok, dropped, failed, timed_out, or open (not asked, for it failed too often).",
+                "Fetches from a feature store, by result (ok, dropped, failed, timed_out, open: skipped by the circuit breaker).",
                 &["source", "result"],
             )?,
-            seconds,
-            cache: counters(
+            seconds: registry.histograms(
+                "evergreen_source_seconds",
+                "Seconds of a fetch from a feature store, including a second attempt.",
+                &["source"],
+                &SECONDS,
+            )?,
+            cache: registry.counters(
                 "evergreen_source_cache_total",
-                "Look-ups in the cache of a feature store: hit, ageing (answered, and fetched anew) or miss.",
+                "Lookups in the cache of a feature store, by result (hit, ageing: answered and fetched again, miss).",
                 &["source", "result"],
             )?,
-            entries: gauges(
+            entries: registry.gauges(
                 "evergreen_source_cache_entries",
                 "Entities in the cache of a feature store.",
+                &["source"],
             )?,
-            bytes: gauges(
+            bytes: registry.gauges(
                 "evergreen_source_cache_bytes",
                 "Bytes in the cache of a feature store.",
+                &["source"],
             )?,
-            status: counters(
+            status: registry.counters(
                 "evergreen_features_total",
-                "Features of scored entities, by what became of them.",
+                "Features of scored entities, by status (present, missing, null, stale, out_of_range, default).",
                 &["model", "feature", "status"],
             )?,
         })
@@ -122,7 +116,7 @@ impl FeatureMetrics {
             miss: cache("miss"),
             entries: self.entries.with_label_values(&[name]),
             bytes: self.bytes.with_label_values(&[name]),
-            complained: Arc::default(),
+            last_logged: Arc::default(),
         }
     }
 
@@ -143,13 +137,19 @@ impl FeatureMetrics {
 }
 
 impl SourceMetrics {
-    /// Counts a look-up in the cache.
-    pub fn count(&self, found: &CacheLookup) {
-        match found {
-            CacheLookup::Fresh(_) => self.hit.inc(),
-            CacheLookup::Ageing(_) => self.ageing.inc(),
-            CacheLookup::Miss => self.miss.inc(),
-        }
+    /// Counts a lookup that the cache answered.
+    pub fn hit(&self) {
+        self.hit.inc();
+    }
+
+    /// Counts a lookup that the cache answered while the entry is fetched again.
+    pub fn ageing(&self) {
+        self.ageing.inc();
+    }
+
+    /// Counts a lookup that the cache could not answer.
+    pub fn miss(&self) {
+        self.miss.inc();
     }
 
     /// Counts a fetch; `error` is the label of what went wrong.
@@ -161,12 +161,12 @@ impl SourceMetrics {
         }
     }
 
-    /// Whether the log may be told of a failure: once in a second.
-    pub fn may_complain(&self) -> bool {
+    /// Returns true at most once per second, to limit failure logs.
+    pub fn may_log_failure(&self) -> bool {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| time.as_secs());
-        self.complained.swap(now, Ordering::Relaxed) != now
+        self.last_logged.swap(now, Ordering::Relaxed) != now
     }
 }
 
@@ -193,7 +193,7 @@ impl FeatureCounters {
     }
 
     /// Brings the counters of what was present up to date.
-    pub fn settle(&self) {
+    pub fn update_present(&self) {
         let entities = self.entities.load(Ordering::Relaxed);
         for feature in &self.features {
             // A request under way may have counted its features, and not yet itself.
@@ -206,6 +206,6 @@ impl FeatureCounters {
 
 impl Drop for FeatureCounters {
     fn drop(&mut self) {
-        self.settle();
+        self.update_present();
     }
 }

@@ -1,8 +1,8 @@
-//! One row of model inputs: what was found for each feature, settled by the contract, with an account of it.
+//! Applies the contract to the value of one input: missing, stale and out-of-range policies, and defaults.
 
+use super::contract::{OutOfRange, Stale};
+use super::input::ModelInput;
 use crate::error::Error;
-use crate::models::contract::{OutOfRange, Stale};
-use crate::models::input::ModelInput;
 use crate::values::issues::FeatureIssues;
 use crate::values::slot_value::SlotValue;
 
@@ -10,43 +10,43 @@ use crate::values::slot_value::SlotValue;
 ///
 /// # Errors
 /// [`Error::rejected`] where the contract says so: the feature is required, or its policy is `reject`.
-pub fn settle(
+pub fn apply_contract(
     input: &ModelInput,
     position: usize,
     found: SlotValue,
     stale: bool,
-    notes: &mut FeatureIssues,
+    issues: &mut FeatureIssues,
 ) -> Result<f64, Error> {
     match found {
         SlotValue::Value(value) => {
             if stale {
-                notes.stale.push(position);
+                issues.stale.push(position);
                 match input.contract.stale {
                     Stale::Use => {}
-                    Stale::Missing => return substitute(input, position, notes),
+                    Stale::Missing => return substitute(input, position, issues),
                     Stale::Reject => return Err(rejected(input, "is older than its max_age")),
                 }
             }
-            in_range(input, position, value, notes)
+            in_range(input, position, value, issues)
         }
         SlotValue::Null => {
-            let before = notes.defaulted.len();
-            let value = substitute(input, position, notes)?;
-            if notes.defaulted.len() == before {
-                notes.null.push(position);
+            let before = issues.defaulted.len();
+            let value = substitute(input, position, issues)?;
+            if issues.defaulted.len() == before {
+                issues.null.push(position);
             }
             Ok(value)
         }
         SlotValue::Absent | SlotValue::Invalid => {
-            notes.missing.push(position);
-            substitute(input, position, notes)
+            issues.missing.push(position);
+            substitute(input, position, issues)
         }
         SlotValue::UnknownCategory => {
-            notes.out_of_range.push(position);
+            issues.out_of_range.push(position);
             match input.contract.out_of_range {
                 OutOfRange::Reject => Err(rejected(input, "is a category the model was not trained on")),
                 OutOfRange::Keep | OutOfRange::Clamp | OutOfRange::Missing => {
-                    substitute(input, position, notes)
+                    substitute(input, position, issues)
                 }
             }
         }
@@ -57,7 +57,7 @@ fn in_range(
     input: &ModelInput,
     position: usize,
     value: f64,
-    notes: &mut FeatureIssues,
+    issues: &mut FeatureIssues,
 ) -> Result<f64, Error> {
     input.fits(value).map_err(|message| rejected(input, &message))?;
     let Some([low, high]) = input.bounds() else {
@@ -66,11 +66,11 @@ fn in_range(
     if (low..=high).contains(&value) {
         return Ok(value);
     }
-    notes.out_of_range.push(position);
+    issues.out_of_range.push(position);
     match input.contract.out_of_range {
         OutOfRange::Keep => Ok(value),
         OutOfRange::Clamp => Ok(value.clamp(low, high)),
-        OutOfRange::Missing => substitute(input, position, notes),
+        OutOfRange::Missing => substitute(input, position, issues),
         OutOfRange::Reject => Err(rejected(
             input,
             &format!("is {value}, outside of its range {low} to {high}"),
@@ -79,13 +79,13 @@ fn in_range(
 }
 
 /// The default, or a missing value, for a feature that has none.
-fn substitute(input: &ModelInput, position: usize, notes: &mut FeatureIssues) -> Result<f64, Error> {
+fn substitute(input: &ModelInput, position: usize, issues: &mut FeatureIssues) -> Result<f64, Error> {
     if input.contract.required {
         return Err(rejected(input, "is required and has no value"));
     }
     match input.default {
         Some(default) => {
-            notes.defaulted.push(position);
+            issues.defaulted.push(position);
             Ok(default)
         }
         None => Ok(f64::NAN),

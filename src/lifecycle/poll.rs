@@ -1,0 +1,82 @@
+//! Polls the repository for versions, and the settings for policies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Lifecycle;
+use super::known_version::Stage;
+use crate::config::ModelsSection;
+use crate::config::models::PolicySection;
+
+impl Lifecycle {
+    /// Polls the repository and reconciles every model with what was found.
+    pub(super) fn poll_and_reconcile(&mut self) -> Result<(), String> {
+        self.poll_repository()?;
+        for name in self.names() {
+            self.reconcile(&name);
+        }
+        Ok(())
+    }
+
+    /// Lists the repository and records what was found. What cannot be listed stays as it was.
+    pub(super) fn poll_repository(&mut self) -> Result<(), String> {
+        let scan = self.repository.scan();
+        self.metrics.polled(scan.is_ok());
+        if self.reachable != scan.is_ok() {
+            self.reachable = scan.is_ok();
+            match &scan {
+                Ok(_) => tracing::info!("the repository can be read again"),
+                Err(reason) => {
+                    tracing::error!(reason, "the repository cannot be read; live models stay in use");
+                }
+            }
+        }
+        let mut found = scan?;
+        let now = Instant::now();
+        let none = PolicySection::default();
+        for name in found.keys() {
+            let policy = self.settings.policy.get(name).unwrap_or(&none);
+            let state = self.models.entry(name.clone());
+            state.or_insert_with(|| self.saved.restore(name, policy));
+        }
+        for (name, state) in &mut self.models {
+            match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
+                Ok(versions) => {
+                    for version in state.observe(&versions, now) {
+                        let reason = state.versions[&version].reason.as_deref().unwrap_or_default();
+                        tracing::error!(model = name, version, reason, "version refused");
+                    }
+                }
+                Err(reason) => tracing::warn!(model = name, reason, "versions of a model cannot be listed"),
+            }
+        }
+        self.models.retain(|name, state| {
+            let exists = !state.versions.is_empty();
+            if !exists {
+                self.saved.set_aside(name, state);
+            }
+            exists
+        });
+        Ok(())
+    }
+
+    /// Applies changed settings: policies, poll interval, probation.
+    pub(super) fn apply_settings(&mut self, settings: ModelsSection) {
+        let none = PolicySection::default();
+        for (name, state) in &mut self.models {
+            let policy = settings.policy.get(name).unwrap_or(&none);
+            let new_bands = state.policy.bands != policy.bands;
+            state.apply_policy(policy);
+            for version in state.versions.values_mut().filter(|_| new_bands) {
+                if let Stage::Loaded(servable) = &version.stage {
+                    version.stage = Stage::Loaded(Arc::new(servable.with_bands(&policy.bands)));
+                }
+            }
+        }
+        self.settings = settings;
+        for name in self.names() {
+            self.reconcile(&name);
+        }
+    }
+}

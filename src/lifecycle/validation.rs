@@ -1,0 +1,193 @@
+//! Takes versions through the gate, and plans how loaded versions get their features.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Lifecycle;
+use super::known_version::Stage;
+use super::model_state::ModelState;
+use crate::features::plan::Plan;
+use crate::models::ModelVersion;
+use crate::models::gate::GateContext;
+use crate::models::report::{GateReport, GateStep};
+use crate::models::repository::VersionFiles;
+use crate::scoring::Servable;
+
+impl Lifecycle {
+    /// Takes every version of a model that is due through the gate, one after the other.
+    pub(super) fn validate_due(&mut self, name: &str) {
+        while let Some(version) = self.models.get(name).and_then(ModelState::next) {
+            self.validate(name, version);
+        }
+    }
+
+    /// Takes a version through the gate and, if it passes, prepares it to answer.
+    pub(super) fn validate(&mut self, name: &str, version: u64) {
+        let start = Instant::now();
+        let known = self
+            .models
+            .get(name)
+            .and_then(|state| state.versions.get(&version));
+        let Some(files) = known.and_then(|known| known.files.clone()) else {
+            return;
+        };
+        let result = self
+            .run_gate(name, version, &files)
+            .and_then(|model| self.prepare(name, model));
+        let known = self.models.get_mut(name);
+        if let Some(known) = known.and_then(|state| state.versions.get_mut(&version)) {
+            match result {
+                Ok(servable) => {
+                    let seconds = start.elapsed().as_secs_f64();
+                    self.metrics.validated(name, &servable.model.report);
+                    let sha256 = &servable.model.sha256;
+                    tracing::info!(model = name, version, sha256, seconds, "version loaded");
+                    known.accept(Arc::new(servable));
+                }
+                Err(report) => self.refuse(name, version, report),
+            }
+        }
+    }
+
+    /// Records that the gate refused a version.
+    fn refuse(&mut self, name: &str, version: u64, report: GateReport) {
+        self.metrics.validated(name, &report);
+        let failure = report.failure().cloned();
+        let failed_step = failure.as_ref().map(|step| step.step);
+        let step = failed_step.map_or("", GateStep::label);
+        let reason = failure.as_ref().map_or("", |step| step.detail.as_str());
+        // At the start files are taken as they are; later ones may still be on their way.
+        let incomplete = matches!(failed_step, Some(GateStep::Settle | GateStep::Checksums));
+        let may_settle = incomplete && self.activator.is_attached();
+        let Some(state) = self.models.get_mut(name) else {
+            return;
+        };
+        let known = state.versions.get_mut(&version);
+        if known.is_some_and(|known| known.refuse(report, may_settle, Instant::now())) {
+            tracing::info!(model = name, version, step, reason, "version not complete yet");
+        } else {
+            tracing::error!(model = name, version, step, reason, "version refused");
+            state.event(format!("version {version} was refused: {reason}"));
+        }
+    }
+
+    fn run_gate(&self, name: &str, version: u64, files: &VersionFiles) -> Result<ModelVersion, GateReport> {
+        let live = self
+            .models
+            .get(name)
+            .and_then(|state| state.versions.get(&state.live?)?.servable());
+        let mut check_features = |model: &ModelVersion| self.snapshot.check(model);
+        let mut context = GateContext {
+            live: live.map(|servable| &*servable.model),
+            check_features: Some(&mut check_features),
+            kernel: self.settings.kernel.name(),
+        };
+        let validate = || self.repository.validate(name, version, files, &mut context);
+        catch_unwind(AssertUnwindSafe(validate)).unwrap_or_else(|_| {
+            let mut report = GateReport::default();
+            report.fail(
+                GateStep::Parse,
+                "internal error in the gate; the log has the details".to_owned(),
+            );
+            Err(report)
+        })
+    }
+
+    /// Plans how a version gets its features. While requests are served, the snapshot is read again if the version needs
+    /// more columns than it holds.
+    fn prepare(&mut self, name: &str, model: ModelVersion) -> Result<Servable, GateReport> {
+        let policy = self.settings.policy.get(name);
+        let bands = policy.map(|policy| policy.bands.clone()).unwrap_or_default();
+        let servable = Servable::new(Arc::new(model), None, &bands, &self.feature_metrics);
+        if !self.activator.is_attached() {
+            return Ok(servable);
+        }
+        let loaded = self.loaded();
+        let mut models = versions_of(&loaded);
+        models.push(&servable.model);
+        self.snapshot
+            .ensure(&models, &mut |_, _| {})
+            .map_err(|reason| without_features(&servable, reason))?;
+        let mut plans = self.snapshot.plan(&models);
+        let own = plans.pop().unwrap_or(Ok(None));
+        // A store is bound to the fields that all of its models need, so the other plans may change as well.
+        self.apply_plans(plans);
+        own.map(|plan| servable.with_plan(plan))
+            .map_err(|reason| without_features(&servable, reason))
+    }
+
+    /// All loaded versions, by model and number.
+    pub(super) fn loaded(&self) -> Vec<Arc<Servable>> {
+        let versions = self.models.values().flat_map(|state| state.versions.values());
+        versions
+            .filter_map(|version| version.servable().cloned())
+            .collect()
+    }
+
+    /// Reads the snapshot for all versions that passed the gate, at the start.
+    pub(super) fn load_snapshot(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), String> {
+        let loaded = self.loaded();
+        // A snapshot that fits no model at all is a mistake in the settings, not in a model.
+        if loaded.is_empty() {
+            let failures: Vec<String> = self.feature_failures().collect();
+            if !failures.is_empty() {
+                return Err(failures.join("; "));
+            }
+        }
+        self.snapshot.ensure(&versions_of(&loaded), progress)?;
+        self.replan();
+        Ok(())
+    }
+
+    /// By model, why the newest version was refused for its features alone.
+    fn feature_failures(&self) -> impl Iterator<Item = String> {
+        self.models.iter().filter_map(|(name, state)| {
+            let (_, newest) = state.versions.iter().next_back()?;
+            let failure = newest.report.failure();
+            let failure = failure.filter(|step| step.step == GateStep::Features)?;
+            Some(format!("model `{name}`: {}", failure.detail))
+        })
+    }
+
+    /// Plans again how every loaded version gets its features. A version without its features is refused.
+    pub(super) fn replan(&mut self) {
+        let loaded = self.loaded();
+        let plans = self.snapshot.plan(&versions_of(&loaded));
+        self.apply_plans(plans);
+    }
+
+    /// Applies plans to all loaded versions, in the order of [`Lifecycle::loaded`].
+    fn apply_plans(&mut self, plans: Vec<Result<Option<Plan>, String>>) {
+        let versions = self.models.iter_mut().flat_map(|(name, state)| {
+            let versions = state.versions.iter_mut();
+            versions.map(move |(number, version)| (name, *number, version))
+        });
+        let loaded = versions.filter_map(|(name, number, version)| {
+            let servable = version.servable()?.clone();
+            Some((name, number, version, servable))
+        });
+        for ((name, number, version, servable), plan) in loaded.zip(plans) {
+            match plan {
+                Ok(plan) => version.stage = Stage::Loaded(Arc::new(servable.with_plan(plan))),
+                Err(reason) => {
+                    tracing::error!(model = name, version = number, reason, "version refused");
+                    version.report = Arc::new(without_features(&servable, reason.clone()));
+                    version.set(Stage::Refused, Some(reason));
+                }
+            }
+        }
+    }
+}
+
+/// The model versions behind `loaded`.
+pub(super) fn versions_of(loaded: &[Arc<Servable>]) -> Vec<&ModelVersion> {
+    loaded.iter().map(|servable| &*servable.model).collect()
+}
+
+/// The report of a version whose features turned out to be missing after the gate.
+fn without_features(servable: &Servable, reason: String) -> GateReport {
+    let mut report = servable.model.report.clone();
+    report.fail(GateStep::Features, reason);
+    report
+}

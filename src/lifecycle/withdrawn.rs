@@ -1,0 +1,43 @@
+//! Versions that were withdrawn from service, and how their files are recognised.
+
+use serde::{Deserialize, Serialize};
+
+use crate::models::repository::VersionFiles;
+use crate::storage::FileStat;
+
+/// A version that was rolled back or unloaded, and must not be loaded again by itself while its files are the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Withdrawn {
+    /// Its files when it was withdrawn.
+    files: Vec<FileFingerprint>,
+    pub(super) rolled_back: bool,
+    pub(super) reason: String,
+}
+
+/// A file's name, size, and modification time or entity tag. Without the inode, which a new mount may change.
+type FileFingerprint = (String, u64, String);
+
+impl Withdrawn {
+    /// Withdraws a version with these files; `None` if they cannot be listed.
+    pub(super) fn new(found: Option<&VersionFiles>, rolled_back: bool, reason: &str) -> Option<Self> {
+        Some(Self {
+            files: fingerprints(found?)?,
+            rolled_back,
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Whether its files are still the same; `None` if they cannot be listed now.
+    pub(super) fn has_files(&self, found: &VersionFiles) -> Option<bool> {
+        Some(fingerprints(found)? == self.files)
+    }
+}
+
+fn fingerprints(found: &VersionFiles) -> Option<Vec<FileFingerprint>> {
+    let files = found.as_ref().ok()?.files().iter();
+    let fingerprint = |file: &FileStat| {
+        let (changed, _) = file.tag.split_once(' ').unwrap_or((&file.tag, ""));
+        (file.name.clone(), file.size, changed.to_owned())
+    };
+    Some(files.map(fingerprint).collect())
+}

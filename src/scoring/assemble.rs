@@ -1,0 +1,228 @@
+//! Assembles the row of model inputs for one entity: overrides of the request, values of the feature sources, derived
+//! features, and then the contract's rules.
+
+use super::outcome::FeatureOrigin;
+use super::request::Entity;
+use super::servable::Servable;
+use crate::error::Error;
+use crate::features::plan::{EntityFetch, EntityLookup, EntityRecord, FetchedFeatures, Origin};
+use crate::models::ModelVersion;
+use crate::models::apply::apply_contract;
+use crate::models::derived::MOST_OPERANDS;
+use crate::models::input::EncodedCell;
+use crate::suggest::hint;
+use crate::values::cell::Cell;
+use crate::values::issues::FeatureIssues;
+use crate::values::json::Scalar;
+use crate::values::slot_value::SlotValue;
+
+/// An entity whose row is complete.
+pub(super) struct AssembledRow {
+    /// Its position among the complete rows of the batch.
+    pub(super) row: usize,
+    pub(super) issues: FeatureIssues,
+    pub(super) from: FeatureOrigin,
+    pub(super) as_of: Option<f64>,
+    pub(super) unavailable: Vec<String>,
+}
+
+/// The request's own values by slot of the model; empty if the request gives none.
+type Overrides = Vec<Option<SlotValue>>;
+
+/// Appends the entity's row to `rows`, with `fetch` as what the remote sources returned for it and `now` in seconds
+/// since the Unix epoch. Also returns the record of the sources. After an error `rows` is as before.
+///
+/// # Errors
+/// The entity is unknown, a source is unavailable, or the contract rejects a value.
+pub(super) fn assemble<'a>(
+    servable: &'a Servable,
+    entity: &Entity,
+    fetch: EntityFetch<'a>,
+    now: f64,
+    rows: &mut Vec<f64>,
+) -> Result<(AssembledRow, Option<EntityRecord<'a>>), Error> {
+    let model = &*servable.model;
+    let overrides = overrides(model, &entity.features)?;
+    let (record, from, unavailable) = match lookup(servable, entity, fetch)? {
+        Some((record, origin, unavailable)) => (Some(record), FeatureOrigin::Source(origin), unavailable),
+        None => (None, FeatureOrigin::Request, Vec::new()),
+    };
+    let known = KnownValues {
+        model,
+        overrides: &overrides,
+        record: record.as_ref(),
+        now,
+    };
+    let mut issues = FeatureIssues::default();
+    let before = rows.len();
+    for (position, input) in model.inputs.iter().enumerate() {
+        let (value, stale) = known.input(position);
+        match apply_contract(input, position, value, stale, &mut issues) {
+            Ok(number) => rows.push(number),
+            Err(error) => {
+                rows.truncate(before);
+                return Err(error);
+            }
+        }
+    }
+    let assembled = AssembledRow {
+        row: before / model.inputs.len().max(1),
+        issues,
+        from,
+        as_of: record.as_ref().and_then(EntityRecord::as_of),
+        unavailable,
+    };
+    Ok((assembled, record))
+}
+
+/// What a model sees of one entity, for people who ask why a score is what it is.
+pub(super) struct FeatureTrace {
+    /// The values of the inputs, in the model's order.
+    pub(super) row: Vec<f64>,
+    pub(super) issues: FeatureIssues,
+    /// By input, its `as_of` time in seconds since the Unix epoch.
+    pub(super) as_of: Vec<Option<f64>>,
+    pub(super) from: FeatureOrigin,
+    pub(super) unavailable: Vec<String>,
+}
+
+/// Traces what the model sees of an entity with an id; `fetched` holds this entity alone.
+pub(super) fn trace(
+    servable: &Servable,
+    entity: &Entity,
+    fetched: &FetchedFeatures,
+    now: f64,
+) -> Result<FeatureTrace, Error> {
+    let mut row = Vec::new();
+    let (assembled, record) = assemble(servable, entity, fetched.entity(0), now, &mut row)?;
+    let as_of = |position| record.as_ref().and_then(|record| record.slot_as_of(position));
+    Ok(FeatureTrace {
+        as_of: (0..row.len()).map(as_of).collect(),
+        row,
+        issues: assembled.issues,
+        from: assembled.from,
+        unavailable: assembled.unavailable,
+    })
+}
+
+/// All that is known of an entity.
+struct KnownValues<'a, 'r> {
+    model: &'a ModelVersion,
+    overrides: &'a Overrides,
+    record: Option<&'a EntityRecord<'r>>,
+    now: f64,
+}
+
+impl KnownValues<'_, '_> {
+    /// The value of an input, and whether it is stale.
+    fn input(&self, position: usize) -> (SlotValue, bool) {
+        let derived = self.model.derived.get(position).and_then(Option::as_ref);
+        match derived {
+            Some(derived) if self.overridden(position).is_none() => {
+                let mut operands = [SlotValue::Absent; MOST_OPERANDS];
+                let mut stale = false;
+                for (operand, &slot) in operands.iter_mut().zip(derived.slots()) {
+                    let (value, old) = self.slot(slot);
+                    *operand = value;
+                    stale |= old;
+                }
+                (derived.value(&operands[..derived.slots().len()], self.now), stale)
+            }
+            _ => self.slot(position),
+        }
+    }
+
+    fn slot(&self, slot: usize) -> (SlotValue, bool) {
+        if let Some(value) = self.overridden(slot) {
+            return (value, false);
+        }
+        match self.record {
+            Some(record) => record.get(slot, self.now),
+            None => (SlotValue::Absent, false),
+        }
+    }
+
+    fn overridden(&self, slot: usize) -> Option<SlotValue> {
+        self.overrides.get(slot).copied().flatten()
+    }
+}
+
+/// Looks the entity up in its sources; `None` if the request's own values must do.
+fn lookup<'a>(
+    servable: &'a Servable,
+    entity: &Entity,
+    fetch: EntityFetch<'a>,
+) -> Result<Option<(EntityRecord<'a>, Origin, Vec<String>)>, Error> {
+    let has_values = !entity.features.is_empty();
+    let Some(id) = &entity.id else {
+        return if has_values {
+            Ok(None)
+        } else {
+            Err(Error::invalid("an entity needs an id, or features, or both"))
+        };
+    };
+    let Some(plan) = servable.plan.as_deref() else {
+        return if has_values {
+            Ok(None)
+        } else {
+            Err(Error::unavailable(
+                "no feature source to look up ids in; name one with features.snapshot or [source.NAME]",
+            ))
+        };
+    };
+    match plan.find(id, fetch) {
+        EntityLookup::Record {
+            record,
+            from,
+            unavailable,
+        } => Ok(Some((record, from, unavailable))),
+        EntityLookup::Unknown if has_values => Ok(None),
+        EntityLookup::Unknown => Err(Error::entity_not_found(format!(
+            "no {} `{id}`",
+            servable.model.entity()
+        ))),
+        EntityLookup::Unavailable(source) => Err(Error::unavailable(format!(
+            "feature source `{source}` is unavailable"
+        ))),
+    }
+}
+
+/// The request's values by slot.
+fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Overrides, Error> {
+    if features.is_empty() {
+        return Ok(Overrides::new());
+    }
+    let mut overrides = vec![None; model.inputs.len() + model.operands.len()];
+    for (name, value) in features {
+        let slot = model.slot_of(name).ok_or_else(|| {
+            let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
+            Error::invalid(format!(
+                "`{name}` is not a feature of model `{}`{hint}",
+                model.name
+            ))
+        })?;
+        let value =
+            encode(model, slot, value).map_err(|what| Error::invalid(format!("feature `{name}`: {what}")))?;
+        overrides[slot] = Some(value);
+    }
+    Ok(overrides)
+}
+
+fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<SlotValue, String> {
+    let cell = match value {
+        Scalar::Null => Cell::Null,
+        Scalar::Bool(value) => Cell::Bool(*value),
+        Scalar::Int(value) => Cell::Int(*value),
+        Scalar::Float(value) => Cell::Float(*value),
+        Scalar::Text(text) => Cell::Text(text),
+        Scalar::Other(what) => {
+            let noun = model.slot(slot).map_or("a value", |slot| slot.kind.noun());
+            return Err(format!("expected {noun}, found {what}"));
+        }
+    };
+    Ok(match model.slot_encode(slot, cell)? {
+        EncodedCell::Value(value) => SlotValue::Value(value),
+        EncodedCell::Null => SlotValue::Null,
+        EncodedCell::UnknownCategory => SlotValue::UnknownCategory,
+    })
+}

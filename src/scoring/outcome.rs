@@ -1,0 +1,129 @@
+//! Scores and the reasons for them, independent of any protocol.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::features::plan::Origin;
+use crate::models::ModelVersion;
+use crate::values::entity_id::EntityId;
+use crate::values::issues::FeatureIssues;
+
+/// The status of one entity in answers and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the status of the same name")]
+pub enum EntityResult {
+    Ok,
+    Degraded,
+    NotFound,
+    Error,
+}
+
+impl EntityResult {
+    /// Every result.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Degraded, Self::NotFound, Self::Error];
+
+    /// The name in answers and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Degraded => "degraded",
+            Self::NotFound => "not_found",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Scores {
+    /// The version that gave the scores, unless a score names another one.
+    pub model: Arc<ModelVersion>,
+    /// One per entity, in the order of the request.
+    pub results: Vec<EntityScore>,
+}
+
+/// The answer for one entity.
+#[derive(Debug)]
+pub struct EntityScore {
+    /// The id as the request gave it.
+    pub id: Option<EntityId>,
+    /// The version that gave this score, if it differs from [`Scores::model`]: a canary.
+    pub model: Option<Arc<ModelVersion>>,
+    /// The score, or the reason why there is none.
+    pub outcome: Outcome,
+}
+
+impl EntityScore {
+    /// The status of the answer.
+    pub fn result(&self) -> EntityResult {
+        match &self.outcome {
+            Outcome::Scored(scored) if scored.issues.degraded() => EntityResult::Degraded,
+            Outcome::Scored(_) => EntityResult::Ok,
+            Outcome::Failed(error) if error.kind() == ErrorKind::EntityNotFound => EntityResult::NotFound,
+            Outcome::Failed(_) => EntityResult::Error,
+        }
+    }
+}
+
+/// The outcome for one entity.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A score, degraded or not.
+    Scored(Score),
+    /// No score, for a reason that concerns this entity alone. [`ErrorKind::EntityNotFound`] if no source knows the id
+    /// and the request gave no features.
+    Failed(Error),
+}
+
+/// A score.
+#[derive(Debug)]
+pub struct Score {
+    /// The calibrated score.
+    pub score: f64,
+    /// The model's value before calibration.
+    pub value: f64,
+    /// The name of its band.
+    pub band: Option<Arc<str>>,
+    /// The largest contributions, in descending order of their absolute value.
+    pub reasons: Vec<Reason>,
+    /// What is missing, stale or out of range.
+    pub issues: FeatureIssues,
+    /// Where the features come from.
+    pub from: FeatureOrigin,
+    /// The oldest `as_of` time of the features, in seconds since the Unix epoch.
+    pub as_of: Option<f64>,
+    /// Names of unavailable sources; their features count as missing.
+    pub unavailable: Vec<String>,
+}
+
+/// Where the features of a score come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeatureOrigin {
+    /// All values come from the request.
+    Request,
+    /// From feature sources; values of the request override them.
+    Source(Origin),
+}
+
+impl FeatureOrigin {
+    /// The name in answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Source(Origin::Snapshot) => "snapshot",
+            Self::Source(Origin::Cache) => "cache",
+            Self::Source(Origin::Store) => "store",
+        }
+    }
+}
+
+/// The contribution of one feature to a score.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    /// Position among the model's inputs.
+    pub input: usize,
+    /// The value that the model saw; NaN for missing.
+    pub value: f64,
+    /// The contribution to the margin, in the unit of the margin (log-odds for a classifier).
+    pub contribution: f64,
+}

@@ -1,0 +1,101 @@
+//! A version that can answer.
+
+use std::sync::Arc;
+
+use super::answer_stats::AnswerStats;
+use super::tensor_stats::TensorStats;
+use crate::error::Error;
+use crate::features::metrics::{FeatureCounters, FeatureMetrics};
+use crate::features::plan::Plan;
+use crate::models::ModelVersion;
+use crate::values::band::Band;
+
+/// A version that can answer, with its plan to fetch features.
+#[derive(Clone, Debug)]
+pub struct Servable {
+    /// The version.
+    pub model: Arc<ModelVersion>,
+    /// How its features are fetched; `None` without a feature source.
+    pub plan: Option<Arc<Plan>>,
+    /// Its bands: those of the settings, else those of the contract.
+    pub bands: Arc<[Band]>,
+    /// Counts of inference on tensors.
+    pub tensor_stats: Arc<TensorStats>,
+    /// Counts of its features by status.
+    pub features: Arc<FeatureCounters>,
+    /// Statistics of its answers, for probation.
+    pub stats: Arc<AnswerStats>,
+}
+
+impl Servable {
+    /// Creates a version that has not answered yet. `bands` override those of the contract unless empty.
+    pub fn new(
+        model: Arc<ModelVersion>,
+        plan: Option<Plan>,
+        bands: &[Band],
+        metrics: &FeatureMetrics,
+    ) -> Self {
+        let stats = Arc::new(AnswerStats::of(&model));
+        let bands = effective(&model, bands);
+        let features = Arc::new(counters(&model, metrics));
+        Self {
+            model,
+            plan: plan.map(Arc::new),
+            bands,
+            tensor_stats: Arc::default(),
+            features,
+            stats,
+        }
+    }
+
+    /// Returns the same version with other bands.
+    pub fn with_bands(&self, bands: &[Band]) -> Self {
+        Self {
+            bands: effective(&self.model, bands),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same version with another feature plan.
+    pub fn with_plan(&self, plan: Option<Plan>) -> Self {
+        Self {
+            plan: plan.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same version, counting its features in other metrics.
+    pub(super) fn counting_in(&self, metrics: &FeatureMetrics) -> Self {
+        Self {
+            features: Arc::new(counters(&self.model, metrics)),
+            ..self.clone()
+        }
+    }
+
+    /// Checks that the version can score entities, not only tensors.
+    ///
+    /// # Errors
+    /// The model has no contract.
+    pub fn scorable(&self) -> Result<(), Error> {
+        if self.model.contract.is_some() {
+            return Ok(());
+        }
+        let name = &self.model.name;
+        Err(Error::invalid(format!(
+            "model `{name}` has no contract (bundle.toml), so it cannot score entities; send tensors to /v2"
+        )))
+    }
+}
+
+fn counters(model: &ModelVersion, metrics: &FeatureMetrics) -> FeatureCounters {
+    let names = model.inputs.iter().map(|input| input.contract.name.as_str());
+    metrics.counters(&model.name, names)
+}
+
+fn effective(model: &ModelVersion, bands: &[Band]) -> Arc<[Band]> {
+    let contract = model.contract.as_ref();
+    match contract {
+        Some(contract) if bands.is_empty() => contract.output.bands.as_slice().into(),
+        _ => bands.into(),
+    }
+}
