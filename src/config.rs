@@ -4,6 +4,7 @@
 mod environment;
 mod features;
 mod grpc;
+pub mod location;
 pub mod models;
 mod security;
 mod server;
@@ -17,9 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::storage::is_remote;
 use crate::toml_text;
 pub use features::SnapshotWatchSection;
+use location::is_remote;
 pub use models::ModelsSection;
 pub use security::{AuthSection, CorsSection, TlsSection};
 pub use server::ServerSection;

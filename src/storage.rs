@@ -13,15 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use crate::config::StorageSection;
-
-/// Beginnings of a location in object storage.
-const SCHEMES: [&str; 6] = ["s3://", "s3a://", "gs://", "az://", "azure://", "abfss://"];
-
-/// Whether a location is in object storage, not a path.
-pub fn is_remote(location: &Path) -> bool {
-    let text = location.to_str().unwrap_or_default();
-    SCHEMES.iter().any(|scheme| text.starts_with(scheme))
-}
+use crate::config::location::is_remote;
 
 /// A file as it is listed. Two listings that are equal mean the same content, as far as the storage can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

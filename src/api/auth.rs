@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 
 use super::context::about_client;
-use super::http::V2Error;
 use super::request_metrics::{RequestCounters, RequestMetrics};
 use crate::config::AuthSection;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::file_backed::FileBacked;
 use access::Access;
 pub use access::Role;
@@ -40,7 +39,7 @@ pub enum PortApi {
     Operations,
 }
 
-/// Lets requests pass by their keys.
+/// Admits requests by their API keys.
 #[derive(Clone, Debug)]
 pub struct Guard {
     keys: Option<Arc<FileBacked<ApiKeys>>>,
@@ -97,8 +96,8 @@ impl Guard {
         &self.metrics
     }
 
-    /// The router behind the guard.
-    pub(super) fn protect(&self, api: PortApi, router: Router) -> Router {
+    /// Puts the router behind the guard; `refuse` answers requests that the guard refuses.
+    pub(super) fn protect(&self, api: PortApi, router: Router, refuse: Refuse) -> Router {
         let Some(keys) = self.keys.clone() else {
             return router;
         };
@@ -107,27 +106,32 @@ impl Guard {
             PortApi::Grpc => "grpc",
             PortApi::Operations => "operations",
         };
-        let door = PortGuard {
+        let guard = PortGuard {
             api,
             keys,
+            refuse,
             counters: self.metrics.counters(label, "authorize"),
         };
-        router.layer(middleware::from_fn_with_state(Arc::new(door), pass))
+        router.layer(middleware::from_fn_with_state(Arc::new(guard), pass))
     }
 }
+
+/// Answers a refused request to this path, in the form of the port's protocol.
+pub(super) type Refuse = fn(&str, Error) -> Response;
 
 /// The guard at one port.
 #[derive(Debug)]
 struct PortGuard {
     api: PortApi,
     keys: Arc<FileBacked<ApiKeys>>,
+    refuse: Refuse,
     counters: RequestCounters,
 }
 
-async fn pass(State(door): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
-    match door.admit(&request) {
+async fn pass(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
+    match guard.admit(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => door.refuse(request.uri().path(), error),
+        Err(error) => (guard.refuse)(request.uri().path(), error),
     }
 }
 
@@ -164,20 +168,6 @@ impl PortGuard {
             "the API key `{}` does not have the role {role} that this needs",
             key.name
         )))
-    }
-
-    fn refuse(&self, path: &str, error: Error) -> Response {
-        let challenge = error.kind() == ErrorKind::Unauthenticated;
-        let mut response = match self.api {
-            PortApi::Grpc => return tonic::Status::from(error).into_http(),
-            PortApi::Rest if path.starts_with("/v2") => V2Error::from(error).into_response(),
-            PortApi::Rest | PortApi::Operations => error.into_response(),
-        };
-        if challenge {
-            let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-        }
-        response
     }
 }
 

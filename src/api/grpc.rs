@@ -8,6 +8,7 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::response::Response;
 use tonic_health::server::HealthReporter;
 
 use super::auth::{Guard, PortApi};
@@ -15,6 +16,7 @@ use super::body_timeout;
 use super::body_timeout::BodyTimeout;
 use super::context::ContextLayer;
 use crate::app::App;
+use crate::error::Error;
 
 use options::with_options;
 
@@ -39,6 +41,11 @@ mod proto {
 )]
 mod inference {
     tonic::include_proto!("inference");
+}
+
+/// Answers a request that the guard refused.
+fn refuse(_: &str, error: Error) -> Response {
+    tonic::Status::from(error).into_http()
 }
 
 /// The descriptors of every service and message, as reflection serves them: an encoded `FileDescriptorSet`.
@@ -72,7 +79,10 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
     let router = router.layer(body_timeout::layer(app, patience, |slow| {
         axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
     }));
-    Ok((guard.protect(PortApi::Grpc, router).layer(ContextLayer), reporter))
+    Ok((
+        guard.protect(PortApi::Grpc, router, refuse).layer(ContextLayer),
+        reporter,
+    ))
 }
 
 /// A batch of a stream is read when there is room for it; reflection goes on until its client has seen enough.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse as _, Response};
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -34,10 +35,10 @@ use crate::api::context::ContextLayer;
 use crate::api::request_metrics::RequestCounters;
 use crate::app::App;
 use crate::config::StreamsSection;
+use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
-
-pub(super) use open_inference::V2Error;
+use problem::challenged;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -109,6 +110,17 @@ fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
 }
 
+/// Answers a request that the guard refused: an Open Inference error under `/v2`, a problem elsewhere.
+fn refuse(path: &str, error: Error) -> Response {
+    if path.starts_with("/v2") {
+        challenged(error, |error| {
+            open_inference::V2Error::from(error).into_response()
+        })
+    } else {
+        challenged(error, Error::into_response)
+    }
+}
+
 /// The application's router, behind the guard.
 pub fn router(app: &App, guard: &Guard) -> Router {
     let metrics = guard.request_metrics();
@@ -144,7 +156,7 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             RequestDecompressionLayer::new(),
             DefaultBodyLimit::max(app.config.limits.body_bytes),
         ));
-    guard.protect(PortApi::Rest, router).layer((
+    guard.protect(PortApi::Rest, router, refuse).layer((
         ContextLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),

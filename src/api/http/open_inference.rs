@@ -50,7 +50,7 @@ pub(super) fn router() -> axum::Router<HttpState> {
 }
 
 /// An error in this protocol's words.
-pub(in crate::api) struct V2Error(Error);
+pub(super) struct V2Error(Error);
 
 impl From<Error> for V2Error {
     fn from(error: Error) -> Self {

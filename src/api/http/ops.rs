@@ -9,7 +9,7 @@ use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::problem;
+use super::problem::{self, challenged};
 use crate::api::auth::{Guard, PortApi};
 use crate::app::App;
 use crate::error::Error;
@@ -45,7 +45,9 @@ pub fn router(app: Arc<App>, guard: &Guard) -> Router {
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method);
-    guard.protect(PortApi::Operations, router)
+    guard.protect(PortApi::Operations, router, |_, error| {
+        challenged(error, Error::into_response)
+    })
 }
 
 async fn live() -> Json<Value> {

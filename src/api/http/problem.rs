@@ -123,3 +123,14 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     tracing::error!(panic = text, "a handler panicked");
     Error::internal(text.to_owned()).into_response()
 }
+
+/// Writes a refused request as `write` does, with the challenge that HTTP requires for a missing or unknown key.
+pub(super) fn challenged(error: Error, write: fn(Error) -> Response) -> Response {
+    let challenge = error.kind() == ErrorKind::Unauthenticated;
+    let mut response = write(error);
+    if challenge {
+        let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    response
+}
