@@ -85,7 +85,7 @@ struct Made(Arc<Layout>);
 impl FeatureSource for Made {
     fn fetch<'a>(&'a self, ids: &'a [EntityId], _: Lane) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         let vector = |_: &EntityId| {
-            let mut draft = self.0.draft(evergreen::values::time::now());
+            let mut draft = self.0.builder(evergreen::values::time::now());
             (0..self.0.fields.len()).for_each(|field| draft.set(field, Cell::Float(field as f64)));
             draft.finish()
         };
@@ -112,10 +112,10 @@ async fn memory() {
         hard: hour,
         unknown: hour,
     };
-    let patience = Timeouts {
+    let timeouts = Timeouts {
         timeout: hour,
         bulk_timeout: hour,
-        rest: hour,
+        cooldown: hour,
     };
     let metrics = FeatureMetrics::new(&Registry::default()).unwrap().source("made");
     let made = Arc::new(Made(layout.clone()));
@@ -124,7 +124,7 @@ async fn memory() {
         layout.clone(),
         made,
         Some(limits),
-        patience,
+        timeouts,
         metrics,
     ));
     let before = resident();

@@ -14,6 +14,8 @@ pub mod psi;
 pub mod reference;
 pub mod report;
 pub mod repository;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod status;
 mod version;
 

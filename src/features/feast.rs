@@ -252,19 +252,19 @@ impl FeastQuery {
 
 impl QueryView {
     /// Puts a serialized value into its field.
-    fn set(draft: &mut VectorBuilder<'_>, field: usize, bytes: &[u8]) {
+    fn set(builder: &mut VectorBuilder<'_>, field: usize, bytes: &[u8]) {
         let value = Value::read(bytes);
         match value.as_ref().map_err(Clone::clone).and_then(Value::cell) {
-            Ok(cell) => draft.set(field, cell),
-            Err(reason) => draft.spoil(field, &reason),
+            Ok(cell) => builder.set(field, cell),
+            Err(reason) => builder.mark_invalid(field, &reason),
         }
     }
 
     /// Puts the instant of its values where it belongs.
-    fn as_of(&self, draft: &mut VectorBuilder<'_>, seconds: f64) {
+    fn as_of(&self, builder: &mut VectorBuilder<'_>, seconds: f64) {
         self.groups
             .iter()
-            .for_each(|&group| draft.as_of_oldest(group, seconds));
+            .for_each(|&group| builder.as_of_oldest(group, seconds));
     }
 }
 
@@ -300,7 +300,7 @@ struct VectorBuilders<'a> {
     ask: FeastFetch<'a>,
     now: f64,
     positions: FxHashMap<Vec<u8>, usize>,
-    drafts: Vec<Option<VectorBuilder<'a>>>,
+    builders: Vec<Option<VectorBuilder<'a>>>,
 }
 
 impl<'a> VectorBuilders<'a> {
@@ -313,7 +313,7 @@ impl<'a> VectorBuilders<'a> {
             ask,
             now: now(),
             positions: positions.collect(),
-            drafts: keys.iter().map(|_| None).collect(),
+            builders: keys.iter().map(|_| None).collect(),
         }
     }
 
@@ -324,23 +324,23 @@ impl<'a> VectorBuilders<'a> {
         let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
             return;
         };
-        let draft = self.drafts[position].get_or_insert_with(|| self.ask.layout.draft(self.now));
-        QueryView::set(draft, *field, value);
+        let builder = self.builders[position].get_or_insert_with(|| self.ask.layout.builder(self.now));
+        QueryView::set(builder, *field, value);
         if let Some(seconds) = seconds {
-            view.as_of(draft, seconds);
+            view.as_of(builder, seconds);
         }
     }
 
     fn finish(self) -> Vec<Vector> {
-        finish(self.drafts)
+        finish(self.builders)
     }
 }
 
-/// The vectors of entities from drafts: an entity of which nothing was found is unknown.
-fn finish(drafts: Vec<Option<VectorBuilder<'_>>>) -> Vec<Vector> {
+/// The vectors of entities from builders: an entity of which nothing was found is unknown.
+fn finish(builders: Vec<Option<VectorBuilder<'_>>>) -> Vec<Vector> {
     let now = now();
-    let finished = drafts
+    let finished = builders
         .into_iter()
-        .map(|draft| draft.map_or_else(|| Layout::unknown(now), VectorBuilder::finish));
+        .map(|builder| builder.map_or_else(|| Layout::unknown(now), VectorBuilder::finish));
     finished.collect()
 }

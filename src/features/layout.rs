@@ -155,19 +155,19 @@ impl Layout {
     }
 
     /// Begins the vector of an entity, all of it absent. `now` is in seconds since the Unix epoch.
-    pub fn draft(&self, now: f64) -> VectorBuilder<'_> {
-        let mut draft = VectorBuilder {
+    pub fn builder(&self, now: f64) -> VectorBuilder<'_> {
+        let mut builder = VectorBuilder {
             layout: self,
             words: vec![0; self.words],
         };
-        draft.put_wide(0, now);
+        builder.put_wide(0, now);
         for group in 0..self.groups.len() {
-            draft.put_wide(HEAD + 2 * group, f64::NAN);
+            builder.put_wide(HEAD + 2 * group, f64::NAN);
         }
         for field in 0..self.fields.len() {
-            draft.tag(field, Tag::Absent);
+            builder.tag(field, Tag::Absent);
         }
-        draft
+        builder
     }
 
     /// What stands for an entity that the source does not know.
@@ -178,10 +178,10 @@ impl Layout {
     }
 
     /// What stands for an entity whose values cannot be read at all: every field is invalid.
-    pub fn spoilt(&self, now: f64, reason: &str) -> Vector {
-        let mut draft = self.draft(now);
-        (0..self.fields.len()).for_each(|field| draft.spoil(field, reason));
-        draft.finish()
+    pub fn invalid(&self, now: f64, reason: &str) -> Vector {
+        let mut builder = self.builder(now);
+        (0..self.fields.len()).for_each(|field| builder.mark_invalid(field, reason));
+        builder.finish()
     }
 
     /// Bytes of a vector's values alone.
@@ -220,12 +220,12 @@ impl VectorBuilder<'_> {
             Ok(SlotValue::Value(value)) => self.put(field, value),
             Ok(SlotValue::UnknownCategory) => self.tag(field, Tag::UnknownCategory),
             Ok(_) => self.tag(field, Tag::Null),
-            Err(reason) => self.spoil(field, &reason),
+            Err(reason) => self.mark_invalid(field, &reason),
         }
     }
 
     /// Marks a field as holding something that cannot be read, and complains about it in the log.
-    pub fn spoil(&mut self, field: usize, reason: &str) {
+    pub fn mark_invalid(&mut self, field: usize, reason: &str) {
         self.tag(field, Tag::Invalid);
         if self.layout.may_complain(join(&self.words)) {
             let name = self.layout.fields[field].name();
@@ -374,15 +374,15 @@ mod tests {
                 field(FeatureType::Category, true),
             ],
         );
-        let mut draft = layout.draft(1e9);
-        draft.set(0, Cell::Float(0.1));
-        draft.set(1, Cell::Int(1 << 53));
-        draft.set(2, Cell::Text("b"));
-        draft.set(3, Cell::Int((1 << 53) + 1));
-        draft.set(4, Cell::Float(-f64::NAN));
-        draft.set(5, Cell::Text("c"));
-        draft.as_of(0, 5.0);
-        let vector = draft.finish();
+        let mut builder = layout.builder(1e9);
+        builder.set(0, Cell::Float(0.1));
+        builder.set(1, Cell::Int(1 << 53));
+        builder.set(2, Cell::Text("b"));
+        builder.set(3, Cell::Int((1 << 53) + 1));
+        builder.set(4, Cell::Float(-f64::NAN));
+        builder.set(5, Cell::Text("c"));
+        builder.as_of(0, 5.0);
+        let vector = builder.finish();
         let found: Vec<SlotValue> = (0..6).map(|field| vector.get(&layout, field)).collect();
         let expected = [
             SlotValue::Value(f64::from(0.1f32)),
@@ -394,7 +394,7 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!((vector.fetched(), vector.as_of(0)), (1e9, Some(5.0)));
-        assert_eq!(layout.draft(0.0).finish().get(&layout, 0), SlotValue::Absent);
+        assert_eq!(layout.builder(0.0).finish().get(&layout, 0), SlotValue::Absent);
         let wide = Layout::new("id", vec![field(FeatureType::Float, false)]);
         let narrow = Layout::new("id", vec![field(FeatureType::Float, true)]);
         assert!(wide.covers(&narrow) && !narrow.covers(&wide) && layout.covers(&narrow));

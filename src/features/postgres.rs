@@ -144,7 +144,7 @@ impl PostgresSource {
                 continue;
             };
             vectors[position] = if vectors[position].is_known() {
-                self.layout.spoilt(now, "the query gives two rows for one id")
+                self.layout.invalid(now, "the query gives two rows for one id")
             } else {
                 self.vector(row, columns, now)
             };
@@ -153,12 +153,12 @@ impl PostgresSource {
     }
 
     fn vector(&self, row: &Row, columns: &ResultColumns, now: f64) -> Vector {
-        let mut draft = self.layout.draft(now);
+        let mut builder = self.layout.builder(now);
         let mut digits = String::new();
         for (field, &column) in columns.fields.iter().enumerate() {
             match read(row, column, &mut digits) {
-                Ok(cell) => draft.set(field, cell),
-                Err(reason) => draft.spoil(field, &reason),
+                Ok(cell) => builder.set(field, cell),
+                Err(reason) => builder.mark_invalid(field, &reason),
             }
         }
         let as_of = columns.as_of.and_then(|column| {
@@ -166,9 +166,9 @@ impl PostgresSource {
             cell.number(FeatureType::Timestamp).ok()?
         });
         if let Some(as_of) = as_of {
-            (0..self.layout.groups.len()).for_each(|group| draft.as_of(group, as_of));
+            (0..self.layout.groups.len()).for_each(|group| builder.as_of(group, as_of));
         }
-        draft.finish()
+        builder.finish()
     }
 }
 

@@ -160,7 +160,7 @@ impl RedisSource {
         let texts = match reply {
             Ok(Value::Array(values)) => values,
             Ok(value) => vec![value],
-            Err(reason) => return self.layout.spoilt(now, &reason),
+            Err(reason) => return self.layout.invalid(now, &reason),
         };
         if texts.iter().all(|text| matches!(text, Value::Nil)) {
             return Layout::unknown(now);
@@ -168,23 +168,23 @@ impl RedisSource {
         let texts: Vec<Option<&str>> = texts.iter().map(text).collect();
         let mut documents: Vec<Option<Result<serde_json::Value, String>>> =
             texts.iter().map(|_| None).collect();
-        let mut draft = self.layout.draft(now);
+        let mut builder = self.layout.builder(now);
         for (field, place) in self.places.iter().enumerate() {
             let Some(text) = texts.get(place.column).copied().flatten() else {
                 continue;
             };
             match &place.path {
-                None => draft.set(field, Cell::Untyped(text)),
+                None => builder.set(field, Cell::Untyped(text)),
                 Some(path) => {
                     let document = documents[place.column].get_or_insert_with(|| parse(text));
-                    set_json(&mut draft, field, document, path);
+                    set_json(&mut builder, field, document, path);
                 }
             }
         }
         if let Some(as_of) = self.as_of(&texts, &documents) {
-            (0..self.layout.groups.len()).for_each(|group| draft.as_of(group, as_of));
+            (0..self.layout.groups.len()).for_each(|group| builder.as_of(group, as_of));
         }
-        draft.finish()
+        builder.finish()
     }
 
     fn as_of(
@@ -226,19 +226,19 @@ fn parse(text: &str) -> Result<serde_json::Value, String> {
 }
 
 fn set_json(
-    draft: &mut VectorBuilder<'_>,
+    builder: &mut VectorBuilder<'_>,
     field: usize,
     document: &Result<serde_json::Value, String>,
     path: &JsonPath,
 ) {
     match document {
-        Err(reason) => draft.spoil(field, reason),
+        Err(reason) => builder.mark_invalid(field, reason),
         Ok(document) => {
             // A path that leads nowhere is a value that is not there.
             let Some(value) = path.find(document) else { return };
             match cell(value) {
-                Ok(cell) => draft.set(field, cell),
-                Err(reason) => draft.spoil(field, reason),
+                Ok(cell) => builder.set(field, cell),
+                Err(reason) => builder.mark_invalid(field, reason),
             }
         }
     }

@@ -15,7 +15,7 @@ use recloser::{AsyncRecloser, Error as Guarded, Recloser};
 
 use cache::Cache;
 pub use cache::{CacheLimits, CacheLookup};
-use single_flight::{SingleFlight, Waiter};
+use single_flight::{Leader, SingleFlight, Waiter};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
@@ -30,7 +30,7 @@ pub struct Timeouts {
     /// The same for a fetch of many entities.
     pub bulk_timeout: Duration,
     /// How long a store that keeps failing is left alone before it is tried again.
-    pub rest: Duration,
+    pub cooldown: Duration,
 }
 
 impl Timeouts {
@@ -62,11 +62,11 @@ pub struct RemoteSource {
     pub layout: Arc<Layout>,
     source: Arc<dyn FeatureSource>,
     cache: Option<Cache>,
-    flights: SingleFlight,
+    single_flight: SingleFlight,
     /// Counts what was forgotten: a fetch that began before does not fill the cache with what it saw then.
     forgotten: AtomicU64,
     breaker: AsyncRecloser,
-    patience: Timeouts,
+    timeouts: Timeouts,
     metrics: SourceMetrics,
 }
 
@@ -83,24 +83,24 @@ impl RemoteSource {
         layout: Arc<Layout>,
         source: Arc<dyn FeatureSource>,
         cache: Option<CacheLimits>,
-        patience: Timeouts,
+        timeouts: Timeouts,
         metrics: SourceMetrics,
     ) -> Self {
         let breaker = Recloser::custom()
             .error_rate(BREAKER_RATE)
             .closed_len(BREAKER_CALLS)
             .half_open_len(1)
-            .open_wait(patience.rest)
+            .open_wait(timeouts.cooldown)
             .build();
         Self {
             name: name.to_owned(),
             layout,
             source,
             cache: cache.map(Cache::new),
-            flights: SingleFlight::default(),
+            single_flight: SingleFlight::default(),
             forgotten: AtomicU64::new(0),
             breaker: breaker.into(),
-            patience,
+            timeouts,
             metrics,
         }
     }
@@ -134,17 +134,17 @@ impl RemoteSource {
         }
         if !ageing.is_empty() {
             // Nobody waits for these: the entries are good until their hard limit.
-            drop(self.embark(ageing));
+            drop(self.fetch_or_join(ageing));
         }
         if !missing.is_empty() {
             let wanted = missing.iter().map(|&position| ids[position].clone()).collect();
-            let mut landings = self.embark(wanted);
-            let own = Instant::now() + self.patience.of(Lane::of(missing.len()));
+            let mut waiters = self.fetch_or_join(wanted);
+            let own = Instant::now() + self.timeouts.of(Lane::of(missing.len()));
             let until = deadline.map_or(own, |deadline| deadline.min(own));
             // Every landing gets the same last moment, so waiting one after the other is no longer than waiting for all.
-            for (position, landing) in missing.into_iter().zip(&mut landings) {
+            for (position, waiter) in missing.into_iter().zip(&mut waiters) {
                 held[position] = Some(
-                    landing
+                    waiter
                         .wait(until)
                         .await
                         .map_or(Lookup::Failed, |vector| known(vector, false)),
@@ -165,7 +165,7 @@ impl RemoteSource {
     /// Forgets an entity, or all of them.
     pub fn forget(&self, id: Option<&EntityId>) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.flights.forget(id);
+        self.single_flight.forget(id);
         match (&self.cache, id) {
             (Some(cache), Some(id)) => cache.remove(id),
             (Some(cache), None) => cache.clear(),
@@ -185,30 +185,32 @@ impl RemoteSource {
         self.metrics.bytes.set(bytes.cast_signed());
     }
 
-    /// Joins the flights under way for `ids` and starts one for the rest.
-    fn embark(self: &Arc<Self>, ids: Vec<EntityId>) -> Vec<Waiter> {
-        let boarding = self.flights.board(ids);
-        if let Some((ids, landed)) = boarding.own {
-            let remote = self.clone();
-            tokio::spawn(async move {
-                let before = remote.forgotten.load(Ordering::SeqCst);
-                let result = remote.fetch(&ids).await;
-                let current = || before == remote.forgotten.load(Ordering::SeqCst);
-                if let (Ok(vectors), Some(cache), true) = (&result, &remote.cache, current()) {
-                    for (id, vector) in ids.iter().zip(vectors) {
-                        cache.insert(id.clone(), vector.clone());
-                    }
-                    if !current() {
-                        // Somebody wanted it forgotten meanwhile.
-                        ids.iter().for_each(|id| cache.remove(id));
-                    }
-                }
-                // First the cache, then the flight's end: who comes in between finds the entry.
-                remote.flights.land(&ids, &landed);
-                landed.send(result.map_err(|_| ()));
-            });
+    /// Joins the fetches in flight for `ids`, and starts one for the others.
+    fn fetch_or_join(self: &Arc<Self>, ids: Vec<EntityId>) -> Vec<Waiter> {
+        let join = self.single_flight.join_or_lead(ids);
+        if let Some((ids, leader)) = join.lead {
+            tokio::spawn(self.clone().lead(ids, leader));
         }
-        boarding.landings
+        join.waiters
+    }
+
+    /// Fetches `ids`, fills the cache, and publishes the result.
+    async fn lead(self: Arc<Self>, ids: Vec<EntityId>, leader: Leader) {
+        let before = self.forgotten.load(Ordering::SeqCst);
+        let result = self.fetch(&ids).await;
+        let current = || before == self.forgotten.load(Ordering::SeqCst);
+        if let (Ok(vectors), Some(cache), true) = (&result, &self.cache, current()) {
+            for (id, vector) in ids.iter().zip(vectors) {
+                cache.insert(id.clone(), vector.clone());
+            }
+            if !current() {
+                // The entities were forgotten meanwhile.
+                ids.iter().for_each(|id| cache.remove(id));
+            }
+        }
+        // The cache is filled before the fetch ends, so that a request in between hits it.
+        self.single_flight.end(&ids, &leader);
+        leader.publish(result.map_err(|_| ()));
     }
 
     /// One guarded fetch.
@@ -237,7 +239,7 @@ impl RemoteSource {
                 result => result,
             }
         };
-        let timeout = self.patience.of(lane);
+        let timeout = self.timeouts.of(lane);
         match tokio::time::timeout(timeout, twice).await {
             Ok(result) => result,
             Err(_) => Err(SourceError::TimedOut(timeout)),

@@ -279,14 +279,14 @@ impl Sources {
             hard: cache.hard.0,
             unknown: cache.unknown.0,
         });
-        let patience = Timeouts {
+        let timeouts = Timeouts {
             timeout: section.timeout.0,
             bulk_timeout: section.bulk_timeout.0,
-            rest: section.rest.0,
+            cooldown: section.rest.0,
         };
         let metrics = self.metrics.source(name);
         Ok(Arc::new(RemoteSource::new(
-            name, layout, source, cache, patience, metrics,
+            name, layout, source, cache, timeouts, metrics,
         )))
     }
 

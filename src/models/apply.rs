@@ -95,3 +95,107 @@ fn substitute(input: &ModelInput, position: usize, issues: &mut FeatureIssues) -
 fn rejected(input: &ModelInput, why: &str) -> Error {
     Error::rejected(format!("feature `{}` {why}", input.contract.name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::sample;
+
+    /// An input of the sample whose contract the test changes.
+    fn input(change: impl FnOnce(&mut ModelInput)) -> ModelInput {
+        let mut version = sample::version(1);
+        let position = version.input("support_calls_30d").unwrap();
+        let mut input = version.inputs.swap_remove(position);
+        input.default = None;
+        input.contract.range = Some([0.0, 10.0]);
+        change(&mut input);
+        input
+    }
+
+    fn apply(input: &ModelInput, value: SlotValue, stale: bool) -> (Result<f64, String>, FeatureIssues) {
+        let mut issues = FeatureIssues::default();
+        let result = apply_contract(input, 7, value, stale, &mut issues);
+        (result.map_err(|error| error.to_string()), issues)
+    }
+
+    #[test]
+    fn a_value_in_range_passes_unchanged() {
+        let input = input(|_| {});
+        for value in [0.0, 4.0, 10.0] {
+            let (number, issues) = apply(&input, SlotValue::Value(value), false);
+            assert_eq!((number, issues), (Ok(value), FeatureIssues::default()));
+        }
+    }
+
+    #[test]
+    fn each_policy_for_a_value_out_of_range_holds() {
+        for (policy, expected) in [
+            (OutOfRange::Keep, Ok(11.0)),
+            (OutOfRange::Clamp, Ok(10.0)),
+            (OutOfRange::Missing, Ok(5.0)),
+            (OutOfRange::Reject, Err("is 11, outside of its range 0 to 10")),
+        ] {
+            let input = input(|input| {
+                input.contract.out_of_range = policy;
+                input.default = Some(5.0);
+            });
+            let (number, issues) = apply(&input, SlotValue::Value(11.0), false);
+            match (number, expected) {
+                (Ok(number), Ok(expected)) => assert_eq!(number, expected, "{policy:?}"),
+                (Err(message), Err(expected)) => assert!(message.contains(expected), "{message}"),
+                (number, _) => panic!("{policy:?}: {number:?}"),
+            }
+            assert_eq!(issues.out_of_range, [7], "{policy:?}");
+            assert_eq!(issues.defaulted.is_empty(), policy != OutOfRange::Missing);
+        }
+    }
+
+    #[test]
+    fn each_policy_for_a_stale_value_holds() {
+        for (policy, expected) in [(Stale::Use, Some(4.0)), (Stale::Missing, None)] {
+            let input = input(|input| input.contract.stale = policy);
+            let (number, issues) = apply(&input, SlotValue::Value(4.0), true);
+            assert_eq!(Some(number.unwrap()).filter(|number| !number.is_nan()), expected);
+            assert_eq!(issues.stale, [7]);
+        }
+        let input = input(|input| input.contract.stale = Stale::Reject);
+        let (number, _) = apply(&input, SlotValue::Value(4.0), true);
+        assert!(
+            number
+                .unwrap_err()
+                .contains("`support_calls_30d` is older than its max_age")
+        );
+    }
+
+    #[test]
+    fn what_has_no_value_gets_the_default_or_is_missing() {
+        let plain = input(|_| {});
+        let defaulted = input(|input| input.default = Some(5.0));
+        for (value, null, missing, out_of_range) in [
+            (SlotValue::Null, true, false, false),
+            (SlotValue::Absent, false, true, false),
+            (SlotValue::Invalid, false, true, false),
+            (SlotValue::UnknownCategory, false, false, true),
+        ] {
+            let (number, issues) = apply(&plain, value, false);
+            assert!(number.unwrap().is_nan(), "{value:?}");
+            assert_eq!(issues.null.is_empty(), !null, "{value:?}");
+            assert_eq!(issues.missing.is_empty(), !missing, "{value:?}");
+            assert_eq!(issues.out_of_range.is_empty(), !out_of_range, "{value:?}");
+            assert_eq!(issues.degraded(), missing || out_of_range, "{value:?}");
+            let (number, issues) = apply(&defaulted, value, false);
+            assert_eq!((number, issues.defaulted), (Ok(5.0), vec![7]), "{value:?}");
+            // A default for a null is what the contract promises.
+            assert!(issues.null.is_empty(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_required_feature_without_a_value_is_rejected() {
+        let input = input(|input| input.contract.required = true);
+        for value in [SlotValue::Null, SlotValue::Absent, SlotValue::Invalid] {
+            let (number, _) = apply(&input, value, false);
+            assert!(number.unwrap_err().contains("is required"), "{value:?}");
+        }
+    }
+}

@@ -301,3 +301,128 @@ fn warm_up(forest: &Forest) -> StepVerdict<()> {
     }
     Ok(((), StepOutcome::Passed, format!("{WARM_UP_ROWS} rows scored")))
 }
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+    use crate::models::sample;
+
+    /// Changes a file of a bundle, and writes its new checksum into the contract if `consistent`.
+    fn change(folder: &Path, name: &str, from: &str, to: &str, consistent: bool) {
+        let path = folder.join(name);
+        let old = std::fs::read(&path).unwrap();
+        let text = String::from_utf8(old.clone()).unwrap();
+        assert!(text.contains(from), "{name} does not contain {from}");
+        let new = text.replacen(from, to, 1);
+        std::fs::write(&path, &new).unwrap();
+        if consistent {
+            let hex = |bytes: &[u8]| {
+                let digest = Sha256::digest(bytes);
+                digest
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect::<String>()
+            };
+            let contract = folder.join("bundle.toml");
+            let text = std::fs::read_to_string(&contract).unwrap();
+            let text = text.replace(&hex(&old), &hex(new.as_bytes()));
+            std::fs::write(&contract, text).unwrap();
+        }
+    }
+
+    fn failure(folder: &Path, context: &mut GateContext<'_>) -> (GateStep, String) {
+        let report = validate_with(folder, "churn", 1, context).unwrap_err();
+        let failure = report.failure().unwrap();
+        assert_eq!(
+            report.steps.last().unwrap().step,
+            failure.step,
+            "a failure ends the gate"
+        );
+        (failure.step, failure.detail.clone())
+    }
+
+    #[test]
+    fn the_sample_passes_every_step_in_order() {
+        let steps: Vec<GateStep> = sample::version(1)
+            .report
+            .steps
+            .iter()
+            .map(|step| step.step)
+            .collect();
+        use GateStep::*;
+        let expected = [
+            Settle, Checksums, Parse, Contract, Golden, Reference, Features, Budget, WarmUp,
+        ];
+        assert_eq!(steps, expected);
+    }
+
+    #[test]
+    fn each_fault_fails_its_own_step() {
+        let empty = tempfile::tempdir().unwrap();
+        let (step, detail) = failure(empty.path(), &mut GateContext::default());
+        assert_eq!(step, GateStep::Settle, "{detail}");
+        for (name, from, to, consistent, step) in [
+            ("bundle.toml", "[output]", "[outputs]", false, GateStep::Settle),
+            ("golden.jsonl", "0.", "1.", false, GateStep::Checksums),
+            (
+                "bundle.toml",
+                "name = \"support_calls_30d\"",
+                "name = \"calls\"",
+                false,
+                GateStep::Contract,
+            ),
+            (
+                "golden.jsonl",
+                "\"margin\": ",
+                "\"margin\": 1",
+                true,
+                GateStep::Golden,
+            ),
+            ("reference.json", "{", "[", true, GateStep::Reference),
+        ] {
+            let bundle = sample::copy();
+            change(bundle.path(), name, from, to, consistent);
+            let (failed, detail) = failure(bundle.path(), &mut GateContext::default());
+            assert_eq!(failed, step, "{name}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_model_file_that_is_cut_fails_to_parse() {
+        let bundle = sample::copy();
+        let model = std::fs::read(bundle.path().join("model.ubj")).unwrap();
+        let bare = tempfile::tempdir().unwrap();
+        std::fs::write(bare.path().join("model.ubj"), &model[..model.len() / 2]).unwrap();
+        assert_eq!(
+            failure(bare.path(), &mut GateContext::default()).0,
+            GateStep::Parse
+        );
+    }
+
+    #[test]
+    fn a_bare_model_must_not_replace_one_with_a_contract() {
+        let live = sample::version(1);
+        let bare = tempfile::tempdir().unwrap();
+        let model = sample::bundle().join("model.ubj");
+        std::fs::copy(model, bare.path().join("model.ubj")).unwrap();
+        assert!(validate(bare.path(), "churn", 2).is_ok());
+        let mut context = GateContext {
+            live: Some(&live),
+            ..GateContext::default()
+        };
+        assert_eq!(failure(bare.path(), &mut context).0, GateStep::Contract);
+    }
+
+    #[test]
+    fn missing_features_fail_their_step() {
+        let mut check = |_: &ModelVersion| Err("no column `nps`".to_owned());
+        let mut context = GateContext {
+            check_features: Some(&mut check),
+            ..GateContext::default()
+        };
+        let (step, detail) = failure(&sample::bundle(), &mut context);
+        assert_eq!((step, detail.as_str()), (GateStep::Features, "no column `nps`"));
+    }
+}

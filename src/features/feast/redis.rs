@@ -30,19 +30,19 @@ impl FeastRedis {
         });
         let mut replies = self.0.send(commands.collect(), ask.lane).await?.into_iter();
         let now = now();
-        let drafts = keys.iter().map(|key| {
+        let builders = keys.iter().map(|key| {
             key.as_ref()?;
             match replies.next()? {
-                Ok(Reply::Array(values)) => draft(ask, &values, now),
+                Ok(Reply::Array(values)) => builder(ask, &values, now),
                 Ok(_) => None,
                 Err(reason) => {
-                    let mut draft = ask.layout.draft(now);
-                    (0..ask.layout.fields.len()).for_each(|field| draft.spoil(field, &reason));
-                    Some(draft)
+                    let mut builder = ask.layout.builder(now);
+                    (0..ask.layout.fields.len()).for_each(|field| builder.mark_invalid(field, &reason));
+                    Some(builder)
                 }
             }
         });
-        Ok(finish(drafts.collect()))
+        Ok(finish(builders.collect()))
     }
 }
 
@@ -62,23 +62,23 @@ fn fields(views: &[QueryView]) -> Vec<Vec<u8>> {
 }
 
 /// What the reply says of an entity; `None` when it says nothing.
-fn draft<'a>(ask: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
+fn builder<'a>(ask: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
     if values.iter().all(|value| matches!(value, Reply::Nil)) {
         return None;
     }
-    let mut draft = ask.layout.draft(now);
+    let mut builder = ask.layout.builder(now);
     let mut values = values.iter();
     for view in &ask.wanted.views {
         for &(_, field) in &view.features {
             if let Some(Reply::BulkString(bytes)) = values.next() {
-                QueryView::set(&mut draft, field, bytes);
+                QueryView::set(&mut builder, field, bytes);
             }
         }
         if let Some(Reply::BulkString(bytes)) = values.next()
             && let Some(seconds) = timestamp(bytes)
         {
-            view.as_of(&mut draft, seconds);
+            view.as_of(&mut builder, seconds);
         }
     }
-    Some(draft)
+    Some(builder)
 }

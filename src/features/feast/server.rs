@@ -86,7 +86,7 @@ impl FeatureServer {
         });
         let answer = self.post(&body, asked.len()).await?;
         let now = now();
-        let mut drafts: Vec<Option<VectorBuilder<'_>>> = ask.ids.iter().map(|_| None).collect();
+        let mut builders: Vec<Option<VectorBuilder<'_>>> = ask.ids.iter().map(|_| None).collect();
         for view in &ask.wanted.views {
             for (feature, field) in &view.features {
                 let full = format!("{}__{feature}", view.name);
@@ -102,19 +102,19 @@ impl FeatureServer {
                 };
                 for (row, &(position, _)) in asked.iter().enumerate() {
                     if let Some((cell, seconds)) = column.get(row) {
-                        let draft = drafts[position].get_or_insert_with(|| ask.layout.draft(now));
+                        let builder = builders[position].get_or_insert_with(|| ask.layout.builder(now));
                         match cell {
-                            Ok(cell) => draft.set(*field, cell),
-                            Err(reason) => draft.spoil(*field, reason),
+                            Ok(cell) => builder.set(*field, cell),
+                            Err(reason) => builder.mark_invalid(*field, reason),
                         }
                         if let Some(seconds) = seconds {
-                            view.as_of(draft, seconds);
+                            view.as_of(builder, seconds);
                         }
                     }
                 }
             }
         }
-        Ok(finish(drafts))
+        Ok(finish(builders))
     }
 
     async fn post(&self, body: &Json, entities: usize) -> Result<OnlineResponse, SourceError> {

@@ -149,7 +149,7 @@ mod tests {
             categories: Vec::new(),
         };
         let layout = Layout::new("id", vec![field]);
-        cache.insert(EntityId::Int(1), layout.draft(1000.0).finish());
+        cache.insert(EntityId::Int(1), layout.builder(1000.0).finish());
         cache.insert(EntityId::Int(2), Layout::unknown(1000.0));
         let get = |id, now| cache.get(&EntityId::Int(id), now);
         assert!(matches!(get(1, 1050.0), CacheLookup::Fresh(_)));
