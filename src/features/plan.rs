@@ -325,3 +325,98 @@ impl SlotBinding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::features::metrics::FeatureMetrics;
+    use crate::features::sources::Sources;
+    use crate::metrics::Registry;
+    use crate::models::contract::FeatureContract;
+    use crate::models::sample;
+    use crate::values::slot_value::SlotValue;
+
+    /// The sample model and its plan over a table with these rows (CSV without the header's missing columns).
+    fn plan(rows: &str) -> (ModelVersion, Arc<Plan>) {
+        let version = sample::version(1);
+        let names: Vec<&str> = version.slots().map(FeatureContract::column).collect();
+        let blank = ",".repeat(names.len());
+        let mut text = format!("{},as_of,{}\n", version.entity(), names.join(","));
+        for row in rows.lines() {
+            text.push_str(&format!("{row}{blank}\n"));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("customers.csv");
+        std::fs::write(&path, text).unwrap();
+        let metrics = FeatureMetrics::new(&Registry::default()).unwrap();
+        let sources = Sources::new(&Config::default(), metrics).unwrap();
+        let spec = sources.snapshot_spec([&version], Some("as_of")).unwrap();
+        let snapshot = Arc::new(Snapshot::load(&path, &spec, &mut |_| {}).unwrap());
+        let plan = sources.plan(&[&version], Some(&snapshot)).pop().unwrap().unwrap();
+        (version, Arc::new(plan.unwrap()))
+    }
+
+    #[test]
+    fn a_table_answers_for_its_ids_and_no_others() {
+        let (version, plan) = plan("C-1,2026-11-21T03:00:00Z\nC-2,");
+        assert!(!plan.is_remote());
+        let fetched = FetchedFeatures::default();
+        let find = |id: &str| plan.find(&EntityId::Text(id.to_owned()), fetched.entity(0));
+        let EntityLookup::Record {
+            record,
+            from,
+            unavailable,
+        } = find("C-1")
+        else {
+            panic!("C-1 is in the table");
+        };
+        assert_eq!((from, unavailable.len()), (Origin::Snapshot, 0));
+        assert_eq!(record.as_of(), Some(1_795_230_000.0));
+        let slots = 0..version.slots().count();
+        let stored = slots.filter(|&slot| version.is_stored(slot));
+        for slot in stored {
+            assert_eq!(
+                record.get(slot, 1_795_230_000.0).0,
+                SlotValue::Null,
+                "slot {slot}"
+            );
+        }
+        assert!(matches!(find("C-3"), EntityLookup::Unknown));
+    }
+
+    #[test]
+    fn values_are_stale_after_their_max_age_only() {
+        let (_, mut plan) = plan("C-1,2026-11-21T03:00:00Z");
+        let (as_of, limit) = (1_795_230_000.0, 60.0);
+        let bindings = &mut Arc::get_mut(&mut plan).unwrap().bindings;
+        let slot = bindings.iter().position(Option::is_some).unwrap();
+        bindings[slot].as_mut().unwrap().max_age = Some(limit);
+        let id = EntityId::Text("C-1".to_owned());
+        let fetched = FetchedFeatures::default();
+        let EntityLookup::Record { record, .. } = plan.find(&id, fetched.entity(0)) else {
+            panic!("C-1 is in the table");
+        };
+        assert!(!record.get(slot, as_of + limit).1);
+        assert!(record.get(slot, as_of + limit + 1.0).1);
+        assert!(
+            !record.get(slot + 1, as_of + 1e9).1,
+            "without a limit nothing is stale"
+        );
+    }
+
+    #[test]
+    fn what_was_fetched_belongs_to_its_entity_whatever_has_no_id() {
+        let lookups = vec![Lookup::Unknown, Lookup::Failed];
+        let fetched = FetchedFeatures {
+            sources: vec![SourceLookup {
+                lookups,
+                max_ages: Vec::new(),
+            }],
+            positions: vec![None, Some(0), None, Some(1)],
+        };
+        let of = |position: usize| fetched.entity(position).source(0).0;
+        assert!(of(0).is_none() && of(2).is_none() && of(9).is_none());
+        assert!(matches!(of(1), Some(Lookup::Unknown)) && matches!(of(3), Some(Lookup::Failed)));
+    }
+}

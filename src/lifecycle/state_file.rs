@@ -212,3 +212,117 @@ fn write(path: &Path, kept: &SavedState) -> Result<(), String> {
         error.to_string()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::repository::VersionFiles;
+    use crate::storage::{FileStat, Listing};
+
+    fn files(tag: &str) -> VersionFiles {
+        Ok(Listing::Folder(vec![FileStat {
+            name: "model.ubj".to_owned(),
+            size: 5,
+            tag: tag.to_owned(),
+        }]))
+    }
+
+    /// A model with every kind of command.
+    fn commanded(policy: &PolicySection) -> ModelState {
+        let mut state = ModelState::new(policy);
+        state.observe(
+            &BTreeMap::from([(1, files("t1 i1")), (2, files("t1 i1"))]),
+            std::time::Instant::now(),
+        );
+        state.labels.insert("stable".to_owned(), 1);
+        state.canary = Some(ShareSection {
+            version: 2,
+            share: 0.25,
+        });
+        state.hold = Some(1);
+        state.extra.insert(1);
+        state.withdraw(2, true, "wrong scores");
+        state
+    }
+
+    fn restored(path: &Path, policy: &PolicySection) -> ModelState {
+        StateStore::open(path).unwrap().restore("churn", policy)
+    }
+
+    #[test]
+    fn a_restart_restores_every_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let policy = PolicySection::default();
+        let models = BTreeMap::from([
+            ("churn".to_owned(), commanded(&policy)),
+            ("plain".to_owned(), ModelState::new(&policy)),
+        ]);
+        StateStore::open(&path).unwrap().save(&models).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            !text.contains("plain"),
+            "a model without commands is left out: {text}"
+        );
+        let mut state = restored(&path, &policy);
+        let before = &models["churn"];
+        assert_eq!((&state.labels, &state.canary), (&before.labels, &before.canary));
+        assert_eq!((state.hold, &state.extra), (Some(1), &before.extra));
+        // Another inode is the same file on a new mount; another time is another file.
+        let now = std::time::Instant::now();
+        state.observe(&BTreeMap::from([(2, files("t1 i9"))]), now);
+        assert_eq!(state.next(), None);
+        state.observe(&BTreeMap::from([(2, files("t2 i9"))]), now);
+        assert_eq!(state.next(), Some(2));
+    }
+
+    #[test]
+    fn a_changed_policy_overrides_what_was_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let models = BTreeMap::from([("churn".to_owned(), commanded(&PolicySection::default()))]);
+        StateStore::open(&path).unwrap().save(&models).unwrap();
+        let policy: PolicySection = toml::from_str("labels = { stable = 3 }").unwrap();
+        let state = restored(&path, &policy);
+        assert_eq!(state.labels["stable"], 3);
+        assert!(state.canary.is_some(), "the policy says nothing of it");
+    }
+
+    #[test]
+    fn commands_of_a_model_out_of_sight_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let policy = PolicySection::default();
+        let mut store = StateStore::open(&path).unwrap();
+        store.set_aside("churn", &commanded(&policy));
+        store.save(&BTreeMap::new()).unwrap();
+        assert_eq!(store.restore("churn", &policy).hold, Some(1));
+        assert_eq!(restored(&path, &policy).hold, Some(1));
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        for text in [
+            "{",
+            "[]",
+            r#"{"churn": {"now": {"labels": {"7": 1}}}}"#,
+            r#"{"churn": {"now": {"canary": {"version": 1, "share": 2}}}}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = StateStore::open(&path).unwrap_err();
+            assert!(
+                error.contains("state.json") && error.contains("models.state_file"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_file_nothing_is_written() {
+        let mut store = StateStore::open(Path::new("")).unwrap();
+        let models = BTreeMap::from([("churn".to_owned(), commanded(&PolicySection::default()))]);
+        store.save(&models).unwrap();
+    }
+}

@@ -150,7 +150,7 @@ MISTAKES = [
     (MODEL, [tensor("visits_30d", ZEROS[:, 0], "FP32")], None, "is missing"),
     (MODEL, [tensor("x", ZEROS, "FP32")], wanted("margins"), "did you mean `margin`?"),
     (MODEL, [tensor("x", ZEROS, "FP32")], wanted("leaf", "leaf"), "output `leaf` is wanted twice"),
-    (MODEL, [tensor("x", np.zeros((10_001, 24), "float32"), "FP32")], None, "at most 10000"),
+    (MODEL, [tensor("x", np.zeros((10_001, 24), "float32"), "FP32")], None, "limits.batch allows 10000"),
     ("chrun", [tensor("x", ZEROS, "FP32")], None, "did you mean `churn`?"),
 ]
 
@@ -172,7 +172,7 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}', "1.5 is no INT64"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1e39]}]}', "is no FP32"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}', "no data"),
-        ('{"inputs": []}', "there is nothing to score"),
+        ('{"inputs": []}', "no entities or rows to score"),
         ("{", "EOF"),
     ],
 )

@@ -292,7 +292,7 @@ def test_no_score_without_the_store_where_the_settings_say_so(evergreen, store, 
         [result] = scores(online, IDS[:1])
         assert result["status"] == "error" and result["error"]["kind"] == "unavailable"
         answer = online.http.get(f"/v1/models/churn/scores/{IDS[0]}")
-        assert answer.status_code == 503 and "`online` does not answer" in answer.json()["detail"]
+        assert answer.status_code == 503 and "`online` is unavailable" in answer.json()["detail"]
 
 
 def test_the_next_run_begins_with_warm_caches(evergreen, store, tmp_path):

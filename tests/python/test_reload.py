@@ -345,7 +345,7 @@ def test_labels_and_versions_may_be_named_and_follow_the_policy(evergreen, tmp_p
         assert (version(), version(version=3), version(label="stable")) == (2, 3, 2)
         assert "no live version 1; live is 3, 2" in version(version=1)
         assert "there are: stable" in version(label="canary")
-        assert "name one of them" in version(version=3, label="stable")
+        assert "keep one of them" in version(version=3, label="stable")
         assert "is not loaded" in order(server, "/v1/models/churn/labels/canary", version=1).json()["detail"]
         assert order(server, "/v1/models/churn/labels/canary", version=3).status_code == 200
         assert version(label="canary") == 3
@@ -358,7 +358,7 @@ def test_labels_and_versions_may_be_named_and_follow_the_policy(evergreen, tmp_p
             assert client("Score", **ask, label="canary").model.version == 3
             [streamed] = client.stream([{"batch_id": "a", "request": ask | {"label": "canary"}}])
             assert streamed.response.model.version == 3
-            with pytest.raises(grpc.RpcError, match="name one of them"):
+            with pytest.raises(grpc.RpcError, match="keep one of them"):
                 client("Score", **ask, label="canary", version=3)
         order(server, "/v1/models/churn/labels/stable", version=3)
         assert version() == 3

@@ -128,7 +128,7 @@ def test_one_entitys_trouble_never_fails_the_others(server, expected):
 BAD_BODIES = [
     (b"", 400, "the body is empty"),
     (b"{", 400, "EOF while parsing"),
-    (b'{"model": "churn", "entities": []}', 400, "there is nothing to score"),
+    (b'{"model": "churn", "entities": []}', 400, "no entities or rows to score"),
     (b'{"model": "churn", "entities": [{"id": 1.5}]}', 400, "entities[0].id"),
     (b'{"model": "churn", "entities": [{"idd": "x"}]}', 400, "did you mean `id`?"),
     (b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}', 400, "`a` stands twice"),
@@ -136,7 +136,7 @@ BAD_BODIES = [
     (b'{"model": "churn", "entities": [{"features": {"nps": 1e999}}]}', 400, "out of range"),
     (b'{"model": "chrun", "entities": [{"id": "x"}]}', 404, "did you mean `churn`?"),
     (b'{"model": "churn", "version": 9, "entities": [{"id": "x"}]}', 404, "no live version 9; live is 1"),
-    (b'{"model": "churn", "entities": [' + b'{"id": "x"},' * 10_000 + b'{"id": "x"}]}', 413, "at most 10000"),
+    (b'{"model": "churn", "entities": [' + b'{"id": "x"},' * 10_000 + b'{"id": "x"}]}', 413, "limits.batch allows 10000"),
     (b" " * 10_000_000, 413, "limits.body_bytes"),
 ]
 

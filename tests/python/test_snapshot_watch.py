@@ -98,10 +98,10 @@ def test_broken_customers_are_refused_and_the_old_ones_serve_on(server, customer
         place(spoil(FRAME.copy()), customers)
         until(lambda: metric(server, f'evergreen_snapshot_refused{{reason="{kind}"}} 1'))
         log = server.log.read_text()
-        assert "new customers refused" in log and part in log
+        assert "snapshot rejected" in log and part in log
         assert visits(server) == before and metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
         # Refused once, not at every look.
-        assert log.count("new customers refused") == 1
+        assert log.count("snapshot rejected") == 1
         place(FRAME.iloc[:-1], customers)
         until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
         assert not metric(server, f'evergreen_snapshot_refused{{reason="{kind}"}} 1')

@@ -113,6 +113,34 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_operation_needs_the_strongest_role_and_an_unknown_path_a_key() {
+        assert_eq!(rest(Some("/v1/models/{model}/new")), ADMINISTER);
+        assert_eq!(grpc("/evergreen.v1.NewService/New"), ADMINISTER);
+        assert_eq!(grpc("nonsense"), ADMINISTER);
+        assert_eq!((rest(None), operations(&Method::PUT, None)), (READ, READ));
+    }
+
+    #[test]
+    fn probes_and_reflection_need_no_key_and_scores_need_one() {
+        for path in [
+            "/grpc.health.v1.Health/Check",
+            "/inference.GRPCInferenceService/ServerReady",
+        ] {
+            assert_eq!(grpc(path), Access::Open, "{path}");
+        }
+        assert_eq!(operations(&Method::GET, Some("/readyz")), Access::Open);
+        for path in [
+            "/v1/score",
+            "/v1/models/{model}/scores",
+            "/v1/models/{model}/scores/{id}",
+        ] {
+            assert_eq!(rest(Some(path)), SCORE, "{path}");
+        }
+        assert_eq!(grpc("/evergreen.v1.ScoringService/ScoreStream"), SCORE);
+        assert_eq!(rest(Some("/v1/models")), READ);
+    }
+
+    #[test]
     fn what_changes_something_needs_the_strongest_role() {
         for path in ["load", "unload"] {
             let path = format!("/v2/repository/models/{{model}}/{path}");
