@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -64,6 +64,11 @@ impl From<String> for CommandError {
     fn from(message: String) -> Self {
         Self::Wrong(message)
     }
+}
+
+/// The definition of the command line, for reference pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the command line and runs the command.
@@ -154,7 +159,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory as _;
         Arguments::command().debug_assert();
     }
 

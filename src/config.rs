@@ -1,5 +1,5 @@
 //! The settings of the server: one TOML file, then `EVERGREEN_*` environment variables, then the command line.
-//! The only reader of files and environment for settings.
+//! No other module reads files or the environment for settings.
 
 mod environment;
 mod features;
@@ -29,54 +29,55 @@ pub use storage::StorageSection;
 
 pub use grpc::{GrpcSection, StreamsSection};
 
-/// All settings. Every key is explained in `evergreen.example.toml`.
+/// All settings; `docs/reference/settings.md` lists them.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where to listen.
+    /// Ports and connections.
     pub server: ServerSection,
     /// Encryption of REST and gRPC.
     pub tls: TlsSection,
-    /// Who may ask.
+    /// API keys.
     pub auth: AuthSection,
-    /// Which pages may ask.
+    /// Cross-origin requests.
     pub cors: CorsSection,
-    /// Where the models are.
+    /// The model repository.
     pub models: ModelsSection,
-    /// Where the features are.
+    /// Where features come from.
     pub features: FeaturesSection,
     /// Connections of gRPC.
     pub grpc: GrpcSection,
-    /// How object storage is reached.
+    /// Object storage.
     pub storage: StorageSection,
-    /// Remote feature stores, by name.
+    /// Feature stores by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceSection>,
-    /// What a request may ask for.
+    /// Limits of requests.
     pub limits: LimitsSection,
-    /// Streams of requests.
+    /// Streams and bulk requests.
     pub streams: StreamsSection,
-    /// What is logged.
+    /// The log.
     pub log: LogSection,
 }
 
-/// `[features]`
+/// Where features come from.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeaturesSection {
-    /// A Parquet, CSV or JSON lines file, or a folder of them; empty for `customers.parquet` in the models' folder, if it
-    /// is there.
+    /// Customers: a Parquet, CSV or JSON lines file, or a folder of them, also in object storage. Empty:
+    /// `customers.parquet` in the models folder, if it exists and no `[source.NAME]` is set.
     pub snapshot: PathBuf,
-    /// The column with the instant at which a row was true; empty for none.
+    /// Column with the time at which a row's features were true, compared with each feature's `max_age`. A file
+    /// without the column is fine. Empty: none.
     pub as_of: String,
-    /// How new customers are looked for.
+    /// Replacement of the snapshot.
     pub watch: SnapshotWatchSection,
-    /// The source of features whose group no source names; empty for the snapshot, or the only source without one.
+    /// Source of features whose group no `[source.NAME]` lists. Empty: the snapshot, or the only source if there is
+    /// no snapshot.
     pub default: String,
-    /// A file for the ids in the caches: written when stopping, read to fill the caches at the next start. Empty for
-    /// none.
+    /// File with the ids in the caches: written at shutdown, read to fill the caches at the next start. Empty: none.
     pub warm: PathBuf,
-    /// The longest that readiness waits for the caches to be filled.
+    /// Maximum time that readiness waits for the caches to be filled.
     pub warm_timeout: Span,
 }
 
@@ -93,17 +94,18 @@ impl Default for FeaturesSection {
     }
 }
 
-/// `[limits]`
+/// Limits of requests.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body or gRPC message, in bytes.
     pub body_bytes: usize,
-    /// Most entities in a request.
+    /// Maximum entities or rows per request.
     pub batch: usize,
-    /// Most entities being scored at the same time, an explained one counting for ten; more is refused at once.
+    /// Maximum entities being scored at the same time; an explained one counts as ten. Requests beyond it are refused
+    /// at once (429, RESOURCE_EXHAUSTED).
     pub in_flight: usize,
-    /// Most numbers in an answer on tensors.
+    /// Maximum numbers in a response on tensors: rows × the widths of the requested outputs.
     pub numbers: usize,
 }
 
@@ -118,13 +120,13 @@ impl Default for LimitsSection {
     }
 }
 
-/// `[log]`
+/// The log on standard error.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LogSection {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,evergreen=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,evergreen=debug`. RUST_LOG overrides it.
     pub level: String,
-    /// How lines are written.
+    /// Format of log lines.
     pub format: LogFormat,
 }
 
@@ -141,13 +143,13 @@ impl Default for LogSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, for machines.
     Json,
 }
 
-/// What the command line says, where it says anything.
+/// Settings given on the command line.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "each is the setting of that name")]
 pub struct Overrides {
@@ -158,25 +160,25 @@ pub struct Overrides {
     pub ops: Option<SocketAddr>,
 }
 
-/// The snapshot in the models' folder that is read when the settings name none.
+/// The snapshot in the models folder that is read if the settings name none.
 const CUSTOMERS: &str = "customers.parquet";
 
 impl Config {
-    /// The snapshot to read, if there is one.
+    /// The location of the snapshot, if there is one.
     pub fn snapshot(&self) -> Option<PathBuf> {
         let named = &self.features.snapshot;
         if named.as_os_str().is_empty() {
-            // Who names a store has no use for the sample.
+            // With a feature store the sample customers are of no use.
             let sample = Some(self.models.dir.join(CUSTOMERS)).filter(|_| self.source.is_empty());
             return sample.filter(|path| path.exists());
         }
         Some(named.clone())
     }
 
-    /// Reads `file` if there is one, then the `EVERGREEN_*` variables among `environment`, then `overrides`.
+    /// Reads `file`, if any, then the `EVERGREEN_*` variables among `environment`, then `overrides`; later ones win.
     ///
     /// # Errors
-    /// Names the file, line and key, or the variable, and what to do.
+    /// A setting is not valid; the message names the file, line and key, or the variable.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -195,7 +197,7 @@ impl Config {
     fn from_file(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut config: Self = toml_text::parse(path, &text).map_err(|error| error.to_string())?;
-        // Paths in a file are meant from where the file is.
+        // Relative paths start at the folder of the file.
         let base = path.parent().unwrap_or(Path::new(""));
         for path in [
             &mut config.models.dir,
@@ -250,14 +252,14 @@ impl Config {
         ] {
             if value == 0 {
                 return Err(format!(
-                    "{key} is 0: nothing could be asked; leave it out for the default"
+                    "{key}: expected at least 1, found 0; remove it to use the default"
                 ));
             }
         }
         if limits.in_flight < limits.batch {
             let (batch, in_flight) = (limits.batch, limits.in_flight);
             return Err(format!(
-                "limits.in_flight ({in_flight}) is less than limits.batch ({batch})"
+                "limits.in_flight: expected at least limits.batch ({batch}), found {in_flight}"
             ));
         }
         Ok(())
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_goes_before_the_file() {
+    fn environment_overrides_the_file() {
         let text = "[server]\nhttp = \"127.0.0.1:1\"\n[limits]\nbatch = 5\n";
         let config = load(
             text,
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelt_is_refused_with_the_nearest_right_name() {
+    fn a_misspelt_name_is_refused_with_the_nearest_known_one() {
         for (text, environment, expected) in [
             ("[limits]\nbach = 5\n", vec![], "e.toml:2: unknown field `bach`"),
             ("[limits]\nbach = 5\n", vec![], "did you mean `batch`?"),
@@ -308,14 +310,18 @@ mod tests {
             (
                 "",
                 vec![("EVERGREEN_SERVER__HTPP", "x")],
-                "EVERGREEN_SERVER__HTPP: there is no such setting; did you mean `EVERGREEN_SERVER__HTTP`?",
+                "EVERGREEN_SERVER__HTPP: unknown setting; did you mean `EVERGREEN_SERVER__HTTP`?",
             ),
             (
                 "",
                 vec![("EVERGREEN_LIMITS__BATCH", "many")],
                 "EVERGREEN_LIMITS__BATCH",
             ),
-            ("[limits]\nbatch = 0\n", vec![], "limits.batch is 0"),
+            (
+                "[limits]\nbatch = 0\n",
+                vec![],
+                "limits.batch: expected at least 1, found 0",
+            ),
         ] {
             let error = load(text, &environment).unwrap_err();
             assert!(error.contains(expected), "{error}");
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_names_every_setting_with_its_default() {
+    fn the_example_has_every_setting_with_its_default() {
         let text = include_str!("../evergreen.example.toml");
         let example: toml::Table = toml::from_str(text).unwrap();
         let defaults = toml::Table::try_from(Config::default()).unwrap();

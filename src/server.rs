@@ -141,6 +141,14 @@ impl ServerMetrics {
     }
 }
 
+/// Declares the metrics of connections, requests and secrets, as a server does; for reference pages.
+///
+/// # Errors
+/// They are declared already.
+pub fn declare_metrics(registry: &Registry) -> crate::metrics::Result<()> {
+    ServerMetrics::new(registry).map(drop)
+}
+
 /// What runs once REST and gRPC are open.
 struct Running {
     servers: JoinSet<()>,

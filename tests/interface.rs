@@ -2,6 +2,8 @@
 //! descriptors, the metrics and the settings. Prose may change; names and shapes may not, unless the change is wanted:
 //! then run the test with `EVERGREEN_BLESS=1` and review the difference.
 
+mod stored;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,25 +12,7 @@ use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use serde_json::Value;
-
-fn compare(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/interface")
-        .join(name);
-    if std::env::var_os("EVERGREEN_BLESS").is_some() {
-        std::fs::write(&path, found).unwrap();
-    }
-    let stored = std::fs::read_to_string(&path).unwrap_or_default();
-    let lines = stored.lines().zip(found.lines()).enumerate();
-    if let Some((number, (stored, found))) = lines.into_iter().find(|(_, (stored, found))| stored != found) {
-        panic!(
-            "tests/interface/{name}:{}: expected\n{stored}\nfound\n{found}",
-            number + 1
-        );
-    }
-    let (stored, found) = (stored.lines().count(), found.lines().count());
-    assert_eq!(stored, found, "tests/interface/{name}: number of lines");
-}
+use stored::compare;
 
 /// Removes what is prose in an OpenAPI document.
 fn without_prose(value: &mut Value, inside_properties: bool) {
@@ -52,7 +36,7 @@ fn without_prose(value: &mut Value, inside_properties: bool) {
 fn openapi() {
     let mut document = serde_json::to_value(evergreen::api::http::openapi()).unwrap();
     without_prose(&mut document, false);
-    compare("openapi.json", &format!("{document:#}\n"));
+    compare("tests/interface/openapi.json", &format!("{document:#}\n"));
 }
 
 fn message(prefix: &str, message: &DescriptorProto, out: &mut String) {
@@ -140,7 +124,7 @@ fn protocol_descriptors() {
     {
         file(described, &mut text);
     }
-    compare("proto.txt", &text);
+    compare("tests/interface/proto.txt", &text);
 }
 
 fn keys(path: &str, table: &toml::Table, out: &mut BTreeSet<String>) {
@@ -195,7 +179,7 @@ fn settings() {
     let mut found = BTreeSet::new();
     keys("", &toml::Table::try_from(config).unwrap(), &mut found);
     let lines: Vec<String> = found.into_iter().collect();
-    compare("settings.txt", &(lines.join("\n") + "\n"));
+    compare("tests/interface/settings.txt", &(lines.join("\n") + "\n"));
 }
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {
@@ -222,5 +206,5 @@ fn metrics() {
         names.extend(candidates.filter(plain).map(str::to_owned));
     }
     let lines: Vec<String> = names.into_iter().collect();
-    compare("metrics.txt", &(lines.join("\n") + "\n"));
+    compare("tests/interface/metrics.txt", &(lines.join("\n") + "\n"));
 }

@@ -1,4 +1,4 @@
-//! `EVERGREEN_<SECTION>__<KEY>`: one variable for every setting.
+//! `EVERGREEN_<SECTION>__<KEY>`: a variable for each single value of the settings.
 
 use toml::{Table, Value};
 
@@ -7,13 +7,13 @@ use crate::suggest::hint;
 
 const PREFIX: &str = "EVERGREEN_";
 
-/// Variables of that prefix that are no settings: the command line reads them.
+/// Variables with that prefix that are not settings: the command line reads them.
 const COMMAND_LINE: [&str; 2] = ["EVERGREEN_CONFIG", "EVERGREEN_API_KEY"];
 
-/// What Kubernetes puts into the environment of every pod beside a Service named `evergreen…`.
+/// Parts of the variables that Kubernetes sets in every pod for a Service named `evergreen…`.
 const SERVICE_LINKS: [&str; 2] = ["_SERVICE_", "_PORT"];
 
-/// Whether a variable claims to be a setting.
+/// Whether a variable is meant as a setting.
 fn is_setting(name: &str) -> bool {
     let link = !name.contains("__") && SERVICE_LINKS.iter().any(|part| name.contains(part));
     name.starts_with(PREFIX) && !COMMAND_LINE.contains(&name) && !link
@@ -22,7 +22,7 @@ fn is_setting(name: &str) -> bool {
 /// Applies the variables to `config`.
 ///
 /// # Errors
-/// Names a variable that is no setting, or whose value the setting does not take.
+/// A variable is not a setting, or its value is not valid; the message names it.
 pub(super) fn apply(
     config: &mut Config,
     environment: impl IntoIterator<Item = (String, String)>,
@@ -42,7 +42,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The place of `SECTION__KEY`, or deeper, in the settings.
+/// Finds the value of `SECTION__KEY`, or of a deeper key.
 fn slot<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
     let (section, rest) = path.split_once("__")?;
     let mut slot = table.get_mut(&section.to_ascii_lowercase())?;
@@ -52,7 +52,7 @@ fn slot<'a>(table: &'a mut Table, path: &str) -> Option<&'a mut Value> {
     (!slot.is_table()).then_some(slot)
 }
 
-/// `text` as a value of the kind that stands there now.
+/// Reads `text` as a value of the same type as the present one.
 fn value(now: &Value, text: &str) -> Result<Value, &'static str> {
     match now {
         Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_| "a whole number"),
@@ -74,7 +74,7 @@ fn unknown(name: &str) -> String {
         .map(|path| format!("{PREFIX}{path}"))
         .collect();
     format!(
-        "{name}: there is no such setting{}",
+        "{name}: unknown setting{}",
         hint(name, known.iter().map(String::as_str))
     )
 }

@@ -1,20 +1,22 @@
-//! `[features.watch]`: how new customers are looked for, and what they must be like.
+//! `[features.watch]`: replacement of the snapshot while the server runs.
 
 use serde::{Deserialize, Serialize};
 
-/// `[features.watch]`
+/// Replacement of the snapshot while the server runs. A new snapshot is read beside the present one and swapped as a
+/// whole. A folder with `part-*` files waits for `_SUCCESS`. One that differs too much from the present snapshot is
+/// refused, and the present one stays in use.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SnapshotWatchSection {
-    /// Seconds between two looks for a new snapshot; 0 for none.
+    /// Seconds between two polls for a new snapshot; 0: no polls.
     pub seconds: f64,
-    /// Largest share of the rows that may be gone.
+    /// Maximum share of rows that may disappear, 0 to 1.
     pub fewer_rows: f64,
-    /// Largest share of the rows that may have come.
+    /// Maximum growth of the number of rows; 2.0 allows three times as many.
     pub more_rows: f64,
-    /// How much larger the share of nulls in a column may have become.
+    /// Maximum rise of the share of nulls in a column, 0 to 1.
     pub more_nulls: f64,
-    /// How much larger the share of values outside of a feature's range, or of unknown categories, may have become.
+    /// Maximum rise of the share of values outside a feature's range, or of unknown categories, 0 to 1.
     pub more_out_of_range: f64,
 }
 
@@ -31,7 +33,7 @@ impl Default for SnapshotWatchSection {
 }
 
 impl SnapshotWatchSection {
-    /// Checks what a type alone does not say.
+    /// Checks the ranges of the values.
     pub(super) fn validate(&self) -> Result<(), String> {
         let numbers = [
             ("seconds", self.seconds),
@@ -44,7 +46,9 @@ impl SnapshotWatchSection {
             .into_iter()
             .find(|(_, value)| !(0.0..=86_400.0).contains(value))
         {
-            Some((key, value)) => Err(format!("features.watch.{key} is {value}: expected 0 to 86400")),
+            Some((key, value)) => Err(format!(
+                "features.watch.{key}: expected 0 to 86400, found {value}"
+            )),
             None => Ok(()),
         }
     }

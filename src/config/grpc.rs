@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `[grpc]`
+/// Connections of gRPC.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrpcSection {
-    /// Seconds of silence after which a connection is asked whether it still lives; 0 never asks.
+    /// Seconds without traffic after which the server sends an HTTP/2 ping; 0: never.
     pub keepalive_seconds: u64,
-    /// Seconds after which a connection that does not answer is closed.
+    /// Seconds after which a connection without an answer to a ping is closed.
     pub keepalive_timeout_seconds: u64,
-    /// Seconds after which a client is asked to connect again, so that it finds new servers; 0 never asks. What runs on
-    /// the old connection is finished there.
+    /// Seconds after which a client is asked to reconnect (GOAWAY), so that it finds new servers; 0: never. Running
+    /// calls finish on the old connection; `streams.seconds` bounds them.
     pub max_connection_age_seconds: u64,
 }
 
@@ -25,17 +25,17 @@ impl Default for GrpcSection {
     }
 }
 
-/// `[streams]`
+/// Streams over gRPC and bulk requests over REST (`application/x-ndjson`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StreamsSection {
-    /// Batches of one stream that are worked on at the same time; a client that sends more waits.
+    /// Batches of one stream scored at the same time; a client that sends more waits.
     pub batches: usize,
-    /// Longest line of a bulk request, in bytes.
+    /// Maximum length of a line of a bulk request, in bytes. The whole request may have any size.
     pub line_bytes: usize,
-    /// Seconds that a stream or a bulk request may take.
+    /// Maximum duration of a stream or bulk request, in seconds.
     pub seconds: u64,
-    /// Seconds that a bulk request waits for its client: for the next line, or until an answer is taken.
+    /// Seconds a bulk request waits for its client: for the next line, or for a response to be read.
     pub idle_seconds: u64,
 }
 
@@ -51,7 +51,7 @@ impl Default for StreamsSection {
 }
 
 impl StreamsSection {
-    /// Checks that something can be asked.
+    /// Checks the ranges of the values.
     pub(super) fn validate(&self) -> Result<(), String> {
         for (key, is_zero) in [
             ("streams.batches", self.batches == 0),
@@ -61,7 +61,7 @@ impl StreamsSection {
         ] {
             if is_zero {
                 return Err(format!(
-                    "{key} is 0: nothing could be asked; leave it out for the default"
+                    "{key}: expected at least 1, found 0; remove it to use the default"
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! `[models]`: where models are, which of their versions answer, and how a fresh one is watched.
+//! `[models]`: the repository, the policies of its models, and the probation of new versions.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::values::band::Band;
 use evergreen_forest::KernelName;
 
-/// `[models]`
+/// The model repository.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelsSection {
-    /// The folder with `<model>/<version>/`, or a prefix in object storage.
+    /// Folder with the models: `<dir>/<model>/<version>/` holds a bundle (`bundle.toml`) or a bare model file. Or a
+    /// prefix in object storage, such as `"s3://bucket/models"`.
     pub dir: PathBuf,
-    /// Seconds between two looks for new versions; 0 for none, then only requests to the operations port load.
+    /// Seconds between two polls for new versions; 0: no polls, only commands on the operations port load versions.
     pub poll_seconds: f64,
-    /// Whether clients of the Open Inference Protocol may load and unload models.
+    /// Allow clients of the Open Inference Protocol to load and unload models.
     pub repository_api: bool,
-    /// Where operators' orders and versions that were taken back are kept across restarts; empty for nowhere.
+    /// File that keeps commands of operators (holds, labels, canaries, unloaded models) and withdrawn versions across
+    /// restarts, such as `/var/lib/evergreen/models.json`. Empty: a restart begins with these settings alone.
     pub state_file: PathBuf,
-    /// How trees are walked.
+    /// Kernel that evaluates the trees: `"auto"` times all of them on each model when it is loaded and takes the
+    /// fastest; `"scalar"`, `"direct"`, `"binned"` and `"bit-sliced"` force one and refuse models that it cannot
+    /// evaluate. All give the same bits.
     pub kernel: KernelSetting,
-    /// How a version that has just gone live is watched.
+    /// Probation of new versions.
     pub watch: WatchSection,
-    /// Which versions answer, by model.
+    /// Which versions of a model serve.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, PolicySection>,
 }
@@ -44,7 +48,7 @@ impl Default for ModelsSection {
 }
 
 impl ModelsSection {
-    /// Takes relative paths from where the settings are.
+    /// Makes relative paths start at `base`.
     pub(super) fn rebase(&mut self, base: &Path) {
         super::security::rebase(&mut self.state_file, base);
     }
@@ -79,21 +83,20 @@ impl KernelSetting {
     }
 }
 
-/// `[models.watch]`
+/// Probation of a version that has just gone live: it is rolled back if it misbehaves.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchSection {
-    /// Seconds after going live in which a version that misbehaves is taken back; 0 for none. The version before is
-    /// kept in memory for so long.
+    /// Duration of the probation in seconds; the previous version stays in memory meanwhile. 0: no probation.
     pub seconds: f64,
-    /// Scores that must have been given before they are judged.
+    /// Minimum number of answered entities before a version is judged.
     pub samples: u64,
-    /// Largest share of entities without a score, where the version before had less than half of that.
+    /// Maximum share of entities without a score, unless the previous version had more than half of that.
     pub error_rate: f64,
-    /// Largest share of scores that are no finite number.
+    /// Maximum share of scores that are not finite numbers.
     pub non_finite_rate: f64,
-    /// Largest distance (population stability index) of the scores from those at training and, if it had enough, from
-    /// those of the version before; 0 for no limit.
+    /// Maximum distance of the scores from those at training (population stability index minus its chance level), and
+    /// at least twice that of the previous version. 0: no limit.
     pub psi: f64,
 }
 
@@ -109,21 +112,21 @@ impl Default for WatchSection {
     }
 }
 
-/// `[models.policy.NAME]`
+/// Which versions of a model serve. Every key is optional; changes take effect on SIGHUP.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySection {
-    /// Which versions are loaded.
+    /// Versions to load.
     pub versions: Versions,
-    /// The version or label that answers requests which name neither; without it, the newest that is loaded.
+    /// Version or label that answers requests without either. Missing: the newest loaded version.
     pub default: Option<VersionName>,
-    /// Names for versions.
+    /// Labels that requests may use in place of a version.
     pub labels: BTreeMap<String, u64>,
-    /// A version that answers for a share of the entities.
+    /// Version that answers for a share of the entities; each entity sees one version.
     pub canary: Option<ShareSection>,
-    /// A version that is scored beside the one that answers, and compared.
+    /// Version that is scored without answering, and compared.
     pub shadow: Option<ShareSection>,
-    /// Bands that go before those of the contract.
+    /// Bands that replace those of the contract.
     pub bands: Vec<Band>,
 }
 
@@ -131,11 +134,11 @@ pub struct PolicySection {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Versions {
-    /// The newest so many that pass the gate.
+    /// This many of the newest versions that pass the gate.
     Latest(usize),
-    /// These.
+    /// These versions.
     Only(Vec<u64>),
-    /// Every one that passes the gate.
+    /// Every version that passes the gate.
     All,
 }
 
@@ -145,7 +148,7 @@ impl Default for Versions {
     }
 }
 
-/// A version by its number or by a label.
+/// A version, by its number or a label.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a version's number or a label")]
 pub enum VersionName {
@@ -155,13 +158,13 @@ pub enum VersionName {
     Label(String),
 }
 
-/// `canary` or `shadow` of a policy.
+/// A version and its share of the entities.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShareSection {
     /// The version.
     pub version: u64,
-    /// The share of entities, 0 to 1.
+    /// Share of the entities, 0 to 1; 1 if missing.
     #[serde(default = "whole")]
     pub share: f64,
 }
@@ -171,7 +174,7 @@ fn whole() -> f64 {
 }
 
 impl ModelsSection {
-    /// Checks what a type alone does not say.
+    /// Checks what the types cannot express.
     pub(super) fn validate(&self) -> Result<(), String> {
         let not_negative = [
             ("models.poll_seconds", self.poll_seconds),
@@ -180,12 +183,12 @@ impl ModelsSection {
             ("models.watch.non_finite_rate", self.watch.non_finite_rate),
             ("models.watch.psi", self.watch.psi),
         ];
-        // A day is beyond any use, and bounds what becomes a duration.
+        // Cap at a day to keep `Duration` in range.
         if let Some((key, value)) = not_negative
             .into_iter()
             .find(|(_, value)| !(0.0..=86_400.0).contains(value))
         {
-            return Err(format!("{key} is {value}: expected 0 to 86400"));
+            return Err(format!("{key}: expected 0 to 86400, found {value}"));
         }
         self.policy.iter().try_for_each(|(name, policy)| {
             policy
@@ -198,16 +201,16 @@ impl ModelsSection {
 impl PolicySection {
     fn validate(&self) -> Result<(), String> {
         match &self.versions {
-            Versions::Latest(0) => return Err("versions: latest = 0 loads nothing".to_owned()),
+            Versions::Latest(0) => return Err("versions: expected latest of at least 1, found 0".to_owned()),
             Versions::Only(versions) if versions.is_empty() => {
-                return Err("versions: only = [] loads nothing".to_owned());
+                return Err("versions: expected at least one version in only, found none".to_owned());
             }
             _ => {}
         }
         if let Some(VersionName::Label(label)) = &self.default
             && !self.labels.contains_key(label)
         {
-            return Err(format!("default = {label:?}: labels has none of that name"));
+            return Err(format!("default: no label {label:?} in labels"));
         }
         self.labels.keys().try_for_each(|label| label_name(label))?;
         for (key, share) in [("canary", &self.canary), ("shadow", &self.shadow)] {
@@ -221,7 +224,7 @@ impl PolicySection {
             .find(|pair| pair[0].from.total_cmp(&pair[1].from).is_ge())
         {
             Some(pair) => Err(format!(
-                "bands: `{}` must start above `{}`",
+                "bands: expected `{}` to start above `{}`",
                 pair[1].name, pair[0].name
             )),
             None => Ok(()),
@@ -229,22 +232,22 @@ impl PolicySection {
     }
 }
 
-/// Checks a share.
+/// Checks that a share is within 0 to 1.
 ///
 /// # Errors
-/// It is not one of 0 to 1.
+/// It is not.
 pub fn valid_share(share: f64) -> Result<(), String> {
     if (0.0..=1.0).contains(&share) {
         Ok(())
     } else {
-        Err(format!("share is {share}: expected 0 to 1"))
+        Err(format!("share: expected 0 to 1, found {share}"))
     }
 }
 
-/// Checks that a label cannot be taken for a version's number.
+/// Checks that a label cannot be mistaken for a version number.
 ///
 /// # Errors
-/// It is empty, begins with a digit, or has more than letters, digits, `-` and `_`.
+/// It is empty or too long, does not begin with a letter, or has other characters than letters, digits, `-` and `_`.
 pub fn label_name(label: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let starts = label.starts_with(|c: char| c.is_ascii_alphabetic());
@@ -252,7 +255,7 @@ pub fn label_name(label: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "label {label:?}: expected a letter, then letters, digits, - and _"
+            "label: expected a letter, then letters, digits, - and _, such as \"stable\"; found {label:?}"
         ))
     }
 }

@@ -1,40 +1,41 @@
-//! `[tls]`, `[auth]` and `[cors]`: who may ask.
+//! `[tls]`, `[auth]` and `[cors]`: encryption, API keys and cross-origin requests.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// `[tls]`: encryption of REST and gRPC.
+/// Encryption of REST and gRPC. The operations port is for the internal network and has none.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSection {
-    /// A file with the server's certificate and those between it and its authority (PEM); empty for no TLS.
+    /// File (PEM) with the server's certificate and its intermediate certificates. Empty: no TLS.
     pub certificate: PathBuf,
-    /// A file with its key (PEM).
+    /// File (PEM) with the private key of the certificate, unencrypted.
     pub key: PathBuf,
-    /// A file with the authorities (PEM) that vouch for clients: every client must then show a certificate. Empty for
+    /// File (PEM) with CA certificates for client authentication: every client must present a certificate. Empty:
     /// none.
     pub client_ca: PathBuf,
 }
 
-/// `[auth]`: API keys.
+/// API keys. Probes, metrics, `/docs` and gRPC's health and reflection need no key.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthSection {
-    /// A file with the hashes of the keys and their roles; empty where everyone may do everything.
+    /// File with the hashes of API keys and their roles, as `evergreen key` prints them. Empty: everyone who reaches
+    /// a port may do everything.
     pub file: PathBuf,
 }
 
-/// `[cors]`: pages of other origins.
+/// Cross-origin requests from web pages.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CorsSection {
-    /// The origins whose pages may ask, such as `https://sales.example.com`; `*` for all.
+    /// Origins allowed by CORS, such as `"https://sales.example.com"`; `"*"` allows all.
     pub origins: Vec<String>,
 }
 
 impl TlsSection {
-    /// Whether there is TLS at all.
+    /// Whether TLS is configured.
     pub fn is_on(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
@@ -42,18 +43,18 @@ impl TlsSection {
     pub(super) fn validate(&self) -> Result<(), String> {
         let key = !self.key.as_os_str().is_empty();
         if self.is_on() != key {
-            return Err("tls.certificate and tls.key need each other".to_owned());
+            return Err("set both tls.certificate and tls.key, or neither".to_owned());
         }
         if !self.is_on() && !self.client_ca.as_os_str().is_empty() {
             return Err(
-                "tls.client_ca asks clients for certificates: it needs tls.certificate and tls.key"
+                "tls.client_ca: client certificates need TLS; set tls.certificate and tls.key, too"
                     .to_owned(),
             );
         }
         Ok(())
     }
 
-    /// Takes relative paths as meant from `base`.
+    /// Makes relative paths start at `base`.
     pub(super) fn rebase(&mut self, base: &Path) {
         for path in [&mut self.certificate, &mut self.key, &mut self.client_ca] {
             rebase(path, base);
@@ -62,12 +63,12 @@ impl TlsSection {
 }
 
 impl AuthSection {
-    /// Whether keys are needed at all.
+    /// Whether API keys are required.
     pub fn is_on(&self) -> bool {
         !self.file.as_os_str().is_empty()
     }
 
-    /// Takes relative paths as meant from `base`.
+    /// Makes relative paths start at `base`.
     pub(super) fn rebase(&mut self, base: &Path) {
         rebase(&mut self.file, base);
     }
@@ -83,8 +84,7 @@ impl CorsSection {
                 |host: &&str| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
             if host.filter(plain).is_none() {
                 return Err(format!(
-                    "cors.origins: {origin:?} is no origin; expected \"https://host\" or \"https://host:port\", \
-                     without a path"
+                    "cors.origins: expected \"https://host\" or \"https://host:port\" without a path, found {origin:?}"
                 ));
             }
         }
@@ -92,7 +92,7 @@ impl CorsSection {
     }
 }
 
-/// Takes a relative path from where the settings are; an empty one stays empty.
+/// Makes a relative path start at `base`; an empty path stays empty.
 pub(super) fn rebase(path: &mut PathBuf, base: &Path) {
     if !path.as_os_str().is_empty() {
         *path = base.join(&*path);

@@ -1,35 +1,39 @@
-//! `[server]`: where to listen, how connections are kept, how the server stops.
+//! `[server]`: ports, connections and shutdown.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// `[server]`
+/// The three ports, and how long connections and shutdown may take.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
-    /// REST and its documentation.
+    /// Address of REST, its documentation (`/docs`) and `/openapi.json`.
     pub http: SocketAddr,
-    /// gRPC.
+    /// Address of gRPC: scoring, health and reflection.
     pub grpc: SocketAddr,
-    /// Probes, metrics, administration.
+    /// Address of the operations port: `/livez`, `/readyz`, `/metrics` and administration. Keep it off the public
+    /// network.
     pub ops: SocketAddr,
-    /// Seconds of serving on, unready, after the signal to stop: load balancers need a moment to notice.
+    /// Seconds to keep serving after SIGTERM while `/readyz` fails, so that load balancers notice. In Kubernetes: 5.
     pub drain_seconds: u64,
-    /// Seconds after which requests still running are given up when stopping.
+    /// Seconds to finish running requests when stopping; those left are cut off.
     pub grace_seconds: u64,
-    /// Most connections that each port holds; more are closed at once.
+    /// Maximum connections per port; more are closed.
     pub connections: usize,
-    /// Seconds that a client may take for the headers of a request, and for a TLS handshake.
+    /// Seconds a client may take for the headers of a request, or for a TLS handshake.
     pub header_seconds: u64,
-    /// Seconds that a client may take for the body of a request over REST, bulk excepted.
+    /// Seconds a client may take for the body of a REST request; bulk requests have `[streams]`.
     pub body_seconds: u64,
-    /// Seconds that an HTTP/1.1 connection may wait for its next request. Longer than a load balancer's own.
+    /// Seconds an HTTP/1.1 connection may wait for its next request. Set it above the load balancer's own limit, or
+    /// it may use a connection that is being closed.
     pub idle_seconds: u64,
-    /// Seconds between two looks at the files of `[tls]` and `[auth]`.
+    /// Seconds between two checks of the files of `[tls]` and `[auth]`. Valid changes take effect; an invalid file is
+    /// logged, and the previous one stays in use.
     pub poll_seconds: f64,
-    /// Answers of at least so many bytes are compressed for clients that understand it.
+    /// Minimum size in bytes of a response to be compressed, for clients that accept gzip or zstd (over REST also
+    /// deflate). Smaller ones are not worth the time: gRPC clients often offer gzip by default.
     pub compress_bytes: usize,
 }
 
@@ -53,12 +57,12 @@ impl Default for ServerSection {
 }
 
 impl ServerSection {
-    /// The time between two looks at certificates and keys.
+    /// The interval between two checks of certificates and keys.
     pub fn poll(&self) -> Duration {
         Duration::from_secs_f64(self.poll_seconds)
     }
 
-    /// Checks what the types alone do not say.
+    /// Checks the ranges of the values.
     pub(super) fn validate(&self) -> Result<(), String> {
         for (key, is_zero) in [
             ("server.connections", self.connections == 0),
@@ -68,7 +72,7 @@ impl ServerSection {
         ] {
             if is_zero {
                 return Err(format!(
-                    "{key} is 0: nothing could be asked; leave it out for the default"
+                    "{key}: expected at least 1, found 0; remove it to use the default"
                 ));
             }
         }
@@ -76,7 +80,9 @@ impl ServerSection {
         if (0.1..=86_400.0).contains(&poll) {
             Ok(())
         } else {
-            Err(format!("server.poll_seconds is {poll}: expected 0.1 to 86400"))
+            Err(format!(
+                "server.poll_seconds: expected 0.1 to 86400, found {poll}"
+            ))
         }
     }
 }

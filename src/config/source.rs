@@ -1,4 +1,4 @@
-//! `[source.NAME]`: where features are kept beside the snapshot.
+//! `[source.NAME]`: feature stores.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A length of time, written `50ms`, `30s`, `2h`.
+/// A duration, written `50ms`, `30s` or `2h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -17,7 +17,7 @@ impl<'de> Deserialize<'de> for Span {
         let span = span.ok().and_then(|span| Duration::try_from(span).ok());
         span.filter(|span| !span.is_zero()).map(Self).ok_or_else(|| {
             serde::de::Error::custom(format!(
-                "expected a length of time such as \"50ms\" or \"2h\", found {text:?}"
+                "expected a duration such as \"50ms\" or \"2h\", found {text:?}"
             ))
         })
     }
@@ -30,27 +30,29 @@ impl Serialize for Span {
     }
 }
 
-/// One remote source: how it is asked, and exactly one of `redis`, `feast`, `postgres`.
+/// A feature store. A feature of a contract with `source = "group:column"` comes from the source that lists the group
+/// or has its name. Set exactly one of the tables `redis`, `feast` and `postgres`. Keep passwords in the environment:
+/// EVERGREEN_SOURCE__ONLINE__REDIS__SERVER__PASSWORD.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSection {
-    /// The groups (`source = "group:column"` in contracts) that it holds; a group of its own name need not be listed.
+    /// Groups of features in this source; the group named like the source need not be listed.
     pub groups: Vec<String>,
-    /// The longest that a fetch of a few entities may take, with its second attempt.
+    /// Maximum duration of a fetch of up to 99 entities, including a second attempt.
     pub timeout: Span,
-    /// The longest that a fetch of many entities may take.
+    /// Maximum duration of a fetch of 100 entities or more.
     pub bulk_timeout: Span,
-    /// How long it is left alone when it keeps failing.
+    /// Circuit breaker cooldown: how long a store that keeps failing is skipped before it is retried.
     pub rest: Span,
-    /// What an entity's score does when the source cannot be asked.
+    /// What happens to an entity while the source is unavailable.
     pub on_failure: OnFailure,
-    /// The cache in front of it.
+    /// Cache in front of the source.
     pub cache: CacheSection,
     /// Hashes or JSON documents in Redis or Valkey.
     pub redis: Option<RedisSection>,
     /// A Feast online store.
     pub feast: Option<FeastSection>,
-    /// A table or a query in PostgreSQL.
+    /// A table or query in PostgreSQL.
     pub postgres: Option<PostgresSection>,
 }
 
@@ -74,23 +76,23 @@ impl Default for SourceSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// Score with what there is; its features count as missing.
+    /// Score without its features: they count as missing, and the answer is `degraded`.
     Degrade,
-    /// No score: the entity's answer is `unavailable`.
+    /// No score: the entity gets an `unavailable` error.
     Reject,
 }
 
-/// `[source.NAME.cache]`
+/// Cache in front of a source.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheSection {
-    /// Bytes that it may hold; 0 for no cache.
+    /// Maximum size in bytes; 0: no cache.
     pub bytes: u64,
-    /// Age from which an entity is fetched anew, while the cached values still answer.
+    /// Age from which an entry is fetched again while it still answers.
     pub soft: Span,
-    /// Age at which cached values are gone: how stale an answer may be while the store is away.
+    /// Age at which an entry is dropped: how stale an answer may be while the store is unavailable.
     pub hard: Span,
-    /// Age at which "the store does not know it" is asked again.
+    /// Age at which an id unknown to the store is looked up again.
     pub unknown: Span,
 }
 
@@ -105,25 +107,25 @@ impl Default for CacheSection {
     }
 }
 
-/// How to reach Redis or Valkey.
+/// Connection to Redis or Valkey.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisConnection {
-    /// `redis://host:6379/0`, or `rediss://` with TLS; several for the nodes of a cluster.
+    /// `redis://host:6379/0`, or `rediss://` with TLS; for a cluster, several nodes.
     pub urls: Vec<String>,
-    /// Whether it is a cluster.
+    /// Whether the server is a cluster.
     pub cluster: bool,
-    /// The ACL user.
+    /// ACL user.
     pub username: String,
-    /// Its password. Keep it out of the file: EVERGREEN_SOURCE__NAME__REDIS__SERVER__PASSWORD.
+    /// Password of the ACL user.
     pub password: String,
-    /// A file with the certificates (PEM) that vouch for the server; empty for the system's.
+    /// File (PEM) with CA certificates for the server. Empty: those of the system.
     pub ca: PathBuf,
-    /// A file with this client's certificate (PEM), where the server wants one.
+    /// File (PEM) with the client certificate, if the server requires one.
     pub certificate: PathBuf,
-    /// A file with its key (PEM).
+    /// File (PEM) with the key of the client certificate.
     pub key: PathBuf,
-    /// Connections for single entities; there is one more for bulk.
+    /// Connections for up to 99 entities; there is one more for larger fetches.
     pub connections: usize,
 }
 
@@ -142,17 +144,17 @@ impl Default for RedisConnection {
     }
 }
 
-/// `[source.NAME.redis]`
+/// Features in Redis or Valkey: one hash or JSON document per entity.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedisSection {
-    /// The server.
+    /// Connection to the server.
     pub server: RedisConnection,
-    /// The key of an entity: `{id}` stands for its id.
+    /// Key of an entity, such as `customer:{id}`; `{id}` stands for the id.
     pub key: String,
-    /// What is at the key.
+    /// What the key holds.
     pub document: RedisDocument,
-    /// The field or path with the instant at which the values were true; empty for none.
+    /// Field or path with the time at which the values were true. Empty: none.
     pub as_of: String,
 }
 
@@ -177,50 +179,50 @@ pub enum RedisDocument {
     Json,
 }
 
-/// `[source.NAME.postgres]`
+/// Features in PostgreSQL: one row per entity. Set `table` or `query`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PostgresSection {
     /// `host=db user=evergreen dbname=features`, or a `postgres://` URL; `sslmode=require` for TLS.
     pub connect: String,
-    /// The password. Keep it out of the file: EVERGREEN_SOURCE__NAME__POSTGRES__PASSWORD.
+    /// Password. Keep it in the environment: EVERGREEN_SOURCE__ONLINE__POSTGRES__PASSWORD.
     pub password: String,
-    /// A file with the certificates (PEM) that vouch for the server; empty for the system's.
+    /// File (PEM) with CA certificates for the server. Empty: those of the system.
     pub ca: PathBuf,
-    /// The table or view, with its schema if need be; or a `query`.
+    /// Table or view, optionally with its schema.
     pub table: String,
-    /// A query whose only parameter is `$1`, an array of ids: `SELECT … WHERE customer_id = ANY($1)`.
+    /// Query whose only parameter `$1` is an array of ids: `SELECT … WHERE customer_id = ANY($1)`.
     pub query: String,
-    /// The column with the ids; empty for the contract's entity.
+    /// Column with the ids. Empty: the contract's entity.
     pub id: String,
-    /// The column with the instant at which the values were true; empty for none.
+    /// Column with the time at which the values were true. Empty: none.
     pub as_of: String,
-    /// Connections for single entities, 0 for 2; there is one more for bulk.
+    /// Connections for up to 99 entities, 0 for 2; there is one more for larger fetches.
     pub connections: usize,
 }
 
-/// `[source.NAME.feast]`
+/// A Feast online store. Set exactly one of `redis`, `postgres`, `sqlite` and `server`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeastSection {
-    /// The project.
+    /// Feast's project.
     pub project: String,
-    /// The registry file (`registry.db`), which holds types, TTLs and feature services. It is read again when it changes.
+    /// Registry file (`registry.db`) with types, TTLs and feature services. It is read again when it changes.
     pub registry: PathBuf,
-    /// A feature service: features without a group are looked up in it.
+    /// Feature service for features without a group. Empty: all feature views.
     pub service: String,
-    /// How entity keys are written: 2 or 3, as `entity_key_serialization_version` in feature_store.yaml. What Feast wrote
-    /// as 3 before 0.44 lacked the number of keys, and is not read.
+    /// Serialization version of entity keys, 2 or 3: `entity_key_serialization_version` in feature_store.yaml.
+    /// Version 3 before Feast 0.44 lacks the number of keys and cannot be read.
     pub key_version: u8,
-    /// Seconds between looks at the registry file.
+    /// Seconds between two checks of the registry file.
     pub registry_seconds: u64,
-    /// The online store: Redis.
+    /// Online store in Redis.
     pub redis: Option<RedisConnection>,
-    /// The online store: PostgreSQL.
+    /// Online store in PostgreSQL.
     pub postgres: Option<FeastPostgres>,
-    /// The online store: a SQLite file.
+    /// Online store in a SQLite file (builds with `--features sqlite`).
     pub sqlite: Option<PathBuf>,
-    /// The online store: whatever Feast's HTTP feature server reads, for example `http://feast:6566`.
+    /// Any other online store, through Feast's HTTP feature server, such as `http://feast:6566`.
     pub server: Option<String>,
 }
 
@@ -240,27 +242,27 @@ impl Default for FeastSection {
     }
 }
 
-/// `[source.NAME.feast.postgres]`
+/// Feast's online store in PostgreSQL.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeastPostgres {
-    /// As `connect` of `[source.NAME.postgres]`.
+    /// Connection string, as in `[source.NAME.postgres]`.
     pub connect: String,
-    /// The password.
+    /// Password.
     pub password: String,
-    /// A file with the certificates (PEM) that vouch for the server; empty for the system's.
+    /// File (PEM) with CA certificates for the server. Empty: those of the system.
     pub ca: PathBuf,
-    /// The schema of the tables; empty for the user's own search path.
+    /// Schema of the tables. Empty: the user's search path.
     pub schema: String,
-    /// Connections for single entities, 0 for 2; there is one more for bulk.
+    /// Connections for up to 99 entities, 0 for 2; there is one more for larger fetches.
     pub connections: usize,
 }
 
 impl SourceSection {
-    /// Checks what the types alone do not say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
-    /// Names the key and what to do.
+    /// A value is not valid; the message names the key and what to do.
     pub(super) fn validate(&self) -> Result<(), String> {
         let kinds = [
             self.redis.is_some(),
@@ -268,28 +270,28 @@ impl SourceSection {
             self.postgres.is_some(),
         ];
         if kinds.iter().filter(|&&kind| kind).count() != 1 {
-            return Err("needs exactly one of the tables redis, feast, postgres".to_owned());
+            return Err("set exactly one of the tables redis, feast and postgres".to_owned());
         }
         let cache = &self.cache;
         if cache.hard.0 < cache.soft.0 {
-            return Err("cache.hard must not be shorter than cache.soft".to_owned());
+            return Err("cache.hard: expected at least cache.soft".to_owned());
         }
         if self
             .redis
             .as_ref()
             .is_some_and(|redis| !redis.key.contains("{id}"))
         {
-            return Err("redis.key must contain {id}".to_owned());
+            return Err("redis.key: expected a text with {id}, such as \"customer:{id}\"".to_owned());
         }
         if let Some(postgres) = &self.postgres
             && postgres.table.is_empty() == postgres.query.is_empty()
         {
-            return Err("postgres needs a table or a query".to_owned());
+            return Err("postgres: set table or query".to_owned());
         }
         self.feast.as_ref().map_or(Ok(()), FeastSection::validate)
     }
 
-    /// Takes relative paths as meant from `base`.
+    /// Makes relative paths start at `base`.
     pub(super) fn rebase(&mut self, base: &std::path::Path) {
         let mut paths: Vec<&mut PathBuf> = Vec::new();
         if let Some(redis) = &mut self.redis {
@@ -327,18 +329,24 @@ impl FeastSection {
             self.server.is_some(),
         ];
         if stores.iter().filter(|&&store| store).count() != 1 {
-            return Err("feast needs exactly one of redis, postgres, sqlite, server".to_owned());
+            return Err("feast: set exactly one of redis, postgres, sqlite and server".to_owned());
         }
         if self.project.is_empty() && self.server.is_none() {
-            return Err("feast.project is empty: name it as feature_store.yaml does".to_owned());
+            return Err(
+                "feast.project: expected the project of feature_store.yaml, found nothing".to_owned(),
+            );
         }
         if self.registry.as_os_str().is_empty() {
             return Err(
-                "feast.registry is empty: name the registry file that `feast apply` writes".to_owned(),
+                "feast.registry: expected the registry file that `feast apply` writes, found nothing"
+                    .to_owned(),
             );
         }
         if !(2..=3).contains(&self.key_version) {
-            return Err(format!("feast.key_version {}: 2 or 3", self.key_version));
+            return Err(format!(
+                "feast.key_version: expected 2 or 3, found {}",
+                self.key_version
+            ));
         }
         Ok(())
     }

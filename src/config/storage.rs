@@ -1,26 +1,28 @@
-//! `[storage]`: how object storage is reached.
+//! `[storage]`: access to object storage.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// `[storage]`
+/// Object storage (`s3://`, `gs://`, `az://`), in builds with `--features object-store`. Empty keys fall back to the
+/// usual variables (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, …) or
+/// the machine's role.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSection {
-    /// Another server than the cloud's own: any that speaks S3, or an emulator.
+    /// URL of a server other than the cloud's own: any that speaks S3, or an emulator.
     pub endpoint: String,
-    /// The region of S3; empty for what `AWS_REGION` says.
+    /// Region of S3.
     pub region: String,
-    /// The key's name, or Azure's account; empty for what the environment or the machine's role says.
+    /// Name of the access key, or the Azure account.
     pub access_key: String,
-    /// The key. Better given as a variable than written into a file.
+    /// The secret key. Better set by the variable EVERGREEN_STORAGE__SECRET_KEY than here.
     pub secret_key: String,
-    /// Whether unencrypted HTTP will do.
+    /// Allow plain HTTP.
     pub allow_http: bool,
-    /// Seconds after which the storage counts as away.
+    /// Seconds after which a request to the storage fails.
     pub timeout_seconds: u64,
-    /// Where objects are put while they are read; empty for the system's folder for temporary files.
+    /// Folder for copies of objects while they are read. Empty: the system's temporary folder.
     pub cache: PathBuf,
 }
 
@@ -39,7 +41,7 @@ impl Default for StorageSection {
 }
 
 impl StorageSection {
-    /// Where objects are put while they are read.
+    /// The folder for copies of objects while they are read.
     pub fn cache(&self) -> PathBuf {
         if self.cache.as_os_str().is_empty() {
             std::env::temp_dir()

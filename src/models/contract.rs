@@ -31,6 +31,7 @@ const MOST_ULP: u64 = 16;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
+    /// Layout of this file: 1.
     format: u32,
     /// The model file and where it comes from.
     pub model: ModelSection,
