@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for input in inputs.take(calls) {
         forest.predict(OutputKind::Margin, input, &mut margins, &mut scratch)?;
         for margin in &margins {
-            checksum = checksum.rotate_left(5) ^ margin.to_bits();
+            checksum = checksum.rotate_left(5).wrapping_add(margin.to_bits());
         }
     }
     println!("{checksum:016x}");

@@ -4,10 +4,11 @@
 //! visits every node at most once and copies what it reaches. So cycles, shared children, children out of range
 //! and orphans (which some libraries leave behind after pruning) need no thought anywhere else.
 
-use super::ensemble::{
-    Child, Codes, Comparison, Ensemble, Finish, Input, Leaf, Linear, Set, Split, Test, Tree,
+use crate::ensemble::{
+    CategorySet, ChildRef, CodeRule, Ensemble, InputRule, LeafNode, LinearLeaf, MarginRule, Split, SplitTest,
+    ThresholdRule, Tree,
 };
-use super::number::Real;
+use crate::number::Real;
 
 /// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit has been seen near 100.
 pub(crate) const MAX_DEPTH: usize = 1024;
@@ -29,7 +30,7 @@ pub(crate) enum Node<'a, T> {
         /// The feature asked about.
         feature: u32,
         /// The question; `true` goes left.
-        test: Test<T>,
+        test: SplitTest<T>,
         /// A missing value goes left.
         missing_left: bool,
         /// Zero counts as missing.
@@ -56,7 +57,7 @@ pub(crate) struct TreeFault {
 
 /// Where a node's position is to be written once it is known.
 #[derive(Clone, Copy)]
-enum Slot {
+enum ChildSlot {
     Root,
     Left(usize),
     Right(usize),
@@ -64,15 +65,15 @@ enum Slot {
 
 /// A node still to be visited.
 #[derive(Clone, Copy)]
-struct Visit {
+struct PendingNode {
     node: usize,
-    slot: Slot,
+    slot: ChildSlot,
     depth: usize,
 }
 
 /// An ensemble under construction.
 #[derive(Debug)]
-pub(crate) struct Builder<T> {
+pub(crate) struct EnsembleBuilder<T> {
     ensemble: Ensemble<T>,
     gains: Vec<T>,
     lacks_cover: bool,
@@ -82,7 +83,7 @@ pub(crate) struct Builder<T> {
 
 /// What is known about a model only after all its trees.
 #[derive(Debug)]
-pub(crate) struct Rest<T> {
+pub(crate) struct EnsembleSettings<T> {
     /// Inputs per row.
     pub(crate) features: usize,
     /// Margins per row.
@@ -90,12 +91,12 @@ pub(crate) struct Rest<T> {
     /// What each group's sum begins with.
     pub(crate) base: Vec<T>,
     /// What each group's sum ends with.
-    pub(crate) finish: Finish<T>,
+    pub(crate) finish: MarginRule<T>,
 }
 
 /// A finished ensemble and what was counted on the way.
 #[derive(Debug)]
-pub(crate) struct Built<T> {
+pub(crate) struct BuildOutput<T> {
     /// The ensemble.
     pub(crate) ensemble: Ensemble<T>,
     /// Splits and sum of gains by feature.
@@ -106,9 +107,9 @@ pub(crate) struct Built<T> {
     pub(crate) depth: usize,
 }
 
-impl<T: Real> Builder<T> {
+impl<T: Real> EnsembleBuilder<T> {
     /// An empty ensemble of a library's conventions.
-    pub(crate) fn new(comparison: Comparison, codes: Codes, input: Input<T>) -> Self {
+    pub(crate) fn new(comparison: ThresholdRule, codes: CodeRule, input: InputRule<T>) -> Self {
         Self {
             ensemble: Ensemble {
                 features: 0,
@@ -124,7 +125,7 @@ impl<T: Real> Builder<T> {
                 codes,
                 input,
                 base: Vec::new(),
-                finish: Finish::None,
+                finish: MarginRule::None,
                 split_cover: Vec::new(),
                 leaf_cover: Vec::new(),
             },
@@ -158,7 +159,7 @@ impl<T: Real> Builder<T> {
     }
 
     /// Corrects which numbers are category codes, where that depends on what the file says last.
-    pub(crate) fn codes(&mut self, codes: Codes) {
+    pub(crate) fn codes(&mut self, codes: CodeRule) {
         self.ensemble.codes = codes;
     }
 
@@ -172,17 +173,17 @@ impl<T: Real> Builder<T> {
     }
 
     /// Keeps a set of categories and gives the test for membership.
-    pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<Test<T>, String> {
+    pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<SplitTest<T>, String> {
         let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
-        self.ensemble.sets.push(Set::new(members));
-        Ok(Test::Member(position))
+        self.ensemble.sets.push(CategorySet::new(members));
+        Ok(SplitTest::Member(position))
     }
 
     /// The same for a set that comes as a bitset.
-    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<Test<T>, String> {
+    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<SplitTest<T>, String> {
         let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
-        self.ensemble.sets.push(Set::Bits(words.into()));
-        Ok(Test::Member(position))
+        self.ensemble.sets.push(CategorySet::Bits(words.into()));
+        Ok(SplitTest::Member(position))
     }
 
     /// Adds a tree of `nodes` nodes, the root first, as `describe` tells them.
@@ -199,16 +200,16 @@ impl<T: Real> Builder<T> {
             reason: "the model has too many nodes".into(),
         };
         let mut tree = Tree {
-            root: Child::leaf(0).ok_or(()).map_err(too_many)?,
+            root: ChildRef::leaf(0).ok_or(()).map_err(too_many)?,
             group: 0,
             first_split: u32::try_from(self.ensemble.splits.len()).map_err(|_| too_many(()))?,
             first_leaf: u32::try_from(self.ensemble.leaves.len()).map_err(|_| too_many(()))?,
         };
         self.seen.clear();
         self.seen.resize(nodes, false);
-        let mut stack = vec![Visit {
+        let mut stack = vec![PendingNode {
             node: 0,
-            slot: Slot::Root,
+            slot: ChildSlot::Root,
             depth: 0,
         }];
         while let Some(visit) = stack.pop() {
@@ -222,10 +223,13 @@ impl<T: Real> Builder<T> {
                 split @ Node::Split { left, right, .. } => {
                     let position = self.split(&split).map_err(fault)?;
                     let depth = visit.depth + 1;
-                    for (node, slot) in [(right, Slot::Right(position)), (left, Slot::Left(position))] {
-                        stack.push(Visit { node, slot, depth });
+                    for (node, slot) in [
+                        (right, ChildSlot::Right(position)),
+                        (left, ChildSlot::Left(position)),
+                    ] {
+                        stack.push(PendingNode { node, slot, depth });
                     }
-                    Child::split(position).ok_or(()).map_err(too_many)?
+                    ChildRef::split(position).ok_or(()).map_err(too_many)?
                 }
             };
             self.link(&mut tree, visit.slot, child);
@@ -235,7 +239,7 @@ impl<T: Real> Builder<T> {
     }
 
     /// Notes that a node is reached, for the first and only time.
-    fn arrive(&mut self, visit: &Visit) -> Result<(), String> {
+    fn arrive(&mut self, visit: &PendingNode) -> Result<(), String> {
         self.depth = self.depth.max(visit.depth);
         if visit.depth > MAX_DEPTH {
             return Err(format!("more than {MAX_DEPTH} splits deep"));
@@ -250,15 +254,15 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn link(&mut self, tree: &mut Tree, slot: Slot, child: Child) {
+    fn link(&mut self, tree: &mut Tree, slot: ChildSlot, child: ChildRef) {
         match slot {
-            Slot::Root => tree.root = child,
-            Slot::Left(at) => {
+            ChildSlot::Root => tree.root = child,
+            ChildSlot::Left(at) => {
                 if let Some(split) = self.ensemble.splits.get_mut(at) {
                     split.left = child;
                 }
             }
-            Slot::Right(at) => {
+            ChildSlot::Right(at) => {
                 if let Some(split) = self.ensemble.splits.get_mut(at) {
                     split.right = child;
                 }
@@ -266,7 +270,7 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn leaf(&mut self, id: u32, value: &[T], cover: T) -> Result<Child, String> {
+    fn leaf(&mut self, id: u32, value: &[T], cover: T) -> Result<ChildRef, String> {
         if value.len() != self.ensemble.leaf_width {
             return Err(format!(
                 "a leaf of {} numbers, expected {}",
@@ -277,8 +281,8 @@ impl<T: Real> Builder<T> {
         if !value.iter().all(|value| value.finite()) {
             return Err("the leaf's value is not finite".into());
         }
-        let child = Child::leaf(self.ensemble.leaves.len()).ok_or("the model has too many leaves")?;
-        self.ensemble.leaves.push(Leaf { id });
+        let child = ChildRef::leaf(self.ensemble.leaves.len()).ok_or("the model has too many leaves")?;
+        self.ensemble.leaves.push(LeafNode { id });
         self.ensemble.values.extend_from_slice(value);
         self.ensemble.leaf_cover.push(cover);
         Ok(child)
@@ -297,13 +301,13 @@ impl<T: Real> Builder<T> {
         else {
             return Err("not a split".into());
         };
-        if let Test::Threshold(threshold) = test
+        if let SplitTest::Threshold(threshold) = test
             && threshold.missing()
         {
             return Err("the threshold is not a number".into());
         }
         let position = self.ensemble.splits.len();
-        let placeholder = Child::split(position).ok_or("the model has too many splits")?;
+        let placeholder = ChildRef::split(position).ok_or("the model has too many splits")?;
         self.ensemble.splits.push(Split {
             test,
             feature,
@@ -358,12 +362,12 @@ impl<T: Real> Builder<T> {
 
     /// Gives the leaves of the last tree, which begin at position `first`, their linear functions by the
     /// library's numbers; none if there are none.
-    pub(crate) fn linear(&mut self, first: usize, functions: Vec<Linear>) {
+    pub(crate) fn linear(&mut self, first: usize, functions: Vec<LinearLeaf>) {
         if functions.is_empty() && self.ensemble.linear.is_empty() {
             return;
         }
         let Ensemble { linear, leaves, .. } = &mut self.ensemble;
-        linear.resize_with(first, Linear::default);
+        linear.resize_with(first, LinearLeaf::default);
         let mut functions = functions;
         for leaf in leaves.iter().skip(first) {
             let function = functions.get_mut(leaf.id as usize).map(std::mem::take);
@@ -385,7 +389,7 @@ impl<T: Real> Builder<T> {
     ///
     /// # Errors
     /// The tree and what is wrong with it.
-    pub(crate) fn finish(mut self, rest: Rest<T>) -> Result<Built<T>, (usize, String)> {
+    pub(crate) fn finish(mut self, rest: EnsembleSettings<T>) -> Result<BuildOutput<T>, (usize, String)> {
         let mut use_of = vec![(0u32, 0f64); rest.features];
         let mut categorical = vec![false; rest.features];
         for (position, (split, gain)) in self.ensemble.splits.iter().zip(&self.gains).enumerate() {
@@ -399,7 +403,9 @@ impl<T: Real> Builder<T> {
             };
             *splits += 1;
             *gains += gain.to_f64();
-            if let (Test::Member(_), Some(flag)) = (split.test, categorical.get_mut(split.feature as usize)) {
+            if let (SplitTest::Member(_), Some(flag)) =
+                (split.test, categorical.get_mut(split.feature as usize))
+            {
                 *flag = true;
             }
         }
@@ -420,7 +426,7 @@ impl<T: Real> Builder<T> {
         self.ensemble.finish = rest.finish;
         self.ensemble.splits.shrink_to_fit();
         self.ensemble.values.shrink_to_fit();
-        Ok(Built {
+        Ok(BuildOutput {
             ensemble: self.ensemble,
             use_of,
             categorical,

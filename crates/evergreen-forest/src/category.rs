@@ -1,6 +1,6 @@
 //! From a category's text to the code that the trees split on.
 
-use super::Categories;
+use crate::Categories;
 
 impl Categories {
     /// The code of a category given as text; `None` if the model does not know it.
@@ -9,7 +9,7 @@ impl Categories {
     /// hashes to it, as it does for the training library.
     pub fn code(&self, text: &str) -> Option<u32> {
         let position = match self {
-            Self::Codes => return text.parse().ok(),
+            Self::CodeRule => return text.parse().ok(),
             Self::Names(names) => names.iter().position(|name| name == text),
             Self::Integers(numbers) => {
                 let number = integer(text)?;

@@ -15,7 +15,7 @@ pub(crate) use ubjson::Ubjson;
 
 use std::borrow::Cow;
 
-use super::load::FormatError;
+use crate::load::FormatError;
 
 /// Deepest nesting of arrays and objects that is followed.
 ///
@@ -80,7 +80,7 @@ impl From<Fault> for FormatError {
 
 /// What the next value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ValueKind {
     /// `{…}`
     Object,
     /// `[…]`
@@ -99,7 +99,7 @@ pub(crate) trait Document<'a> {
     fn offset(&self) -> usize;
 
     /// What comes next; consumes nothing.
-    fn shape(&mut self) -> Result<Shape, Fault>;
+    fn shape(&mut self) -> Result<ValueKind, Fault>;
 
     /// Reads an object; `member` must consume exactly the value of each key.
     fn object<F>(&mut self, member: F) -> Result<(), Fault>

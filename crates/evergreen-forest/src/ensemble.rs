@@ -1,29 +1,29 @@
 //! The validated in-memory form of a model: what every parser produces and every kernel reads.
 //!
-//! All trees share a few flat arrays. A [`Child`] names either a split or a leaf by its position there, and the
-//! [builder](super::builder) has made sure that each is in range, that every tree is a tree (no cycle, nothing
+//! All trees share a few flat arrays. A [`ChildRef`] names either a split or a leaf by its position there, and the
+//! [builder](crate::builder) has made sure that each is in range, that every tree is a tree (no cycle, nothing
 //! shared) and that every split's feature exists. Kernels rely on it and check nothing.
 //!
-//! What differs between libraries is data here: see [`Comparison`], [`Input`], [`Finish`] and the fields of
+//! What differs between libraries is data here: see [`ThresholdRule`], [`InputRule`], [`MarginRule`] and the fields of
 //! [`Split`]. The *decision* of a split is always "does the row go left"; parsers turn their children round
 //! where their library says it the other way.
 
-use super::number::Real;
+use crate::number::Real;
 
 /// One side of a split: another split, or a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Child(u32);
+pub(crate) struct ChildRef(u32);
 
-/// What a [`Child`] is.
+/// What a [`ChildRef`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ChildTarget {
     /// Position in [`Ensemble::splits`].
     Split(usize),
     /// Position in [`Ensemble::leaves`].
     Leaf(usize),
 }
 
-impl Child {
+impl ChildRef {
     const LEAF: u32 = 1 << 31;
 
     /// The split at a position; `None` if there are too many.
@@ -41,19 +41,19 @@ impl Child {
 
     /// What it is.
     #[inline]
-    pub(crate) fn target(self) -> Target {
+    pub(crate) fn target(self) -> ChildTarget {
         let position = (self.0 & !Self::LEAF) as usize;
         if self.0 & Self::LEAF == 0 {
-            Target::Split(position)
+            ChildTarget::Split(position)
         } else {
-            Target::Leaf(position)
+            ChildTarget::Leaf(position)
         }
     }
 }
 
 /// How a number is held against a threshold; `true` goes left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub(crate) enum ThresholdRule {
     /// `x < threshold`
     Less,
     /// `x <= threshold`
@@ -62,7 +62,7 @@ pub(crate) enum Comparison {
 
 /// The question a split asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Test<T> {
+pub(crate) enum SplitTest<T> {
     /// Compare with this threshold, never NaN.
     Threshold(T),
     /// Left if the category is in the set at this position of [`Ensemble::sets`].
@@ -75,13 +75,13 @@ pub(crate) enum Test<T> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split<T> {
     /// The question.
-    pub(crate) test: Test<T>,
+    pub(crate) test: SplitTest<T>,
     /// The feature it asks about, below [`Ensemble::features`].
     pub(crate) feature: u32,
     /// Where `true` goes.
-    pub(crate) left: Child,
+    pub(crate) left: ChildRef,
     /// Where `false` goes.
-    pub(crate) right: Child,
+    pub(crate) right: ChildRef,
     /// A missing value goes left.
     pub(crate) missing_left: bool,
     /// A value in `±`[`ZERO`] counts as missing here.
@@ -93,14 +93,14 @@ pub(crate) const ZERO: f32 = 1e-35;
 
 /// A leaf; its numbers are in [`Ensemble::values`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaf {
+pub(crate) struct LeafNode {
     /// The number that the library's `pred_leaf` gives it.
     pub(crate) id: u32,
 }
 
 /// A linear function in a leaf: `constant + Σ coefficient · x`, or the leaf's plain value if any x is missing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Linear {
+pub(crate) struct LinearLeaf {
     /// Added first.
     pub(crate) constant: f64,
     /// Feature and coefficient, in the order of the sum.
@@ -111,7 +111,7 @@ pub(crate) struct Linear {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tree {
     /// Where to start.
-    pub(crate) root: Child,
+    pub(crate) root: ChildRef,
     /// The output group its leaves are added to (0 when leaves are vectors).
     pub(crate) group: u32,
     /// First position in [`Ensemble::splits`]; its splits are contiguous, parents before children.
@@ -122,14 +122,14 @@ pub(crate) struct Tree {
 
 /// A set of categories.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Set {
+pub(crate) enum CategorySet {
     /// Bit `c % 32` of word `c / 32`.
     Bits(Box<[u32]>),
     /// Sorted: where a few large codes would make a bitset much larger than the file that names them.
     Sorted(Box<[u32]>),
 }
 
-impl Set {
+impl CategorySet {
     /// The smaller of the two forms.
     pub(crate) fn new(mut members: Vec<u32>) -> Self {
         members.sort_unstable();
@@ -176,7 +176,7 @@ impl Set {
 
 /// Which numbers are category codes at all. Fractions are cut off; what is no code is a member of no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codes {
+pub(crate) enum CodeRule {
     /// `0 <= x < 16777216`.
     NonNegative,
     /// The same, but what is no code, or is beyond the last 32-bit word of a split's set, goes where missing goes.
@@ -185,7 +185,7 @@ pub(crate) enum Codes {
     Truncated,
 }
 
-impl Codes {
+impl CodeRule {
     /// The code that a number stands for.
     #[inline]
     #[expect(
@@ -204,7 +204,7 @@ impl Codes {
 
 /// What happens to a number before any split sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Input<T> {
+pub(crate) enum InputRule<T> {
     /// Nothing.
     AsIs,
     /// It is rounded to `f32`.
@@ -217,7 +217,7 @@ pub(crate) enum Input<T> {
 
 /// What is done to a group's sum of leaves.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Finish<T> {
+pub(crate) enum MarginRule<T> {
     /// Nothing: the sum, begun at the base, is the margin.
     None,
     /// `scale · sum + bias`, one bias per group.
@@ -236,25 +236,25 @@ pub(crate) struct Ensemble<T> {
     /// Inner nodes of all trees.
     pub(crate) splits: Vec<Split<T>>,
     /// Leaves of all trees.
-    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) leaves: Vec<LeafNode>,
     /// `leaf_width` numbers per leaf.
     pub(crate) values: Vec<T>,
     /// 1, or `groups` when a leaf has a number for each.
     pub(crate) leaf_width: usize,
-    /// Linear functions by leaf; empty if there are none.
-    pub(crate) linear: Vec<Linear>,
+    /// LinearLeaf functions by leaf; empty if there are none.
+    pub(crate) linear: Vec<LinearLeaf>,
     /// Categories.
-    pub(crate) sets: Vec<Set>,
+    pub(crate) sets: Vec<CategorySet>,
     /// How numbers are compared.
-    pub(crate) comparison: Comparison,
+    pub(crate) comparison: ThresholdRule,
     /// Which numbers are categories.
-    pub(crate) codes: Codes,
+    pub(crate) codes: CodeRule,
     /// What happens to a number first.
-    pub(crate) input: Input<T>,
+    pub(crate) input: InputRule<T>,
     /// What each group's sum begins with.
     pub(crate) base: Vec<T>,
     /// What each group's sum ends with.
-    pub(crate) finish: Finish<T>,
+    pub(crate) finish: MarginRule<T>,
     /// Training weight that reached each split; empty if the file does not say.
     pub(crate) split_cover: Vec<T>,
     /// Training weight that reached each leaf; empty if the file does not say.
@@ -267,7 +267,7 @@ impl<T: Real> Ensemble<T> {
         let linear: usize = self
             .linear
             .iter()
-            .map(|linear| size_of::<Linear>() + size_of_val(linear.terms.as_slice()))
+            .map(|linear| size_of::<LinearLeaf>() + size_of_val(linear.terms.as_slice()))
             .sum();
         size_of_val(self.trees.as_slice())
             + size_of_val(self.splits.as_slice())
@@ -278,21 +278,21 @@ impl<T: Real> Ensemble<T> {
             + self
                 .sets
                 .iter()
-                .map(|set| size_of::<Set>() + set.bytes())
+                .map(|set| size_of::<CategorySet>() + set.bytes())
                 .sum::<usize>()
             + linear
     }
 
     /// Writes a row as the splits see it.
-    pub(crate) fn prepare<X: super::Number>(&self, row: &[X], into: &mut [T]) {
+    pub(crate) fn prepare<X: crate::Number>(&self, row: &[X], into: &mut [T]) {
         match self.input {
-            Input::AsIs => fill(row, into, |x| T::cast(x)),
-            Input::Rounded => fill(row, into, |x| T::cast(x.to_f32())),
-            Input::TinyIsZero => fill(row, into, |x| {
+            InputRule::AsIs => fill(row, into, |x| T::cast(x)),
+            InputRule::Rounded => fill(row, into, |x| T::cast(x.to_f32())),
+            InputRule::TinyIsZero => fill(row, into, |x| {
                 let tiny = x.to_f64().abs() <= f64::from(ZERO);
                 if tiny { T::ZERO } else { T::cast(x) }
             }),
-            Input::Sentinel(sentinel) => fill(row, into, |x| {
+            InputRule::Sentinel(sentinel) => fill(row, into, |x| {
                 let x = T::cast(x);
                 if x == sentinel { T::cast(f32::NAN) } else { x }
             }),
@@ -302,8 +302,8 @@ impl<T: Real> Ensemble<T> {
     /// Turns a group's sum of leaves into its margin.
     pub(crate) fn finish(&self, sums: &mut [T]) {
         match &self.finish {
-            Finish::None => {}
-            Finish::ScaleBias(scale, bias) => {
+            MarginRule::None => {}
+            MarginRule::ScaleBias(scale, bias) => {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum = *scale * *sum + *bias;
                 }
@@ -330,8 +330,8 @@ impl<T: Real> Ensemble<T> {
     /// Turns contributions to a group's sum into contributions to its margin; the last is the bias.
     pub(crate) fn finish_contributions(&self, group: usize, out: &mut [f64]) {
         match &self.finish {
-            Finish::None => {}
-            Finish::ScaleBias(scale, bias) => {
+            MarginRule::None => {}
+            MarginRule::ScaleBias(scale, bias) => {
                 out.iter_mut().for_each(|part| *part *= scale.to_f64());
                 if let (Some(last), Some(bias)) = (out.last_mut(), bias.get(group)) {
                     *last += bias.to_f64();

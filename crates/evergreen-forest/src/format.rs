@@ -6,11 +6,11 @@ mod lightgbm;
 mod limits;
 mod xgboost;
 
-use super::document::{Document, Json, Ubjson};
-use super::{Forest, Format, FormatError, LoadOptions};
+use crate::document::{Document, Json, Ubjson};
+use crate::{Forest, Format, FormatError, LoadOptions};
 
 /// What a file is, as far as its first bytes tell.
-enum Found {
+enum FileFormat {
     XgBoostJson,
     XgBoostUbjson,
     LightGbm,
@@ -22,10 +22,10 @@ enum Found {
 pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, FormatError> {
     let found = detect(bytes)?;
     let format = match found {
-        Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
-        Found::LightGbm => Format::LightGbm,
-        Found::CatBoost => Format::CatBoost,
-        Found::Gbdt => Format::Gbdt,
+        FileFormat::XgBoostJson | FileFormat::XgBoostUbjson => Format::XgBoost,
+        FileFormat::LightGbm => Format::LightGbm,
+        FileFormat::CatBoost => Format::CatBoost,
+        FileFormat::Gbdt => Format::Gbdt,
     };
     if let Some(wanted) = options.format
         && wanted != format
@@ -35,11 +35,11 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
         )));
     }
     match found {
-        Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::LightGbm => lightgbm::read(bytes, options),
-        Found::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::Gbdt => gbdt::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
+        FileFormat::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::LightGbm => lightgbm::read(bytes, options),
+        FileFormat::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::Gbdt => gbdt::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
 
@@ -75,20 +75,22 @@ fn refuse(reason: impl Into<String>) -> FormatError {
     }
 }
 
-fn detect(bytes: &[u8]) -> Result<Found, FormatError> {
+fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     for (start, advice) in FOREIGN {
         if bytes.starts_with(start) {
             return Err(refuse(*advice));
         }
     }
     if let [b'{', b'L' | b'l' | b'I' | b'i' | b'U', ..] = bytes {
-        return Ok(Found::XgBoostUbjson);
+        return Ok(FileFormat::XgBoostUbjson);
     }
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
         None => Err(refuse("the file is empty")),
         Some(b'{') => detect_json(bytes),
-        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => Ok(Found::LightGbm),
+        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => {
+            Ok(FileFormat::LightGbm)
+        }
         Some(_) => Err(refuse(UNKNOWN)),
     }
 }
@@ -98,14 +100,14 @@ const UNKNOWN: &str = "not a model this engine reads: expected XGBoost JSON or U
      XGBoost 3.0 or older)";
 
 /// Tells JSON formats apart by their first telling key, which in practice is among the first.
-fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
+fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     let mut found = None;
     let mut document = Json::new(bytes);
     let walked = document.object(|document, key| {
         found = match key {
-            "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
-            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(Found::CatBoost),
-            "conf" | "bias" => Some(Found::Gbdt),
+            "learner" | "Model" | "Config" => Some(FileFormat::XgBoostJson),
+            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(FileFormat::CatBoost),
+            "conf" | "bias" => Some(FileFormat::Gbdt),
             _ => None,
         };
         match found {

@@ -9,87 +9,76 @@
 //! direct   trees by numbers, eight abreast: any machine
 //!
 //! ask      every split as "slot > rank", on bytes
-//! slots    which byte lies where
-//! ranker   a row's numbers -> its slots, by search
+//! bins    which byte lies where
+//! ranker   a row's numbers -> its bins, by search
 //! stand    the trees laid out, 32 side by side: tops and tails
-//! ranked   the way of rows through all of these
+//! binned   the way of rows through all of these
 //! avx2     the walk of the tops, x86-64 with AVX2
 //! tail     the rest of the way, and the sums
 //!
-//! sliced   many rows at once, a bit for each row
+//! bit_sliced   many rows at once, a bit for each row
 //!
 //! categories, search, shape, machine, portable    what several of them need
-//! trial    which of them is the fastest for a model, measured on the model itself
+//! autotune    which of them is the fastest for a model, measured on the model itself
 //! ```
 //! A machine with AVX-512 VBMI would get a walk of the tops beside that of AVX2 (64 lanes, `vpermi2b` in place of the
-//! shuffles and blends of the look-up), aarch64 another (`tbl` over 64 slots at once).
+//! shuffles and blends of the look-up), aarch64 another (`tbl` over 64 bins at once).
 
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod ask;
+mod autotune;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-mod categories;
+mod binned;
+mod bit_sliced;
+mod category_table;
 mod direct;
-mod key;
-mod machine;
+mod isa;
 mod name;
-mod portable;
-#[cfg(target_arch = "x86_64")]
-mod ranked;
-#[cfg(target_arch = "x86_64")]
-mod ranker;
-pub(crate) mod scalar;
+mod ordered_key;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod search;
-mod shape;
-mod sliced;
-#[cfg(target_arch = "x86_64")]
-mod slots;
-#[cfg(target_arch = "x86_64")]
-mod stand;
-#[cfg(target_arch = "x86_64")]
-mod tail;
+mod predicate;
+pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;
-mod trial;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod threshold_search;
+mod tree_shape;
 
-use super::ensemble::Ensemble;
-use super::number::Real;
-use direct::Direct;
-use key::Keyed;
-pub use name::{KernelName, Kernels};
+use crate::ensemble::Ensemble;
+use crate::number::Real;
 #[cfg(target_arch = "x86_64")]
-use ranked::Ranked;
-use sliced::Sliced;
+use binned::Binned;
+use bit_sliced::BitSliced;
+use direct::Direct;
+pub use name::{KernelName, Kernels};
+use ordered_key::OrderedFloat;
 
 /// How a model's trees are walked, and the trees laid out for it.
 #[derive(Debug)]
-pub(crate) struct Kernel<T: Real> {
+pub(crate) struct Kernel<T: KernelFloat> {
     /// For a few rows.
-    walk: Walk<T>,
+    walk: RowKernel<T>,
     /// For many rows, if it gains anything, and from how many on.
-    sliced: Option<(Sliced<T>, Blocks)>,
+    bit_sliced: Option<(BitSliced<T>, BreakEven)>,
 }
 
 /// How single rows are walked; which of these is known when a model is loaded, so that no row asks for the machine.
 #[derive(Debug)]
-enum Walk<T: Real> {
+enum RowKernel<T: KernelFloat> {
     Scalar,
     Direct(Direct<T>),
     #[cfg(target_arch = "x86_64")]
-    Avx2(Ranked<T>),
+    Binned(Binned<T>),
 }
 
 /// From how many rows on a block of bits costs less than walking them one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocks {
+struct BreakEven {
     /// A block of 64 rows.
     small: usize,
     /// A block of as many as the machine's vectors have bits.
     large: usize,
 }
 
-impl Blocks {
+impl BreakEven {
     /// Always, whichever fits.
     const ALWAYS: Self = Self { small: 1, large: 65 };
 
@@ -106,33 +95,33 @@ impl Blocks {
 
 /// What the kernels ask of a float besides arithmetic.
 #[cfg(target_arch = "x86_64")]
-pub(crate) trait Lane: Keyed + avx2::Passed {}
+pub(crate) trait KernelFloat: Real + OrderedFloat + isa::avx2::CountPassed {}
 /// What the kernels ask of a float besides arithmetic.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait Lane: Keyed {}
+pub(crate) trait KernelFloat: Real + OrderedFloat {}
 
-impl Lane for f32 {}
-impl Lane for f64 {}
+impl KernelFloat for f32 {}
+impl KernelFloat for f64 {}
 
 /// Working memory of the kernels.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct KernelScratch {
     #[cfg(target_arch = "x86_64")]
-    slots: Vec<u8>,
+    bins: Vec<u8>,
     keys: Vec<u32>,
     long_keys: Vec<u64>,
-    bits: Vec<sliced::Aligned>,
+    bits: Vec<bit_sliced::BufferLine>,
 }
 
-impl<T: Real> Kernel<T> {
+impl<T: KernelFloat> Kernel<T> {
     /// The kernel that can evaluate any model.
     pub(crate) fn reference() -> Self {
-        Walk::Scalar.into()
+        RowKernel::Scalar.into()
     }
 
     /// The fastest way for `ensemble` on this machine, as measured on the model itself.
     pub(crate) fn choose(ensemble: &Ensemble<T>) -> Self {
-        trial::choose(ensemble)
+        autotune::choose(ensemble)
     }
 
     /// This kernel for `ensemble`; `None` if it cannot evaluate it, or not on this machine.
@@ -142,14 +131,14 @@ impl<T: Real> Kernel<T> {
         }
         match name {
             KernelName::Scalar => Some(Self::reference()),
-            KernelName::Direct => Some(Walk::Direct(Direct::new(ensemble)?).into()),
+            KernelName::Direct => Some(RowKernel::Direct(Direct::new(ensemble)?).into()),
             #[cfg(target_arch = "x86_64")]
-            KernelName::Avx2 => Some(Walk::Avx2(Ranked::new(ensemble)?).into()),
+            KernelName::Binned => Some(RowKernel::Binned(Binned::new(ensemble)?).into()),
             #[cfg(not(target_arch = "x86_64"))]
-            KernelName::Avx2 => None,
-            KernelName::Sliced => Some(Self {
-                walk: Walk::Scalar,
-                sliced: Some((Sliced::new(ensemble)?, Blocks::ALWAYS)),
+            KernelName::Binned => None,
+            KernelName::BitSliced => Some(Self {
+                walk: RowKernel::Scalar,
+                bit_sliced: Some((BitSliced::new(ensemble)?, BreakEven::ALWAYS)),
             }),
         }
     }
@@ -157,19 +146,19 @@ impl<T: Real> Kernel<T> {
     /// Which it is: for a few rows, and, from so many rows on, for many.
     pub(crate) fn names(&self) -> Kernels {
         let few = match &self.walk {
-            Walk::Scalar => KernelName::Scalar,
-            Walk::Direct(_) => KernelName::Direct,
+            RowKernel::Scalar => KernelName::Scalar,
+            RowKernel::Direct(_) => KernelName::Direct,
             #[cfg(target_arch = "x86_64")]
-            Walk::Avx2(_) => KernelName::Avx2,
+            RowKernel::Binned(_) => KernelName::Binned,
         };
-        match &self.sliced {
-            Some((_, Blocks::ALWAYS)) => Kernels {
-                few: KernelName::Sliced,
+        match &self.bit_sliced {
+            Some((_, BreakEven::ALWAYS)) => Kernels {
+                few: KernelName::BitSliced,
                 many: None,
             },
             Some((_, blocks)) => Kernels {
                 few,
-                many: Some((blocks.least(), KernelName::Sliced)),
+                many: Some((blocks.least(), KernelName::BitSliced)),
             },
             None => Kernels { few, many: None },
         }
@@ -178,24 +167,33 @@ impl<T: Real> Kernel<T> {
     /// Bytes held besides the ensemble.
     pub(crate) fn bytes(&self) -> usize {
         let walk = match &self.walk {
-            Walk::Scalar => 0,
-            Walk::Direct(direct) => direct.bytes(),
+            RowKernel::Scalar => 0,
+            RowKernel::Direct(direct) => direct.bytes(),
             #[cfg(target_arch = "x86_64")]
-            Walk::Avx2(ranked) => ranked.bytes(),
+            RowKernel::Binned(binned) => binned.bytes(),
         };
-        walk + self.sliced.as_ref().map_or(0, |(sliced, _)| sliced.bytes())
+        walk + self
+            .bit_sliced
+            .as_ref()
+            .map_or(0, |(bit_sliced, _)| bit_sliced.bytes())
     }
 
     /// Adds the leaves that each row reaches to its sums.
     ///
     /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]; `sums` is `n × groups` and holds what the
     /// sums begin with.
-    pub(crate) fn add_leaves(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+    pub(crate) fn add_leaves(
+        &self,
+        ensemble: &Ensemble<T>,
+        rows: &[T],
+        sums: &mut [T],
+        work: &mut KernelScratch,
+    ) {
         let features = ensemble.features;
-        let Some((sliced, Blocks { small, large })) = &self.sliced else {
+        let Some((bit_sliced, BreakEven { small, large })) = &self.bit_sliced else {
             return self.walk(ensemble, rows, sums, work);
         };
-        // Blocks of the larger kind as long as they are worth it, then one of the smaller, then row by row.
+        // BreakEven of the larger kind as long as they are worth it, then one of the smaller, then row by row.
         let mut done = 0;
         let count = rows.len() / features;
         for (rows_to_a_block, worth) in [(256, *large), (64, *small)] {
@@ -210,7 +208,7 @@ impl<T: Real> Kernel<T> {
                 let rows = &rows[done * features..end * features];
                 let sums = &mut sums[done * ensemble.groups..end * ensemble.groups];
                 slice(
-                    sliced,
+                    bit_sliced,
                     ensemble,
                     rows,
                     sums,
@@ -227,36 +225,41 @@ impl<T: Real> Kernel<T> {
     }
 
     /// Walks rows one by one, or a few side by side.
-    fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+    fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut KernelScratch) {
         match &self.walk {
-            Walk::Scalar => scalar::add_leaves(ensemble, rows, sums),
-            Walk::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
+            RowKernel::Scalar => scalar::add_leaves(ensemble, rows, sums),
+            RowKernel::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a kernel is only made where it is available.
-            Walk::Avx2(ranked) => unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) },
+            RowKernel::Binned(binned) => unsafe {
+                isa::avx2::add_leaves(binned, ensemble, rows, sums, &mut work.bins)
+            },
         }
     }
 }
 
-impl<T: Real> From<Walk<T>> for Kernel<T> {
-    fn from(walk: Walk<T>) -> Self {
-        Self { walk, sliced: None }
+impl<T: KernelFloat> From<RowKernel<T>> for Kernel<T> {
+    fn from(walk: RowKernel<T>) -> Self {
+        Self {
+            walk,
+            bit_sliced: None,
+        }
     }
 }
 
 /// Evaluates rows bit by bit, in blocks of the larger kind or of 64.
-fn slice<T: Real>(
-    sliced: &Sliced<T>,
+fn slice<T: KernelFloat>(
+    bit_sliced: &BitSliced<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Vec<sliced::Aligned>,
+    work: &mut Vec<bit_sliced::BufferLine>,
     large: bool,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::available() {
+    if isa::avx2::available() {
         // SAFETY: it is available.
-        return unsafe { avx2::slice(sliced, ensemble, rows, sums, work, large) };
+        return unsafe { isa::avx2::slice(bit_sliced, ensemble, rows, sums, work, large) };
     }
-    portable::slice(sliced, ensemble, rows, sums, work, large);
+    isa::portable::slice(bit_sliced, ensemble, rows, sums, work, large);
 }

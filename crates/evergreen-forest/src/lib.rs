@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! document    JSON and UBJSON, pulled value by value from files that may lie
-//! format      one parser per library            file -> Builder, Transform, Summary
+//! format      one parser per library            file -> EnsembleBuilder, Transform, Summary
 //! builder     checks every tree while it copies it into the
 //! ensemble    flat validated form of all trees, which the
 //! kernel      walks: rows -> sums of leaves; then
@@ -41,8 +41,8 @@ pub use predict::Scratch;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
 use ensemble::Ensemble;
-use kernel::Kernel;
-use number::Real;
+use kernel::{Kernel, KernelFloat};
+
 use transform::Transform;
 
 /// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
@@ -82,18 +82,18 @@ pub struct Forest {
 /// The trees, in the width they compute in.
 #[derive(Debug)]
 enum Trees {
-    F32(Planted<f32>),
-    F64(Planted<f64>),
+    F32(TreeModel<f32>),
+    F64(TreeModel<f64>),
 }
 
 /// Trees, and how they are walked.
 #[derive(Debug)]
-struct Planted<T: Real> {
+struct TreeModel<T: KernelFloat> {
     ensemble: Ensemble<T>,
     kernel: Kernel<T>,
 }
 
-impl<T: Real> From<Ensemble<T>> for Planted<T> {
+impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
     /// Walked by the reference until a kernel is chosen.
     fn from(ensemble: Ensemble<T>) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl<T: Real> From<Ensemble<T>> for Planted<T> {
     }
 }
 
-impl<T: Real> Planted<T> {
+impl<T: KernelFloat> TreeModel<T> {
     fn choose(&mut self, name: Option<KernelName>) -> Result<(), FormatError> {
         self.kernel = match name {
             None => Kernel::choose(&self.ensemble),

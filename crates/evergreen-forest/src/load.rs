@@ -4,11 +4,11 @@
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
     /// Insist on one format; `None` detects it from the bytes.
-    pub format: Option<super::Format>,
+    pub format: Option<crate::Format>,
     /// Which boosting rounds take part.
     pub iterations: Iterations,
     /// Insist on one kernel; `None` takes the fastest that can evaluate the model on this machine.
-    pub kernel: Option<super::KernelName>,
+    pub kernel: Option<crate::KernelName>,
 }
 
 /// Which boosting rounds take part in a prediction.

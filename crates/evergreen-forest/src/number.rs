@@ -1,7 +1,5 @@
 //! The two widths of float, and what the kernels ask of them.
 
-use super::kernel::Lane;
-
 /// A number that a row may consist of: `f32` or `f64`.
 pub trait Number: Copy + Send + Sync + 'static {
     /// Widened without loss.
@@ -38,7 +36,6 @@ impl Number for f64 {
 /// two precisions cannot drift apart.
 pub(crate) trait Real:
     Number
-    + Lane
     + Default
     + PartialOrd
     + std::fmt::Debug

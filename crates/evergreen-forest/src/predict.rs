@@ -1,11 +1,11 @@
 //! Predictions: rows in, one of the outputs out.
 
-use super::ensemble::Ensemble;
-use super::kernel::{Kernel, Work, scalar};
-use super::number::Real;
-use super::shap::{self, Paths};
-use super::transform::position_of_max;
-use super::{ClassRule, Forest, Number, OutputKind, Planted, PredictError, Trees};
+use crate::ensemble::Ensemble;
+use crate::kernel::KernelFloat;
+use crate::kernel::{Kernel, KernelScratch, scalar};
+use crate::shap::{self, ShapPaths};
+use crate::transform::position_of_max;
+use crate::{ClassRule, Forest, Number, OutputKind, PredictError, TreeModel, Trees};
 
 /// Rows prepared and walked together: enough to share what a kernel sets up, few enough to stay in cache.
 const BLOCK: usize = 256;
@@ -13,25 +13,25 @@ const BLOCK: usize = 256;
 /// Working memory of a prediction; one per thread, grown once and then reused without allocation.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    narrow: Buffers<f32>,
-    wide: Buffers<f64>,
-    row: Row,
+    narrow: PredictBuffers<f32>,
+    wide: PredictBuffers<f64>,
+    row: RowBuffers,
 }
 
 /// One row's numbers on their way to the output.
 #[derive(Debug, Default)]
-struct Row {
+struct RowBuffers {
     margins: Vec<f64>,
     values: Vec<f64>,
 }
 
 /// Working memory in one width.
 #[derive(Debug, Default)]
-pub(super) struct Buffers<T> {
+pub(super) struct PredictBuffers<T> {
     rows: Vec<T>,
     sums: Vec<T>,
-    work: Work,
-    paths: Paths,
+    work: KernelScratch,
+    paths: ShapPaths,
 }
 
 impl Forest {
@@ -57,7 +57,7 @@ impl Forest {
     }
 
     /// Predicts `rows` (row-major, `n × features().len()`, missing = NaN) into `out` (row-major,
-    /// `n × width(kind)`). A model of [`Precision::F32`](super::Precision::F32) gives `f32` results widened
+    /// `n × width(kind)`). A model of [`Precision::F32`](crate::Precision::F32) gives `f32` results widened
     /// without loss.
     ///
     /// # Errors
@@ -92,16 +92,16 @@ impl Forest {
     }
 
     /// Goes through the rows block by block; lengths have been checked.
-    fn predict_in<X: Number, T: Real>(
+    fn predict_in<X: Number, T: KernelFloat>(
         &self,
-        trees: &Planted<T>,
+        trees: &TreeModel<T>,
         kind: OutputKind,
         rows: &[X],
         out: &mut [f64],
-        buffers: &mut Buffers<T>,
-        row: &mut Row,
+        buffers: &mut PredictBuffers<T>,
+        row: &mut RowBuffers,
     ) {
-        let Planted { ensemble, kernel } = trees;
+        let TreeModel { ensemble, kernel } = trees;
         let features = ensemble.features;
         let width = out.len() / (rows.len() / features).max(1);
         if width == 0 {
@@ -130,7 +130,7 @@ impl Forest {
     }
 
     /// Writes what follows from the margins, row by row.
-    fn write<T: Real>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut Row) {
+    fn write<T: KernelFloat>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut RowBuffers) {
         let groups = self.summary.groups;
         let rows = sums.len() / groups;
         let width = out.len() / rows.max(1);
@@ -145,8 +145,8 @@ impl Forest {
         }
     }
 
-    fn class(&self, row: &mut Row, out: &mut [f64]) {
-        let Row { margins, values } = row;
+    fn class(&self, row: &mut RowBuffers, out: &mut [f64]) {
+        let RowBuffers { margins, values } = row;
         let class = match self.classes {
             ClassRule::GreatestValue => {
                 values.clear();
@@ -167,7 +167,7 @@ impl Forest {
     }
 }
 
-impl<T: Real> Buffers<T> {
+impl<T: KernelFloat> PredictBuffers<T> {
     /// Replaces the sums by the margins of the prepared rows.
     fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel<T>) {
         self.sums.clear();
@@ -182,7 +182,7 @@ impl<T: Real> Buffers<T> {
 }
 
 /// Writes the number of the leaf that each row reaches in each tree.
-fn leaves<T: Real>(ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64]) {
+fn leaves<T: KernelFloat>(ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64]) {
     let rows = rows.chunks_exact(ensemble.features);
     for (row, out) in rows.zip(out.chunks_exact_mut(ensemble.trees.len())) {
         for (tree, out) in ensemble.trees.iter().zip(out) {

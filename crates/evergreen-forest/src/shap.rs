@@ -5,13 +5,13 @@
 //! feature left out of the coalition sends a row down both sides of its splits in proportion to the training
 //! weight that went there. O(trees × leaves × depth²) for a row; all sums in `f64`.
 
-use super::ensemble::{Child, Ensemble, Target, Tree};
-use super::kernel::scalar;
-use super::number::Real;
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::kernel::scalar;
+use crate::number::Real;
 
 /// One feature on the way to a node.
 #[derive(Clone, Copy, Debug, Default)]
-struct Step {
+struct PathStep {
     feature: Option<u32>,
     /// Share of the training weight that follows the path when the feature is left out.
     zero: f64,
@@ -23,23 +23,28 @@ struct Step {
 
 /// A node still to be visited, with the step that leads to it.
 #[derive(Clone, Copy, Debug)]
-struct Visit {
-    child: Child,
-    /// Where its path begins in [`Paths::steps`], and how many steps it has before `step` is added.
+struct PathVisit {
+    child: ChildRef,
+    /// Where its path begins in [`ShapPaths::steps`], and how many steps it has before `step` is added.
     depth: usize,
-    step: Step,
+    step: PathStep,
 }
 
 /// Working memory: the paths from the root to the nodes being visited.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
+pub(super) struct ShapPaths {
     /// One path per depth, each as long as the one above it and one more.
-    steps: Vec<Vec<Step>>,
-    visits: Vec<Visit>,
+    steps: Vec<Vec<PathStep>>,
+    visits: Vec<PathVisit>,
 }
 
 /// Writes one row's contributions: per group `features` numbers and the bias.
-pub(super) fn contributions<T: Real>(ensemble: &Ensemble<T>, row: &[T], out: &mut [f64], paths: &mut Paths) {
+pub(super) fn contributions<T: Real>(
+    ensemble: &Ensemble<T>,
+    row: &[T],
+    out: &mut [f64],
+    paths: &mut ShapPaths,
+) {
     out.fill(0.0);
     let width = ensemble.features + 1;
     for tree in &ensemble.trees {
@@ -53,15 +58,15 @@ pub(super) fn contributions<T: Real>(ensemble: &Ensemble<T>, row: &[T], out: &mu
     }
 }
 
-fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [f64], paths: &mut Paths) {
-    let root = Step {
+fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [f64], paths: &mut ShapPaths) {
+    let root = PathStep {
         feature: None,
         zero: 1.0,
         one: 1.0,
         weight: 0.0,
     };
     paths.visits.clear();
-    paths.visits.push(Visit {
+    paths.visits.push(PathVisit {
         child: tree.root,
         depth: 0,
         step: root,
@@ -69,14 +74,14 @@ fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [
     while let Some(visit) = paths.visits.pop() {
         paths.enter(&visit);
         match visit.child.target() {
-            Target::Leaf(leaf) => add_leaf(ensemble, tree, leaf, &paths.steps[visit.depth], out),
-            Target::Split(position) => descend(ensemble, position, row, visit.depth, paths),
+            ChildTarget::Leaf(leaf) => add_leaf(ensemble, tree, leaf, &paths.steps[visit.depth], out),
+            ChildTarget::Split(position) => descend(ensemble, position, row, visit.depth, paths),
         }
     }
 }
 
 /// Queues both sides of a split.
-fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: usize, paths: &mut Paths) {
+fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: usize, paths: &mut ShapPaths) {
     let split = &ensemble.splits[position];
     let left = scalar::goes_left(ensemble, split, row[split.feature as usize]);
     let (mut zero, mut one) = (1.0, 1.0);
@@ -93,7 +98,7 @@ fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: u
         } else {
             0.0
         };
-        let step = Step {
+        let step = PathStep {
             feature: Some(split.feature),
             zero: zero * share,
             one: if taken { one } else { 0.0 },
@@ -102,14 +107,14 @@ fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: u
         // Where neither the row nor any training weight goes, no coalition goes either.
         if step.zero > 0.0 || step.one > 0.0 {
             let depth = depth + 1;
-            paths.visits.push(Visit { child, depth, step });
+            paths.visits.push(PathVisit { child, depth, step });
         }
     }
 }
 
-impl Paths {
+impl ShapPaths {
     /// Makes the path at a visit's depth: the one above, extended by the visit's step.
-    fn enter(&mut self, visit: &Visit) {
+    fn enter(&mut self, visit: &PathVisit) {
         if self.steps.len() <= visit.depth {
             self.steps.resize_with(visit.depth + 1, Vec::new);
         }
@@ -125,7 +130,7 @@ impl Paths {
 
 /// Adds a feature to a path and its weight to the coalitions.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn extend(path: &mut Vec<Step>, mut step: Step) {
+fn extend(path: &mut Vec<PathStep>, mut step: PathStep) {
     let length = path.len();
     step.weight = if length == 0 { 1.0 } else { 0.0 };
     path.push(step);
@@ -139,8 +144,8 @@ fn extend(path: &mut Vec<Step>, mut step: Step) {
 
 /// Takes the feature at `at` out of a path again.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn unwind(path: &mut Vec<Step>, at: usize) {
-    let Step { zero, one, .. } = path[at];
+fn unwind(path: &mut Vec<PathStep>, at: usize) {
+    let PathStep { zero, one, .. } = path[at];
     let last = path.len() - 1;
     let total = path.len() as f64;
     let mut next = path[last].weight;
@@ -155,7 +160,7 @@ fn unwind(path: &mut Vec<Step>, at: usize) {
     }
     for i in at..last {
         let weight = path[i].weight;
-        path[i] = Step {
+        path[i] = PathStep {
             weight,
             ..path[i + 1]
         };
@@ -165,8 +170,8 @@ fn unwind(path: &mut Vec<Step>, at: usize) {
 
 /// The coalitions' weight on a path if the feature at `at` were taken out.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn unwound(path: &[Step], at: usize) -> f64 {
-    let Step { zero, one, .. } = path[at];
+fn unwound(path: &[PathStep], at: usize) -> f64 {
+    let PathStep { zero, one, .. } = path[at];
     let last = path.len() - 1;
     let total = path.len() as f64;
     let mut next = path[last].weight;
@@ -184,7 +189,7 @@ fn unwound(path: &[Step], at: usize) -> f64 {
 }
 
 /// Credits the features on the path to a leaf, and the bias with what the leaf adds to the tree's mean.
-fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[Step], out: &mut [f64]) {
+fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[PathStep], out: &mut [f64]) {
     let width = ensemble.features + 1;
     for (at, step) in path.iter().enumerate() {
         let Some(feature) = step.feature else { continue };
@@ -200,9 +205,9 @@ fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[S
 }
 
 /// The training weight that reached a node.
-fn cover<T: Real>(ensemble: &Ensemble<T>, child: Child) -> f64 {
+fn cover<T: Real>(ensemble: &Ensemble<T>, child: ChildRef) -> f64 {
     match child.target() {
-        Target::Split(position) => ensemble.split_cover[position].to_f64(),
-        Target::Leaf(leaf) => ensemble.leaf_cover[leaf].to_f64(),
+        ChildTarget::Split(position) => ensemble.split_cover[position].to_f64(),
+        ChildTarget::Leaf(leaf) => ensemble.leaf_cover[leaf].to_f64(),
     }
 }

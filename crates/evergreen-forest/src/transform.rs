@@ -9,12 +9,12 @@ pub(crate) struct Transform {
     /// Each margin is divided by this first: by the number of iterations where a forest is averaged, else by 1,
     /// which changes no bit.
     divide: f64,
-    link: Link,
+    link: LinkFunction,
 }
 
 /// The function of an objective, by the precision it is computed in.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Link {
+pub(crate) enum LinkFunction {
     /// The margin is the value.
     Identity,
     /// `f32`: `1 / (1 + e^(−x) + 1e-16)`, x capped from below where the flag says so.
@@ -53,8 +53,8 @@ pub(crate) enum Link {
     SignedSquare64,
 }
 
-impl From<Link> for Transform {
-    fn from(link: Link) -> Self {
+impl From<LinkFunction> for Transform {
+    fn from(link: LinkFunction) -> Self {
         Self { divide: 1.0, link }
     }
 }
@@ -71,14 +71,14 @@ impl Transform {
     /// Numbers per row for so many margins.
     pub(crate) fn width(self, groups: usize) -> usize {
         match self.link {
-            Link::ArgMax => 1,
+            LinkFunction::ArgMax => 1,
             _ => groups,
         }
     }
 
     /// Whether the values are classes, not degrees of anything.
     pub(crate) fn ends_in_class(self) -> bool {
-        matches!(self.link, Link::ArgMax | Link::Hinge)
+        matches!(self.link, LinkFunction::ArgMax | LinkFunction::Hinge)
     }
 
     /// Writes the values of one row. `margins` of an `f32` model are widened `f32`s, and so are its values.
@@ -87,21 +87,21 @@ impl Transform {
             *to = from / self.divide;
         }
         match self.link {
-            Link::Identity => {}
-            Link::Logistic32 { capped } => each32(out, |x| logistic32(x, capped)),
-            Link::Exp32 => each32(out, f32::exp),
-            Link::ExpRounded => each(out, |x| f64::from(narrow(x.exp()))),
-            Link::Softmax32 => softmax32(out),
-            Link::ArgMax => each(out, |_| position_of_max(margins)),
-            Link::Hinge => each(out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Link::Sorted => out.sort_unstable_by(f64::total_cmp),
-            Link::CumulativeSoftplus32 => cumulative_softplus32(out),
-            Link::DoubleLogistic32 => each32(out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
-            Link::Sigmoid64 { steepness } => each(out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
-            Link::Exp64 => each(out, f64::exp),
-            Link::Log1pExp64 => each(out, |x| x.exp().ln_1p()),
-            Link::Softmax64 => softmax64(out),
-            Link::SignedSquare64 => each(out, |x| if x < 0.0 { -(x * x) } else { x * x }),
+            LinkFunction::Identity => {}
+            LinkFunction::Logistic32 { capped } => each32(out, |x| logistic32(x, capped)),
+            LinkFunction::Exp32 => each32(out, f32::exp),
+            LinkFunction::ExpRounded => each(out, |x| f64::from(narrow(x.exp()))),
+            LinkFunction::Softmax32 => softmax32(out),
+            LinkFunction::ArgMax => each(out, |_| position_of_max(margins)),
+            LinkFunction::Hinge => each(out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            LinkFunction::Sorted => out.sort_unstable_by(f64::total_cmp),
+            LinkFunction::CumulativeSoftplus32 => cumulative_softplus32(out),
+            LinkFunction::DoubleLogistic32 => each32(out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
+            LinkFunction::Sigmoid64 { steepness } => each(out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
+            LinkFunction::Exp64 => each(out, f64::exp),
+            LinkFunction::Log1pExp64 => each(out, |x| x.exp().ln_1p()),
+            LinkFunction::Softmax64 => softmax64(out),
+            LinkFunction::SignedSquare64 => each(out, |x| if x < 0.0 { -(x * x) } else { x * x }),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::{Document, Fault, MAX_NESTING, Shape};
+use crate::document::{Document, Fault, MAX_NESTING, ValueKind};
 
 /// A reader over JSON text.
 pub(crate) struct Json<'a> {
@@ -128,13 +128,15 @@ impl<'a> Document<'a> for Json<'a> {
         self.at
     }
 
-    fn shape(&mut self) -> Result<Shape, Fault> {
+    fn shape(&mut self) -> Result<ValueKind, Fault> {
         match self.peek() {
-            b'{' => Ok(Shape::Object),
-            b'[' => Ok(Shape::Array),
-            b'"' => Ok(Shape::Text),
-            b'n' if self.bytes.get(self.at + 1) == Some(&b'u') => Ok(Shape::Null),
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => Ok(Shape::Scalar),
+            b'{' => Ok(ValueKind::Object),
+            b'[' => Ok(ValueKind::Array),
+            b'"' => Ok(ValueKind::Text),
+            b'n' if self.bytes.get(self.at + 1) == Some(&b'u') => Ok(ValueKind::Null),
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => {
+                Ok(ValueKind::Scalar)
+            }
             _ => Err(self.unexpected("a value")),
         }
     }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{Document, Fault, MAX_NESTING, Shape, fit};
+use crate::document::{Document, Fault, MAX_NESTING, ValueKind, fit};
 
 /// A reader over UBJSON bytes.
 pub(crate) struct Ubjson<'a> {
@@ -16,7 +16,7 @@ pub(crate) struct Ubjson<'a> {
 }
 
 /// The head of an array.
-enum Head {
+enum ArrayHead {
     /// `[$t#n`: `n` numbers of type `t`, back to back.
     Typed(u8, usize),
     /// `[#n`: `n` values.
@@ -140,7 +140,7 @@ impl<'a> Ubjson<'a> {
             .map_err(|_| Fault::new(start, "this text is not valid UTF-8"))
     }
 
-    fn head(&mut self) -> Result<Head, Fault> {
+    fn head(&mut self) -> Result<ArrayHead, Fault> {
         let mark = self.mark()?;
         if mark != b'[' {
             return Err(self.unexpected("an array", mark));
@@ -155,14 +155,14 @@ impl<'a> Ubjson<'a> {
         };
         if self.peek()? != b'#' {
             return match typed {
-                None => Ok(Head::Open),
+                None => Ok(ArrayHead::Open),
                 Some(_) => Err(self.fault("a typed array must be counted")),
             };
         }
         self.at += 1;
         let count = self.length()?;
         let Some(mark) = typed else {
-            return Ok(Head::Counted(count));
+            return Ok(ArrayHead::Counted(count));
         };
         let Some(width) = width(mark) else {
             return Err(self.fault(format!("an array of {} is not supported", name(mark))));
@@ -173,7 +173,7 @@ impl<'a> Ubjson<'a> {
                 self.remaining()
             )));
         }
-        Ok(Head::Typed(mark, count))
+        Ok(ArrayHead::Typed(mark, count))
     }
 
     fn enter(&mut self) -> Result<(), Fault> {
@@ -199,17 +199,17 @@ impl<'a> Document<'a> for Ubjson<'a> {
         self.at
     }
 
-    fn shape(&mut self) -> Result<Shape, Fault> {
+    fn shape(&mut self) -> Result<ValueKind, Fault> {
         if self.element.is_some() {
-            return Ok(Shape::Scalar);
+            return Ok(ValueKind::Scalar);
         }
         match self.peek()? {
-            b'{' => Ok(Shape::Object),
-            b'[' => Ok(Shape::Array),
-            b'S' | b'C' => Ok(Shape::Text),
-            b'Z' => Ok(Shape::Null),
-            b'T' | b'F' => Ok(Shape::Scalar),
-            mark if width(mark).is_some() => Ok(Shape::Scalar),
+            b'{' => Ok(ValueKind::Object),
+            b'[' => Ok(ValueKind::Array),
+            b'S' | b'C' => Ok(ValueKind::Text),
+            b'Z' => Ok(ValueKind::Null),
+            b'T' | b'F' => Ok(ValueKind::Scalar),
+            mark if width(mark).is_some() => Ok(ValueKind::Scalar),
             mark => {
                 self.at += 1;
                 Err(self.unexpected("a value", mark))
@@ -242,7 +242,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
         let head = self.head()?;
         self.enter()?;
         match head {
-            Head::Open => {
+            ArrayHead::Open => {
                 let mut index = 0;
                 while self.peek()? != b']' {
                     element(self, index).map_err(|fault| fault.under_index(index))?;
@@ -250,12 +250,12 @@ impl<'a> Document<'a> for Ubjson<'a> {
                 }
                 self.at += 1;
             }
-            Head::Counted(count) => {
+            ArrayHead::Counted(count) => {
                 for index in 0..count {
                     element(self, index).map_err(|fault| fault.under_index(index))?;
                 }
             }
-            Head::Typed(mark, count) => {
+            ArrayHead::Typed(mark, count) => {
                 self.element = Some(mark);
                 for index in 0..count {
                     element(self, index).map_err(|fault| fault.under_index(index))?;
@@ -311,7 +311,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
         into.clear();
         // Nearly all of a large model is arrays of this kind: they are converted without a check per number.
         let start = self.at;
-        if let Head::Typed(b'd', count) = self.head()? {
+        if let ArrayHead::Typed(b'd', count) = self.head()? {
             let (numbers, _) = self.take(count * 4)?.as_chunks();
             into.extend(numbers.iter().map(|bytes| f32::from_be_bytes(*bytes)));
             return Ok(());
@@ -326,7 +326,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
     fn integers<I: TryFrom<i64>>(&mut self, into: &mut Vec<I>) -> Result<(), Fault> {
         into.clear();
         let start = self.at;
-        if let Head::Typed(b'l', count) = self.head()? {
+        if let ArrayHead::Typed(b'l', count) = self.head()? {
             let (numbers, _) = self.take(count * 4)?.as_chunks();
             into.reserve(count);
             for bytes in numbers {
@@ -345,11 +345,11 @@ impl<'a> Document<'a> for Ubjson<'a> {
 
     fn skip(&mut self) -> Result<(), Fault> {
         match self.shape()? {
-            Shape::Object => self.object(|doc, _| doc.skip()),
-            Shape::Array => match self.head()? {
+            ValueKind::Object => self.object(|doc, _| doc.skip()),
+            ValueKind::Array => match self.head()? {
                 // The head was checked against the bytes that remain.
-                Head::Typed(mark, count) => self.take(count * width(mark).unwrap_or(0)).map(drop),
-                Head::Counted(count) => {
+                ArrayHead::Typed(mark, count) => self.take(count * width(mark).unwrap_or(0)).map(drop),
+                ArrayHead::Counted(count) => {
                     self.enter()?;
                     for _ in 0..count {
                         self.skip()?;
@@ -357,7 +357,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
                     self.nesting -= 1;
                     Ok(())
                 }
-                Head::Open => {
+                ArrayHead::Open => {
                     self.enter()?;
                     while self.peek()? != b']' {
                         self.skip()?;
@@ -367,15 +367,15 @@ impl<'a> Document<'a> for Ubjson<'a> {
                     Ok(())
                 }
             },
-            Shape::Text => match self.mark()? {
+            ValueKind::Text => match self.mark()? {
                 b'C' => self.take(1).map(drop),
                 _ => self.key().map(drop),
             },
-            Shape::Null => {
+            ValueKind::Null => {
                 self.at += 1;
                 Ok(())
             }
-            Shape::Scalar => {
+            ValueKind::Scalar => {
                 let mark = self.mark()?;
                 self.take(width(mark).unwrap_or(0)).map(drop)
             }

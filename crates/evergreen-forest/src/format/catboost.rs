@@ -13,18 +13,18 @@ mod features;
 mod loss;
 mod tree;
 
-use self::features::Inputs;
-use self::tree::Reader;
-use super::super::builder::{Builder, Rest};
-use super::super::document::{Document, Fault, Shape};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
-use super::limits;
+use self::features::CatBoostInputs;
+use self::tree::CatBoostTreeReader;
+use crate::builder::{EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
 
 /// What a file says, before it is put together.
-struct Saved {
-    inputs: Option<Inputs>,
-    builder: Builder<f64>,
+struct CatBoostFile {
+    inputs: Option<CatBoostInputs>,
+    builder: EnsembleBuilder<f64>,
     /// Numbers per leaf; known from the first tree on.
     groups: Option<usize>,
     loss: String,
@@ -41,21 +41,25 @@ pub(super) fn read<'a, D: Document<'a>>(
     bytes: usize,
     _options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved {
+    let mut file = CatBoostFile {
         inputs: None,
-        builder: Builder::new(Comparison::LessEqual, Codes::NonNegative, Input::Rounded),
+        builder: EnsembleBuilder::new(
+            ThresholdRule::LessEqual,
+            CodeRule::NonNegative,
+            InputRule::Rounded,
+        ),
         groups: None,
         loss: String::new(),
         version: None,
         scale: 1.0,
         bias: Vec::new(),
     };
-    saved.top(document)?;
+    file.top(document)?;
     document.end()?;
-    saved.assemble(bytes)
+    file.assemble(bytes)
 }
 
-impl Saved {
+impl CatBoostFile {
     fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "features_info" if self.inputs.is_some() => Err(document.fault("given twice")),
@@ -64,8 +68,8 @@ impl Saved {
                 Ok(())
             }
             "model_info" => self.info(document),
-            "oblivious_trees" => self.trees(document, Reader::symmetric),
-            "trees" => self.trees(document, Reader::nested),
+            "oblivious_trees" => self.trees(document, CatBoostTreeReader::symmetric),
+            "trees" => self.trees(document, CatBoostTreeReader::nested),
             "scale_and_bias" => self.scale_and_bias(document),
             _ => document.skip(),
         })
@@ -77,15 +81,17 @@ impl Saved {
                 self.version = version(&document.text()?);
                 Ok(())
             }
-            "params" if document.shape()? == Shape::Object => document.object(|document, key| match key {
-                "loss_function" if document.shape()? == Shape::Object => {
-                    document.object(|document, key| match key {
-                        "type" => document.text().map(|name| self.loss = name.into_owned()),
-                        _ => document.skip(),
-                    })
-                }
-                _ => document.skip(),
-            }),
+            "params" if document.shape()? == ValueKind::Object => {
+                document.object(|document, key| match key {
+                    "loss_function" if document.shape()? == ValueKind::Object => {
+                        document.object(|document, key| match key {
+                            "type" => document.text().map(|name| self.loss = name.into_owned()),
+                            _ => document.skip(),
+                        })
+                    }
+                    _ => document.skip(),
+                })
+            }
             _ => document.skip(),
         })
     }
@@ -93,12 +99,12 @@ impl Saved {
     fn trees<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        read: impl Fn(&mut Reader, &mut D, &Inputs) -> Result<(), Fault>,
+        read: impl Fn(&mut CatBoostTreeReader, &mut D, &CatBoostInputs) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let Some(inputs) = &self.inputs else {
             return Err(document.fault("features_info must come before the trees"));
         };
-        let mut reader = Reader::default();
+        let mut reader = CatBoostTreeReader::default();
         document.array(|document, _| {
             let start = document.offset();
             reader.clear();
@@ -112,7 +118,7 @@ impl Saved {
     fn scale_and_bias<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.array(|document, position| match (position, document.shape()?) {
             (0, _) => document.f64().map(|scale| self.scale = scale),
-            (1, Shape::Array) => document.f64s(&mut self.bias),
+            (1, ValueKind::Array) => document.f64s(&mut self.bias),
             (1, _) => document.f64().map(|bias| self.bias = vec![bias]),
             _ => Err(document.fault("expected a scale and its biases")),
         })
@@ -128,7 +134,7 @@ impl Saved {
         let groups = self.groups.unwrap_or_else(|| self.bias.len().max(1));
         let finish = self.finish(groups).map_err(|why| at("scale_and_bias", why))?;
         let has_cover = inputs.features.is_empty() || self.builder.has_cover();
-        let rest = Rest {
+        let rest = EnsembleSettings {
             features: inputs.features.len(),
             groups,
             base: vec![0.0; groups],
@@ -167,7 +173,7 @@ impl Saved {
         })
     }
 
-    fn finish(&self, groups: usize) -> Result<Finish<f64>, String> {
+    fn finish(&self, groups: usize) -> Result<MarginRule<f64>, String> {
         let mut bias = self.bias.clone();
         if bias.is_empty() {
             bias = vec![0.0; groups];
@@ -183,9 +189,9 @@ impl Saved {
             reason = "the identity, which the library does not compute either"
         )]
         if self.scale == 1.0 && bias.iter().all(|bias| *bias == 0.0) {
-            return Ok(Finish::None);
+            return Ok(MarginRule::None);
         }
-        Ok(Finish::ScaleBias(self.scale, bias))
+        Ok(MarginRule::ScaleBias(self.scale, bias))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `gbdt` crate's saved models: its structures as JSON.
+//! The `gbdt` crate's file models: its structures as JSON.
 //!
 //! ```text
 //! {"conf": {"feature_size", "iterations", "shrinkage", "loss", "initial_guess_enabled", …},
@@ -11,19 +11,19 @@
 
 mod tree;
 
-use self::tree::Nodes;
-use super::super::builder::{Builder, Rest};
-use super::super::document::{Document, Fault};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::transform::Link;
-use super::super::{
+use self::tree::GbdtTree;
+use crate::builder::{EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::transform::LinkFunction;
+use crate::{
     ClassRule, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Task, Trees,
 };
-use super::limits;
 
 /// What a file says, before it is put together.
-struct Saved {
-    builder: Builder<f32>,
+struct GbdtFile {
+    builder: EnsembleBuilder<f32>,
     has_trees: bool,
     features: usize,
     iterations: usize,
@@ -39,8 +39,12 @@ pub(super) fn read<'a, D: Document<'a>>(
     bytes: usize,
     _options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved {
-        builder: Builder::new(Comparison::Less, Codes::NonNegative, Input::Sentinel(f32::MIN)),
+    let mut file = GbdtFile {
+        builder: EnsembleBuilder::new(
+            ThresholdRule::Less,
+            CodeRule::NonNegative,
+            InputRule::Sentinel(f32::MIN),
+        ),
         has_trees: false,
         features: 0,
         iterations: 0,
@@ -49,12 +53,12 @@ pub(super) fn read<'a, D: Document<'a>>(
         guesses: false,
         bias: 0.0,
     };
-    saved.top(document)?;
+    file.top(document)?;
     document.end()?;
-    saved.assemble(bytes)
+    file.assemble(bytes)
 }
 
-impl Saved {
+impl GbdtFile {
     fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "conf" => self.conf(document),
@@ -79,7 +83,7 @@ impl Saved {
     fn trees<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         self.has_trees = true;
         self.builder.lacks_cover();
-        let mut nodes = Nodes::default();
+        let mut nodes = GbdtTree::default();
         document.array(|document, _| {
             let start = document.offset();
             nodes.read(document)?;
@@ -108,11 +112,11 @@ impl Saved {
             // The crate multiplies leaf by shrinkage before it adds: once is as good.
             self.builder.scale(tree, self.shrinkage);
         }
-        let rest = Rest {
+        let rest = EnsembleSettings {
             features: self.features,
             groups: 1,
             base: vec![self.bias],
-            finish: Finish::None,
+            finish: MarginRule::None,
         };
         let built = self
             .builder
@@ -156,13 +160,13 @@ impl Saved {
 }
 
 /// The crate's losses.
-fn find(name: &str) -> Result<(Task, Link), String> {
+fn find(name: &str) -> Result<(Task, LinkFunction), String> {
     match name {
         "SquaredError" | "LAD" | "RegLinear" | "BinaryLogitraw" | "RankPairwise" => {
-            Ok((Task::Value, Link::Identity))
+            Ok((Task::Value, LinkFunction::Identity))
         }
-        "LogLikelyhood" => Ok((Task::Binary, Link::DoubleLogistic32)),
-        "RegLogistic" | "BinaryLogistic" => Ok((Task::Binary, Link::Logistic32 { capped: false })),
+        "LogLikelyhood" => Ok((Task::Binary, LinkFunction::DoubleLogistic32)),
+        "RegLogistic" | "BinaryLogistic" => Ok((Task::Binary, LinkFunction::Logistic32 { capped: false })),
         "MultiSoftprob" | "MultiSoftmax" => {
             Err("such a file does not say how many classes there are; use the XGBoost model that it was made from".into())
         }

@@ -14,18 +14,16 @@ mod lines;
 mod objective;
 mod tree;
 
-use self::header::Header;
-use self::lines::Lines;
-use self::objective::Objective;
-use self::tree::Columns;
-use super::super::builder::{Builder, Built, Rest};
-use super::super::document::{Document, Fault, Json, Shape};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::transform::Transform;
-use super::super::{
-    Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees,
-};
-use super::limits;
+use self::header::LightGbmHeader;
+use self::lines::LineReader;
+use self::objective::LightGbmObjective;
+use self::tree::LightGbmTree;
+use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault, Json, ValueKind};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::transform::Transform;
+use crate::{Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees};
 
 /// Reads a model.
 ///
@@ -35,8 +33,8 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
         at: format!("byte {}", error.valid_up_to()),
         reason: "this text is not valid UTF-8".into(),
     })?;
-    let mut lines = Lines::new(text);
-    let header = Header::read(&mut lines)?;
+    let mut lines = LineReader::new(text);
+    let header = LightGbmHeader::read(&mut lines)?;
     limits::check("max_feature_idx", header.features, bytes.len())?;
     limits::check("num_tree_per_iteration", header.groups, bytes.len())?;
     let objective = objective::find(&header.objective).map_err(|why| at("objective", why))?;
@@ -48,11 +46,11 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
         let why = format!("{trees} trees are no multiple of {} per iteration", header.groups);
         return Err(at("num_tree_per_iteration", why));
     }
-    let rest = Rest {
+    let rest = EnsembleSettings {
         features: header.features,
         groups: header.groups,
         base: vec![0.0; header.groups],
-        finish: Finish::None,
+        finish: MarginRule::None,
     };
     let built = builder
         .finish(rest)
@@ -86,7 +84,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
 
 /// The transform; a random forest's margins are sums, and only its values are averaged.
 #[expect(clippy::cast_precision_loss, reason = "a count of trees is far below 2^52")]
-fn transform(objective: &Objective, average: bool, rounds: usize) -> Transform {
+fn transform(objective: &LightGbmObjective, average: bool, rounds: usize) -> Transform {
     let transform = Transform::from(objective.link);
     if average && rounds > 0 {
         transform.averaged(rounds as f64)
@@ -96,9 +94,13 @@ fn transform(objective: &Objective, average: bool, rounds: usize) -> Transform {
 }
 
 /// Reads the blocks of trees, up to `end of trees`.
-fn trees(lines: &mut Lines<'_>, groups: usize) -> Result<Builder<f64>, FormatError> {
-    let mut builder = Builder::new(Comparison::LessEqual, Codes::Truncated, Input::TinyIsZero);
-    let mut columns = Columns::default();
+fn trees(lines: &mut LineReader<'_>, groups: usize) -> Result<EnsembleBuilder<f64>, FormatError> {
+    let mut builder = EnsembleBuilder::new(
+        ThresholdRule::LessEqual,
+        CodeRule::Truncated,
+        InputRule::TinyIsZero,
+    );
+    let mut columns = LightGbmTree::default();
     while let Some(line) = lines.peek() {
         if line == "end of trees" {
             return Ok(builder);
@@ -125,12 +127,12 @@ fn trees(lines: &mut Lines<'_>, groups: usize) -> Result<Builder<f64>, FormatErr
 }
 
 /// Reads the categories at the end of the file, if they are there.
-fn pandas_categories(lines: &mut Lines<'_>) -> Result<Vec<Categories>, FormatError> {
+fn pandas_categories(lines: &mut LineReader<'_>) -> Result<Vec<Categories>, FormatError> {
     while let Some(line) = lines.next() {
         if let Some(json) = line.strip_prefix("pandas_categorical:") {
             let mut document = Json::new(json.as_bytes());
             let categories = match document.shape().map_err(|fault| lines.within(fault))? {
-                Shape::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
+                ValueKind::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
                 _ => Vec::new(),
             };
             return Ok(categories);
@@ -148,8 +150,8 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
         document.array(|document, _| {
             length += 1;
             match document.shape()? {
-                Shape::Text => names.push(document.text()?.into_owned()),
-                Shape::Scalar => numbers.extend(whole(document)?),
+                ValueKind::Text => names.push(document.text()?.into_owned()),
+                ValueKind::Scalar => numbers.extend(whole(document)?),
                 _ => document.skip()?,
             }
             Ok(())
@@ -160,7 +162,7 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
         } else if numbers.len() == length {
             Categories::Integers(numbers)
         } else {
-            Categories::Codes
+            Categories::CodeRule
         });
         Ok(())
     })?;
@@ -178,7 +180,7 @@ fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
     Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
 }
 
-fn features(header: &Header, built: &Built<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
+fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
     let is_category = |position: usize| {
         header.categorical.get(position) == Some(&true) || built.categorical.get(position) == Some(&true)
     };
@@ -200,7 +202,7 @@ fn features(header: &Header, built: &Built<f64>, pandas: Vec<Categories>) -> Vec
             } else {
                 FeatureKind::Number
             },
-            categories: category.then(|| pandas.next().unwrap_or(Categories::Codes)),
+            categories: category.then(|| pandas.next().unwrap_or(Categories::CodeRule)),
             splits: *splits,
             gain: *gain,
         });

@@ -1,6 +1,6 @@
 //! Counts that a file merely announces, without spelling out what it counts.
 
-use super::super::FormatError;
+use crate::FormatError;
 
 /// Always allowed, however small the file.
 const FREE: usize = 1 << 16;

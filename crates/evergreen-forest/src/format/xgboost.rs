@@ -14,18 +14,18 @@ mod objective;
 mod tree;
 
 use self::booster::Booster;
-use self::objective::Objective;
-use super::super::builder::{Built, Rest};
-use super::super::document::{Document, Fault, Shape};
-use super::super::ensemble::Finish;
-use super::super::{
+use self::objective::XgBoostObjective;
+use crate::builder::{BuildOutput, EnsembleSettings};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::MarginRule;
+use crate::format::limits;
+use crate::{
     Categories, Feature, FeatureKind, Forest, Format, FormatError, Iterations, LoadOptions, Summary, Trees,
 };
-use super::limits;
 
 /// What a file says, before it is put together.
 #[derive(Default)]
-struct Saved {
+struct XgBoostFile {
     version: Vec<u32>,
     best_iteration: Option<usize>,
     names: Vec<String>,
@@ -44,13 +44,13 @@ pub(super) fn read<'a, D: Document<'a>>(
     bytes: usize,
     options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved::default();
-    saved.top(document)?;
+    let mut file = XgBoostFile::default();
+    file.top(document)?;
     document.end()?;
-    saved.assemble(bytes, options)
+    file.assemble(bytes, options)
 }
 
-impl Saved {
+impl XgBoostFile {
     fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "version" => document.integers(&mut self.version),
@@ -112,11 +112,11 @@ impl Saved {
             Iterations::All => None,
             Iterations::Best => self.best_iteration,
         };
-        let rest = Rest {
+        let rest = EnsembleSettings {
             features: self.features,
             groups,
             base,
-            finish: Finish::None,
+            finish: MarginRule::None,
         };
         let (built, categories) = booster.assemble(best, rest, &self.version)?;
         self.forest(built, categories, &objective)
@@ -124,9 +124,9 @@ impl Saved {
 
     fn forest(
         self,
-        built: Built<f32>,
+        built: BuildOutput<f32>,
         categories: Vec<Option<Categories>>,
-        objective: &Objective,
+        objective: &XgBoostObjective,
     ) -> Result<Forest, FormatError> {
         let features = self.features(&built, categories)?;
         let ensemble = built.ensemble;
@@ -163,7 +163,7 @@ impl Saved {
 
     fn features(
         &self,
-        built: &Built<f32>,
+        built: &BuildOutput<f32>,
         mut categories: Vec<Option<Categories>>,
     ) -> Result<Vec<Feature>, FormatError> {
         for (what, texts) in [("feature_names", &self.names), ("feature_types", &self.types)] {
@@ -188,7 +188,7 @@ impl Saved {
                     .unwrap_or_else(|| format!("f{position}")),
                 kind,
                 categories: match kind {
-                    FeatureKind::Category => Some(categories.unwrap_or(Categories::Codes)),
+                    FeatureKind::Category => Some(categories.unwrap_or(Categories::CodeRule)),
                     _ => None,
                 },
                 splits: *splits,
@@ -213,7 +213,7 @@ fn kind(name: Option<&str>) -> FeatureKind {
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     let fault = document.fault("not a count");
     match document.shape()? {
-        Shape::Text => document.text()?.parse().map_err(|_| fault),
+        ValueKind::Text => document.text()?.parse().map_err(|_| fault),
         _ => usize::try_from(document.integer()?).map_err(|_| fault),
     }
 }
@@ -227,4 +227,4 @@ fn at(path: &str, reason: impl Into<String>) -> FormatError {
 }
 
 /// The trees of the format, before they are finished.
-type Builder = super::super::builder::Builder<f32>;
+type EnsembleBuilder = crate::builder::EnsembleBuilder<f32>;

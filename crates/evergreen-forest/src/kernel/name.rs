@@ -11,26 +11,26 @@ pub enum KernelName {
     /// Numbers as they are, eight trees abreast without branches: any machine.
     Direct,
     /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
-    Avx2,
+    Binned,
     /// A bit for each row, sixty-four rows and more to an instruction: any machine; not for single rows.
-    Sliced,
+    BitSliced,
 }
 
 impl KernelName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Scalar, Self::Direct, Self::Avx2, Self::Sliced];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Direct, Self::Binned, Self::BitSliced];
 
     /// Those that walk single rows.
-    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Avx2];
+    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Binned];
 
     /// Whether this machine can run it.
     pub fn available(self) -> bool {
         match self {
-            Self::Scalar | Self::Direct | Self::Sliced => true,
+            Self::Scalar | Self::Direct | Self::BitSliced => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => super::avx2::available(),
+            Self::Binned => crate::kernel::isa::avx2::available(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Binned => false,
         }
     }
 }
@@ -40,8 +40,8 @@ impl fmt::Display for KernelName {
         f.write_str(match self {
             Self::Scalar => "scalar",
             Self::Direct => "direct",
-            Self::Avx2 => "avx2",
-            Self::Sliced => "sliced",
+            Self::Binned => "binned",
+            Self::BitSliced => "bit-sliced",
         })
     }
 }
@@ -68,10 +68,55 @@ impl fmt::Display for Kernels {
 impl FromStr for KernelName {
     type Err = String;
 
+    /// Parses a kernel's name. `avx2` and `sliced`, the names of earlier releases, mean `binned` and `bit-sliced`.
+    ///
+    /// # Errors
+    /// An unknown name; the message lists the known ones.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|kernel| kernel.to_string() == name)
-            .ok_or_else(|| format!("no such kernel: {name} (there are scalar, direct, avx2 and sliced)"))
+        match name {
+            "scalar" => Ok(Self::Scalar),
+            "direct" => Ok(Self::Direct),
+            "binned" | "avx2" => Ok(Self::Binned),
+            "bit-sliced" | "sliced" => Ok(Self::BitSliced),
+            _ => Err(format!(
+                "unknown kernel {name:?}; expected scalar, direct, binned or bit-sliced"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_what_it_displays() {
+        for kernel in KernelName::ALL {
+            assert_eq!(kernel.to_string().parse(), Ok(kernel));
+        }
+    }
+
+    #[test]
+    fn parses_the_names_of_earlier_releases() {
+        assert_eq!("avx2".parse(), Ok(KernelName::Binned));
+        assert_eq!("sliced".parse(), Ok(KernelName::BitSliced));
+    }
+
+    #[test]
+    fn lists_the_known_names() {
+        let error = KernelName::from_str("fast").unwrap_err();
+        assert_eq!(
+            error,
+            "unknown kernel \"fast\"; expected scalar, direct, binned or bit-sliced"
+        );
+    }
+
+    #[test]
+    fn displays_the_kernel_for_many_rows() {
+        let kernels = Kernels {
+            few: KernelName::Binned,
+            many: Some((54, KernelName::BitSliced)),
+        };
+        assert_eq!(kernels.to_string(), "binned, bit-sliced from 54 rows");
     }
 }

@@ -1,23 +1,23 @@
 //! `features_info`: the inputs, and what each kind of split asks of which.
 
-use super::super::super::builder::Builder;
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::super::super::{Categories, Feature, FeatureKind};
+use crate::builder::EnsembleBuilder;
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::{Categories, Feature, FeatureKind};
 
 /// The inputs of a model.
-pub(super) struct Inputs {
+pub(super) struct CatBoostInputs {
     /// By position in a row.
     pub(super) features: Vec<Feature>,
     /// The names come from the file.
     pub(super) named: bool,
-    floats: Vec<Option<Float>>,
-    categories: Vec<Option<Category>>,
+    floats: Vec<Option<FloatInput>>,
+    categories: Vec<Option<CategoricalInput>>,
 }
 
 /// A feature of numbers.
 #[derive(Clone)]
-struct Float {
+struct FloatInput {
     position: u32,
     /// A missing value counts as less than any border.
     missing_left: bool,
@@ -25,15 +25,15 @@ struct Float {
 
 /// A feature of categories.
 #[derive(Clone)]
-struct Category {
+struct CategoricalInput {
     position: u32,
     /// Hash of a category and the test for it.
-    tests: Vec<(i64, Test<f64>)>,
+    tests: Vec<(i64, SplitTest<f64>)>,
 }
 
 /// What an entry of any list says.
 #[derive(Default)]
-struct Entry {
+struct FeatureEntry {
     name: String,
     index: usize,
     position: u32,
@@ -44,22 +44,22 @@ struct Entry {
 /// Reads the inputs; one-hot categories get their sets in `builder`.
 pub(super) fn read<'a, D: Document<'a>>(
     document: &mut D,
-    builder: &mut Builder<f64>,
-) -> Result<Inputs, Fault> {
+    builder: &mut EnsembleBuilder<f64>,
+) -> Result<CatBoostInputs, Fault> {
     let mut floats = Vec::new();
     let mut categories = Vec::new();
-    let mut computed = Vec::new();
+    let mut unsupported = Vec::new();
     let start = document.offset();
     document.object(|document, key| match key {
         "float_features" => entries(document, &mut floats),
         "categorical_features" => entries(document, &mut categories),
-        "text_features" => named(document, "text feature", &mut computed),
-        "embedding_features" => named(document, "embedding feature", &mut computed),
-        "ctrs" => ctrs(document, &mut computed),
+        "text_features" => named(document, "text feature", &mut unsupported),
+        "embedding_features" => named(document, "embedding feature", &mut unsupported),
+        "ctrs" => ctrs(document, &mut unsupported),
         _ => document.skip(),
     })?;
-    refuse_computed(&computed, &categories).map_err(|why| Fault::new(start, why))?;
-    let mut inputs = Inputs {
+    refuse_unsupported(&unsupported, &categories).map_err(|why| Fault::new(start, why))?;
+    let mut inputs = CatBoostInputs {
         features: Vec::new(),
         named: false,
         floats: Vec::new(),
@@ -79,19 +79,19 @@ pub(super) fn read<'a, D: Document<'a>>(
 }
 
 /// Something that the library computes from features while it predicts.
-enum Computed {
+enum UnsupportedInput {
     /// By its own name.
     Named(&'static str, String),
     /// From categorical features.
     Ctr(Vec<usize>),
 }
 
-fn refuse_computed(computed: &[Computed], categories: &[Entry]) -> Result<(), String> {
+fn refuse_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEntry]) -> Result<(), String> {
     let mut names = Vec::new();
-    for computed in computed {
-        match computed {
-            Computed::Named(kind, name) => names.push(format!("{kind} `{name}`")),
-            Computed::Ctr(indices) => names.extend(indices.iter().map(|index| {
+    for unsupported in unsupported {
+        match unsupported {
+            UnsupportedInput::Named(kind, name) => names.push(format!("{kind} `{name}`")),
+            UnsupportedInput::Ctr(indices) => names.extend(indices.iter().map(|index| {
                 let entry = categories.iter().find(|entry| entry.index == *index);
                 format!("`{}`", entry.map_or("?", |entry| entry.name.as_str()))
             })),
@@ -121,8 +121,8 @@ fn unnamed(position: usize) -> Feature {
     }
 }
 
-impl Inputs {
-    fn describe(&mut self, entry: &Entry, count: usize) -> Result<&mut Feature, String> {
+impl CatBoostInputs {
+    fn describe(&mut self, entry: &FeatureEntry, count: usize) -> Result<&mut Feature, String> {
         let position = entry.position as usize;
         let feature = self
             .features
@@ -135,7 +135,7 @@ impl Inputs {
         Ok(feature)
     }
 
-    fn add_float(&mut self, entry: Entry, count: usize) -> Result<(), String> {
+    fn add_float(&mut self, entry: FeatureEntry, count: usize) -> Result<(), String> {
         self.describe(&entry, count)?;
         let missing_left = match entry.treatment.as_str() {
             "AsTrue" => false,
@@ -146,14 +146,19 @@ impl Inputs {
                 return Err(format!("unknown nan_value_treatment `{other}`"));
             }
         };
-        place(&mut self.floats, entry.index, count)?.replace(Float {
+        place(&mut self.floats, entry.index, count)?.replace(FloatInput {
             position: entry.position,
             missing_left,
         });
         Ok(())
     }
 
-    fn add_category(&mut self, entry: Entry, count: usize, builder: &mut Builder<f64>) -> Result<(), String> {
+    fn add_category(
+        &mut self,
+        entry: FeatureEntry,
+        count: usize,
+        builder: &mut EnsembleBuilder<f64>,
+    ) -> Result<(), String> {
         let mut hashes = Vec::with_capacity(entry.values.len());
         let mut tests = Vec::with_capacity(entry.values.len());
         for (code, value) in entry.values.iter().enumerate() {
@@ -165,7 +170,7 @@ impl Inputs {
         feature.kind = FeatureKind::Category;
         feature.categories = Some(Categories::Hashes(hashes));
         tests.sort_by_key(|(value, _)| *value);
-        place(&mut self.categories, entry.index, count)?.replace(Category {
+        place(&mut self.categories, entry.index, count)?.replace(CategoricalInput {
             position: entry.position,
             tests,
         });
@@ -173,18 +178,18 @@ impl Inputs {
     }
 
     /// Position, test and missing rule of a split on a number; a yes is `x <= border`.
-    pub(super) fn float(&self, index: usize, border: f32) -> Result<(u32, Test<f64>, bool), String> {
+    pub(super) fn float(&self, index: usize, border: f32) -> Result<(u32, SplitTest<f64>, bool), String> {
         let float = self.floats.get(index).and_then(Option::as_ref);
         let float = float.ok_or_else(|| format!("float feature {index} does not exist"))?;
         Ok((
             float.position,
-            Test::Threshold(f64::from(border)),
+            SplitTest::Threshold(f64::from(border)),
             float.missing_left,
         ))
     }
 
     /// Position and test of a split on a category; a yes is "it is this one".
-    pub(super) fn category(&self, index: usize, value: i64) -> Result<(u32, Test<f64>), String> {
+    pub(super) fn category(&self, index: usize, value: i64) -> Result<(u32, SplitTest<f64>), String> {
         let category = self.categories.get(index).and_then(Option::as_ref);
         let category = category.ok_or_else(|| format!("categorical feature {index} does not exist"))?;
         let test = category.tests.binary_search_by_key(&value, |(value, _)| *value);
@@ -214,9 +219,9 @@ fn hash(value: i64) -> Result<u32, String> {
         .map_err(|_| format!("{value} is no 32-bit hash"))
 }
 
-fn entries<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Entry>) -> Result<(), Fault> {
+fn entries<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<FeatureEntry>) -> Result<(), Fault> {
     document.array(|document, _| {
-        let mut entry = Entry::default();
+        let mut entry = FeatureEntry::default();
         document.object(|document, key| match key {
             "feature_id" => document.text().map(|name| entry.name = name.into_owned()),
             "feature_index" => index(document).map(|index| entry.index = index as usize),
@@ -238,15 +243,19 @@ fn index<'a, D: Document<'a>>(document: &mut D) -> Result<u32, Fault> {
 fn named<'a, D: Document<'a>>(
     document: &mut D,
     kind: &'static str,
-    into: &mut Vec<Computed>,
+    into: &mut Vec<UnsupportedInput>,
 ) -> Result<(), Fault> {
     let mut found = Vec::new();
     entries(document, &mut found)?;
-    into.extend(found.into_iter().map(|entry| Computed::Named(kind, entry.name)));
+    into.extend(
+        found
+            .into_iter()
+            .map(|entry| UnsupportedInput::Named(kind, entry.name)),
+    );
     Ok(())
 }
 
-fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Computed>) -> Result<(), Fault> {
+fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<UnsupportedInput>) -> Result<(), Fault> {
     document.array(|document, _| {
         let mut indices = Vec::new();
         document.object(|document, key| match key {
@@ -258,7 +267,7 @@ fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Computed>) -> Resu
             }),
             _ => document.skip(),
         })?;
-        into.push(Computed::Ctr(indices));
+        into.push(UnsupportedInput::Ctr(indices));
         Ok(())
     })
 }

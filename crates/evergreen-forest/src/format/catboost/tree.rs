@@ -1,51 +1,51 @@
 //! Trees, symmetric or nested, as nodes for the builder.
 //!
-//! A symmetric tree of depth d asks the same d questions on every path; bit `b` of a leaf's number is the answer
-//! to question `b` (1: greater than the border, or this category). It is laid out as a heap whose root asks the
-//! last question, so that leaves come in the order of their numbers.
+//! A symmetric tree of depth d asks the same d splits on every path; bit `b` of a leaf's number is the answer
+//! to split `b` (1: greater than the border, or this category). It is laid out as a heap whose root asks the
+//! last split, so that leaves come in the order of their numbers.
 
-use super::super::super::builder::{Builder, Node};
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::features::Inputs;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::format::catboost::features::CatBoostInputs;
 
-/// A question; a yes of the ensemble goes left.
+/// A split; a yes of the ensemble goes left.
 #[derive(Clone, Copy)]
-struct Question {
+struct CatBoostSplit {
     feature: u32,
-    test: Test<f64>,
+    test: SplitTest<f64>,
     missing_left: bool,
     /// The library calls the ensemble's yes a 1.
     yes_is_one: bool,
 }
 
 /// A node of the tree at hand.
-enum Raw {
+enum CatBoostNode {
     /// Number and training weight of a leaf.
     Leaf(u32, f64),
-    /// A question, where the library's 0 and 1 go, and the training weight.
-    Split(Question, usize, usize, f64),
+    /// A split, where the library's 0 and 1 go, and the training weight.
+    Split(CatBoostSplit, usize, usize, f64),
 }
 
 /// Reads trees; kept from tree to tree so that only the largest allocates.
 #[derive(Default)]
-pub(super) struct Reader {
-    nodes: Vec<Raw>,
+pub(super) struct CatBoostTreeReader {
+    nodes: Vec<CatBoostNode>,
     values: Vec<f64>,
     leaves: usize,
     has_weights: bool,
-    questions: Vec<Question>,
+    splits: Vec<CatBoostSplit>,
     weights: Vec<f64>,
 }
 
-impl Reader {
+impl CatBoostTreeReader {
     /// Forgets the tree before.
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.values.clear();
         self.leaves = 0;
         self.has_weights = true;
-        self.questions.clear();
+        self.splits.clear();
         self.weights.clear();
     }
 
@@ -53,12 +53,12 @@ impl Reader {
     pub(super) fn symmetric<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(), Fault> {
         let start = document.offset();
         document.object(|document, key| match key {
             "splits" => document.array(|document, _| {
-                self.questions.push(question(document, inputs)?);
+                self.splits.push(split(document, inputs)?);
                 Ok(())
             }),
             "leaf_values" => document.f64s(&mut self.values),
@@ -69,7 +69,7 @@ impl Reader {
     }
 
     fn lay_out(&mut self) -> Result<(), String> {
-        let depth = self.questions.len();
+        let depth = self.splits.len();
         // The leaves are spelt out in the file, so their number bounds that of the nodes.
         self.leaves = u32::try_from(depth)
             .ok()
@@ -98,10 +98,10 @@ impl Reader {
         }
         for (node, weight) in weights.iter().enumerate() {
             let level = (node + 1).ilog2() as usize;
-            let question = depth.checked_sub(level + 1).and_then(|at| self.questions.get(at));
-            self.nodes.push(match question {
-                Some(question) => Raw::Split(*question, 2 * node + 1, 2 * node + 2, *weight),
-                None => Raw::Leaf(
+            let split = depth.checked_sub(level + 1).and_then(|at| self.splits.get(at));
+            self.nodes.push(match split {
+                Some(split) => CatBoostNode::Split(*split, 2 * node + 1, 2 * node + 2, *weight),
+                None => CatBoostNode::Leaf(
                     u32::try_from(node - inner).map_err(|_| "too many leaves")?,
                     *weight,
                 ),
@@ -114,7 +114,7 @@ impl Reader {
     pub(super) fn nested<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(), Fault> {
         self.node(document, inputs).map(drop)
     }
@@ -123,24 +123,24 @@ impl Reader {
     fn node<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(usize, f64), Fault> {
         let start = document.offset();
         let position = self.nodes.len();
-        self.nodes.push(Raw::Leaf(0, 0.0));
+        self.nodes.push(CatBoostNode::Leaf(0, 0.0));
         let (mut zero, mut one, mut asked) = (None, None, None);
         let (mut values, mut weight) = (None, None);
         document.object(|document, key| match key {
             "left" => self.node(document, inputs).map(|node| zero = Some(node)),
             "right" => self.node(document, inputs).map(|node| one = Some(node)),
-            "split" => question(document, inputs).map(|question| asked = Some(question)),
+            "split" => split(document, inputs).map(|split| asked = Some(split)),
             "value" => self.value(document).map(|count| values = Some(count)),
             "weight" => document.f64().map(|number| weight = Some(number)),
             _ => document.skip(),
         })?;
         let (raw, weight) = match (zero, one, asked, values) {
-            (Some((zero, left)), Some((one, right)), Some(question), None) => {
-                (Raw::Split(question, zero, one, left + right), left + right)
+            (Some((zero, left)), Some((one, right)), Some(split), None) => {
+                (CatBoostNode::Split(split, zero, one, left + right), left + right)
             }
             (None, None, None, Some(())) => {
                 self.has_weights &= weight.is_some();
@@ -148,7 +148,7 @@ impl Reader {
                 self.leaves += 1;
                 let number = u32::try_from(number).map_err(|_| Fault::new(start, "too many leaves"))?;
                 let weight = weight.unwrap_or(0.0);
-                (Raw::Leaf(number, weight), weight)
+                (CatBoostNode::Leaf(number, weight), weight)
             }
             _ => {
                 let why = "a node is either a leaf with a value or a split with left and right";
@@ -163,7 +163,7 @@ impl Reader {
 
     /// Reads a leaf's numbers.
     fn value<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
-        if document.shape()? == super::Shape::Array {
+        if document.shape()? == crate::format::catboost::ValueKind::Array {
             return document.array(|document, _| {
                 self.values.push(document.f64()?);
                 Ok(())
@@ -174,7 +174,7 @@ impl Reader {
     }
 
     /// Hands the tree to the builder; gives the numbers per leaf.
-    pub(super) fn build(&self, builder: &mut Builder<f64>) -> Result<usize, String> {
+    pub(super) fn build(&self, builder: &mut EnsembleBuilder<f64>) -> Result<usize, String> {
         let width = self.values.len() / self.leaves.max(1);
         if width == 0 || width * self.leaves != self.values.len() {
             return Err(format!(
@@ -195,7 +195,7 @@ impl Reader {
 
     fn describe(&self, node: usize, width: usize) -> Result<Node<'_, f64>, String> {
         match self.nodes.get(node) {
-            Some(Raw::Leaf(id, cover)) => {
+            Some(CatBoostNode::Leaf(id, cover)) => {
                 let start = *id as usize * width;
                 Ok(Node::Leaf {
                     id: *id,
@@ -203,15 +203,15 @@ impl Reader {
                     cover: *cover,
                 })
             }
-            Some(Raw::Split(question, zero, one, cover)) => {
-                let (left, right) = match question.yes_is_one {
+            Some(CatBoostNode::Split(split, zero, one, cover)) => {
+                let (left, right) = match split.yes_is_one {
                     true => (*one, *zero),
                     false => (*zero, *one),
                 };
                 Ok(Node::Split {
-                    feature: question.feature,
-                    test: question.test,
-                    missing_left: question.missing_left,
+                    feature: split.feature,
+                    test: split.test,
+                    missing_left: split.missing_left,
                     zero_missing: false,
                     left,
                     right,
@@ -224,8 +224,8 @@ impl Reader {
     }
 }
 
-/// Reads a question.
-fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Question, Fault> {
+/// Reads a split.
+fn split<'a, D: Document<'a>>(document: &mut D, inputs: &CatBoostInputs) -> Result<CatBoostSplit, Fault> {
     let start = document.offset();
     let mut kind = String::new();
     let (mut border, mut value, mut float, mut category) = (None, None, None, None);
@@ -245,7 +245,7 @@ fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Qu
     match (kind.as_str(), border, float, value, category) {
         ("FloatFeature", Some(border), Some(index), ..) => {
             let (feature, test, missing_left) = inputs.float(index, border).map_err(fault)?;
-            Ok(Question {
+            Ok(CatBoostSplit {
                 feature,
                 test,
                 missing_left,
@@ -254,7 +254,7 @@ fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Qu
         }
         ("OneHotFeature", _, _, Some(value), Some(index)) => {
             let (feature, test) = inputs.category(index, value).map_err(fault)?;
-            Ok(Question {
+            Ok(CatBoostSplit {
                 feature,
                 test,
                 missing_left: false,

@@ -4,14 +4,14 @@
 //! node's own prediction, and the split itself. To the builder, of `n` nodes of the file, `i` is node `i`,
 //! `n + i` that leaf, and `2n + i` that split.
 
-use super::super::super::builder::{Builder, Node};
-use super::super::super::document::{Document, Fault, Shape};
-use super::super::super::ensemble::Test;
-use super::count;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::SplitTest;
+use crate::format::gbdt::count;
 
 /// A node as the file has it.
 #[derive(Default)]
-struct Raw {
+struct GbdtNode {
     feature: u32,
     threshold: f32,
     prediction: f32,
@@ -24,16 +24,16 @@ struct Raw {
 
 /// The nodes of a tree.
 #[derive(Default)]
-pub(super) struct Nodes(Vec<Raw>);
+pub(super) struct GbdtTree(Vec<GbdtNode>);
 
-impl Nodes {
+impl GbdtTree {
     /// Reads the next tree.
     pub(super) fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         self.0.clear();
         document.object(|document, key| match key {
             "tree" => document.object(|document, key| match key {
                 "tree" => document.array(|document, _| {
-                    let mut raw = Raw::default();
+                    let mut raw = GbdtNode::default();
                     raw.read(document)?;
                     self.0.push(raw);
                     Ok(())
@@ -45,7 +45,7 @@ impl Nodes {
     }
 
     /// Hands the tree to the builder.
-    pub(super) fn build(&self, builder: &mut Builder<f32>) -> Result<(), String> {
+    pub(super) fn build(&self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         builder
             .tree(self.0.len().saturating_mul(3), |node| self.node(node))
             .map_err(|fault| format!("node {}: {}", fault.node, fault.reason))
@@ -68,10 +68,10 @@ impl Nodes {
             child => Ok(child),
         };
         let (test, left, right) = if raw.missing == 0 && node < count {
-            (Test::Missing, count + position, 2 * count + position)
+            (SplitTest::Missing, count + position, 2 * count + position)
         } else {
             (
-                Test::Threshold(raw.threshold),
+                SplitTest::Threshold(raw.threshold),
                 child(raw.left)?,
                 child(raw.right)?,
             )
@@ -89,7 +89,7 @@ impl Nodes {
     }
 }
 
-impl Raw {
+impl GbdtNode {
     fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "left" => count(document).map(|child| self.left = child),
@@ -113,7 +113,7 @@ impl Raw {
 
 /// A number; `null` is how the crate writes one that is not finite, which matters only where it is used.
 fn number<'a, D: Document<'a>>(document: &mut D) -> Result<f32, Fault> {
-    if document.shape()? == Shape::Null {
+    if document.shape()? == ValueKind::Null {
         document.skip()?;
         return Ok(f32::NAN);
     }

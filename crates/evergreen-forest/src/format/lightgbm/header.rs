@@ -1,11 +1,11 @@
 //! The header: everything before the first tree.
 
-use super::super::super::FormatError;
-use super::lines::{Lines, number};
+use crate::FormatError;
+use crate::format::lightgbm::lines::{LineReader, number};
 
 /// What the header says.
 #[derive(Default)]
-pub(super) struct Header {
+pub(super) struct LightGbmHeader {
     pub(super) version: String,
     /// Trees per iteration: one for each group.
     pub(super) groups: usize,
@@ -21,9 +21,9 @@ pub(super) struct Header {
     pub(super) categorical: Vec<bool>,
 }
 
-impl Header {
+impl LightGbmHeader {
     /// Reads up to the first tree.
-    pub(super) fn read(lines: &mut Lines<'_>) -> Result<Self, FormatError> {
+    pub(super) fn read(lines: &mut LineReader<'_>) -> Result<Self, FormatError> {
         let mut header = Self::default();
         while let Some(line) = lines.peek() {
             if line.starts_with("Tree=") || line == "end of trees" {
@@ -55,7 +55,7 @@ impl Header {
         Ok(())
     }
 
-    fn check(mut self, lines: &Lines<'_>) -> Result<Self, FormatError> {
+    fn check(mut self, lines: &LineReader<'_>) -> Result<Self, FormatError> {
         if !matches!(self.version.as_str(), "v3" | "v4") {
             let version: String = self.version.chars().take(16).collect();
             return Err(lines.fault(format!(

@@ -1,16 +1,16 @@
 //! The lines of a text, and where one is.
 
-use super::super::super::FormatError;
-use super::super::super::document::Fault;
+use crate::FormatError;
+use crate::document::Fault;
 
 /// Goes through a text line by line.
-pub(super) struct Lines<'a> {
+pub(super) struct LineReader<'a> {
     rest: &'a str,
     /// Of the line that was handed out last, from 1.
     number: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineReader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self {
             rest: text,

@@ -3,14 +3,14 @@
 //! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. To the builder, leaf `l` is node
 //! `num_leaves − 1 + l`, so that a tree of one leaf has its root at 0 too.
 
-use super::super::super::FormatError;
-use super::super::super::builder::{Builder, Node};
-use super::super::super::ensemble::{Linear, Test};
-use super::lines::{Lines, number, numbers};
+use crate::FormatError;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::ensemble::{LinearLeaf, SplitTest};
+use crate::format::lightgbm::lines::{LineReader, number, numbers};
 
 /// The arrays of a tree; kept from tree to tree so that only the largest allocates.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct LightGbmTree {
     leaves: usize,
     feature: Vec<u32>,
     gain: Vec<f64>,
@@ -28,13 +28,13 @@ pub(super) struct Columns {
     terms: Vec<usize>,
     term_feature: Vec<u32>,
     coefficient: Vec<f64>,
-    /// Test of each set of categories.
-    sets: Vec<Test<f64>>,
+    /// SplitTest of each set of categories.
+    sets: Vec<SplitTest<f64>>,
 }
 
 /// What is missing at a split.
 #[derive(Clone, Copy, PartialEq)]
-enum Missing {
+enum MissingType {
     /// Nothing: NaN counts as 0.
     None,
     /// NaN and zeros.
@@ -43,7 +43,7 @@ enum Missing {
     Nan,
 }
 
-impl Columns {
+impl LightGbmTree {
     fn clear(&mut self) {
         // Arrays that a tree leaves out must not be those of the tree before.
         *self = Self {
@@ -79,7 +79,7 @@ impl Columns {
     }
 
     /// Reads the lines of a tree, up to the empty line after it.
-    pub(super) fn read(&mut self, lines: &mut Lines<'_>) -> Result<(), FormatError> {
+    pub(super) fn read(&mut self, lines: &mut LineReader<'_>) -> Result<(), FormatError> {
         self.clear();
         while let Some(line) = lines.next() {
             if line.is_empty() {
@@ -116,7 +116,7 @@ impl Columns {
     }
 
     /// Hands the tree to the builder.
-    pub(super) fn build(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder<f64>) -> Result<(), String> {
         self.check_lengths()?;
         self.collect_sets(builder)?;
         let linear = if self.is_linear {
@@ -163,7 +163,7 @@ impl Columns {
         Ok(())
     }
 
-    fn collect_sets(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+    fn collect_sets(&mut self, builder: &mut EnsembleBuilder<f64>) -> Result<(), String> {
         self.sets.clear();
         for bounds in self.category_bounds.windows(2) {
             let words = match bounds {
@@ -207,7 +207,7 @@ impl Columns {
     }
 
     /// The test of the set whose number stands where a threshold would.
-    fn set(&self, number: f64) -> Result<Test<f64>, String> {
+    fn set(&self, number: f64) -> Result<SplitTest<f64>, String> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -220,7 +220,7 @@ impl Columns {
     }
 
     /// The linear functions of the leaves. A leaf without terms is its constant.
-    fn linear(&mut self) -> Result<Vec<Linear>, String> {
+    fn linear(&mut self) -> Result<Vec<LinearLeaf>, String> {
         let total = self
             .terms
             .iter()
@@ -246,7 +246,7 @@ impl Columns {
             if terms.is_empty() {
                 *value = *constant;
             }
-            all.push(Linear {
+            all.push(LinearLeaf {
                 constant: *constant,
                 terms,
             });
@@ -256,19 +256,23 @@ impl Columns {
 }
 
 /// The test of a numeric split, and what is missing to it.
-fn numeric(decision: u8, threshold: f64) -> Result<(Test<f64>, bool, bool), String> {
+fn numeric(decision: u8, threshold: f64) -> Result<(SplitTest<f64>, bool, bool), String> {
     let default_left = decision & 2 != 0;
     let missing = match decision >> 2 & 3 {
-        0 => Missing::None,
-        1 => Missing::Zero,
-        2 => Missing::Nan,
+        0 => MissingType::None,
+        1 => MissingType::Zero,
+        2 => MissingType::Nan,
         other => return Err(format!("unknown kind {other} of missing value")),
     };
     let missing_left = match missing {
-        Missing::None => 0.0 <= threshold,
-        Missing::Zero | Missing::Nan => default_left,
+        MissingType::None => 0.0 <= threshold,
+        MissingType::Zero | MissingType::Nan => default_left,
     };
-    Ok((Test::Threshold(threshold), missing_left, missing == Missing::Zero))
+    Ok((
+        SplitTest::Threshold(threshold),
+        missing_left,
+        missing == MissingType::Zero,
+    ))
 }
 
 fn child(column: &[i32], node: usize, splits: usize) -> Result<usize, String> {

@@ -3,14 +3,14 @@
 //! A text, in the space of the *values*: one number up to 3.0 (`5E-1`), a list from 3.1 (`[5E-1]`, one number for
 //! all groups or one for each). It is turned into margins once, in `f32`.
 
-use super::super::super::transform::LEAST_GAP;
-use super::objective::{BaseLink, Objective};
+use crate::format::xgboost::objective::{BaseLink, XgBoostObjective};
+use crate::transform::LEAST_GAP;
 
 /// The margins that each group's sum begins with.
 pub(super) fn margins(
     text: &str,
     groups: usize,
-    objective: &Objective,
+    objective: &XgBoostObjective,
     version: &[u32],
 ) -> Result<Vec<f32>, String> {
     let inner = text

@@ -3,17 +3,17 @@
 //! DART saves its weights in three layouts: up to 3.2 beside a nested `gbtree`, in 3.3 beside `model`, from 3.4
 //! inside `model`.
 
-use super::super::super::builder::{Built, Rest};
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::super::{Categories, FormatError};
-use super::tree::Columns;
-use super::{Builder, at, categories, count};
+use crate::builder::{BuildOutput, EnsembleSettings};
+use crate::document::{Document, Fault};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::xgboost::tree::XgBoostTree;
+use crate::format::xgboost::{EnsembleBuilder, at, categories, count};
+use crate::{Categories, FormatError};
 
 /// What the booster's part of a file says.
 pub(super) struct Booster {
     name: String,
-    builder: Builder,
+    builder: EnsembleBuilder,
     /// Output group by tree.
     groups: Vec<u32>,
     /// First tree of each round, and the end; empty before 2.0.
@@ -30,7 +30,7 @@ pub(super) struct Booster {
 pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Booster, Fault> {
     let mut booster = Booster {
         name: String::new(),
-        builder: Builder::new(Comparison::Less, Codes::NonNegative, Input::AsIs),
+        builder: EnsembleBuilder::new(ThresholdRule::Less, CodeRule::NonNegative, InputRule::AsIs),
         groups: Vec::new(),
         rounds: Vec::new(),
         parallel: 1,
@@ -77,7 +77,7 @@ impl Booster {
 
     fn trees<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         self.has_trees = true;
-        let mut columns = Columns::default();
+        let mut columns = XgBoostTree::default();
         document.array(|document, _| {
             let start = document.offset();
             columns.read(document)?;
@@ -91,9 +91,9 @@ impl Booster {
     pub(super) fn assemble(
         mut self,
         best: Option<usize>,
-        rest: Rest<f32>,
+        rest: EnsembleSettings<f32>,
         version: &[u32],
-    ) -> Result<(Built<f32>, Vec<Option<Categories>>), FormatError> {
+    ) -> Result<(BuildOutput<f32>, Vec<Option<Categories>>), FormatError> {
         const PATH: &str = "learner.gradient_booster";
         match self.name.as_str() {
             "gbtree" | "dart" => {}
@@ -123,7 +123,7 @@ impl Booster {
             .leaf_width_is(rest.groups)
             .map_err(|why| at(&format!("{PATH}.model.trees"), why))?;
         if version < [1, 7].as_slice() {
-            self.builder.codes(Codes::NonNegativeElseMissing);
+            self.builder.codes(CodeRule::NonNegativeElseMissing);
         }
         let built = self
             .builder
@@ -133,11 +133,11 @@ impl Booster {
     }
 
     /// Old releases add the trees up from zero and the base to their sum.
-    fn add_base(&self, mut rest: Rest<f32>, version: &[u32]) -> Rest<f32> {
+    fn add_base(&self, mut rest: EnsembleSettings<f32>, version: &[u32]) -> EnsembleSettings<f32> {
         let since = if self.weights.is_some() { [1, 4] } else { [1, 3] };
         if version < since.as_slice() {
             let base = std::mem::replace(&mut rest.base, vec![0.0; rest.groups]);
-            rest.finish = Finish::ScaleBias(1.0, base);
+            rest.finish = MarginRule::ScaleBias(1.0, base);
         }
         rest
     }

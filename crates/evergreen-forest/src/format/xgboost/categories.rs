@@ -2,8 +2,8 @@
 //!
 //! Names are stored as the signed bytes of all names in one array, cut by offsets.
 
-use super::super::super::Categories;
-use super::super::super::document::{Document, Fault, Shape};
+use crate::Categories;
+use crate::document::{Document, Fault, ValueKind};
 
 /// Reads the container; `None` for features without categories.
 pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Vec<Option<Categories>>, Fault> {
@@ -28,7 +28,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
         "values" => {
             let mut numbers = Vec::new();
             document.array(|document, _| {
-                if document.shape()? != Shape::Scalar {
+                if document.shape()? != ValueKind::Scalar {
                     return Err(document.fault("expected a number"));
                 }
                 numbers.push(document.f64()?);
@@ -47,7 +47,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
         Some(offsets) => names(&offsets, &values).map_err(|why| Fault::new(start, why)),
         None if values.is_empty() => Ok(None),
         // Categories that are fractions are left to the caller to encode.
-        None if fractions => Ok(Some(Categories::Codes)),
+        None if fractions => Ok(Some(Categories::CodeRule)),
         None => Ok(Some(Categories::Integers(values))),
     }
 }

@@ -5,14 +5,14 @@
 //! node, and they go *right*. A vector leaf's numbers are a row of `leaf_weights` named by its right child
 //! (3.2 on) or, before that, the leaf's own row of `base_weights`.
 
-use super::super::super::builder::Node;
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::{Builder, count};
+use crate::builder::Node;
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::format::xgboost::{EnsembleBuilder, count};
 
 /// The arrays of a tree; kept from tree to tree so that only the largest allocates.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct XgBoostTree {
     left: Vec<i32>,
     right: Vec<i32>,
     feature: Vec<i32>,
@@ -27,13 +27,13 @@ pub(super) struct Columns {
     category_nodes: Vec<usize>,
     category_segments: Vec<usize>,
     category_sizes: Vec<usize>,
-    /// Test of each categorical node.
-    sets: Vec<Option<Test<f32>>>,
+    /// SplitTest of each categorical node.
+    sets: Vec<Option<SplitTest<f32>>>,
     nodes: Option<usize>,
     leaf_width: usize,
 }
 
-impl Columns {
+impl XgBoostTree {
     fn clear(&mut self) {
         for column in [&mut self.left, &mut self.right, &mut self.feature] {
             column.clear();
@@ -90,7 +90,7 @@ impl Columns {
     }
 
     /// Hands the tree to the builder.
-    pub(super) fn build(&mut self, builder: &mut Builder) -> Result<(), String> {
+    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
         if self.cover.is_empty() {
@@ -130,7 +130,7 @@ impl Columns {
         Ok(())
     }
 
-    fn collect_sets(&mut self, builder: &mut Builder) -> Result<(), String> {
+    fn collect_sets(&mut self, builder: &mut EnsembleBuilder) -> Result<(), String> {
         self.sets.clear();
         let count = self.category_nodes.len();
         if self.category_segments.len() != count || self.category_sizes.len() != count {
@@ -186,7 +186,7 @@ impl Columns {
             (set, right, left, !default_left)
         } else {
             (
-                Test::Threshold(number(&self.condition)),
+                SplitTest::Threshold(number(&self.condition)),
                 left,
                 right,
                 default_left,

@@ -1,17 +1,19 @@
 //! Lopsided trees, split by split.
 
-use super::super::super::ensemble::{Target, Tree};
-use super::super::super::number::Real;
-use super::super::ask::Ask;
-use super::super::shape;
-use super::{LANES, Line, Planting, Step, Tail, Top};
+use crate::ensemble::{ChildTarget, Tree};
+use crate::kernel::KernelFloat;
+use crate::kernel::binned::tree_block::{
+    LANES, LayoutBuilder, PredicateLine, PreorderStep, Subtrees, UpperLevels,
+};
+use crate::kernel::predicate::BinPredicate;
+use crate::kernel::tree_shape;
 
-impl<T: Real> Planting<'_, T> {
-    /// The steps of these trees in preorder, if that is quicker than levels and links after them.
-    pub(super) fn preorder(&self, trees: &[Tree], levels: usize) -> Option<usize> {
-        let depths = |tree: &Tree| shape::leaf_depths(self.ensemble, tree.root);
+impl<T: KernelFloat> LayoutBuilder<'_, T> {
+    /// The steps of these trees in preorder_steps, if that is quicker than levels and links after them.
+    pub(super) fn preorder_steps(&self, trees: &[Tree], levels: usize) -> Option<usize> {
+        let depths = |tree: &Tree| tree_shape::leaf_depths(self.ensemble, tree.root);
         let most = trees.iter().map(|tree| depths(tree).count()).max()?;
-        if most > 256 || !self.slots.all_in_reach() {
+        if most > 256 || !self.columns.fits_byte() {
             return None;
         }
         // Levels that a leaf lies below the top, on average.
@@ -23,20 +25,20 @@ impl<T: Real> Planting<'_, T> {
         // Instructions, by callgrind; a link takes a dozen, and the time of sixty.
         let by_level = 6 * (1 << levels) + 12 * trees.len() + 60 * below;
         let steps = most - 1;
-        // Sixteen slots to a table, a shuffle and a blend for each.
-        let tables = self.slots.asked.div_ceil(16).next_power_of_two();
+        // Sixteen columns to a table, a shuffle and a blend for each.
+        let tables = self.columns.used.div_ceil(16).next_power_of_two();
         ((8 + 2 * tables) * steps < by_level).then_some(steps)
     }
 
-    pub(super) fn in_preorder(&mut self, trees: &[Tree], steps: usize) -> Option<()> {
-        let first = self.stands.steps.len();
+    pub(super) fn push_preorder(&mut self, trees: &[Tree], steps: usize) -> Option<()> {
+        let first = self.blocks.steps.len();
         // Nobody goes right at what is not there.
-        let nothing = Step {
-            asked: Line::LEFT,
+        let nothing = PreorderStep {
+            predicates: PredicateLine::ALWAYS_LEFT,
             from: [0; LANES],
             to: [0; LANES],
         };
-        self.stands.steps.resize(first + steps, nothing);
+        self.blocks.steps.resize(first + steps, nothing);
         let levels = (steps + 1).next_power_of_two().ilog2() as usize;
         let mut exits = vec![None; trees.len() << levels];
         for (lane, tree) in trees.iter().enumerate() {
@@ -46,29 +48,35 @@ impl<T: Real> Planting<'_, T> {
             while let Some((node, parent)) = open.pop() {
                 // The right child's leftmost leaf is the first that comes after the left one's.
                 if let Some(parent) = parent {
-                    let parent: &mut Step = &mut self.stands.steps[parent];
+                    let parent: &mut PreorderStep = &mut self.blocks.steps[parent];
                     parent.to[lane] = u8::try_from(leaf).ok()?;
                 }
                 match node.target() {
-                    Target::Split(split) => {
-                        let Ask { slot, rank } = self.slots.asks[split];
-                        let here = &mut self.stands.steps[step];
-                        here.asked.slots[lane] = u8::try_from(slot).ok()?;
-                        here.asked.ranks[lane] = rank;
+                    ChildTarget::Split(split) => {
+                        let BinPredicate { column, bin } = self.columns.predicates[split];
+                        let here = &mut self.blocks.steps[step];
+                        here.predicates.columns[lane] = u8::try_from(column).ok()?;
+                        here.predicates.bins[lane] = bin;
                         here.from[lane] = u8::try_from(leaf).ok()?;
                         let split = &self.ensemble.splits[split];
                         open.push((split.right, Some(step)));
                         open.push((split.left, None));
                         step += 1;
                     }
-                    Target::Leaf(_) => {
+                    ChildTarget::Leaf(_) => {
                         exits[leaf] = Some(node);
                         leaf += 1;
                     }
                 }
             }
         }
-        let tail = Tail::Blocks { height: 0 };
-        self.finish(trees, levels, Top::Preorder { first, steps }, tail, &exits)
+        let tail = Subtrees::Complete { height: 0 };
+        self.finish_block(
+            trees,
+            levels,
+            UpperLevels::Preorder { first, steps },
+            tail,
+            &exits,
+        )
     }
 }

@@ -1,12 +1,12 @@
 //! A machine word as a set of rows: one bit for each row of a block.
 //!
-//! Row `r` of a block is bit `r / BYTES` of byte `r % BYTES`. So the bits that eight words hold for the rows of one
+//! RowBuffers `r` of a block is bit `r / BYTES` of byte `r % BYTES`. So the bits that eight words hold for the rows of one
 //! bit position lie byte by byte where a transposed eight by eight matrix of bits needs them.
 
 /// A set of `8 · BYTES` rows.
 ///
 /// The vectors among them may only be used on machines that have them, which is what every `unsafe` method asks for.
-pub(in super::super) trait Word: Copy {
+pub(in crate::kernel) trait BitWord: Copy {
     /// Its length.
     const BYTES: usize;
     /// Rows in a block.
@@ -32,7 +32,7 @@ pub(in super::super) trait Word: Copy {
     unsafe fn down<const BITS: i32>(self) -> Self;
 }
 
-impl Word for u64 {
+impl BitWord for u64 {
     const BYTES: usize = 8;
 
     #[inline(always)]
@@ -81,7 +81,7 @@ macro_rules! vector {
     ($vector:ident, $splat:ident, $load:ident, $store:ident, $and:ident, $or:ident, $xor:ident, $andnot:ident,
      $up:ident, $down:ident) => {
         // SAFETY of all that follows: the caller vouches for the machine and for pointers.
-        impl Word for std::arch::x86_64::$vector {
+        impl BitWord for std::arch::x86_64::$vector {
             const BYTES: usize = size_of::<Self>();
 
             #[inline(always)]
@@ -166,7 +166,7 @@ vector!(
 /// # Safety
 /// The machine has the words.
 #[inline(always)]
-pub(super) unsafe fn transpose<W: Word>(words: &mut [W; 8]) {
+pub(super) unsafe fn transpose<W: BitWord>(words: &mut [W; 8]) {
     macro_rules! swap {
         ($shift:literal, $mask:literal, $($low:literal),*) => {
             // SAFETY: the caller vouches for the machine.

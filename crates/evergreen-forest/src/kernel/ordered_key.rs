@@ -1,7 +1,7 @@
 //! Floats as whole numbers in the same order, and the step from a split to its child that they allow.
 
 /// A whole number as wide as the float it stands for.
-pub(crate) trait Key: Copy + Ord + Send + Sync + std::fmt::Debug + 'static {
+pub(crate) trait OrderedKey: Copy + Ord + Send + Sync + std::fmt::Debug + 'static {
     /// Below every number's, and no greater than any threshold.
     const LEAST: Self;
     /// Above every number's, and above every threshold.
@@ -14,22 +14,22 @@ pub(crate) trait Key: Copy + Ord + Send + Sync + std::fmt::Debug + 'static {
     /// The position again.
     fn position(self) -> u32;
 
-    /// From a split's place to its child's, `2 · place` or, if the split's threshold is below the key in its slot, one
+    /// From a split's place to its child's, `2 · place` or, if the split's threshold is below the key in its column, one
     /// more: in tree `TREE` of complete trees of `LEVELS` levels that lie side by side.
     ///
     /// # Safety
-    /// The place is one of the tree's splits, and its slot names a key.
+    /// The place is one of the tree's splits, and its column names a key.
     #[inline(always)]
     unsafe fn step<const TREE: usize, const LEVELS: usize>(
         place: usize,
         words: *const Self,
-        slots: *const u16,
+        columns: *const u16,
         keys: *const Self,
     ) -> usize {
         // SAFETY: as promised by the caller.
         unsafe {
-            let slot = *slots.add((TREE << LEVELS) + place);
-            let key = *keys.add(usize::from(slot));
+            let column = *columns.add((TREE << LEVELS) + place);
+            let key = *keys.add(usize::from(column));
             let threshold = *words.add((TREE << (LEVELS + 1)) + place);
             2 * place + usize::from(threshold < key)
         }
@@ -45,22 +45,22 @@ macro_rules! step {
         unsafe fn step<const TREE: usize, const LEVELS: usize>(
             mut place: usize,
             words: *const Self,
-            slots: *const u16,
+            columns: *const u16,
             keys: *const Self,
         ) -> usize {
             // SAFETY: as promised by the caller; nothing is written, and the flags are the compiler's to save.
             unsafe {
                 std::arch::asm!(
-                    "movzx {slot:e}, word ptr [{slots} + 2*{place} + {tree_slots}]",
+                    "movzx {column:e}, word ptr [{columns} + 2*{place} + {tree_columns}]",
                     $load,
                     $compare,
                     "adc {place}, {place}",
                     place = inout(reg) place,
-                    slot = out(reg) _,
-                    slots = in(reg) slots,
+                    column = out(reg) _,
+                    columns = in(reg) columns,
                     words = in(reg) words,
                     keys = in(reg) keys,
-                    tree_slots = const size_of::<u16>() * (TREE << LEVELS),
+                    tree_columns = const size_of::<u16>() * (TREE << LEVELS),
                     tree_words = const size_of::<Self>() * (TREE << (LEVELS + 1)),
                     options(pure, readonly, nostack),
                 );
@@ -72,7 +72,7 @@ macro_rules! step {
 
 macro_rules! key {
     ($key:ty $(, $load:literal, $compare:literal)?) => {
-        impl Key for $key {
+        impl OrderedKey for $key {
             const LEAST: Self = Self::MIN;
             const MOST: Self = Self::MAX;
 
@@ -96,36 +96,36 @@ macro_rules! key {
 
 key!(
     u32,
-    "mov {slot:e}, [{keys} + 4*{slot}]",
-    "cmp [{words} + 4*{place} + {tree_words}], {slot:e}"
+    "mov {column:e}, [{keys} + 4*{column}]",
+    "cmp [{words} + 4*{place} + {tree_words}], {column:e}"
 );
 key!(
     u64,
-    "mov {slot:r}, [{keys} + 8*{slot}]",
-    "cmp [{words} + 8*{place} + {tree_words}], {slot:r}"
+    "mov {column:r}, [{keys} + 8*{column}]",
+    "cmp [{words} + 8*{place} + {tree_words}], {column:r}"
 );
 
 /// Floats with keys.
-pub(crate) trait Keyed: Copy {
+pub(crate) trait OrderedFloat: Copy {
     /// As wide as the float.
-    type Key: Key;
+    type OrderedKey: OrderedKey;
     /// In the order of the numbers; both zeros have the same. Not for NaN.
-    fn key(self) -> Self::Key;
+    fn key(self) -> Self::OrderedKey;
     /// Its bits.
-    fn bits(self) -> Self::Key;
+    fn bits(self) -> Self::OrderedKey;
     /// The number with these bits.
-    fn of_bits(bits: Self::Key) -> Self;
+    fn of_bits(bits: Self::OrderedKey) -> Self;
     #[cfg(target_arch = "x86_64")]
     /// Writes it into as many words as it takes, as it would lie in memory.
     fn write(self, into: &mut [u32]);
     /// Working memory for keys.
-    fn keys(work: &mut super::Work) -> &mut Vec<Self::Key>;
+    fn keys(work: &mut crate::kernel::KernelScratch) -> &mut Vec<Self::OrderedKey>;
 }
 
 macro_rules! keyed {
     ($float:ty, $key:ty, $memory:ident) => {
-        impl Keyed for $float {
-            type Key = $key;
+        impl OrderedFloat for $float {
+            type OrderedKey = $key;
             #[inline(always)]
             fn key(self) -> $key {
                 // −0 becomes 0. Then the sign says whether greater bits are greater numbers.
@@ -147,7 +147,7 @@ macro_rules! keyed {
                     *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
                 }
             }
-            fn keys(work: &mut super::Work) -> &mut Vec<$key> {
+            fn keys(work: &mut crate::kernel::KernelScratch) -> &mut Vec<$key> {
                 &mut work.$memory
             }
         }
@@ -182,7 +182,11 @@ mod tests {
         }
         assert_eq!((-0f32).key(), 0f32.key());
         assert_eq!((-0f64).key(), 0f64.key());
-        assert!(f32::INFINITY.key() < Key::MOST && f32::NEG_INFINITY.key().before() > Key::LEAST);
-        assert!(f64::INFINITY.key() < Key::MOST && f64::NEG_INFINITY.key().before() > Key::LEAST);
+        assert!(
+            f32::INFINITY.key() < OrderedKey::MOST && f32::NEG_INFINITY.key().before() > OrderedKey::LEAST
+        );
+        assert!(
+            f64::INFINITY.key() < OrderedKey::MOST && f64::NEG_INFINITY.key().before() > OrderedKey::LEAST
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! The rank of a number among sorted thresholds, sixteen comparisons at a time.
+//! The bin of a number among sorted thresholds, sixteen comparisons at a time.
 
-use super::super::ensemble::Comparison;
-use super::super::number::Real;
-use super::machine::Machine;
+use crate::ensemble::ThresholdRule;
+use crate::kernel::KernelFloat;
+use crate::kernel::isa::Isa;
 
 /// Thresholds that are compared at once.
 pub(super) const BLOCK: usize = 16;
@@ -16,20 +16,20 @@ const MANY: usize = 8 * BLOCK;
 /// Where one feature's thresholds lie: blocks padded with NaN, which no number passes, and the last threshold of
 /// every block but the last one as pivots, in blocks of their own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Search {
+pub(super) struct ThresholdSearch {
     blocks: u32,
     pivots: u32,
     pivot_blocks: u32,
     pivot_count: u32,
 }
 
-impl Search {
+impl ThresholdSearch {
     /// Lays thresholds out at the end of `into`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are fewer thresholds than splits, which are u32"
     )]
-    pub(super) fn new<T: Real>(thresholds: &[T], into: &mut Vec<T>) -> Self {
+    pub(super) fn new<T: KernelFloat>(thresholds: &[T], into: &mut Vec<T>) -> Self {
         let pad = |into: &mut Vec<T>| into.resize(into.len().next_multiple_of(BLOCK), T::cast(f32::NAN));
         let pivots: Vec<T> = thresholds
             .chunks_exact(BLOCK)
@@ -61,20 +61,26 @@ impl Search {
     /// This is such a machine.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
-    pub(super) unsafe fn rank<T: Real, M: Machine>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+    pub(super) unsafe fn bin<T: KernelFloat, M: Isa>(
+        &self,
+        all: &[T],
+        comparison: ThresholdRule,
+        x: T,
+    ) -> u32 {
         let passed = if self.pivot_count as usize > MANY {
             self.halve(all, comparison, x)
         } else {
             let mut passed = 0;
             for at in 0..self.pivot_blocks as usize {
                 // SAFETY: the caller vouches for the machine.
-                passed += unsafe { M::passed(comparison, block(all, self.pivots as usize + at * BLOCK), x) };
+                passed +=
+                    unsafe { M::count_passed(comparison, block(all, self.pivots as usize + at * BLOCK), x) };
             }
             passed
         };
         let at = self.blocks as usize + passed as usize * BLOCK;
         // SAFETY: the caller vouches for the machine.
-        passed * BLOCK as u32 + unsafe { M::passed(comparison, block(all, at), x) }
+        passed * BLOCK as u32 + unsafe { M::count_passed(comparison, block(all, at), x) }
     }
 
     /// Where its thresholds begin, in ascending order.
@@ -82,41 +88,41 @@ impl Search {
         self.blocks as usize
     }
 
-    /// The ranks of many numbers; the loop for the usual numbers of thresholds does nothing twice.
+    /// The bins of many numbers; the loop for the usual numbers of thresholds does nothing twice.
     ///
     /// # Safety
     /// This is such a machine, and `all` is what the thresholds were laid out in.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
-    pub(super) unsafe fn ranks<T: Real, M: Machine>(
+    pub(super) unsafe fn bins<T: KernelFloat, M: Isa>(
         &self,
         all: &[T],
-        comparison: Comparison,
+        comparison: ThresholdRule,
         numbers: &[T],
-        ranks: &mut [u32],
+        bins: &mut [u32],
     ) {
-        let pairs = numbers.iter().zip(ranks);
+        let pairs = numbers.iter().zip(bins);
         // SAFETY: a block of pivots is followed by as many blocks as pivots, and one more; the caller vouches for the
         // machine.
         unsafe {
             let blocks = all.as_ptr().add(self.blocks as usize).cast::<[T; BLOCK]>();
             match self.pivot_blocks {
                 0 => {
-                    for (x, rank) in pairs {
-                        *rank = M::passed(comparison, &*blocks, *x);
+                    for (x, bin) in pairs {
+                        *bin = M::count_passed(comparison, &*blocks, *x);
                     }
                 }
                 1 => {
                     let pivots = &*all.as_ptr().add(self.pivots as usize).cast::<[T; BLOCK]>();
-                    for (x, rank) in pairs {
-                        let passed = M::passed(comparison, pivots, *x);
+                    for (x, bin) in pairs {
+                        let passed = M::count_passed(comparison, pivots, *x);
                         let block = &*blocks.add(passed as usize);
-                        *rank = passed * BLOCK as u32 + M::passed(comparison, block, *x);
+                        *bin = passed * BLOCK as u32 + M::count_passed(comparison, block, *x);
                     }
                 }
                 _ => {
-                    for (x, rank) in pairs {
-                        *rank = self.rank::<T, M>(all, comparison, *x);
+                    for (x, bin) in pairs {
+                        *bin = self.bin::<T, M>(all, comparison, *x);
                     }
                 }
             }
@@ -128,11 +134,11 @@ impl Search {
         clippy::cast_possible_truncation,
         reason = "there are fewer thresholds than splits, which are u32"
     )]
-    fn halve<T: Real>(&self, all: &[T], comparison: Comparison, x: T) -> u32 {
+    fn halve<T: KernelFloat>(&self, all: &[T], comparison: ThresholdRule, x: T) -> u32 {
         let pivots = &all[self.pivots as usize..][..self.pivot_count as usize];
         pivots.partition_point(|pivot| match comparison {
-            Comparison::Less => *pivot <= x,
-            Comparison::LessEqual => *pivot < x,
+            ThresholdRule::Less => *pivot <= x,
+            ThresholdRule::LessEqual => *pivot < x,
         }) as u32
     }
 }
@@ -140,7 +146,7 @@ impl Search {
 /// Lays at most `N · (N + 1)` thresholds out for [`two_blocks`]: one block of pivots, the last threshold of every block
 /// but the last; then the blocks. All are padded with NaN.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn lay_out<T: Real, const N: usize>(thresholds: &[T], into: &mut Vec<T>) -> Option<u32> {
+pub(super) fn lay_out<T: KernelFloat, const N: usize>(thresholds: &[T], into: &mut Vec<T>) -> Option<u32> {
     let at = into.len();
     let mut add = |block: &mut dyn Iterator<Item = T>| {
         into.extend(block.chain(std::iter::repeat(T::cast(f32::NAN))).take(N));
@@ -165,17 +171,17 @@ pub(super) fn lay_out<T: Real, const N: usize>(thresholds: &[T], into: &mut Vec<
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 thresholds")]
-pub(super) unsafe fn two_blocks<T: Real, M: Machine, const N: usize>(
+pub(super) unsafe fn two_blocks<T: KernelFloat, M: Isa, const N: usize>(
     pivots: *const T,
-    comparison: Comparison,
+    comparison: ThresholdRule,
     x: T,
 ) -> u8 {
     // SAFETY: one more block than there are pivots follows them.
     unsafe {
         let blocks = pivots.cast::<[T; N]>();
-        let passed = M::passed(comparison, &*blocks, x) as usize;
+        let passed = M::count_passed(comparison, &*blocks, x) as usize;
         let block = &*blocks.add(1 + passed);
-        (passed * N) as u8 + M::passed(comparison, block, x) as u8
+        (passed * N) as u8 + M::count_passed(comparison, block, x) as u8
     }
 }
 
@@ -189,9 +195,9 @@ fn block<T>(all: &[T], at: usize) -> &[T; BLOCK] {
 
 /// How many of a block's thresholds `x` has passed, on any machine.
 #[inline(always)]
-pub(super) fn count<T: Real>(comparison: Comparison, block: &[T], x: T) -> u32 {
+pub(super) fn count<T: KernelFloat>(comparison: ThresholdRule, block: &[T], x: T) -> u32 {
     match comparison {
-        Comparison::Less => block.iter().map(|threshold| u32::from(*threshold <= x)).sum(),
-        Comparison::LessEqual => block.iter().map(|threshold| u32::from(*threshold < x)).sum(),
+        ThresholdRule::Less => block.iter().map(|threshold| u32::from(*threshold <= x)).sum(),
+        ThresholdRule::LessEqual => block.iter().map(|threshold| u32::from(*threshold < x)).sum(),
     }
 }

@@ -1,12 +1,14 @@
-//! From the splits of a model to the questions they ask: each gets a line, and the same question the same line.
+//! From the splits of a model to the questions they predicate: each gets a line, and the same question the same line.
 
 use std::collections::HashMap;
 
-use super::super::super::super::ensemble::{Child, Ensemble, Split, Test};
-use super::super::super::super::number::Real;
-use super::super::super::search::Search;
-use super::super::super::{ask, scalar};
-use super::{Absence, Asked, Category, Missing, Number};
+use crate::ensemble::{ChildRef, Ensemble, Split, SplitTest};
+use crate::kernel::KernelFloat;
+use crate::kernel::bit_sliced::predicate_table::{
+    CategoryPredicates, MissingPredicate, MissingRule, PredicateTable, ThresholdPredicates,
+};
+use crate::kernel::threshold_search::ThresholdSearch;
+use crate::kernel::{predicate, scalar};
 
 /// Questions to sets of categories that are always allowed, however small the model.
 const FEW: usize = 1 << 20;
@@ -15,24 +17,24 @@ const FEW: usize = 1 << 20;
 const MOST_CODES: u64 = 1 << 14;
 
 /// Questions under construction.
-struct Asking<'a, T> {
+struct PredicateBuilder<'a, T> {
     ensemble: &'a Ensemble<T>,
-    asked: Asked<T>,
-    /// Position of each feature's `Number`.
+    table: PredicateTable<T>,
+    /// Position of each feature's `ThresholdPredicates`.
     number_of: Vec<Option<u32>>,
     thresholds: Vec<Vec<T>>,
     absence_of: HashMap<(u32, bool), u32>,
     member_of: HashMap<(u32, u32, bool), u32>,
     /// For each set the first that has the same members: they share a line.
-    alike: Vec<u32>,
+    equal_sets: Vec<u32>,
 }
 
-impl<T: Real> Asked<T> {
-    /// The questions, and the line of each split; `None` if there are some that cannot be asked like this.
-    pub(in super::super) fn of(ensemble: &Ensemble<T>) -> Option<(Self, Vec<u32>)> {
-        let mut asking = Asking {
+impl<T: KernelFloat> PredicateTable<T> {
+    /// The questions, and the line of each split; `None` if there are some that cannot be table like this.
+    pub(in crate::kernel::bit_sliced) fn of(ensemble: &Ensemble<T>) -> Option<(Self, Vec<u32>)> {
+        let mut builder = PredicateBuilder {
             ensemble,
-            asked: Self {
+            table: Self {
                 numbers: Vec::new(),
                 absences: Vec::new(),
                 categories: Vec::new(),
@@ -44,56 +46,56 @@ impl<T: Real> Asked<T> {
                 buckets: 0,
             },
             number_of: vec![None; ensemble.features],
-            thresholds: ask::thresholds(ensemble),
+            thresholds: predicate::thresholds(ensemble),
             absence_of: HashMap::new(),
             member_of: HashMap::new(),
-            alike: ask::alike(&ensemble.sets),
+            equal_sets: predicate::equal_sets(&ensemble.sets),
         };
-        asking.numbers()?;
-        asking.absences()?;
-        asking.categories()?;
-        let lines = ensemble.splits.iter().map(|split| asking.line(split));
+        builder.numbers()?;
+        builder.absences()?;
+        builder.categories()?;
+        let lines = ensemble.splits.iter().map(|split| builder.line(split));
         let lines = lines.collect::<Option<Vec<u32>>>()?;
-        Some((asking.asked, lines))
+        Some((builder.table, lines))
     }
 }
 
-impl<T: Real> Asking<'_, T> {
+impl<T: KernelFloat> PredicateBuilder<'_, T> {
     /// So many new lines.
     fn lines(&mut self, count: usize) -> Option<u32> {
-        let first = u32::try_from(self.asked.lines).ok()?;
-        self.asked.lines += count;
+        let first = u32::try_from(self.table.lines).ok()?;
+        self.table.lines += count;
         // A line's offset in bytes, of the shortest words, must fit 32 bits.
-        (self.asked.lines < 1 << 28).then_some(first)
+        (self.table.lines < 1 << 28).then_some(first)
     }
 
     fn numbers(&mut self) -> Option<()> {
-        let mut ways: Vec<Vec<Missing>> = vec![Vec::new(); self.ensemble.features];
+        let mut rules: Vec<Vec<MissingRule>> = vec![Vec::new(); self.ensemble.features];
         // In this order: the first two together have a loop of their own.
         for (left, zero) in [(true, false), (false, false), (true, true), (false, true)] {
             for split in &self.ensemble.splits {
-                let way = Missing { left, zero };
-                let ways = ways.get_mut(split.feature as usize)?;
-                if matches!(split.test, Test::Threshold(_))
+                let rule = MissingRule { left, zero };
+                let rules = rules.get_mut(split.feature as usize)?;
+                if matches!(split.test, SplitTest::Threshold(_))
                     && (split.missing_left, split.zero_missing) == (left, zero)
-                    && ways.last() != Some(&way)
+                    && rules.last() != Some(&rule)
                 {
-                    ways.push(way);
+                    rules.push(rule);
                 }
             }
         }
-        for ((feature, thresholds), ways) in (0u32..).zip(std::mem::take(&mut self.thresholds)).zip(ways) {
+        for ((feature, thresholds), rules) in (0u32..).zip(std::mem::take(&mut self.thresholds)).zip(rules) {
             if !thresholds.is_empty() {
-                *self.number_of.get_mut(feature as usize)? = u32::try_from(self.asked.numbers.len()).ok();
-                let first = self.lines(thresholds.len() * ways.len())?;
-                self.asked.numbers.push(Number {
+                *self.number_of.get_mut(feature as usize)? = u32::try_from(self.table.numbers.len()).ok();
+                let first = self.lines(thresholds.len() * rules.len())?;
+                self.table.numbers.push(ThresholdPredicates {
                     feature,
-                    search: Search::new(&thresholds, &mut self.asked.thresholds),
+                    search: ThresholdSearch::new(&thresholds, &mut self.table.thresholds),
                     thresholds: u32::try_from(thresholds.len()).ok()?,
-                    ways,
+                    rules,
                     first,
                 });
-                self.asked.buckets = self.asked.buckets.max(thresholds.len() + 2);
+                self.table.buckets = self.table.buckets.max(thresholds.len() + 2);
             }
             self.thresholds.push(thresholds);
         }
@@ -103,42 +105,46 @@ impl<T: Real> Asking<'_, T> {
     fn absences(&mut self) -> Option<()> {
         for split in &self.ensemble.splits {
             let key = (split.feature, split.zero_missing);
-            if split.test == Test::Missing && !self.absence_of.contains_key(&key) {
+            if split.test == SplitTest::Missing && !self.absence_of.contains_key(&key) {
                 let line = self.lines(1)?;
                 self.absence_of.insert(key, line);
-                self.asked.absences.push(Absence {
+                self.table.absences.push(MissingPredicate {
                     feature: split.feature,
                     zero: split.zero_missing,
                     line,
                 });
-                self.asked.buckets = self.asked.buckets.max(1);
+                self.table.buckets = self.table.buckets.max(1);
             }
         }
         Some(())
     }
 
     fn categories(&mut self) -> Option<()> {
-        let mut asked: Vec<(u32, u32, bool)> = Vec::new();
+        let mut table: Vec<(u32, u32, bool)> = Vec::new();
         for split in &self.ensemble.splits {
-            if let Test::Member(set) = split.test {
+            if let SplitTest::Member(set) = split.test {
                 // A code of 0 would be missing only where the number is exactly 0, not where it is cut off to 0.
                 if split.zero_missing {
                     return None;
                 }
-                asked.push((split.feature, *self.alike.get(set as usize)?, split.missing_left));
+                table.push((
+                    split.feature,
+                    *self.equal_sets.get(set as usize)?,
+                    split.missing_left,
+                ));
             }
         }
-        asked.sort_unstable();
-        asked.dedup();
+        table.sort_unstable();
+        table.dedup();
         let most = self.ensemble.bytes();
-        for sets in asked.chunk_by(|a, b| a.0 == b.0) {
+        for sets in table.chunk_by(|a, b| a.0 == b.0) {
             let capacity = |set: u32| Some(self.ensemble.sets.get(set as usize)?.capacity());
             let codes = sets.iter().filter_map(|(_, set, _)| capacity(*set)).max()?;
             if codes > MOST_CODES {
                 return None;
             }
             let first = self.lines(sets.len())?;
-            let mut category = Category {
+            let mut category = CategoryPredicates {
                 feature: sets.first()?.0,
                 codes: u32::try_from(codes).ok()?,
                 sets: Vec::with_capacity(sets.len()),
@@ -150,60 +156,60 @@ impl<T: Real> Asking<'_, T> {
             }
             for (line, key) in (first..).zip(sets) {
                 let members = self.members(key, category.codes)?;
-                if size_of_val(self.asked.members.as_slice()) > most {
+                if size_of_val(self.table.members.as_slice()) > most {
                     return None;
                 }
                 category.sets.push(members);
                 self.member_of.insert(*key, line);
             }
-            self.asked.buckets = self.asked.buckets.max(category.codes as usize + 2);
-            self.asked.categories.push(category);
+            self.table.buckets = self.table.buckets.max(category.codes as usize + 2);
+            self.table.categories.push(category);
         }
         Some(())
     }
 
     /// The buckets that go left at a set.
     fn members(&mut self, key: &(u32, u32, bool), codes: u32) -> Option<(u32, u32)> {
-        let nothing = Child::leaf(0)?;
+        let nothing = ChildRef::leaf(0)?;
         let split = Split {
-            test: Test::Member(key.1),
+            test: SplitTest::Member(key.1),
             feature: key.0,
             left: nothing,
             right: nothing,
             missing_left: key.2,
             zero_missing: false,
         };
-        let from = u32::try_from(self.asked.members.len()).ok()?;
+        let from = u32::try_from(self.table.members.len()).ok()?;
         let numbers = (0..codes).map(|code| T::cast(f64::from(code)));
         // After the codes: what is no code, and what is missing.
         let all = numbers.chain([T::cast(-1f32), T::cast(f32::NAN)]);
         let left = (0u32..)
             .zip(all)
             .filter(|(_, x)| scalar::goes_left(self.ensemble, &split, *x));
-        self.asked.members.extend(left.map(|(bucket, _)| bucket));
-        Some((from, u32::try_from(self.asked.members.len()).ok()?))
+        self.table.members.extend(left.map(|(bucket, _)| bucket));
+        Some((from, u32::try_from(self.table.members.len()).ok()?))
     }
 
     fn line(&self, split: &Split<T>) -> Option<u32> {
         match split.test {
-            Test::Missing => self.absence_of.get(&(split.feature, split.zero_missing)).copied(),
-            Test::Member(set) => {
-                let first = *self.alike.get(set as usize)?;
+            SplitTest::Missing => self.absence_of.get(&(split.feature, split.zero_missing)).copied(),
+            SplitTest::Member(set) => {
+                let first = *self.equal_sets.get(set as usize)?;
                 self.member_of
                     .get(&(split.feature, first, split.missing_left))
                     .copied()
             }
-            Test::Threshold(threshold) => {
+            SplitTest::Threshold(threshold) => {
                 let number = (*self.number_of.get(split.feature as usize)?)?;
-                let number = self.asked.numbers.get(number as usize)?;
+                let number = self.table.numbers.get(number as usize)?;
                 let thresholds = self.thresholds.get(split.feature as usize)?;
                 let position = thresholds.partition_point(|other| *other < threshold);
-                let way = Missing {
+                let rule = MissingRule {
                     left: split.missing_left,
                     zero: split.zero_missing,
                 };
-                let way = number.ways.iter().position(|other| *other == way)?;
-                let line = position * number.ways.len() + way;
+                let rule = number.rules.iter().position(|other| *other == rule)?;
+                let line = position * number.rules.len() + rule;
                 Some(number.first + u32::try_from(line).ok()?)
             }
         }

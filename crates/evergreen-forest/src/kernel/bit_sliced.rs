@@ -1,40 +1,40 @@
 //! Many rows at once, a bit each: one instruction decides a split for all rows of a block.
 //!
-//! A block of 64 or 256 rows is first turned into lines of bits, one line for each question that any split asks. Then
+//! A block of 64 or 256 rows is first turned into lines of bits, one line for each question that irregular split predicates. Then
 //! every tree is a short program of bitwise operations on those lines, whatever way the rows take. What comes out is
 //! the number of each row's leaf; leaves are added row by row in the order of the trees.
 //!
 //! ```text
-//! asked   questions -> lines of bits
-//! grove   trees -> programs
-//! word    sixty-four or more rows
+//! predicates   questions -> lines of bits
+//! programs   trees -> programs
+//! bit_word    sixty-four or more rows
 //! ```
 
-mod asked;
-mod grove;
-mod word;
+mod bit_word;
+mod predicate_table;
+mod tree_programs;
 
-use super::super::ensemble::Ensemble;
-use super::super::number::Real;
-use super::machine::Machine;
-use asked::{Asked, Sheet, columns};
-use grove::{Form, Grove, LEAVES, Planted, Step, TEAM};
-pub(super) use word::Word;
+use crate::ensemble::Ensemble;
+use crate::kernel::KernelFloat;
+use crate::kernel::isa::Isa;
+pub(in crate::kernel) use bit_word::BitWord;
+use predicate_table::{BlockBuffers, PredicateTable, columns};
+use tree_programs::{LEAVES, PartitionStep, TREE_BATCH, TreeForm, TreeProgram, TreePrograms};
 
 /// A model laid out for evaluation bit by bit.
 #[derive(Debug)]
-pub(crate) struct Sliced<T> {
-    asked: Asked<T>,
-    grove: Grove<T>,
+pub(crate) struct BitSliced<T> {
+    predicates: PredicateTable<T>,
+    programs: TreePrograms<T>,
 }
 
 /// Sixty-four bytes that begin at a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Aligned([u64; 8]);
+pub(in crate::kernel) struct BufferLine([u64; 8]);
 
 /// Working memory of the trees.
-struct Desk<W> {
+struct TreeScratch<W> {
     lines: *const W,
     /// Rows on their way to a leaf.
     reach: *mut W,
@@ -42,20 +42,20 @@ struct Desk<W> {
     leaves: *mut W,
 }
 
-impl<T: Real> Sliced<T> {
+impl<T: KernelFloat> BitSliced<T> {
     /// Lays a model out; `None` if it cannot be evaluated like this.
-    pub(super) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
+    pub(in crate::kernel) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
             return None;
         }
-        let (asked, lines) = Asked::of(ensemble)?;
-        let grove = Grove::new(ensemble, &lines)?;
-        Some(Self { asked, grove })
+        let (predicates, lines) = PredicateTable::of(ensemble)?;
+        let programs = TreePrograms::new(ensemble, &lines)?;
+        Some(Self { predicates, programs })
     }
 
     /// Bytes held.
-    pub(super) fn bytes(&self) -> usize {
-        self.asked.bytes() + self.grove.bytes()
+    pub(in crate::kernel) fn bytes(&self) -> usize {
+        self.predicates.bytes() + self.programs.bytes()
     }
 
     /// Adds the leaves that each row reaches to its sums, block by block.
@@ -63,65 +63,65 @@ impl<T: Real> Sliced<T> {
     /// # Safety
     /// The machine has the words, and is such a machine.
     #[inline(always)]
-    pub(super) unsafe fn add_leaves<W: Word, M: Machine>(
+    pub(in crate::kernel) unsafe fn add_leaves<W: BitWord, M: Isa>(
         &self,
         ensemble: &Ensemble<T>,
         rows: &[T],
         sums: &mut [T],
-        work: &mut Vec<Aligned>,
+        work: &mut Vec<BufferLine>,
     ) {
         let (features, groups) = (ensemble.features, ensemble.groups);
-        let words = self.asked.lines + self.asked.buckets + LEAVES + TEAM * 8;
+        let words = self.predicates.lines + self.predicates.buckets + LEAVES + TREE_BATCH * 8;
         let bytes = words * W::BYTES + columns::<W>() * size_of::<T>();
-        let needed = bytes.div_ceil(size_of::<Aligned>());
+        let needed = bytes.div_ceil(size_of::<BufferLine>());
         if work.len() < needed {
-            work.resize(needed, Aligned([0; 8]));
+            work.resize(needed, BufferLine([0; 8]));
         }
         // SAFETY: the parts lie one behind the other in memory that is long enough.
         unsafe {
             let lines = work.as_mut_ptr().cast::<W>();
-            let buckets = lines.add(self.asked.lines);
-            let reach = buckets.add(self.asked.buckets);
+            let buckets = lines.add(self.predicates.lines);
+            let reach = buckets.add(self.predicates.buckets);
             let leaves = reach.add(LEAVES);
-            let columns = leaves.add(TEAM * 8).cast::<T>();
-            let sheet = Sheet {
+            let columns = leaves.add(TREE_BATCH * 8).cast::<T>();
+            let buffers = BlockBuffers {
                 lines,
                 buckets,
                 columns,
             };
-            let desk = Desk { lines, reach, leaves };
+            let scratch = TreeScratch { lines, reach, leaves };
             // Another model may have left something there.
-            for bucket in 0..self.asked.buckets {
+            for bucket in 0..self.predicates.buckets {
                 W::splat(0).store(buckets.add(bucket));
             }
             let blocks = rows.chunks(W::ROWS * features);
             for (rows, sums) in blocks.zip(sums.chunks_mut(W::ROWS * groups)) {
-                self.asked.fill::<W, M>(rows, features, sheet);
-                self.walk(&desk, sums, groups);
+                self.predicates.fill::<W, M>(rows, features, buffers);
+                self.walk(&scratch, sums, groups);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn walk<W: Word>(&self, desk: &Desk<W>, sums: &mut [T], groups: usize) {
+    unsafe fn walk<W: BitWord>(&self, scratch: &TreeScratch<W>, sums: &mut [T], groups: usize) {
         let mut first = 0;
-        for (group, end) in &self.grove.groups {
-            let mut teams = self.grove.trees[first..*end].chunks_exact(TEAM);
-            for team in teams.by_ref() {
-                for (at, tree) in team.iter().enumerate() {
-                    // SAFETY: there is room for a team's leaves.
-                    unsafe { self.tree(tree, desk, at) };
+        for (group, end) in &self.programs.groups {
+            let mut batches = self.programs.trees[first..*end].chunks_exact(TREE_BATCH);
+            for batch in batches.by_ref() {
+                for (at, tree) in batch.iter().enumerate() {
+                    // SAFETY: there is room for a batch's leaves.
+                    unsafe { self.tree(tree, scratch, at) };
                 }
-                let bases = std::array::from_fn(|at| self.grove.values[team[at].leaves..].as_ptr());
+                let bases = std::array::from_fn(|at| self.programs.values[batch[at].leaves..].as_ptr());
                 // SAFETY: the numbers are those of these trees' leaves.
-                unsafe { add::<T, W, TEAM>(bases, desk.leaves.cast(), &mut sums[*group..], groups) };
+                unsafe { add::<T, W, TREE_BATCH>(bases, scratch.leaves.cast(), &mut sums[*group..], groups) };
             }
-            for tree in teams.remainder() {
-                let base = [self.grove.values[tree.leaves..].as_ptr()];
+            for tree in batches.remainder() {
+                let base = [self.programs.values[tree.leaves..].as_ptr()];
                 // SAFETY: there is room for a tree's leaves, and the numbers are those of its leaves.
                 unsafe {
-                    self.tree(tree, desk, 0);
-                    add::<T, W, 1>(base, desk.leaves.cast(), &mut sums[*group..], groups);
+                    self.tree(tree, scratch, 0);
+                    add::<T, W, 1>(base, scratch.leaves.cast(), &mut sums[*group..], groups);
                 }
             }
             first = *end;
@@ -130,28 +130,33 @@ impl<T: Real> Sliced<T> {
 
     /// Writes the number of each row's leaf.
     #[inline(always)]
-    unsafe fn tree<W: Word>(&self, tree: &Planted, desk: &Desk<W>, at: usize) {
+    unsafe fn tree<W: BitWord>(&self, tree: &TreeProgram, scratch: &TreeScratch<W>, at: usize) {
         // SAFETY: the layout was made so that questions are lines, leaves fewer than `LEAVES`, and each tree's
         // questions and steps are there.
         unsafe {
             let mut bits = [W::splat(0); 8];
             match tree.form {
-                Form::Same { levels, asks } => {
-                    let asks = self.grove.asks.as_ptr().add(asks);
+                TreeForm::Oblivious { levels, predicates } => {
+                    let predicates = self.programs.predicates.as_ptr().add(predicates);
                     for level in 0..levels {
-                        bits[levels - 1 - level] = line(desk.lines, *asks.add(level));
+                        bits[levels - 1 - level] = line(scratch.lines, *predicates.add(level));
                     }
                 }
-                Form::Full { levels, asks } => {
-                    full(levels, self.grove.asks.as_ptr().add(asks), desk.lines, &mut bits);
+                TreeForm::Complete { levels, predicates } => {
+                    complete(
+                        levels,
+                        self.programs.predicates.as_ptr().add(predicates),
+                        scratch.lines,
+                        &mut bits,
+                    );
                 }
-                Form::Any { steps, end, leaves } => {
-                    any(&self.grove.steps[steps..end], leaves, desk, &mut bits);
+                TreeForm::Irregular { steps, end, leaves } => {
+                    irregular(&self.programs.steps[steps..end], leaves, scratch, &mut bits);
                 }
             }
-            word::transpose(&mut bits);
+            bit_word::transpose(&mut bits);
             for (group, bytes) in bits.into_iter().enumerate() {
-                bytes.store(desk.leaves.add(8 * at + group));
+                bytes.store(scratch.leaves.add(8 * at + group));
             }
         }
     }
@@ -159,7 +164,7 @@ impl<T: Real> Sliced<T> {
 
 /// The line at an offset that was reckoned for lines of eight bytes.
 #[inline(always)]
-unsafe fn line<W: Word>(lines: *const W, offset: u32) -> W {
+unsafe fn line<W: BitWord>(lines: *const W, offset: u32) -> W {
     // SAFETY: the caller's offset is a line's.
     unsafe { W::load(lines.byte_add(offset as usize * (W::BYTES / 8))) }
 }
@@ -168,20 +173,20 @@ macro_rules! level {
     ($name:ident, $below:ident, $height:literal) => {
         /// Sends the rows that reach a subtree of this height down to its leaves.
         #[inline(always)]
-        unsafe fn $name<W: Word>(asks: *const u32, lines: *const W, reach: W, bits: &mut [W; 8]) {
+        unsafe fn $name<W: BitWord>(predicates: *const u32, lines: *const W, reach: W, bits: &mut [W; 8]) {
             // SAFETY: a subtree has a question for each of its places.
             unsafe {
-                let right = reach.and(line(lines, *asks));
+                let right = reach.and(line(lines, *predicates));
                 bits[$height - 1] = bits[$height - 1].or(right);
-                $below(asks.add(1), lines, reach.xor(right), bits);
-                $below(asks.add(1 << ($height - 1)), lines, right, bits);
+                $below(predicates.add(1), lines, reach.xor(right), bits);
+                $below(predicates.add(1 << ($height - 1)), lines, right, bits);
             }
         }
     };
 }
 
 #[inline(always)]
-unsafe fn level0<W: Word>(_: *const u32, _: *const W, _: W, _: &mut [W; 8]) {}
+unsafe fn level0<W: BitWord>(_: *const u32, _: *const W, _: W, _: &mut [W; 8]) {}
 level!(level1, level0, 1);
 level!(level2, level1, 2);
 level!(level3, level2, 3);
@@ -191,38 +196,38 @@ level!(level6, level5, 6);
 
 /// A complete tree.
 #[inline(always)]
-unsafe fn full<W: Word>(levels: usize, asks: *const u32, lines: *const W, bits: &mut [W; 8]) {
+unsafe fn complete<W: BitWord>(levels: usize, predicates: *const u32, lines: *const W, bits: &mut [W; 8]) {
     // SAFETY: as promised by the caller.
     unsafe {
         let all = W::splat(u64::MAX);
         match levels {
             0 => {}
-            1 => level1(asks, lines, all, bits),
-            2 => level2(asks, lines, all, bits),
-            3 => level3(asks, lines, all, bits),
-            4 => level4(asks, lines, all, bits),
-            5 => level5(asks, lines, all, bits),
-            6 => level6(asks, lines, all, bits),
-            _ => tall(levels, asks, lines, bits),
+            1 => level1(predicates, lines, all, bits),
+            2 => level2(predicates, lines, all, bits),
+            3 => level3(predicates, lines, all, bits),
+            4 => level4(predicates, lines, all, bits),
+            5 => level5(predicates, lines, all, bits),
+            6 => level6(predicates, lines, all, bits),
+            _ => tall(levels, predicates, lines, bits),
         }
     }
 }
 
 /// A complete tree of seven or eight levels: two or four subtrees of six.
 #[inline(always)]
-unsafe fn tall<W: Word>(levels: usize, asks: *const u32, lines: *const W, bits: &mut [W; 8]) {
+unsafe fn tall<W: BitWord>(levels: usize, predicates: *const u32, lines: *const W, bits: &mut [W; 8]) {
     // SAFETY: as promised by the caller.
     unsafe {
         let all = W::splat(u64::MAX);
-        let right = line(lines, *asks);
+        let right = line(lines, *predicates);
         let mut open = [all.xor(right), right, all, all];
         let mut starts = [1, 1 << (levels - 1), 0, 0];
         let mut count = 2;
         bits[levels - 1] = right;
         if levels == 8 {
             let (left, right) = (open[0], open[1]);
-            let left_right = left.and(line(lines, *asks.add(starts[0])));
-            let right_right = right.and(line(lines, *asks.add(starts[1])));
+            let left_right = left.and(line(lines, *predicates.add(starts[0])));
+            let right_right = right.and(line(lines, *predicates.add(starts[1])));
             open = [
                 left.xor(left_right),
                 left_right,
@@ -234,22 +239,27 @@ unsafe fn tall<W: Word>(levels: usize, asks: *const u32, lines: *const W, bits: 
             count = 4;
         }
         for at in 0..count {
-            level6(asks.add(starts[at]), lines, open[at], bits);
+            level6(predicates.add(starts[at]), lines, open[at], bits);
         }
     }
 }
 
-/// A tree of any form.
+/// A tree of irregular form.
 #[inline(always)]
-unsafe fn any<W: Word>(steps: &[Step], leaves: usize, desk: &Desk<W>, bits: &mut [W; 8]) {
+unsafe fn irregular<W: BitWord>(
+    steps: &[PartitionStep],
+    leaves: usize,
+    scratch: &TreeScratch<W>,
+    bits: &mut [W; 8],
+) {
     // SAFETY: steps lead from place to place below `leaves`, which is at most `LEAVES`.
     unsafe {
-        let reach = desk.reach;
+        let reach = scratch.reach;
         W::splat(u64::MAX).store(reach);
         for step in steps {
             let from = reach.add(usize::from(step.from));
             let here = W::load(from);
-            let right = here.and(line(desk.lines, step.ask));
+            let right = here.and(line(scratch.lines, step.predicate));
             here.xor(right).store(from);
             right.store(reach.add(usize::from(step.to)));
         }
@@ -275,7 +285,7 @@ unsafe fn any<W: Word>(steps: &[Step], leaves: usize, desk: &Desk<W>, bits: &mut
 
 /// Adds the leaves of `K` trees to every row's sum, tree by tree.
 #[inline(always)]
-unsafe fn add<T: Real, W: Word, const K: usize>(
+unsafe fn add<T: KernelFloat, W: BitWord, const K: usize>(
     values: [*const T; K],
     leaves: *const u8,
     sums: &mut [T],

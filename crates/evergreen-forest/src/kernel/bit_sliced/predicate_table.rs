@@ -1,6 +1,6 @@
 //! What the splits of a model ask, one line of bits for each question: the rows of a block that go right.
 //!
-//! The questions on one feature are answered together. Rows are sorted into buckets by the rank of their number
+//! The questions on one feature are answered together. Rows are sorted into buckets by the bin of their number
 //! among the feature's thresholds; passing over the buckets in order, fewer and fewer rows go right.
 //!
 //! ```text
@@ -8,14 +8,14 @@
 //! line of t_k  all rows − bucket 0 − … − bucket k, with or without those that miss the number
 //! ```
 
-mod asking;
+mod predicate_builder;
 
-use super::super::super::ensemble::{Codes, Comparison, ZERO};
-use super::super::super::number::Real;
-use super::super::categories;
-use super::super::machine::Machine;
-use super::super::search::Search;
-use super::word::Word;
+use crate::ensemble::{CodeRule, ThresholdRule, ZERO};
+use crate::kernel::KernelFloat;
+use crate::kernel::bit_sliced::bit_word::BitWord;
+use crate::kernel::category_table;
+use crate::kernel::isa::Isa;
+use crate::kernel::threshold_search::ThresholdSearch;
 
 /// The line that no row is in: who asks it goes left.
 pub(super) const NEVER: u32 = 0;
@@ -23,9 +23,9 @@ pub(super) const NEVER: u32 = 0;
 /// Rows in the largest block.
 const MOST_ROWS: usize = 256;
 
-/// A way in which splits on a feature treat what is missing.
+/// A rule in which splits on a feature treat what is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Missing {
+struct MissingRule {
     left: bool,
     /// Zero counts as missing.
     zero: bool,
@@ -33,18 +33,18 @@ struct Missing {
 
 /// A feature with thresholds.
 #[derive(Clone, Debug)]
-struct Number {
+struct ThresholdPredicates {
     feature: u32,
-    search: Search,
+    search: ThresholdSearch,
     thresholds: u32,
     /// Its lines: for each threshold one for each of these.
-    ways: Vec<Missing>,
+    rules: Vec<MissingRule>,
     first: u32,
 }
 
 /// A question whether a number is missing.
 #[derive(Clone, Copy, Debug)]
-struct Absence {
+struct MissingPredicate {
     feature: u32,
     zero: bool,
     line: u32,
@@ -52,9 +52,9 @@ struct Absence {
 
 /// A feature with sets of categories.
 #[derive(Clone, Debug)]
-struct Category {
+struct CategoryPredicates {
     feature: u32,
-    /// Codes with a bucket of their own; one more is for all other numbers, and one for missing ones.
+    /// CodeRule with a bucket of their own; one more is for all other numbers, and one for missing ones.
     codes: u32,
     /// Where the members of its sets are: the buckets that go left, set by set.
     sets: Vec<(u32, u32)>,
@@ -63,14 +63,14 @@ struct Category {
 
 /// All questions of a model.
 #[derive(Debug)]
-pub(super) struct Asked<T> {
-    numbers: Vec<Number>,
-    absences: Vec<Absence>,
-    categories: Vec<Category>,
+pub(super) struct PredicateTable<T> {
+    numbers: Vec<ThresholdPredicates>,
+    absences: Vec<MissingPredicate>,
+    categories: Vec<CategoryPredicates>,
     thresholds: Vec<T>,
     members: Vec<u32>,
-    codes: Codes,
-    comparison: Comparison,
+    codes: CodeRule,
+    comparison: ThresholdRule,
     /// How many lines there are.
     pub(super) lines: usize,
     /// How many buckets any feature needs.
@@ -80,9 +80,9 @@ pub(super) struct Asked<T> {
 /// Numbers that are read from the rows together: a line of the first cache has sixteen.
 const TILE: usize = 16;
 
-/// Where the lines of a block go, and what is needed on the way.
+/// Where the lines of a block go, and what is needed on the rule.
 #[derive(Clone, Copy)]
-pub(super) struct Sheet<W, T> {
+pub(super) struct BlockBuffers<W, T> {
     /// One for each question.
     pub(super) lines: *mut W,
     /// Empty before and after.
@@ -92,16 +92,16 @@ pub(super) struct Sheet<W, T> {
 }
 
 /// Numbers that the columns of a tile take.
-pub(super) const fn columns<W: Word>() -> usize {
+pub(super) const fn columns<W: BitWord>() -> usize {
     TILE * stride::<W>()
 }
 
 /// From one column to the next: not a power of two, which would put all of them into the same few sets of a cache.
-const fn stride<W: Word>() -> usize {
+const fn stride<W: BitWord>() -> usize {
     W::ROWS + 16
 }
 
-impl<T: Real> Asked<T> {
+impl<T: KernelFloat> PredicateTable<T> {
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.numbers.as_slice())
@@ -117,57 +117,69 @@ impl<T: Real> Asked<T> {
     /// This is such a machine; there are at most `W::ROWS` rows; there is room for [`Self::lines`] and
     /// [`Self::buckets`], and the buckets are empty. They are left empty.
     #[inline(always)]
-    pub(super) unsafe fn fill<W: Word, M: Machine>(&self, rows: &[T], features: usize, sheet: Sheet<W, T>) {
+    pub(super) unsafe fn fill<W: BitWord, M: Isa>(
+        &self,
+        rows: &[T],
+        features: usize,
+        buffers: BlockBuffers<W, T>,
+    ) {
         // SAFETY: as promised by the caller.
         unsafe {
-            W::splat(0).store(sheet.lines);
+            W::splat(0).store(buffers.lines);
             for tile in self.numbers.chunks(TILE) {
-                read::<T, W, M>(tile, rows, features, sheet.columns);
+                read::<T, W, M>(tile, rows, features, buffers.columns);
                 for (at, number) in tile.iter().enumerate() {
-                    let column = sheet.columns.add(at * stride::<W>());
-                    let scanned = number.thresholds as usize * size_of::<T>() <= M::SCANNED * 4;
-                    match number.ways.as_slice() {
-                        [Missing { zero: false, .. }] if scanned => self.scan::<W, M>(number, column, sheet),
-                        [Missing { zero: false, .. }, Missing { zero: false, .. }] if scanned => {
-                            self.scan::<W, M>(number, column, sheet);
+                    let column = buffers.columns.add(at * stride::<W>());
+                    let scanned = number.thresholds as usize * size_of::<T>() <= M::SCAN_LIMIT * 4;
+                    match number.rules.as_slice() {
+                        [MissingRule { zero: false, .. }] if scanned => {
+                            self.scan::<W, M>(number, column, buffers)
+                        }
+                        [MissingRule { zero: false, .. }, MissingRule { zero: false, .. }] if scanned => {
+                            self.scan::<W, M>(number, column, buffers);
                         }
                         _ => {
-                            self.sort::<W, M>(number, column, sheet);
-                            self.pass_over::<W, M>(number, column, rows, features, sheet);
+                            self.sort::<W, M>(number, column, buffers);
+                            self.pass_over::<W, M>(number, column, rows, features, buffers);
                         }
                     }
                 }
             }
             for absence in &self.absences {
                 let column = rows[absence.feature as usize..].iter().step_by(features);
-                let missing = missing::<W, T>(column, absence.zero, sheet.buckets);
+                let missing = missing::<W, T>(column, absence.zero, buffers.buckets);
                 W::splat(u64::MAX)
                     .without(missing)
-                    .store(sheet.lines.add(absence.line as usize));
+                    .store(buffers.lines.add(absence.line as usize));
             }
             for category in &self.categories {
-                self.category(category, rows, features, sheet.lines, sheet.buckets);
+                self.category(category, rows, features, buffers.lines, buffers.buckets);
             }
         }
     }
 
     /// Compares every number with every threshold.
     #[inline(always)]
-    unsafe fn scan<W: Word, M: Machine>(&self, number: &Number, column: *const T, sheet: Sheet<W, T>) {
+    unsafe fn scan<W: BitWord, M: Isa>(
+        &self,
+        number: &ThresholdPredicates,
+        column: *const T,
+        buffers: BlockBuffers<W, T>,
+    ) {
         let first = number.search.first();
         let thresholds = &self.thresholds[first..first + number.thresholds as usize];
-        // SAFETY: a word is `ROWS / 32` times 32 bits, and the lines were numbered by thresholds and ways.
+        // SAFETY: a word is `ROWS / 32` times 32 bits, and the lines were numbered by thresholds and rules.
         unsafe {
             let mut missing = [0u32; MOST_ROWS / 32];
             for (part, missing) in missing[..W::ROWS / 32].iter_mut().enumerate() {
-                *missing = M::missing(column.add(32 * part));
+                *missing = M::missing_mask(column.add(32 * part));
             }
-            let mut line = sheet.lines.add(number.first as usize).cast::<u32>();
+            let mut line = buffers.lines.add(number.first as usize).cast::<u32>();
             for threshold in thresholds {
                 for (part, missing) in missing[..W::ROWS / 32].iter().enumerate() {
-                    let right = M::passing(self.comparison, column.add(32 * part), *threshold);
-                    match number.ways.as_slice() {
-                        [Missing { left: true, .. }] => *line = right,
+                    let right = M::passed_mask(self.comparison, column.add(32 * part), *threshold);
+                    match number.rules.as_slice() {
+                        [MissingRule { left: true, .. }] => *line = right,
                         [_] => *line = right | *missing,
                         _ => {
                             *line = right;
@@ -176,26 +188,31 @@ impl<T: Real> Asked<T> {
                     }
                     line = line.add(1);
                 }
-                line = line.add((number.ways.len() - 1) * (W::ROWS / 32));
+                line = line.add((number.rules.len() - 1) * (W::ROWS / 32));
             }
         }
     }
 
     /// Sorts the rows into buckets.
     #[inline(always)]
-    unsafe fn sort<W: Word, M: Machine>(&self, number: &Number, column: *const T, sheet: Sheet<W, T>) {
-        // All ranks first: a search would wait for the bucket that the one before has changed.
-        let mut ranks = [0u32; MOST_ROWS];
-        // SAFETY: ranks are at most the number of thresholds, and there are more buckets than that.
+    unsafe fn sort<W: BitWord, M: Isa>(
+        &self,
+        number: &ThresholdPredicates,
+        column: *const T,
+        buffers: BlockBuffers<W, T>,
+    ) {
+        // All bins first: a search would wait for the bucket that the one before has changed.
+        let mut bins = [0u32; MOST_ROWS];
+        // SAFETY: bins are at most the number of thresholds, and there are more buckets than that.
         unsafe {
             let numbers = std::slice::from_raw_parts(column, W::ROWS);
             let search = &number.search;
-            search.ranks::<T, M>(&self.thresholds, self.comparison, numbers, &mut ranks[..W::ROWS]);
+            search.bins::<T, M>(&self.thresholds, self.comparison, numbers, &mut bins[..W::ROWS]);
             for part in 0..W::ROWS / 32 {
-                let bytes = sheet.buckets.cast::<u8>().add(4 * part);
+                let bytes = buffers.buckets.cast::<u8>().add(4 * part);
                 for bit in 0..32 {
-                    let rank = *ranks.get_unchecked(32 * part + M::place::<T>(bit)) as usize;
-                    *bytes.add(rank * W::BYTES + bit / 8) |= 1 << (bit % 8);
+                    let bin = *bins.get_unchecked(32 * part + M::number_of_bit::<T>(bit)) as usize;
+                    *bytes.add(bin * W::BYTES + bit / 8) |= 1 << (bit % 8);
                 }
             }
         }
@@ -203,38 +220,38 @@ impl<T: Real> Asked<T> {
 
     /// Turns the buckets into lines.
     #[inline(always)]
-    unsafe fn pass_over<W: Word, M: Machine>(
+    unsafe fn pass_over<W: BitWord, M: Isa>(
         &self,
-        number: &Number,
+        number: &ThresholdPredicates,
         column: *const T,
         rows: &[T],
         features: usize,
-        sheet: Sheet<W, T>,
+        buffers: BlockBuffers<W, T>,
     ) {
-        let Sheet { lines, buckets, .. } = sheet;
+        let BlockBuffers { lines, buckets, .. } = buffers;
         let count = number.thresholds as usize;
-        // SAFETY: there are more buckets than thresholds, and the lines were numbered by thresholds and ways.
+        // SAFETY: there are more buckets than thresholds, and the lines were numbered by thresholds and rules.
         unsafe {
             // A missing number has passed no threshold: it is never on the right, unless put there.
             let spare = buckets.add(count);
             W::splat(0).store(spare);
             let mut sets = [W::splat(0); 4];
-            for (set, way) in sets.iter_mut().zip(&number.ways) {
-                if way.zero {
+            for (set, rule) in sets.iter_mut().zip(&number.rules) {
+                if rule.zero {
                     let column = rows[number.feature as usize..].iter().step_by(features);
                     *set = missing::<W, T>(column, true, spare);
-                } else if !way.left {
+                } else if !rule.left {
                     for part in 0..W::ROWS / 32 {
-                        *spare.cast::<u32>().add(part) = M::missing(column.add(32 * part));
+                        *spare.cast::<u32>().add(part) = M::missing_mask(column.add(32 * part));
                     }
                     *set = take(spare);
                 }
             }
             let mut right = W::splat(u64::MAX);
             let mut line = lines.add(number.first as usize);
-            match number.ways.as_slice() {
+            match number.rules.as_slice() {
                 [
-                    Missing {
+                    MissingRule {
                         left: true,
                         zero: false,
                     },
@@ -246,11 +263,11 @@ impl<T: Real> Asked<T> {
                     }
                 }
                 [
-                    Missing {
+                    MissingRule {
                         left: true,
                         zero: false,
                     },
-                    Missing {
+                    MissingRule {
                         left: false,
                         zero: false,
                     },
@@ -262,11 +279,11 @@ impl<T: Real> Asked<T> {
                         line = line.add(2);
                     }
                 }
-                ways => {
+                rules => {
                     for at in 0..count {
                         right = right.without(take(buckets.add(at)));
-                        for (way, set) in ways.iter().zip(sets) {
-                            let right = if way.left {
+                        for (rule, set) in rules.iter().zip(sets) {
+                            let right = if rule.left {
                                 right.without(set)
                             } else {
                                 right.or(set)
@@ -281,9 +298,9 @@ impl<T: Real> Asked<T> {
     }
 
     #[inline(always)]
-    unsafe fn category<W: Word>(
+    unsafe fn category<W: BitWord>(
         &self,
-        category: &Category,
+        category: &CategoryPredicates,
         rows: &[T],
         features: usize,
         lines: *mut W,
@@ -295,7 +312,7 @@ impl<T: Real> Asked<T> {
             let bytes = buckets.cast::<u8>();
             let (mut byte, mut bit) = (0, 1u8);
             for x in column {
-                let bucket = categories::position(self.codes, category.codes, *x);
+                let bucket = category_table::position(self.codes, category.codes, *x);
                 *bytes.add(bucket * W::BYTES + byte) |= bit;
                 byte += 1;
                 if byte == W::BYTES {
@@ -320,7 +337,7 @@ impl<T: Real> Asked<T> {
 
 /// What a bucket holds; it is left empty.
 #[inline(always)]
-unsafe fn take<W: Word>(bucket: *mut W) -> W {
+unsafe fn take<W: BitWord>(bucket: *mut W) -> W {
     // SAFETY: the caller points at a bucket.
     unsafe {
         let held = W::load(bucket);
@@ -331,10 +348,15 @@ unsafe fn take<W: Word>(bucket: *mut W) -> W {
 
 /// Reads the numbers of a tile column by column, in the order of the machine's bits.
 #[inline(always)]
-unsafe fn read<T: Real, W: Word, M: Machine>(tile: &[Number], rows: &[T], features: usize, columns: *mut T) {
+unsafe fn read<T: KernelFloat, W: BitWord, M: Isa>(
+    tile: &[ThresholdPredicates],
+    rows: &[T],
+    features: usize,
+    columns: *mut T,
+) {
     for (at, row) in rows.chunks_exact(features).enumerate() {
         let bit = at % W::BYTES * 8 + at / W::BYTES;
-        let place = bit / 32 * 32 + M::place::<T>(bit % 32);
+        let place = bit / 32 * 32 + M::number_of_bit::<T>(bit % 32);
         for (column, number) in tile.iter().enumerate() {
             // SAFETY: a feature is below `features`; there is room for the columns.
             unsafe {
@@ -346,7 +368,7 @@ unsafe fn read<T: Real, W: Word, M: Machine>(tile: &[Number], rows: &[T], featur
 
 /// The rows whose number is missing; needs an empty bucket.
 #[inline(always)]
-unsafe fn missing<'a, W: Word, T: Real>(
+unsafe fn missing<'a, W: BitWord, T: KernelFloat>(
     column: impl Iterator<Item = &'a T>,
     zero: bool,
     bucket: *mut W,

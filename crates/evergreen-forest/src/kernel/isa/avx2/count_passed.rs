@@ -10,35 +10,35 @@ use std::arch::x86_64::{
     _mm256_set1_pd, _mm256_set1_ps, _pext_u32,
 };
 
-use super::super::search::HALF;
+use crate::kernel::threshold_search::HALF;
 
 /// Numbers that can be ranked sixteen at a time.
-pub(crate) trait Passed: Sized {
-    /// How many of a block's thresholds `x` has passed: those `<= x`, or those `< x` if `strictly`.
+pub(crate) trait CountPassed: Sized {
+    /// How many of a block's thresholds `x` has count_passed: those `<= x`, or those `< x` if `strictly`.
     ///
     /// # Safety
-    /// The machine has AVX2 and POPCNT; a block is [`BLOCK`](super::super::search::BLOCK) or [`HALF`].
-    unsafe fn passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32;
+    /// The machine has AVX2 and POPCNT; a block is [`BLOCK`](crate::kernel::threshold_search::BLOCK) or [`HALF`].
+    unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32;
 
-    /// Which of 32 numbers have passed a threshold; bit `i` is for the number at `place(i)`.
+    /// Which of 32 numbers have count_passed a threshold; bit `i` is for the number at `number_of_bit(i)`.
     ///
     /// # Safety
     /// The machine has AVX2 and BMI2; there are 32 numbers.
-    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32;
+    unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32;
 
     /// Which of 32 numbers are NaN, in the same order.
     ///
     /// # Safety
     /// The machine has AVX2 and BMI2; there are 32 numbers.
-    unsafe fn missing(numbers: *const Self) -> u32;
+    unsafe fn missing_mask(numbers: *const Self) -> u32;
 
     /// Where the number of a bit is: packing keeps to the halves of a vector.
-    fn place(bit: usize) -> usize;
+    fn number_of_bit(bit: usize) -> usize;
 }
 
 /// Four comparisons of eight as 32 bits.
 #[inline(always)]
-unsafe fn packed(masks: [__m256; 4]) -> u32 {
+unsafe fn pack(masks: [__m256; 4]) -> u32 {
     // SAFETY: the machine has AVX2.
     unsafe {
         let [a, b, c, d] = [
@@ -54,18 +54,18 @@ unsafe fn packed(masks: [__m256; 4]) -> u32 {
 
 /// Eight comparisons of four as 32 bits.
 #[inline(always)]
-unsafe fn packed_pairs(masks: [__m256d; 8]) -> u32 {
+unsafe fn pack_pairs(masks: [__m256d; 8]) -> u32 {
     // SAFETY: the machine has AVX2 and BMI2.
     unsafe {
         let [a, b, c, d, e, f, g, h] = masks;
         // A mask of eight bytes is taken for two of four.
-        let low = packed([
+        let low = pack([
             _mm256_castpd_ps(a),
             _mm256_castpd_ps(b),
             _mm256_castpd_ps(c),
             _mm256_castpd_ps(d),
         ]);
-        let high = packed([
+        let high = pack([
             _mm256_castpd_ps(e),
             _mm256_castpd_ps(f),
             _mm256_castpd_ps(g),
@@ -75,9 +75,9 @@ unsafe fn packed_pairs(masks: [__m256d; 8]) -> u32 {
     }
 }
 
-impl Passed for f32 {
+impl CountPassed for f32 {
     #[inline(always)]
-    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
+    unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
         // SAFETY: the caller vouches for the machine and the numbers.
         unsafe {
             let threshold = _mm256_set1_ps(threshold);
@@ -92,12 +92,12 @@ impl Passed for f32 {
                 };
                 at += 1;
             }
-            packed(masks)
+            pack(masks)
         }
     }
 
     #[inline(always)]
-    unsafe fn missing(numbers: *const Self) -> u32 {
+    unsafe fn missing_mask(numbers: *const Self) -> u32 {
         // SAFETY: the caller vouches for the machine and the numbers.
         unsafe {
             let mut masks = [_mm256_set1_ps(0.0); 4];
@@ -107,17 +107,17 @@ impl Passed for f32 {
                 masks[at] = _mm256_cmp_ps::<_CMP_UNORD_Q>(numbers, numbers);
                 at += 1;
             }
-            packed(masks)
+            pack(masks)
         }
     }
 
     #[inline(always)]
-    fn place(bit: usize) -> usize {
+    fn number_of_bit(bit: usize) -> usize {
         (bit % 16) / 4 * 8 + bit / 16 * 4 + bit % 4
     }
 
     #[inline(always)]
-    unsafe fn passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
+    unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
         // SAFETY: the machine has AVX2 and POPCNT; a block is one vector of eight, or two.
         unsafe {
             let x = _mm256_set1_ps(x);
@@ -148,9 +148,9 @@ unsafe fn passed_eight(thresholds: *const f32, x: __m256, strictly: bool) -> __m
     }
 }
 
-impl Passed for f64 {
+impl CountPassed for f64 {
     #[inline(always)]
-    unsafe fn passing(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
+    unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
         // SAFETY: the caller vouches for the machine and the numbers.
         unsafe {
             let threshold = _mm256_set1_pd(threshold);
@@ -165,12 +165,12 @@ impl Passed for f64 {
                 };
                 at += 1;
             }
-            packed_pairs(masks)
+            pack_pairs(masks)
         }
     }
 
     #[inline(always)]
-    unsafe fn missing(numbers: *const Self) -> u32 {
+    unsafe fn missing_mask(numbers: *const Self) -> u32 {
         // SAFETY: the caller vouches for the machine and the numbers.
         unsafe {
             let mut masks = [_mm256_set1_pd(0.0); 8];
@@ -180,18 +180,18 @@ impl Passed for f64 {
                 masks[at] = _mm256_cmp_pd::<_CMP_UNORD_Q>(numbers, numbers);
                 at += 1;
             }
-            packed_pairs(masks)
+            pack_pairs(masks)
         }
     }
 
     #[inline(always)]
-    fn place(bit: usize) -> usize {
+    fn number_of_bit(bit: usize) -> usize {
         let (half, bit) = (bit / 16, bit % 16);
         16 * half + (bit % 8) / 2 * 4 + bit / 8 * 2 + bit % 2
     }
 
     #[inline(always)]
-    unsafe fn passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
+    unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
         // SAFETY: the machine has AVX2 and POPCNT; vectors of four make a block.
         unsafe {
             let x = _mm256_set1_pd(x);

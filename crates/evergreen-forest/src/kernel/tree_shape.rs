@@ -1,7 +1,7 @@
 //! How tall trees are, and how many leaves they have.
 
-use super::super::ensemble::{Child, Ensemble, Target};
-use super::super::number::Real;
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble};
+use crate::number::Real;
 
 /// Levels below each split, its own included.
 pub(super) fn heights<T: Real>(ensemble: &Ensemble<T>) -> Vec<u16> {
@@ -12,32 +12,32 @@ pub(super) fn heights<T: Real>(ensemble: &Ensemble<T>) -> Vec<u16> {
     heights
 }
 
-fn heights_of(heights: &[u16], node: Child) -> u16 {
+fn heights_of(heights: &[u16], node: ChildRef) -> u16 {
     match node.target() {
-        Target::Split(split) => heights[split],
-        Target::Leaf(_) => 0,
+        ChildTarget::Split(split) => heights[split],
+        ChildTarget::Leaf(_) => 0,
     }
 }
 
 /// Levels below a node, its own included.
-pub(super) fn height(heights: &[u16], node: Child) -> usize {
+pub(super) fn height(heights: &[u16], node: ChildRef) -> usize {
     usize::from(heights_of(heights, node))
 }
 
 /// Leaves below a node.
-pub(super) fn leaves<T: Real>(ensemble: &Ensemble<T>, root: Child) -> usize {
+pub(super) fn leaves<T: Real>(ensemble: &Ensemble<T>, root: ChildRef) -> usize {
     leaf_depths(ensemble, root).count()
 }
 
 /// How deep below a node each leaf lies, from left to right.
-pub(super) fn leaf_depths<T: Real>(ensemble: &Ensemble<T>, root: Child) -> impl Iterator<Item = usize> {
+pub(super) fn leaf_depths<T: Real>(ensemble: &Ensemble<T>, root: ChildRef) -> impl Iterator<Item = usize> {
     let mut open = vec![(root, 0)];
     std::iter::from_fn(move || {
         loop {
             let (node, depth) = open.pop()?;
             match node.target() {
-                Target::Leaf(_) => return Some(depth),
-                Target::Split(split) => {
+                ChildTarget::Leaf(_) => return Some(depth),
+                ChildTarget::Split(split) => {
                     let split = &ensemble.splits[split];
                     open.extend([(split.right, depth + 1), (split.left, depth + 1)]);
                 }

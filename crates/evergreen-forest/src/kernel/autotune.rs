@@ -4,25 +4,25 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::ensemble::{Ensemble, Test};
-use super::super::number::Real;
-use super::sliced::Sliced;
-use super::{Blocks, Kernel, KernelName, Work};
+use crate::ensemble::{Ensemble, SplitTest};
+use crate::kernel::KernelFloat;
+use crate::kernel::bit_sliced::BitSliced;
+use crate::kernel::{BreakEven, Kernel, KernelName, KernelScratch};
 
-/// Rows of a trial: those of the larger block.
+/// Rows of a tuner: those of the larger block.
 const ROWS: usize = 256;
 
-/// Numbers in the rows of a trial; a model with more gets the first kernel that can evaluate it.
+/// Numbers in the rows of a tuner; a model with more gets the first kernel that can evaluate it.
 const NUMBERS: usize = 1 << 24;
 
 /// Rows that are walked one by one.
 const SINGLE: usize = 32;
 
-/// Turns of a trial, of which the quickest counts.
+/// Turns of a tuner, of which the quickest counts.
 const TURNS: usize = 3;
 
 /// The fastest kernel for single rows, with the one for many if that gains anything.
-pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
+pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     if ensemble.features.max(ensemble.groups).saturating_mul(ROWS) > NUMBERS {
         let first = KernelName::WALKS
             .into_iter()
@@ -31,63 +31,63 @@ pub(super) fn choose<T: Real>(ensemble: &Ensemble<T>) -> Kernel<T> {
         return first.unwrap_or_else(Kernel::reference);
     }
     let rows = rows(ensemble);
-    let mut trial = Trial {
+    let mut tuner = Autotuner {
         ensemble,
         rows: &rows,
         sums: vec![T::ZERO; ROWS * ensemble.groups],
-        work: Work::default(),
+        work: KernelScratch::default(),
     };
     let candidates = KernelName::WALKS.into_iter();
     let candidates = candidates.filter_map(|name| Kernel::of(name, ensemble));
-    let timed = candidates.map(|kernel| (trial.single(&kernel), kernel));
+    let timed = candidates.map(|kernel| (tuner.single(&kernel), kernel));
     let best = timed.min_by_key(|(time, _)| *time);
     let (time, mut kernel) = best.unwrap_or_else(|| (Duration::MAX, Kernel::reference()));
-    let Some(sliced) = Sliced::new(ensemble) else {
+    let Some(bit_sliced) = BitSliced::new(ensemble) else {
         return kernel;
     };
     // Rows that are walked side by side take less each than single ones.
-    let each = (trial.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
+    let each = (tuner.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
         .min(time.as_nanos() / SINGLE as u128)
         .max(1);
     let from = |block: Duration| usize::try_from(block.as_nanos().div_ceil(each)).unwrap_or(usize::MAX);
-    kernel.sliced = Some((sliced, Blocks::ALWAYS));
-    let small = from(trial.many(&kernel, 64));
-    let large = from(trial.many(&kernel, ROWS));
+    kernel.bit_sliced = Some((bit_sliced, BreakEven::ALWAYS));
+    let small = from(tuner.many(&kernel, 64));
+    let large = from(tuner.many(&kernel, ROWS));
     // Two small blocks, and more, instead of a large one: where that is quicker.
     let large = large.max(small.saturating_mul(2).min(ROWS));
     let worth = small <= 64 || large <= ROWS;
-    kernel.sliced = kernel
-        .sliced
+    kernel.bit_sliced = kernel
+        .bit_sliced
         .filter(|_| worth)
-        .map(|(sliced, _)| (sliced, Blocks { small, large }));
+        .map(|(bit_sliced, _)| (bit_sliced, BreakEven { small, large }));
     kernel
 }
 
-struct Trial<'a, T> {
+struct Autotuner<'a, T> {
     ensemble: &'a Ensemble<T>,
     rows: &'a [T],
     sums: Vec<T>,
-    work: Work,
+    work: KernelScratch,
 }
 
-impl<T: Real> Trial<'_, T> {
+impl<T: KernelFloat> Autotuner<'_, T> {
     /// The time for some single rows.
     fn single(&mut self, kernel: &Kernel<T>) -> Duration {
-        self.time(|trial| {
-            let rows = trial.rows.chunks_exact(trial.ensemble.features);
-            let sums = trial.sums.chunks_exact_mut(trial.ensemble.groups);
+        self.time(|tuner| {
+            let rows = tuner.rows.chunks_exact(tuner.ensemble.features);
+            let sums = tuner.sums.chunks_exact_mut(tuner.ensemble.groups);
             for (row, sums) in rows.zip(sums).take(SINGLE) {
-                kernel.add_leaves(trial.ensemble, row, sums, &mut trial.work);
+                kernel.add_leaves(tuner.ensemble, row, sums, &mut tuner.work);
             }
         })
     }
 
     /// The time for so many rows at once.
     fn many(&mut self, kernel: &Kernel<T>, count: usize) -> Duration {
-        self.time(|trial| {
-            let rows = &trial.rows[..count * trial.ensemble.features];
-            let sums = &mut trial.sums[..count * trial.ensemble.groups];
-            kernel.add_leaves(trial.ensemble, rows, sums, &mut trial.work);
+        self.time(|tuner| {
+            let rows = &tuner.rows[..count * tuner.ensemble.features];
+            let sums = &mut tuner.sums[..count * tuner.ensemble.groups];
+            kernel.add_leaves(tuner.ensemble, rows, sums, &mut tuner.work);
         })
     }
 
@@ -104,10 +104,10 @@ impl<T: Real> Trial<'_, T> {
 }
 
 /// Rows that go all ways: numbers near thresholds of the model, every twentieth missing.
-fn rows<T: Real>(ensemble: &Ensemble<T>) -> Vec<T> {
+fn rows<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<T> {
     let mut numbers: Vec<Vec<T>> = vec![Vec::new(); ensemble.features];
     for split in &ensemble.splits {
-        if let (Test::Threshold(threshold), Some(numbers)) =
+        if let (SplitTest::Threshold(threshold), Some(numbers)) =
             (split.test, numbers.get_mut(split.feature as usize))
         {
             numbers.push(threshold);

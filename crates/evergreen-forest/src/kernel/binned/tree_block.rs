@@ -1,0 +1,279 @@
+//! The trees, laid out to be walked thirty-two at a time.
+//!
+//! A *push_block* is up to 32 consecutive trees. Their first levels are its *top*: complete, level by level, with the
+//! questions of the 32 trees at one place side by side, so that a vector instruction decides for all of them.
+//! Below the top each tree has one *tail* for each of its 2^levels exits.
+//!
+//! ```text
+//! top    line of place 0 (roots) | places 1, 2 | places 3..=6 | …    a line: 32 columns, then 32 bins
+//! write_subtrees  of tree 0: exit 0, exit 1, … | of tree 1: …                 blocks, or entries into the nodes
+//! ```
+//! A tail is a *block*: a small complete tree and its leaves in one piece, in as few cache lines as possible; or,
+//! where trees are deep or lopsided, an entry into *nodes*: nodes with both children side by side and leaves that
+//! lead to themselves. Lopsided trees of up to 256 leaves have neither: see [`UpperLevels::Preorder`].
+
+mod preorder;
+mod subtrees;
+
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::kernel::KernelFloat;
+use crate::kernel::binned::column_order::ColumnOrder;
+use crate::kernel::predicate::BinPredicate;
+use crate::kernel::tree_shape;
+
+/// Trees in a push_block.
+pub(in crate::kernel) const LANES: usize = 32;
+
+/// The questions of one place in a push_block's trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub(in crate::kernel) struct PredicateLine {
+    pub(in crate::kernel) columns: [u8; LANES],
+    pub(in crate::kernel) bins: [u8; LANES],
+}
+
+/// One split of each of a push_block's trees, in the order of [`UpperLevels::Preorder`]: who blocks at `from` and goes right goes on
+/// to `to`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(in crate::kernel) struct PreorderStep {
+    pub(in crate::kernel) predicates: PredicateLine,
+    pub(in crate::kernel) from: [u8; LANES],
+    pub(in crate::kernel) to: [u8; LANES],
+}
+
+/// Sixteen words that begin at a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(in crate::kernel) struct CacheLine(pub(in crate::kernel) [u32; 16]);
+
+/// A node of a tail: both children of a split are side by side from `next` on; a leaf leads to itself.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(in crate::kernel) struct SparseNode {
+    pub(in crate::kernel) next: u32,
+    pub(in crate::kernel) column: u16,
+    pub(in crate::kernel) bin: u8,
+}
+
+/// How the exits of a push_block's trees are found.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) enum UpperLevels {
+    /// Level by level, from this line on.
+    Complete { first: usize },
+    /// Level by level, from this line on, where all splits of a level predicate the as_oblivious (symmetric trees): one line each.
+    Oblivious { first: usize },
+    /// Split by split, from this step on: for lopsided trees. A row blocks at the leftmost leaf that it may still
+    /// reach; parents come before children, and what is below a left child before what is below the right one. So a
+    /// split is on the row's way if the row blocks at the leftmost leaf below it.
+    Preorder { first: usize, steps: usize },
+}
+
+/// How a push_block's trees go on below the top.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) enum Subtrees {
+    /// Complete of so many levels.
+    Complete { height: usize },
+    /// One word for each exit: its link.
+    Sparse,
+}
+
+/// Up to 32 trees.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::kernel) struct TreeBlock {
+    pub(in crate::kernel) trees: usize,
+    /// Each tree has `2^levels` exits.
+    pub(in crate::kernel) levels: usize,
+    pub(in crate::kernel) upper_levels: UpperLevels,
+    /// The first word of its write_subtrees.
+    pub(in crate::kernel) first_word: usize,
+    pub(in crate::kernel) subtrees: Subtrees,
+}
+
+/// All trees of a model.
+#[derive(Debug)]
+pub(in crate::kernel) struct TreeBlocks<T> {
+    pub(in crate::kernel) blocks: Vec<TreeBlock>,
+    pub(in crate::kernel) lines: Vec<PredicateLine>,
+    pub(in crate::kernel) steps: Vec<PreorderStep>,
+    pub(in crate::kernel) words: Vec<CacheLine>,
+    pub(in crate::kernel) nodes: Vec<SparseNode>,
+    /// The leaf at each link.
+    pub(in crate::kernel) values: Vec<T>,
+    /// The group of each tree.
+    pub(in crate::kernel) groups: Vec<u32>,
+}
+
+impl PredicateLine {
+    /// Everybody goes left.
+    const ALWAYS_LEFT: Self = Self {
+        columns: [0; LANES],
+        bins: [BinPredicate::ALWAYS_LEFT.bin; LANES],
+    };
+}
+
+impl<T: KernelFloat> TreeBlocks<T> {
+    /// Lays out a model whose leaves are single constants; `None` if they are not, or if it is too large.
+    pub(in crate::kernel) fn new(ensemble: &Ensemble<T>, columns: &ColumnOrder) -> Option<Self> {
+        if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
+            return None;
+        }
+        let mut builder = LayoutBuilder {
+            ensemble,
+            columns,
+            heights: tree_shape::heights(ensemble),
+            words: Vec::new(),
+            blocks: Self {
+                blocks: Vec::new(),
+                lines: Vec::new(),
+                steps: Vec::new(),
+                words: Vec::new(),
+                nodes: Vec::new(),
+                values: Vec::new(),
+                groups: ensemble.trees.iter().map(|tree| tree.group).collect(),
+            },
+        };
+        for trees in ensemble.trees.chunks(LANES) {
+            builder.push_block(trees, columns.levels)?;
+        }
+        let LayoutBuilder {
+            mut blocks, words, ..
+        } = builder;
+        blocks.lines.shrink_to_fit();
+        blocks.steps.shrink_to_fit();
+        blocks.nodes.shrink_to_fit();
+        blocks.values.shrink_to_fit();
+        blocks.words = words
+            .chunks(16)
+            .map(|chunk| {
+                let mut words = CacheLine([0; 16]);
+                words.0[..chunk.len()].copy_from_slice(chunk);
+                words
+            })
+            .collect();
+        Some(blocks)
+    }
+
+    /// Bytes held.
+    pub(in crate::kernel) fn bytes(&self) -> usize {
+        size_of_val(self.blocks.as_slice())
+            + size_of_val(self.lines.as_slice())
+            + size_of_val(self.steps.as_slice())
+            + size_of_val(self.words.as_slice())
+            + size_of_val(self.nodes.as_slice())
+            + size_of_val(self.values.as_slice())
+            + size_of_val(self.groups.as_slice())
+    }
+}
+
+/// TreeBlocks under construction.
+struct LayoutBuilder<'a, T> {
+    ensemble: &'a Ensemble<T>,
+    columns: &'a ColumnOrder,
+    heights: Vec<u16>,
+    words: Vec<u32>,
+    blocks: TreeBlocks<T>,
+}
+
+impl<T: KernelFloat> LayoutBuilder<'_, T> {
+    fn height(&self, node: ChildRef) -> usize {
+        tree_shape::height(&self.heights, node)
+    }
+
+    fn push_block(&mut self, trees: &[Tree], levels: usize) -> Option<()> {
+        let depth = trees.iter().map(|tree| self.height(tree.root)).max()?;
+        let levels = levels.min(depth);
+        let top = self.blocks.lines.len();
+        let places = (1 << levels) - 1;
+        self.blocks.lines.resize(top + places, PredicateLine::ALWAYS_LEFT);
+        let mut exits = vec![None; trees.len() << levels];
+        for (lane, (tree, exits)) in trees.iter().zip(exits.chunks_exact_mut(1 << levels)).enumerate() {
+            self.write_upper_levels(tree.root, top, lane, levels, exits);
+        }
+        let tail = self.choose_subtrees(&exits, depth - levels);
+        if let (Subtrees::Sparse, Some(steps)) = (tail, self.preorder_steps(trees, levels)) {
+            self.blocks.lines.truncate(top);
+            return self.push_preorder(trees, steps);
+        }
+        let top = self
+            .as_oblivious(top, levels)
+            .unwrap_or(UpperLevels::Complete { first: top });
+        self.finish_block(trees, levels, top, tail, &exits)
+    }
+
+    /// Leaves one line for each level if the others are the as_oblivious.
+    fn as_oblivious(&mut self, first: usize, levels: usize) -> Option<UpperLevels> {
+        let level = |level: usize| first + (1 << level) - 1..first + (2 << level) - 1;
+        let lines = &mut self.blocks.lines;
+        let as_oblivious = |lines: &[PredicateLine]| lines.iter().all(|line| *line == lines[0]);
+        if !(0..levels).all(|at| as_oblivious(&lines[level(at)])) {
+            return None;
+        }
+        for at in 0..levels {
+            lines[first + at] = lines[level(at).start];
+        }
+        lines.truncate(first + levels);
+        Some(UpperLevels::Oblivious { first })
+    }
+
+    fn finish_block(
+        &mut self,
+        trees: &[Tree],
+        levels: usize,
+        upper_levels: UpperLevels,
+        subtrees: Subtrees,
+        exits: &[Option<ChildRef>],
+    ) -> Option<()> {
+        self.words.resize(self.words.len().next_multiple_of(16), 0);
+        let first_word = self.words.len();
+        self.write_subtrees(exits, subtrees)?;
+        self.blocks.blocks.push(TreeBlock {
+            trees: trees.len(),
+            levels,
+            upper_levels,
+            first_word,
+            subtrees,
+        });
+        Some(())
+    }
+
+    /// Writes one tree's questions into its lane and finds its exits.
+    fn write_upper_levels(
+        &mut self,
+        root: ChildRef,
+        top: usize,
+        lane: usize,
+        levels: usize,
+        exits: &mut [Option<ChildRef>],
+    ) {
+        let mut open = vec![(root, 0, 0)];
+        while let Some((node, place, level)) = open.pop() {
+            match node.target() {
+                ChildTarget::Split(split) if level < levels => {
+                    let line = &mut self.blocks.lines[top + place];
+                    // The levels of the top predicate only columns that a byte can name.
+                    line.columns[lane] = self.columns.predicates[split].column.to_le_bytes()[0];
+                    line.bins[lane] = self.columns.predicates[split].bin;
+                    let split = &self.ensemble.splits[split];
+                    open.push((split.left, 2 * place + 1, level + 1));
+                    open.push((split.right, 2 * place + 2, level + 1));
+                }
+                // A leaf above the last level fills every exit below it.
+                _ => {
+                    let below = levels - level;
+                    let first = ((place + 1) << below) - (1 << levels);
+                    exits[first..first + (1 << below)].fill(Some(node));
+                }
+            }
+        }
+    }
+}
+
+/// CacheLine of a block of so many levels.
+#[inline(always)]
+pub(in crate::kernel) const fn subtree_words<T>(height: usize) -> usize {
+    let leaf = size_of::<T>() / 4;
+    let words = (1 << height) - 1 + (leaf << height);
+    // A word more, and no block lies across a line of the cache.
+    if words % 4 == 3 { words + 1 } else { words }
+}

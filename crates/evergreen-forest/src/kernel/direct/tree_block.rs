@@ -1,0 +1,225 @@
+//! Trees laid out eight abreast.
+//!
+//! ```text
+//! words   of tree 0: unused, thresholds by level, 2^levels exits | of tree 1: …    place p has its children at 2p, 2p + 1
+//! columns   of tree 0: unused, columns by level                      | of tree 1: …
+//! ```
+//! An exit is a push_leaf by its bits or, in blocks of tall or lopsided trees, the position of a *push_nodes*: a node whose
+//! children lie side by side from `next` on. A push_leaf leads to itself, so that trees can be walked together without
+//! asking who has arrived.
+
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::kernel::KernelFloat;
+use crate::kernel::direct::row_keys::KeyPredicate;
+use crate::kernel::ordered_key::OrderedKey;
+use crate::kernel::tree_shape;
+
+/// Trees that are walked together.
+pub(super) const ABREAST: usize = 8;
+
+/// Levels of the tallest complete tree.
+pub(super) const TALLEST: usize = 8;
+
+/// Complete trees may have so many times the leaves of those they stand for.
+const PADDING: usize = 4;
+
+/// Up to eight trees.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DirectBlock {
+    pub(super) trees: usize,
+    /// Position of the first.
+    pub(super) first: usize,
+    /// Levels that are laid out as complete.
+    pub(super) levels: usize,
+    /// Where its words and columns begin.
+    pub(super) words: usize,
+    pub(super) columns: usize,
+    /// ExitIndices are nodes.
+    pub(super) has_sparse: bool,
+}
+
+/// A node below the complete levels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DirectNode<K> {
+    pub(super) threshold: K,
+    pub(super) next: u32,
+    pub(super) column: u16,
+}
+
+/// All trees.
+#[derive(Debug)]
+pub(super) struct DirectBlocks<T: KernelFloat> {
+    pub(super) blocks: Vec<DirectBlock>,
+    pub(super) words: Vec<T::OrderedKey>,
+    pub(super) columns: Vec<u16>,
+    pub(super) nodes: Vec<DirectNode<T::OrderedKey>>,
+    /// The push_leaf at each push_nodes.
+    pub(super) values: Vec<T>,
+    /// The group of each tree.
+    pub(super) groups: Vec<u32>,
+}
+
+impl<T: KernelFloat> DirectBlocks<T> {
+    /// Lays out a model whose leaves are single constants; `None` if it is too large.
+    pub(super) fn new(ensemble: &Ensemble<T>, predicates: &[KeyPredicate<T::OrderedKey>]) -> Option<Self> {
+        let mut builder = DirectBuilder {
+            ensemble,
+            predicates,
+            heights: tree_shape::heights(ensemble),
+            blocks: Self {
+                blocks: Vec::new(),
+                words: Vec::new(),
+                columns: Vec::new(),
+                nodes: Vec::new(),
+                values: Vec::new(),
+                groups: ensemble.trees.iter().map(|tree| tree.group).collect(),
+            },
+        };
+        for (at, trees) in ensemble.trees.chunks(ABREAST).enumerate() {
+            builder.stand(at * ABREAST, trees)?;
+        }
+        let mut blocks = builder.blocks;
+        blocks.words.shrink_to_fit();
+        blocks.columns.shrink_to_fit();
+        blocks.nodes.shrink_to_fit();
+        blocks.values.shrink_to_fit();
+        Some(blocks)
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.blocks.as_slice())
+            + size_of_val(self.words.as_slice())
+            + size_of_val(self.columns.as_slice())
+            + size_of_val(self.nodes.as_slice())
+            + size_of_val(self.values.as_slice())
+            + size_of_val(self.groups.as_slice())
+    }
+
+    /// How many blocks take about so many bytes.
+    pub(super) fn within(&self, bytes: usize) -> usize {
+        (bytes * self.blocks.len() / self.bytes().max(1)).max(1)
+    }
+}
+
+/// DirectBlocks under construction.
+struct DirectBuilder<'a, T: KernelFloat> {
+    ensemble: &'a Ensemble<T>,
+    predicates: &'a [KeyPredicate<T::OrderedKey>],
+    heights: Vec<u16>,
+    blocks: DirectBlocks<T>,
+}
+
+impl<T: KernelFloat> DirectBuilder<'_, T> {
+    fn stand(&mut self, first: usize, trees: &[Tree]) -> Option<()> {
+        let heights = trees
+            .iter()
+            .map(|tree| tree_shape::height(&self.heights, tree.root));
+        let depth = heights.max()?;
+        let leaves = trees
+            .iter()
+            .map(|tree| tree_shape::leaves(self.ensemble, tree.root));
+        let leaves: usize = leaves.sum();
+        let has_sparse = depth > TALLEST || trees.len() << depth > PADDING * leaves;
+        let levels = if has_sparse {
+            ((leaves / trees.len()).ilog2() as usize).min(TALLEST)
+        } else {
+            depth
+        };
+        let stand = DirectBlock {
+            trees: trees.len(),
+            first,
+            levels,
+            words: self.blocks.words.len(),
+            columns: self.blocks.columns.len(),
+            has_sparse,
+        };
+        // Nothing is above the most: whoever comes to a place without a split goes left.
+        let words = stand.words + (ABREAST << (levels + 1));
+        self.blocks.words.resize(words, T::OrderedKey::MOST);
+        let columns = stand.columns + (ABREAST << levels);
+        self.blocks.columns.resize(columns, 0);
+        for lane in 0..ABREAST {
+            match trees.get(lane) {
+                Some(tree) => self.push_tree(&stand, lane, tree.root)?,
+                None if has_sparse => self.push_empty(&stand, lane)?,
+                None => {}
+            }
+        }
+        self.blocks.blocks.push(stand);
+        Some(())
+    }
+
+    /// Writes a tree.
+    fn push_tree(&mut self, stand: &DirectBlock, lane: usize, root: ChildRef) -> Option<()> {
+        let words = stand.words + (lane << (stand.levels + 1));
+        let columns = stand.columns + (lane << stand.levels);
+        let mut open = vec![(root, 1usize, 0usize)];
+        while let Some((node, place, level)) = open.pop() {
+            let exit = place << (stand.levels - level);
+            match node.target() {
+                ChildTarget::Split(split) if level < stand.levels => {
+                    let KeyPredicate { column, threshold } = self.predicates[split];
+                    self.blocks.words[words + place] = threshold;
+                    self.blocks.columns[columns + place] = column;
+                    let split = &self.ensemble.splits[split];
+                    open.push((split.left, 2 * place, level + 1));
+                    open.push((split.right, 2 * place + 1, level + 1));
+                }
+                ChildTarget::Leaf(push_leaf) if !stand.has_sparse => {
+                    self.blocks.words[words + exit] = self.ensemble.values[push_leaf].bits();
+                }
+                _ => {
+                    let push_nodes = self.push_nodes(node)?;
+                    self.blocks.words[words + exit] = T::OrderedKey::of_position(push_nodes);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// A lane without a tree: its one push_leaf.
+    fn push_empty(&mut self, stand: &DirectBlock, lane: usize) -> Option<()> {
+        let at = self.push_leaf(T::ZERO)?;
+        let exit = stand.words + (lane << (stand.levels + 1)) + (1 << stand.levels);
+        self.blocks.words[exit] = T::OrderedKey::of_position(at);
+        Some(())
+    }
+
+    fn push_leaf(&mut self, value: T) -> Option<u32> {
+        let at = u32::try_from(self.blocks.nodes.len()).ok()?;
+        self.blocks.nodes.push(DirectNode {
+            threshold: T::OrderedKey::MOST,
+            next: at,
+            column: 0,
+        });
+        self.blocks.values.push(value);
+        Some(at)
+    }
+
+    /// Writes the nodes of a subtree and gives the first.
+    fn push_nodes(&mut self, root: ChildRef) -> Option<u32> {
+        let first = self.push_leaf(T::ZERO)?;
+        let mut open = vec![(root, first)];
+        while let Some((node, at)) = open.pop() {
+            match node.target() {
+                ChildTarget::Leaf(push_leaf) => {
+                    self.blocks.values[at as usize] = self.ensemble.values[push_leaf]
+                }
+                ChildTarget::Split(split) => {
+                    let (left, right) = (self.push_leaf(T::ZERO)?, self.push_leaf(T::ZERO)?);
+                    let KeyPredicate { column, threshold } = self.predicates[split];
+                    self.blocks.nodes[at as usize] = DirectNode {
+                        threshold,
+                        next: left,
+                        column,
+                    };
+                    let split = &self.ensemble.splits[split];
+                    open.push((split.right, right));
+                    open.push((split.left, left));
+                }
+            }
+        }
+        Some(first)
+    }
+}
