@@ -9,7 +9,7 @@ impl Categories {
     /// hashes to it, as it does for the training library.
     pub fn code(&self, text: &str) -> Option<u32> {
         let position = match self {
-            Self::CodeRule => return text.parse().ok(),
+            Self::Codes => return text.parse().ok(),
             Self::Names(names) => names.iter().position(|name| name == text),
             Self::Integers(numbers) => {
                 let number = integer(text)?;

@@ -1,28 +1,25 @@
-//! Walking trees: rows in, sums of leaves out.
+//! Kernels: evaluate the trees of an [`Ensemble`] for a block of rows and add the leaves to the rows' sums.
 //!
-//! A kernel reads a validated [`Ensemble`] and knows no format. [`Kernel::choose`] picks one when a model is
-//! loaded; every kernel must agree with [`scalar`], the reference, bit for bit, which means adding each group's
-//! leaves one by one in the order of the trees.
+//! A kernel knows no model format. [`Kernel::choose`] picks one when a model is loaded. Every kernel must
+//! agree with [`scalar`], the reference, bit for bit. This requires adding each group's leaves one by one in
+//! the order of the trees.
 //!
 //! ```text
-//! key      floats as whole numbers in the same order
-//! direct   trees by numbers, eight abreast: any machine
+//! scalar             one row, one tree, one split at a time; takes every model
+//! direct             compares ordered keys, eight trees at a time
+//! binned             compares bins of one byte, 32 trees per vector instruction
+//! bit_sliced         one bit per row, 64 rows or more per instruction
 //!
-//! ask      every split as "slot > rank", on bytes
-//! bins    which byte lies where
-//! ranker   a row's numbers -> its bins, by search
-//! stand    the trees laid out, 32 side by side: tops and tails
-//! binned   the way of rows through all of these
-//! avx2     the walk of the tops, x86-64 with AVX2
-//! tail     the rest of the way, and the sums
-//!
-//! bit_sliced   many rows at once, a bit for each row
-//!
-//! categories, search, shape, machine, portable    what several of them need
-//! autotune    which of them is the fastest for a model, measured on the model itself
+//! predicate          every split as "bins[column] > bin"
+//! ordered_key        floats as integers in the same order
+//! category_table     lookup tables for splits on categories
+//! threshold_search   the bin of a number
+//! tree_shape         heights and leaf counts
+//! isa                operations that depend on the instruction set: portable, avx2
+//! autotune           measures which kernel is the fastest for a model
 //! ```
-//! A machine with AVX-512 VBMI would get a walk of the tops beside that of AVX2 (64 lanes, `vpermi2b` in place of the
-//! shuffles and blends of the look-up), aarch64 another (`tbl` over 64 bins at once).
+//! AVX-512 VBMI and NEON are not implemented. An `isa/avx512` would use 64 lanes and `vpermi2b` for the
+//! lookup; an `isa/neon` would use `tbl` over 64 bins.
 
 mod autotune;
 #[cfg(target_arch = "x86_64")]
@@ -51,16 +48,16 @@ use direct::Direct;
 pub use name::{KernelName, Kernels};
 use ordered_key::OrderedFloat;
 
-/// How a model's trees are walked, and the trees laid out for it.
+/// The kernels chosen for a model, with the trees in their layouts.
 #[derive(Debug)]
 pub(crate) struct Kernel<T: KernelFloat> {
-    /// For a few rows.
+    /// Evaluates a few rows.
     walk: RowKernel<T>,
-    /// For many rows, if it gains anything, and from how many on.
+    /// Evaluates many rows, where that is faster.
     bit_sliced: Option<(BitSliced<T>, BreakEven)>,
 }
 
-/// How single rows are walked; which of these is known when a model is loaded, so that no row asks for the machine.
+/// The kernel for single rows. Resolved at load time, so that no row checks the CPU.
 #[derive(Debug)]
 enum RowKernel<T: KernelFloat> {
     Scalar,
@@ -69,22 +66,22 @@ enum RowKernel<T: KernelFloat> {
     Binned(Binned<T>),
 }
 
-/// From how many rows on a block of bits costs less than walking them one by one.
+/// The fewest rows for which a bit-sliced block costs less than evaluating the rows one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct BreakEven {
-    /// A block of 64 rows.
+    /// For a block of 64 rows.
     small: usize,
-    /// A block of as many as the machine's vectors have bits.
+    /// For the larger block, one row per bit of a vector.
     large: usize,
 }
 
 impl BreakEven {
-    /// Always, whichever fits.
+    /// Always use the bit-sliced kernel.
     const ALWAYS: Self = Self { small: 1, large: 65 };
 
-    /// The fewest rows of any block.
+    /// Returns the fewest rows of any block that is used.
     fn least(self) -> usize {
-        // A small block that is never worth it for 64 rows is never made.
+        // A threshold above 64 means that the small block is never used.
         if self.small > 64 {
             self.large
         } else {
@@ -93,17 +90,17 @@ impl BreakEven {
     }
 }
 
-/// What the kernels ask of a float besides arithmetic.
+/// What kernels need from a float beyond arithmetic.
 #[cfg(target_arch = "x86_64")]
 pub(crate) trait KernelFloat: Real + OrderedFloat + isa::avx2::CountPassed {}
-/// What the kernels ask of a float besides arithmetic.
+/// What kernels need from a float beyond arithmetic.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) trait KernelFloat: Real + OrderedFloat {}
 
 impl KernelFloat for f32 {}
 impl KernelFloat for f64 {}
 
-/// Working memory of the kernels.
+/// Working memory of the kernels, grown on first use.
 #[derive(Debug, Default)]
 pub(crate) struct KernelScratch {
     #[cfg(target_arch = "x86_64")]
@@ -114,17 +111,17 @@ pub(crate) struct KernelScratch {
 }
 
 impl<T: KernelFloat> Kernel<T> {
-    /// The kernel that can evaluate any model.
+    /// Returns the kernel that evaluates every model.
     pub(crate) fn reference() -> Self {
         RowKernel::Scalar.into()
     }
 
-    /// The fastest way for `ensemble` on this machine, as measured on the model itself.
+    /// Returns the fastest kernels for `ensemble` on this CPU, measured on the model itself.
     pub(crate) fn choose(ensemble: &Ensemble<T>) -> Self {
         autotune::choose(ensemble)
     }
 
-    /// This kernel for `ensemble`; `None` if it cannot evaluate it, or not on this machine.
+    /// Builds the named kernel. Returns `None` if it cannot evaluate this model or this CPU cannot run it.
     pub(crate) fn of(name: KernelName, ensemble: &Ensemble<T>) -> Option<Self> {
         if !name.available() {
             return None;
@@ -143,7 +140,7 @@ impl<T: KernelFloat> Kernel<T> {
         }
     }
 
-    /// Which it is: for a few rows, and, from so many rows on, for many.
+    /// Returns the names of the kernels in use.
     pub(crate) fn names(&self) -> Kernels {
         let few = match &self.walk {
             RowKernel::Scalar => KernelName::Scalar,
@@ -164,7 +161,7 @@ impl<T: KernelFloat> Kernel<T> {
         }
     }
 
-    /// Bytes held besides the ensemble.
+    /// Returns the bytes held besides the ensemble.
     pub(crate) fn bytes(&self) -> usize {
         let walk = match &self.walk {
             RowKernel::Scalar => 0,
@@ -180,8 +177,8 @@ impl<T: KernelFloat> Kernel<T> {
 
     /// Adds the leaves that each row reaches to its sums.
     ///
-    /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]; `sums` is `n × groups` and holds what the
-    /// sums begin with.
+    /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]. `sums` is `n × groups` and holds the
+    /// initial values.
     pub(crate) fn add_leaves(
         &self,
         ensemble: &Ensemble<T>,
@@ -193,11 +190,11 @@ impl<T: KernelFloat> Kernel<T> {
         let Some((bit_sliced, BreakEven { small, large })) = &self.bit_sliced else {
             return self.walk(ensemble, rows, sums, work);
         };
-        // BreakEven of the larger kind as long as they are worth it, then one of the smaller, then row by row.
+        // Use large blocks while they pay off, then one small block, then single rows.
         let mut done = 0;
         let count = rows.len() / features;
         for (rows_to_a_block, worth) in [(256, *large), (64, *small)] {
-            // A block that is not worth it when it is full never is.
+            // A block that does not pay off when full never does.
             if worth > rows_to_a_block {
                 continue;
             }
@@ -224,13 +221,13 @@ impl<T: KernelFloat> Kernel<T> {
         }
     }
 
-    /// Walks rows one by one, or a few side by side.
+    /// Evaluates rows one by one, or a few side by side.
     fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut KernelScratch) {
         match &self.walk {
             RowKernel::Scalar => scalar::add_leaves(ensemble, rows, sums),
             RowKernel::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel is only made where it is available.
+            // SAFETY: `Kernel::of` builds a kernel only where it is available.
             RowKernel::Binned(binned) => unsafe {
                 isa::avx2::add_leaves(binned, ensemble, rows, sums, &mut work.bins)
             },
@@ -247,7 +244,7 @@ impl<T: KernelFloat> From<RowKernel<T>> for Kernel<T> {
     }
 }
 
-/// Evaluates rows bit by bit, in blocks of the larger kind or of 64.
+/// Evaluates rows with the bit-sliced kernel, in large blocks or in blocks of 64.
 fn slice<T: KernelFloat>(
     bit_sliced: &BitSliced<T>,
     ensemble: &Ensemble<T>,
@@ -258,7 +255,7 @@ fn slice<T: KernelFloat>(
 ) {
     #[cfg(target_arch = "x86_64")]
     if isa::avx2::available() {
-        // SAFETY: it is available.
+        // SAFETY: just checked.
         return unsafe { isa::avx2::slice(bit_sliced, ensemble, rows, sums, work, large) };
     }
     isa::portable::slice(bit_sliced, ensemble, rows, sums, work, large);

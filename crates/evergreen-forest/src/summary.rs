@@ -41,7 +41,7 @@ pub enum FeatureKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Categories {
     /// The file does not name them: the input must already be a code.
-    CodeRule,
+    Codes,
     /// Named categories.
     Names(Vec<String>),
     /// Integer categories.
@@ -94,7 +94,7 @@ impl Feature {
     /// Bytes held in memory.
     pub(super) fn size_bytes(&self) -> usize {
         let categories = match &self.categories {
-            None | Some(Categories::CodeRule) => 0,
+            None | Some(Categories::Codes) => 0,
             Some(Categories::Names(names)) => names.iter().map(|name| size_of::<String>() + name.len()).sum(),
             Some(Categories::Integers(numbers)) => size_of_val(numbers.as_slice()),
             Some(Categories::Hashes(hashes)) => size_of_val(hashes.as_slice()),

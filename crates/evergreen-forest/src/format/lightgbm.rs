@@ -162,7 +162,7 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
         } else if numbers.len() == length {
             Categories::Integers(numbers)
         } else {
-            Categories::CodeRule
+            Categories::Codes
         });
         Ok(())
     })?;
@@ -202,7 +202,7 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categ
             } else {
                 FeatureKind::Number
             },
-            categories: category.then(|| pandas.next().unwrap_or(Categories::CodeRule)),
+            categories: category.then(|| pandas.next().unwrap_or(Categories::Codes)),
             splits: *splits,
             gain: *gain,
         });

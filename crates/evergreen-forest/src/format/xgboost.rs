@@ -188,7 +188,7 @@ impl XgBoostFile {
                     .unwrap_or_else(|| format!("f{position}")),
                 kind,
                 categories: match kind {
-                    FeatureKind::Category => Some(categories.unwrap_or(Categories::CodeRule)),
+                    FeatureKind::Category => Some(categories.unwrap_or(Categories::Codes)),
                     _ => None,
                 },
                 splits: *splits,

@@ -1,6 +1,6 @@
-//! Which kernel is the fastest for a model: every candidate predicts the same made-up rows, and the clock decides.
+//! Chooses the fastest kernel for a model: every candidate predicts the same generated rows and is timed.
 //!
-//! All kernels give the same bits, so that a choice made on a busy machine costs time and nothing else.
+//! All kernels give the same bits, so a wrong choice on a busy machine costs time and nothing else.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,19 @@ use crate::kernel::KernelFloat;
 use crate::kernel::bit_sliced::BitSliced;
 use crate::kernel::{BreakEven, Kernel, KernelName, KernelScratch};
 
-/// Rows of a tuner: those of the larger block.
+/// Generated rows: one large block.
 const ROWS: usize = 256;
 
-/// Numbers in the rows of a tuner; a model with more gets the first kernel that can evaluate it.
+/// Most numbers to generate. A larger model gets the first kernel that can evaluate it.
 const NUMBERS: usize = 1 << 24;
 
-/// Rows that are walked one by one.
+/// Rows predicted one by one in a timing.
 const SINGLE: usize = 32;
 
-/// Turns of a tuner, of which the quickest counts.
+/// Repetitions of a timing; the shortest counts.
 const TURNS: usize = 3;
 
-/// The fastest kernel for single rows, with the one for many if that gains anything.
+/// Returns the fastest kernel for single rows, with the bit-sliced kernel for many rows if it is faster.
 pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     if ensemble.features.max(ensemble.groups).saturating_mul(ROWS) > NUMBERS {
         let first = KernelName::WALKS
@@ -45,7 +45,7 @@ pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     let Some(bit_sliced) = BitSliced::new(ensemble) else {
         return kernel;
     };
-    // Rows that are walked side by side take less each than single ones.
+    // Rows evaluated side by side cost less than single ones.
     let each = (tuner.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
         .min(time.as_nanos() / SINGLE as u128)
         .max(1);
@@ -53,7 +53,7 @@ pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     kernel.bit_sliced = Some((bit_sliced, BreakEven::ALWAYS));
     let small = from(tuner.many(&kernel, 64));
     let large = from(tuner.many(&kernel, ROWS));
-    // Two small blocks, and more, instead of a large one: where that is quicker.
+    // Prefer two small blocks to one large block where they are faster.
     let large = large.max(small.saturating_mul(2).min(ROWS));
     let worth = small <= 64 || large <= ROWS;
     kernel.bit_sliced = kernel
@@ -71,7 +71,7 @@ struct Autotuner<'a, T> {
 }
 
 impl<T: KernelFloat> Autotuner<'_, T> {
-    /// The time for some single rows.
+    /// Times `SINGLE` predictions of one row.
     fn single(&mut self, kernel: &Kernel<T>) -> Duration {
         self.time(|tuner| {
             let rows = tuner.rows.chunks_exact(tuner.ensemble.features);
@@ -82,7 +82,7 @@ impl<T: KernelFloat> Autotuner<'_, T> {
         })
     }
 
-    /// The time for so many rows at once.
+    /// Times one prediction of `count` rows.
     fn many(&mut self, kernel: &Kernel<T>, count: usize) -> Duration {
         self.time(|tuner| {
             let rows = &tuner.rows[..count * tuner.ensemble.features];
@@ -92,7 +92,7 @@ impl<T: KernelFloat> Autotuner<'_, T> {
     }
 
     fn time(&mut self, run: impl Fn(&mut Self)) -> Duration {
-        // The first turn grows the working memory.
+        // The first run grows the working memory.
         run(self);
         let turns = (0..TURNS).map(|_| {
             let start = Instant::now();
@@ -103,7 +103,7 @@ impl<T: KernelFloat> Autotuner<'_, T> {
     }
 }
 
-/// Rows that go all ways: numbers near thresholds of the model, every twentieth missing.
+/// Generates rows that reach many leaves: numbers are thresholds of the model, one in twenty is missing.
 fn rows<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<T> {
     let mut numbers: Vec<Vec<T>> = vec![Vec::new(); ensemble.features];
     for split in &ensemble.splits {
@@ -115,7 +115,7 @@ fn rows<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<T> {
     }
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |count: usize| {
-        // Knuth's generator; its upper bits are good enough here.
+        // Knuth's MMIX generator; only the upper bits are used.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -127,7 +127,7 @@ fn rows<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<T> {
             let x = if below(20) == 0 {
                 T::cast(f32::NAN)
             } else if numbers.is_empty() {
-                // A category, if it is anything.
+                // A feature without thresholds may be a category.
                 T::cast(below(64) as f64)
             } else {
                 numbers[below(numbers.len())]

@@ -1,4 +1,12 @@
-//! A model's trees over ranks, and the way of a row through them that all such kernels share.
+//! The binned kernel: quantises a row into bins of one byte, then evaluates 32 trees per vector instruction.
+//!
+//! ```text
+//! column_order   assigns binned features to columns
+//! quantizer      a row's numbers -> its bins
+//! tree_block     the layout: blocks of 32 trees with upper levels and subtrees
+//! leaf_sum       from exit indices to leaves and sums
+//! ```
+//! The upper levels are evaluated by [`isa::avx2`](crate::kernel::isa::avx2).
 
 mod column_order;
 pub(in crate::kernel) mod leaf_sum;
@@ -14,29 +22,29 @@ use crate::kernel::binned::tree_block::{LANES, TreeBlock, TreeBlocks, UpperLevel
 use crate::kernel::isa::UpperLevelsIsa;
 use crate::kernel::predicate::BinnedFeatures;
 
-/// RowGroup whose sums are built side by side.
+/// Rows whose sums are computed side by side.
 const TOGETHER: usize = 4;
 
-/// Bytes of bins that are filled before the trees are walked: they must stay in the first cache.
+/// Bytes of bins to fill before the trees are evaluated. They must stay in the L1 cache.
 const FILLED: usize = 1 << 14;
 
-/// Complete in the tops: one more of complete trees would double what is read for less than it saves
-/// (`benches/README.md`).
+/// Levels in the upper levels. A seventh would double the memory read and save less (see
+/// `benches/README.md`).
 const LEVELS: usize = 6;
 
-/// A model laid out for walking by rank.
+/// A model in the layout of the binned kernel.
 #[derive(Debug)]
 pub(crate) struct Binned<T> {
     pub(in crate::kernel) quantizer: Quantizer<T>,
     pub(in crate::kernel) blocks: TreeBlocks<T>,
-    /// ColumnOrder that tops ask.
+    /// Columns used by the upper levels.
     pub(in crate::kernel) upper_columns: usize,
-    /// Bytes from one row's bins to the next row's.
+    /// Distance in bytes from one row's bins to the next row's.
     stride: usize,
 }
 
 impl<T: KernelFloat> Binned<T> {
-    /// Lays a model out; `None` if it cannot be walked by rank.
+    /// Builds the layout. Returns `None` if the model has vector or linear leaves or too many columns.
     pub(in crate::kernel) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         let binned_features = BinnedFeatures::of(ensemble)?;
         let columns = ColumnOrder::new(ensemble, &binned_features, LEVELS)?;
@@ -55,7 +63,7 @@ impl<T: KernelFloat> Binned<T> {
         })
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.quantizer.bytes() + self.blocks.bytes()
     }
@@ -63,7 +71,7 @@ impl<T: KernelFloat> Binned<T> {
     /// Adds the leaves that each row reaches to its sums.
     ///
     /// # Safety
-    /// This is such a machine.
+    /// The CPU supports the instruction set `M`.
     #[inline(always)]
     pub(in crate::kernel) unsafe fn add_leaves<M: UpperLevelsIsa>(
         &self,
@@ -79,7 +87,7 @@ impl<T: KernelFloat> Binned<T> {
             bins.resize(needed, 0);
         }
         if rows.len() == features {
-            // SAFETY: the row's bins are filled before they are used.
+            // SAFETY: `fill` writes the row's bins before they are read.
             return unsafe {
                 self.quantizer.fill::<M>(rows, bins);
                 self.walk_alone::<M>(bins.as_ptr(), sums);
@@ -89,11 +97,11 @@ impl<T: KernelFloat> Binned<T> {
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
             let into = bins.chunks_exact_mut(self.stride);
             for (row, into) in rows.chunks_exact(features).zip(into) {
-                // SAFETY: the caller vouches for the machine.
+                // SAFETY: the caller guarantees the ISA.
                 unsafe { self.quantizer.fill::<M>(row, into) };
             }
             let count = rows.len() / features;
-            // SAFETY: so many rows' bins have just been filled.
+            // SAFETY: the bins of these rows have just been filled.
             unsafe { self.walk::<M>(&bins[..count * self.stride], sums, groups) };
         }
     }
@@ -103,7 +111,7 @@ impl<T: KernelFloat> Binned<T> {
         let together = bins.chunks_exact(TOGETHER * self.stride);
         let rest = together.remainder().chunks_exact(self.stride);
         let (of_rows, of_rest) = sums.split_at_mut(together.len() * TOGETHER * groups);
-        // SAFETY: as promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             if !of_rows.is_empty() {
                 self.walk_together::<M>(bins, of_rows, groups);
@@ -116,7 +124,7 @@ impl<T: KernelFloat> Binned<T> {
 
     #[inline(always)]
     unsafe fn exits<M: UpperLevelsIsa>(&self, block: &TreeBlock, bins: *const u8) -> ExitIndices {
-        // SAFETY: lines and steps are the block's; the caller vouches for the bins.
+        // SAFETY: lines and steps belong to the block; the caller guarantees the bins.
         unsafe {
             match block.upper_levels {
                 UpperLevels::Complete { first } => {
@@ -132,7 +140,7 @@ impl<T: KernelFloat> Binned<T> {
         }
     }
 
-    /// Some rows through one block after the other.
+    /// Evaluates groups of rows, one block of trees after the other.
     #[inline(always)]
     unsafe fn walk_together<M: UpperLevelsIsa>(&self, bins: &[u8], sums: &mut [T], groups: usize) {
         let mut first = 0;
@@ -143,7 +151,7 @@ impl<T: KernelFloat> Binned<T> {
                     std::array::from_fn(|row| bins[row * self.stride..].as_ptr());
                 let mut exits = [[0; LANES]; TOGETHER];
                 for (exits, bins) in exits.iter_mut().zip(bins) {
-                    // SAFETY: a row's bins are at least 256.
+                    // SAFETY: a row has at least 256 bins.
                     *exits = unsafe { self.exits::<M>(block, bins) };
                 }
                 let mut rows = RowGroup {
@@ -152,20 +160,20 @@ impl<T: KernelFloat> Binned<T> {
                     sums,
                     groups,
                 };
-                // SAFETY: the block is one of these, and the rows' bins are filled.
+                // SAFETY: the block is one of `self.blocks`, and the rows' bins are filled.
                 unsafe { leaf_sum::add(&self.blocks, block, first, &mut rows) };
             }
             first += block.trees;
         }
     }
 
-    /// One row through all blocks.
+    /// Evaluates one row.
     #[inline(always)]
     unsafe fn walk_alone<M: UpperLevelsIsa>(&self, bins: *const u8, sums: &mut [T]) {
         let mut first = 0;
         let groups = sums.len();
         for block in &self.blocks.blocks {
-            // SAFETY: the row's bins are filled, and at least 256.
+            // SAFETY: the row's bins are filled, at least 256 of them.
             unsafe {
                 let exits = [self.exits::<M>(block, bins)];
                 let mut rows = RowGroup {

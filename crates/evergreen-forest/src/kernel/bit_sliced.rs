@@ -1,13 +1,14 @@
-//! Many rows at once, a bit each: one instruction decides a split for all rows of a block.
+//! The bit-sliced kernel: one bit per row, so that one instruction evaluates a split for a block of 64 to 256
+//! rows.
 //!
-//! A block of 64 or 256 rows is first turned into lines of bits, one line for each question that irregular split predicates. Then
-//! every tree is a short program of bitwise operations on those lines, whatever way the rows take. What comes out is
-//! the number of each row's leaf; leaves are added row by row in the order of the trees.
+//! A block of rows is turned into lines of bits, one line per predicate. Every tree is a short program of
+//! bitwise operations on these lines, independent of the rows' paths. The result is the leaf number of each
+//! row. Leaves are added row by row in the order of the trees.
 //!
 //! ```text
-//! predicates   questions -> lines of bits
-//! programs   trees -> programs
-//! bit_word    sixty-four or more rows
+//! predicate_table   predicates -> lines of bits
+//! tree_programs     trees -> programs
+//! bit_word          a set of 64 rows or more
 //! ```
 
 mod bit_word;
@@ -21,29 +22,30 @@ pub(in crate::kernel) use bit_word::BitWord;
 use predicate_table::{BlockBuffers, PredicateTable, columns};
 use tree_programs::{LEAVES, PartitionStep, TREE_BATCH, TreeForm, TreeProgram, TreePrograms};
 
-/// A model laid out for evaluation bit by bit.
+/// A model in the layout of the bit-sliced kernel.
 #[derive(Debug)]
 pub(crate) struct BitSliced<T> {
     predicates: PredicateTable<T>,
     programs: TreePrograms<T>,
 }
 
-/// Sixty-four bytes that begin at a cache line.
+/// Sixty-four bytes, aligned to a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(in crate::kernel) struct BufferLine([u64; 8]);
 
-/// Working memory of the trees.
+/// Buffers for evaluating trees.
 struct TreeScratch<W> {
     lines: *const W,
-    /// Rows on their way to a leaf.
+    /// The rows that reach each leaf.
     reach: *mut W,
-    /// A leaf's number for each row, tree by tree.
+    /// The leaf number of each row, tree by tree.
     leaves: *mut W,
 }
 
 impl<T: KernelFloat> BitSliced<T> {
-    /// Lays a model out; `None` if it cannot be evaluated like this.
+    /// Builds the layout. Returns `None` if the model has vector or linear leaves, or trees that are too
+    /// large.
     pub(in crate::kernel) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
             return None;
@@ -53,7 +55,7 @@ impl<T: KernelFloat> BitSliced<T> {
         Some(Self { predicates, programs })
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(in crate::kernel) fn bytes(&self) -> usize {
         self.predicates.bytes() + self.programs.bytes()
     }
@@ -61,7 +63,7 @@ impl<T: KernelFloat> BitSliced<T> {
     /// Adds the leaves that each row reaches to its sums, block by block.
     ///
     /// # Safety
-    /// The machine has the words, and is such a machine.
+    /// The CPU supports the words `W` and the instruction set `M`.
     #[inline(always)]
     pub(in crate::kernel) unsafe fn add_leaves<W: BitWord, M: Isa>(
         &self,
@@ -77,7 +79,7 @@ impl<T: KernelFloat> BitSliced<T> {
         if work.len() < needed {
             work.resize(needed, BufferLine([0; 8]));
         }
-        // SAFETY: the parts lie one behind the other in memory that is long enough.
+        // SAFETY: the buffers are adjacent parts of memory that is long enough.
         unsafe {
             let lines = work.as_mut_ptr().cast::<W>();
             let buckets = lines.add(self.predicates.lines);
@@ -90,7 +92,7 @@ impl<T: KernelFloat> BitSliced<T> {
                 columns,
             };
             let scratch = TreeScratch { lines, reach, leaves };
-            // Another model may have left something there.
+            // Another model may have left data there.
             for bucket in 0..self.predicates.buckets {
                 W::splat(0).store(buckets.add(bucket));
             }
@@ -109,16 +111,16 @@ impl<T: KernelFloat> BitSliced<T> {
             let mut batches = self.programs.trees[first..*end].chunks_exact(TREE_BATCH);
             for batch in batches.by_ref() {
                 for (at, tree) in batch.iter().enumerate() {
-                    // SAFETY: there is room for a batch's leaves.
+                    // SAFETY: the buffer holds the leaf numbers of a batch.
                     unsafe { self.tree(tree, scratch, at) };
                 }
                 let bases = std::array::from_fn(|at| self.programs.values[batch[at].leaves..].as_ptr());
-                // SAFETY: the numbers are those of these trees' leaves.
+                // SAFETY: the leaf numbers are those of these trees.
                 unsafe { add::<T, W, TREE_BATCH>(bases, scratch.leaves.cast(), &mut sums[*group..], groups) };
             }
             for tree in batches.remainder() {
                 let base = [self.programs.values[tree.leaves..].as_ptr()];
-                // SAFETY: there is room for a tree's leaves, and the numbers are those of its leaves.
+                // SAFETY: the buffer holds the leaf numbers of a tree, and they are those of this tree.
                 unsafe {
                     self.tree(tree, scratch, 0);
                     add::<T, W, 1>(base, scratch.leaves.cast(), &mut sums[*group..], groups);
@@ -128,11 +130,11 @@ impl<T: KernelFloat> BitSliced<T> {
         }
     }
 
-    /// Writes the number of each row's leaf.
+    /// Computes the leaf number of each row.
     #[inline(always)]
     unsafe fn tree<W: BitWord>(&self, tree: &TreeProgram, scratch: &TreeScratch<W>, at: usize) {
-        // SAFETY: the layout was made so that questions are lines, leaves fewer than `LEAVES`, and each tree's
-        // questions and steps are there.
+        // SAFETY: predicates are offsets of lines, leaf numbers are below `LEAVES`, and each tree's
+        // predicates and steps exist.
         unsafe {
             let mut bits = [W::splat(0); 8];
             match tree.form {
@@ -162,19 +164,19 @@ impl<T: KernelFloat> BitSliced<T> {
     }
 }
 
-/// The line at an offset that was reckoned for lines of eight bytes.
+/// Loads a line. `offset` is in bytes for lines of eight bytes.
 #[inline(always)]
 unsafe fn line<W: BitWord>(lines: *const W, offset: u32) -> W {
-    // SAFETY: the caller's offset is a line's.
+    // SAFETY: the caller's offset is that of a line.
     unsafe { W::load(lines.byte_add(offset as usize * (W::BYTES / 8))) }
 }
 
 macro_rules! level {
     ($name:ident, $below:ident, $height:literal) => {
-        /// Sends the rows that reach a subtree of this height down to its leaves.
+        /// Partitions the rows in `reach` among the leaves of a subtree of this height.
         #[inline(always)]
         unsafe fn $name<W: BitWord>(predicates: *const u32, lines: *const W, reach: W, bits: &mut [W; 8]) {
-            // SAFETY: a subtree has a question for each of its places.
+            // SAFETY: a subtree has a predicate for each of its splits.
             unsafe {
                 let right = reach.and(line(lines, *predicates));
                 bits[$height - 1] = bits[$height - 1].or(right);
@@ -194,10 +196,10 @@ level!(level4, level3, 4);
 level!(level5, level4, 5);
 level!(level6, level5, 6);
 
-/// A complete tree.
+/// Evaluates a complete tree.
 #[inline(always)]
 unsafe fn complete<W: BitWord>(levels: usize, predicates: *const u32, lines: *const W, bits: &mut [W; 8]) {
-    // SAFETY: as promised by the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let all = W::splat(u64::MAX);
         match levels {
@@ -213,10 +215,10 @@ unsafe fn complete<W: BitWord>(levels: usize, predicates: *const u32, lines: *co
     }
 }
 
-/// A complete tree of seven or eight levels: two or four subtrees of six.
+/// Evaluates a complete tree of seven or eight levels as two or four subtrees of six.
 #[inline(always)]
 unsafe fn tall<W: BitWord>(levels: usize, predicates: *const u32, lines: *const W, bits: &mut [W; 8]) {
-    // SAFETY: as promised by the caller.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let all = W::splat(u64::MAX);
         let right = line(lines, *predicates);
@@ -244,7 +246,7 @@ unsafe fn tall<W: BitWord>(levels: usize, predicates: *const u32, lines: *const 
     }
 }
 
-/// A tree of irregular form.
+/// Evaluates an irregular tree.
 #[inline(always)]
 unsafe fn irregular<W: BitWord>(
     steps: &[PartitionStep],
@@ -252,7 +254,7 @@ unsafe fn irregular<W: BitWord>(
     scratch: &TreeScratch<W>,
     bits: &mut [W; 8],
 ) {
-    // SAFETY: steps lead from place to place below `leaves`, which is at most `LEAVES`.
+    // SAFETY: steps name leaves below `leaves`, which is at most `LEAVES`.
     unsafe {
         let reach = scratch.reach;
         W::splat(u64::MAX).store(reach);
@@ -263,7 +265,8 @@ unsafe fn irregular<W: BitWord>(
             here.xor(right).store(from);
             right.store(reach.add(usize::from(step.to)));
         }
-        // The upper half of the leaves have the highest bit; they are laid over the lower half for the next.
+        // The upper half of the leaves have the highest bit set. Merge them into the lower half for the next
+        // bit.
         let mut count = leaves;
         for bit in (0..8).rev() {
             let half = 1 << bit;
@@ -294,7 +297,7 @@ unsafe fn add<T: KernelFloat, W: BitWord, const K: usize>(
     for (row, sum) in sums.iter_mut().step_by(groups).enumerate() {
         let mut total = *sum;
         for (tree, values) in values.iter().enumerate() {
-            // SAFETY: every row of a block has a number for each tree, and every number a value.
+            // SAFETY: every row of a block has a leaf number for each tree, and every number a value.
             total += unsafe { *values.add(usize::from(*leaves.add(tree * W::ROWS + row))) };
         }
         *sum = total;

@@ -1,40 +1,40 @@
-//! What splits on categories ask, looked up: for every code of a feature one byte for each of its sets.
+//! Lookup tables for splits on categories: one byte per code and set of a feature.
 
 use crate::ensemble::{CategorySet, ChildRef, CodeRule, Ensemble, Split, SplitTest};
 use crate::kernel::KernelFloat;
 use crate::kernel::scalar;
 
-/// A question: the set's position, and whether a missing number goes left.
+/// A predicate: the set's position, and whether a missing value goes left.
 pub(super) type SetPredicate = (u32, bool);
 
-/// CodeRule of a feature with a row of their own, at most.
+/// Most codes of a feature with a table row of their own.
 const MOST_CODES: u32 = 1 << 24;
 
-/// A feature that is read as a category.
+/// The table of one categorical feature.
 #[derive(Clone, Copy, Debug)]
 struct CategoryColumns {
     feature: u32,
-    /// The first of its columns, which lie side by side.
+    /// The first of its adjacent columns.
     to: usize,
     columns: usize,
-    /// CodeRule with a row of their own in the table; after them one row for all others and one for missing.
+    /// Codes with a table row of their own. One more row is for other numbers, and one for missing ones.
     codes: u32,
     rows: usize,
 }
 
-/// All such features.
+/// The tables of all categorical features.
 #[derive(Debug)]
 pub(super) struct CategoryTable {
     features: Vec<CategoryColumns>,
     /// 0 goes left, 255 goes right.
     table: Vec<u8>,
     codes: CodeRule,
-    /// Bytes that the table may have: those of the model itself.
+    /// Most bytes of the table: the size of the model.
     most: usize,
 }
 
 impl CategoryTable {
-    /// None yet.
+    /// Creates an empty table.
     pub(super) fn new<T: KernelFloat>(ensemble: &Ensemble<T>) -> Self {
         Self {
             features: Vec::new(),
@@ -44,13 +44,13 @@ impl CategoryTable {
         }
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.features.as_slice()) + self.table.len()
     }
 
-    /// Adds the questions on one feature, whose columns begin at `to`; `None` if their table is larger than the model
-    /// itself, which it is not worth.
+    /// Adds the predicates on one feature, whose columns begin at `to`. Returns `None` if the table would be
+    /// larger than the model, which is not worth it.
     pub(super) fn add<T: KernelFloat>(
         &mut self,
         ensemble: &Ensemble<T>,
@@ -73,7 +73,7 @@ impl CategoryTable {
             rows: self.table.len(),
         });
         let nothing = ChildRef::leaf(0)?;
-        // The last two rows: no code at all, and missing.
+        // The last two rows: not a code, and missing.
         let beyond = [T::cast(-1f32), T::cast(f32::NAN)];
         let codes = (0..codes).map(|code| T::cast(f64::from(code)));
         for x in codes.chain(beyond) {
@@ -93,7 +93,7 @@ impl CategoryTable {
         Some(())
     }
 
-    /// For each feature where its columns begin and what they hold.
+    /// Yields the first column of each feature and the bytes to copy there.
     #[inline(always)]
     pub(super) fn of_row<T: KernelFloat>(&self, row: &[T]) -> impl Iterator<Item = (usize, &[u8])> {
         self.features.iter().map(|category| {
@@ -104,8 +104,8 @@ impl CategoryTable {
     }
 }
 
-/// Which of a feature's rows a number takes, where `known` codes have one of their own: after them come one for all other
-/// numbers and one for missing ones.
+/// Returns the table row of a number. Codes below `known` have rows of their own; then comes one row for all
+/// other numbers and one for missing ones.
 #[inline(always)]
 pub(super) fn position<T: KernelFloat>(codes: CodeRule, known: u32, x: T) -> usize {
     if x.missing() {

@@ -48,7 +48,7 @@ impl<T: KernelFloat> Direct<T> {
         })
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         self.keys.bytes() + self.blocks.bytes()
     }

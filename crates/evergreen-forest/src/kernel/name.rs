@@ -1,29 +1,29 @@
-//! The kernels by name.
+//! The names of the kernels.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A way of walking trees. All give the same bits.
+/// A kernel: an algorithm that evaluates trees. All kernels give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KernelName {
-    /// One row, one tree, one split at a time: any model on any machine; the reference for the others.
+    /// One row, one tree, one split at a time. Takes every model on every CPU; the reference for the others.
     Scalar,
-    /// Numbers as they are, eight trees abreast without branches: any machine.
+    /// Compares ordered keys, eight trees at a time, without branches. Runs on every CPU.
     Direct,
-    /// Ranks in place of numbers, thirty-two trees to an instruction: x86-64 with AVX2.
+    /// Compares bins of one byte, 32 trees per instruction. Needs x86-64 with AVX2, BMI and POPCNT.
     Binned,
-    /// A bit for each row, sixty-four rows and more to an instruction: any machine; not for single rows.
+    /// One bit per row, 64 rows or more per instruction. Runs on every CPU; slow for single rows.
     BitSliced,
 }
 
 impl KernelName {
-    /// All of them.
+    /// Every kernel.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Direct, Self::Binned, Self::BitSliced];
 
-    /// Those that walk single rows.
+    /// The kernels for single rows.
     pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Binned];
 
-    /// Whether this machine can run it.
+    /// Returns whether this CPU can run the kernel.
     pub fn available(self) -> bool {
         match self {
             Self::Scalar | Self::Direct | Self::BitSliced => true,
@@ -46,12 +46,12 @@ impl fmt::Display for KernelName {
     }
 }
 
-/// How a model's trees are walked.
+/// The kernels that a model uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernels {
-    /// For a row or a few.
+    /// The kernel for one row or a few.
     pub few: KernelName,
-    /// From so many rows on, this.
+    /// The fewest rows that another kernel takes, and that kernel.
     pub many: Option<(usize, KernelName)>,
 }
 

@@ -1,24 +1,24 @@
-//! Floats as whole numbers in the same order, and the step from a split to its child that they allow.
+//! Floats as integers in the same order, and the step from a split to its child.
 
-/// A whole number as wide as the float it stands for.
+/// An unsigned integer as wide as its float.
 pub(crate) trait OrderedKey: Copy + Ord + Send + Sync + std::fmt::Debug + 'static {
-    /// Below every number's, and no greater than any threshold.
+    /// Below the key of every number, and no greater than any threshold.
     const LEAST: Self;
-    /// Above every number's, and above every threshold.
+    /// Above the key of every number and every threshold.
     const MOST: Self;
 
-    /// The one before it.
+    /// Returns the next smaller key.
     fn before(self) -> Self;
-    /// A position among fewer than 2^32.
+    /// Stores an index.
     fn of_position(position: u32) -> Self;
-    /// The position again.
+    /// Returns the stored index.
     fn position(self) -> u32;
 
-    /// From a split's place to its child's, `2 · place` or, if the split's threshold is below the key in its column, one
-    /// more: in tree `TREE` of complete trees of `LEVELS` levels that lie side by side.
+    /// Steps from the split at `place` to its child: `2 · place`, plus 1 if the split's threshold is below
+    /// the key in its column. The split belongs to tree `TREE` of adjacent complete trees of `LEVELS` levels.
     ///
     /// # Safety
-    /// The place is one of the tree's splits, and its column names a key.
+    /// `place` is a split of the tree, and its column names a key.
     #[inline(always)]
     unsafe fn step<const TREE: usize, const LEVELS: usize>(
         place: usize,
@@ -26,7 +26,7 @@ pub(crate) trait OrderedKey: Copy + Ord + Send + Sync + std::fmt::Debug + 'stati
         columns: *const u16,
         keys: *const Self,
     ) -> usize {
-        // SAFETY: as promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             let column = *columns.add((TREE << LEVELS) + place);
             let key = *keys.add(usize::from(column));
@@ -36,8 +36,9 @@ pub(crate) trait OrderedKey: Copy + Ord + Send + Sync + std::fmt::Debug + 'stati
     }
 }
 
-/// The step in four instructions, for machines and not for those that watch memory (`--cfg evergreen_plain`). Of the lines above the compiler makes six or seven, and keeps half of the places of
-/// eight trees in memory: half as fast again.
+/// The step in four instructions of assembly, half as fast again: the compiler generates six or seven and
+/// spills half of the eight places. `--cfg evergreen_plain` turns it off for sanitizers, which cannot see
+/// into assembly.
 #[cfg(all(target_arch = "x86_64", not(miri), not(evergreen_plain)))]
 macro_rules! step {
     ($load:literal, $compare:literal) => {
@@ -48,7 +49,8 @@ macro_rules! step {
             columns: *const u16,
             keys: *const Self,
         ) -> usize {
-            // SAFETY: as promised by the caller; nothing is written, and the flags are the compiler's to save.
+            // SAFETY: the caller guarantees the pointers; nothing is written, and the compiler saves the
+            // flags.
             unsafe {
                 std::arch::asm!(
                     "movzx {column:e}, word ptr [{columns} + 2*{place} + {tree_columns}]",
@@ -105,20 +107,20 @@ key!(
     "cmp [{words} + 8*{place} + {tree_words}], {column:r}"
 );
 
-/// Floats with keys.
+/// Floats with ordered keys.
 pub(crate) trait OrderedFloat: Copy {
-    /// As wide as the float.
+    /// The key, as wide as the float.
     type OrderedKey: OrderedKey;
-    /// In the order of the numbers; both zeros have the same. Not for NaN.
+    /// Returns the key, in the order of the numbers. Both zeros have the same key. Not for NaN.
     fn key(self) -> Self::OrderedKey;
-    /// Its bits.
+    /// Returns the bits.
     fn bits(self) -> Self::OrderedKey;
-    /// The number with these bits.
+    /// Returns the number with these bits.
     fn of_bits(bits: Self::OrderedKey) -> Self;
     #[cfg(target_arch = "x86_64")]
-    /// Writes it into as many words as it takes, as it would lie in memory.
+    /// Writes the number's bytes into words.
     fn write(self, into: &mut [u32]);
-    /// Working memory for keys.
+    /// Returns the working memory for keys.
     fn keys(work: &mut crate::kernel::KernelScratch) -> &mut Vec<Self::OrderedKey>;
 }
 
@@ -128,7 +130,7 @@ macro_rules! keyed {
             type OrderedKey = $key;
             #[inline(always)]
             fn key(self) -> $key {
-                // −0 becomes 0. Then the sign says whether greater bits are greater numbers.
+                // Maps −0 to 0. Then the sign tells whether greater bits are greater numbers.
                 let bits = (self + 0.0).to_bits();
                 let negative = (bits.cast_signed() >> (<$key>::BITS - 1)).cast_unsigned();
                 bits ^ (negative | 1 << (<$key>::BITS - 1))

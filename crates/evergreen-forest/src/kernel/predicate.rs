@@ -1,50 +1,49 @@
-//! Questions as bytes: every split becomes "is the byte in this column greater than this number".
+//! Splits as predicates on bytes: "is the row's bin in this column greater than this bin?"
 //!
-//! A *column* is a byte that a row has for one binned_feature of one feature: the bin of its value among the thresholds
-//! that the model's splits on the feature use, with missing values ranked first or last. What a split predicates is then
-//! `column > bin`, and `true` goes right. The replacement is exact: a value's bin among the thresholds says
-//! precisely which of them it is below.
+//! Quantising a row gives one byte, a *bin*, per *column*. A column belongs to one feature and one rule for
+//! missing values. The bin of a number is the count of the feature's thresholds that it has passed. The
+//! predicate is exact: a number's bin tells on which side of every threshold it lies.
 //!
 //! ```text
-//! thresholds of a feature   t0 < t1 < … < t254 | t255 …       255 to a column, further ones in further columns
-//! bin of x                 how many of them x has passed
-//! column                      bin − first threshold of the column, held within 0..=255; missing: 0 or 255
-//! split on t_k              column > k
+//! thresholds of a feature   t0 < t1 < … < t254 | t255 …       255 per column, further ones in further columns
+//! bin of x                  count of passed thresholds − first threshold of the column, clamped to 0..=255
+//! bin of a missing value    0 if it goes left, 255 if it goes right
+//! split on t_k              right if bins[column] > k
 //! ```
-//! A set of categories is a column of its own that holds 0 for members (left) and 255 for others.
+//! A set of categories has a column of its own: 0 for members, which go left, and 255 for other values.
 
 use std::collections::HashMap;
 
 use crate::ensemble::{CategorySet, Ensemble, Split, SplitTest};
 use crate::kernel::KernelFloat;
 
-/// Thresholds to a column: bins 0 to 255 tell 255 thresholds apart.
+/// Thresholds per column: the bins 0 to 255 distinguish 255 thresholds.
 const THRESHOLDS_PER_COLUMN: usize = 255;
 
-/// The column that always holds 0: what predicates it with [`NEVER`] goes left.
+/// The column that always holds 0. With [`NEVER`] as bin, its predicate always goes left.
 pub(super) const ZERO_COLUMN: u16 = 0;
 
-/// No byte is greater.
+/// No bin is greater.
 pub(super) const NEVER: u8 = 255;
 
-/// A split's question.
+/// A split's predicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BinPredicate {
-    /// The column asked about.
+    /// The column of the row.
     pub(super) column: u16,
-    /// Right if the column holds more than this.
+    /// The row goes right if the column's bin is greater than this.
     pub(super) bin: u8,
 }
 
 impl BinPredicate {
-    /// A question whose answer is always left.
+    /// A predicate that always goes left.
     pub(super) const ALWAYS_LEFT: Self = Self {
         column: ZERO_COLUMN,
         bin: NEVER,
     };
 }
 
-/// What a column holds.
+/// How a column is filled from a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum BinnedFeature {
     /// The bin of a number among the thresholds from position `first` on.
@@ -54,9 +53,9 @@ pub(super) enum BinnedFeature {
         missing_left: bool,
         zero_missing: bool,
     },
-    /// Whether the number is missing.
+    /// Tells whether the number is missing.
     Missing { feature: u32, zero_missing: bool },
-    /// Whether the category is in a set; sets of equal members have one number.
+    /// Tells whether the category is in a set. Sets with equal members share a number.
     Member {
         feature: u32,
         set: u32,
@@ -65,7 +64,7 @@ pub(super) enum BinnedFeature {
 }
 
 impl BinnedFeature {
-    /// The feature it reads.
+    /// Returns the feature that is read.
     pub(super) fn feature(self) -> u32 {
         match self {
             Self::Thresholds { feature, .. }
@@ -75,19 +74,19 @@ impl BinnedFeature {
     }
 }
 
-/// The binned_features that a model's splits need, before columns are given out.
+/// The binned features that a model's splits need, before they are assigned to columns.
 #[derive(Debug)]
 pub(super) struct BinnedFeatures<T> {
     /// Ascending thresholds of each feature.
     pub(super) thresholds: Vec<Vec<T>>,
-    /// For each split: its binned_feature's position below, and its bin there.
+    /// For each split: the position of its binned feature in `all`, and its bin.
     pub(super) of_split: Vec<(u32, u8)>,
-    /// Every binned_feature once, in order of first use.
+    /// Every binned feature once, in order of first use.
     pub(super) all: Vec<BinnedFeature>,
 }
 
 impl<T: KernelFloat> BinnedFeatures<T> {
-    /// Collects what the splits of a model predicate; `None` if something cannot be asked in this way.
+    /// Collects the predicates of a model. Returns `None` if a split cannot be expressed.
     pub(super) fn of(ensemble: &Ensemble<T>) -> Option<Self> {
         let mut binned_features = Self {
             thresholds: thresholds(ensemble),
@@ -123,7 +122,7 @@ impl<T: KernelFloat> BinnedFeatures<T> {
                 },
                 0,
             )),
-            // A code of 0 would be missing only where the number is exactly 0, not where it is cut off to 0.
+            // Code 0 is missing only if the number is exactly 0, not if it is truncated to 0.
             SplitTest::Member(_) if zero_missing => None,
             SplitTest::Member(set) => {
                 let set = *sets.get(set as usize)?;
@@ -150,7 +149,7 @@ impl<T: KernelFloat> BinnedFeatures<T> {
     }
 }
 
-/// The thresholds on each feature, ascending, each once.
+/// Returns the distinct thresholds of each feature, ascending.
 pub(super) fn thresholds<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
     let mut of_feature = vec![Vec::new(); ensemble.features];
     for split in &ensemble.splits {
@@ -161,14 +160,14 @@ pub(super) fn thresholds<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> 
         }
     }
     for thresholds in &mut of_feature {
-        // The builder lets no NaN pass; the zeros compare equal, as they do with every number.
+        // The builder rejects NaN. Both zeros compare equal.
         thresholds.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         thresholds.dedup();
     }
     of_feature
 }
 
-/// For each set the first that has the same members.
+/// Maps each set to the first set with the same members.
 pub(super) fn equal_sets(sets: &[CategorySet]) -> Vec<u32> {
     let mut known = HashMap::new();
     (0u32..)

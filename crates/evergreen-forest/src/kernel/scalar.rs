@@ -1,7 +1,7 @@
-//! The reference kernel: plain, and right by inspection.
+//! The scalar kernel: the reference for all others, simple enough to verify by reading.
 //!
-//! Positions are followed without checks of their own: the builder made sure that they are in range and that
-//! every path ends in a leaf.
+//! It follows positions without checks: the builder guarantees that they are in range and that every path
+//! ends in a leaf.
 
 use crate::ensemble::{
     CategorySet, ChildRef, ChildTarget, CodeRule, Ensemble, LinearLeaf, Split, SplitTest, ThresholdRule,
@@ -37,7 +37,7 @@ fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], sums: &mut 
     }
 }
 
-/// Position of the leaf that a row reaches from `root`.
+/// Returns the position of the leaf that a row reaches from `root`.
 pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: ChildRef, row: &[T]) -> usize {
     let mut at = root;
     loop {
@@ -52,7 +52,7 @@ pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: ChildRef, row: &[T]
     }
 }
 
-/// The decision of a split.
+/// Returns whether a number goes left at a split.
 pub(crate) fn goes_left<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T) -> bool {
     let missing = x.missing() || (split.zero_missing && x.to_f64().abs() <= f64::from(ZERO));
     match split.test {
@@ -76,7 +76,7 @@ fn is_member<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, set: &CategorySe
     }
 }
 
-/// A linear leaf's number; `plain` if any of its inputs is missing.
+/// Evaluates a linear leaf. Returns `plain` if one of its inputs is missing.
 fn evaluate<T: Real>(linear: &LinearLeaf, row: &[T], plain: T) -> T {
     let mut sum = linear.constant;
     for (feature, coefficient) in &linear.terms {

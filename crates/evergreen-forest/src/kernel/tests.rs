@@ -1,11 +1,11 @@
-//! Every kernel against the scalar reference, bit by bit, on random forests and rows.
+//! Compares every kernel with the scalar reference, bit by bit, on random forests and rows.
 
 use crate::builder::{EnsembleBuilder, EnsembleSettings, Node};
 use crate::ensemble::{CodeRule, Ensemble, InputRule, MarginRule, SplitTest, ThresholdRule};
 use crate::kernel::KernelFloat;
 use crate::kernel::{Kernel, KernelName, KernelScratch, scalar};
 
-/// A small random generator (splitmix64): the tests must fail alike everywhere.
+/// A random generator (splitmix64) with a fixed seed, so that failures can be reproduced.
 struct RandomSource(u64);
 
 impl RandomSource {
@@ -22,24 +22,24 @@ impl RandomSource {
     }
 }
 
-/// What a random forest looks like.
+/// The parameters of a random forest.
 #[derive(Clone, Copy, Debug)]
 struct ForestShape {
     trees: usize,
     leaves: usize,
-    /// No path is longer.
+    /// The longest path.
     depth: usize,
     features: usize,
     groups: usize,
-    /// Distinct thresholds on a feature.
+    /// Distinct thresholds per feature.
     thresholds: usize,
-    /// Of eight splits, so many ask for a category.
+    /// The share of categorical splits, in eighths.
     categorical: usize,
-    /// Every third tree has few leaves, or one.
+    /// Every third tree has four leaves or fewer.
     uneven: bool,
-    /// All splits of a level ask the same, and trees are complete.
+    /// All splits of a level are equal, and trees are complete.
     symmetric: bool,
-    /// Splits may count zero as missing, or ask only whether a number is missing.
+    /// Splits may count zero as missing, or test only for missing.
     odd: bool,
     comparison: ThresholdRule,
     codes: CodeRule,
@@ -63,7 +63,7 @@ const PLAIN: ForestShape = ForestShape {
 /// A node of a random tree: a leaf, or a split with its children.
 type RandomNode = Option<(usize, usize)>;
 
-/// A tree of up to so many leaves, by splitting leaves at random.
+/// Draws a tree of up to `shape.leaves` leaves by splitting leaves at random.
 fn draw(random: &mut RandomSource, shape: &ForestShape) -> Vec<RandomNode> {
     let mut nodes: Vec<RandomNode> = vec![None];
     let mut open = vec![(0, 0)];
@@ -86,10 +86,10 @@ fn draw(random: &mut RandomSource, shape: &ForestShape) -> Vec<RandomNode> {
     nodes
 }
 
-/// What a node asks (test, feature, missing goes left, zero is missing) and its value as a leaf.
+/// A node's test, feature, `missing_left` and `zero_missing`, and its value as a leaf.
 type NodeSpec<T> = (SplitTest<T>, usize, bool, bool, [T; 1]);
 
-/// How deep each node lies; children come after their parents.
+/// Returns the depth of each node. Children come after their parents.
 fn levels(nodes: &[RandomNode]) -> Vec<usize> {
     let mut levels = vec![0; nodes.len()];
     for (node, children) in nodes.iter().enumerate() {
@@ -101,7 +101,7 @@ fn levels(nodes: &[RandomNode]) -> Vec<usize> {
     levels
 }
 
-/// The k-th threshold of every feature; a few are special.
+/// Returns the k-th threshold of every feature. A few are special.
 fn threshold<T: KernelFloat>(k: usize) -> T {
     match k {
         0 => T::cast(f32::INFINITY),
@@ -180,7 +180,7 @@ fn forest<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> Ens
     builder.finish(rest).unwrap().ensemble
 }
 
-/// A number that is likely to tell kernels apart.
+/// Draws a number that is likely to expose a difference between kernels.
 fn number<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> T {
     let near = threshold::<f32>(random.below(shape.thresholds));
     match random.below(12) {
@@ -257,7 +257,7 @@ fn agree_on_shapes_at_the_edges() {
 
 #[test]
 fn agree_on_lopsided_trees_beside_others() {
-    // More slots than the tops ask, up to what a byte can name, and beyond.
+    // Above the columns of the upper levels, up to what a byte can address, and beyond.
     for (leaves, features) in [(64, 30), (64, 110), (200, 120), (256, 30), (257, 30), (100, 140)] {
         agree(ForestShape {
             trees: 37,
@@ -341,7 +341,7 @@ fn agree_on_categories() {
                     depth: 8,
                     ..PLAIN
                 };
-                // A model too small for its table of categories may be refused.
+                // Kernels may reject a model that is smaller than its category table.
                 agree_in::<f32>(&shape, false);
                 agree_in::<f64>(&shape, false);
             }

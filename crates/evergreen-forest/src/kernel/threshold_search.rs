@@ -1,20 +1,20 @@
-//! The bin of a number among sorted thresholds, sixteen comparisons at a time.
+//! Searches the bin of a number among sorted thresholds, sixteen comparisons at a time.
 
 use crate::ensemble::ThresholdRule;
 use crate::kernel::KernelFloat;
 use crate::kernel::isa::Isa;
 
-/// Thresholds that are compared at once.
+/// Thresholds compared at once.
 pub(super) const BLOCK: usize = 16;
 
-/// Thresholds that are compared at once where there are few.
+/// Thresholds compared at once where there are few.
 pub(super) const HALF: usize = BLOCK / 2;
 
-/// Pivots beyond which they are halved instead of counted.
+/// Beyond this many pivots, a binary search replaces counting.
 const MANY: usize = 8 * BLOCK;
 
-/// Where one feature's thresholds lie: blocks padded with NaN, which no number passes, and the last threshold of
-/// every block but the last one as pivots, in blocks of their own.
+/// The position of one feature's thresholds: blocks padded with NaN, which no number passes. The last
+/// threshold of every block but the last is a pivot; pivots are in blocks of their own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ThresholdSearch {
     blocks: u32,
@@ -24,7 +24,7 @@ pub(super) struct ThresholdSearch {
 }
 
 impl ThresholdSearch {
-    /// Lays thresholds out at the end of `into`.
+    /// Appends thresholds to `into`.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are fewer thresholds than splits, which are u32"
@@ -42,7 +42,7 @@ impl ThresholdSearch {
         pad(into);
         let blocks = into.len();
         into.extend_from_slice(thresholds);
-        // At least one block: a search always reads one.
+        // A search always reads a block.
         if thresholds.is_empty() {
             into.push(T::cast(f32::NAN));
         }
@@ -55,10 +55,10 @@ impl ThresholdSearch {
         }
     }
 
-    /// How many thresholds `x` has passed.
+    /// Returns the count of thresholds that `x` has passed.
     ///
     /// # Safety
-    /// This is such a machine.
+    /// The CPU supports `M`.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
     pub(super) unsafe fn bin<T: KernelFloat, M: Isa>(
@@ -72,26 +72,26 @@ impl ThresholdSearch {
         } else {
             let mut passed = 0;
             for at in 0..self.pivot_blocks as usize {
-                // SAFETY: the caller vouches for the machine.
+                // SAFETY: the caller guarantees the ISA.
                 passed +=
                     unsafe { M::count_passed(comparison, block(all, self.pivots as usize + at * BLOCK), x) };
             }
             passed
         };
         let at = self.blocks as usize + passed as usize * BLOCK;
-        // SAFETY: the caller vouches for the machine.
+        // SAFETY: the caller guarantees the ISA.
         passed * BLOCK as u32 + unsafe { M::count_passed(comparison, block(all, at), x) }
     }
 
-    /// Where its thresholds begin, in ascending order.
+    /// Returns the position of the first threshold. They are ascending.
     pub(super) fn first(&self) -> usize {
         self.blocks as usize
     }
 
-    /// The bins of many numbers; the loop for the usual numbers of thresholds does nothing twice.
+    /// Computes the bins of many numbers, with special loops for few thresholds.
     ///
     /// # Safety
-    /// This is such a machine, and `all` is what the thresholds were laid out in.
+    /// The CPU supports `M`, and `all` is the array that holds the thresholds.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
     pub(super) unsafe fn bins<T: KernelFloat, M: Isa>(
@@ -102,8 +102,7 @@ impl ThresholdSearch {
         bins: &mut [u32],
     ) {
         let pairs = numbers.iter().zip(bins);
-        // SAFETY: a block of pivots is followed by as many blocks as pivots, and one more; the caller vouches for the
-        // machine.
+        // SAFETY: one more block than there are pivots follows the pivots; the caller guarantees the ISA.
         unsafe {
             let blocks = all.as_ptr().add(self.blocks as usize).cast::<[T; BLOCK]>();
             match self.pivot_blocks {
@@ -129,7 +128,7 @@ impl ThresholdSearch {
         }
     }
 
-    /// The number of pivots passed, where there are many.
+    /// Returns the count of passed pivots by binary search.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "there are fewer thresholds than splits, which are u32"
@@ -143,8 +142,8 @@ impl ThresholdSearch {
     }
 }
 
-/// Lays at most `N · (N + 1)` thresholds out for [`two_blocks`]: one block of pivots, the last threshold of every block
-/// but the last; then the blocks. All are padded with NaN.
+/// Appends at most `N · (N + 1)` thresholds for [`two_blocks`]: one block of pivots (the last threshold of
+/// every block but the last), then the blocks, all padded with NaN.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn lay_out<T: KernelFloat, const N: usize>(thresholds: &[T], into: &mut Vec<T>) -> Option<u32> {
     let at = into.len();
@@ -157,17 +156,17 @@ pub(super) fn lay_out<T: KernelFloat, const N: usize>(thresholds: &[T], into: &m
     for block in thresholds.chunks(N) {
         add(&mut block.iter().copied());
     }
-    // A search always reads one.
+    // A search always reads a block.
     if thresholds.is_empty() {
         add(&mut std::iter::empty());
     }
     u32::try_from(at).ok()
 }
 
-/// How many thresholds `x` has passed, of those laid out by [`lay_out`].
+/// Returns the count of thresholds that `x` has passed, of those written by [`lay_out`].
 ///
 /// # Safety
-/// This is such a machine, and `pivots` were laid out so, with at most 255 thresholds.
+/// The CPU supports `M`. `pivots` points at at most 255 thresholds written by [`lay_out`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 thresholds")]
@@ -193,7 +192,7 @@ fn block<T>(all: &[T], at: usize) -> &[T; BLOCK] {
     }
 }
 
-/// How many of a block's thresholds `x` has passed, on any machine.
+/// Counts the thresholds of a block that `x` has passed, in plain Rust.
 #[inline(always)]
 pub(super) fn count<T: KernelFloat>(comparison: ThresholdRule, block: &[T], x: T) -> u32 {
     match comparison {

@@ -1,9 +1,9 @@
-//! How tall trees are, and how many leaves they have.
+//! Heights and leaf counts of trees.
 
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble};
 use crate::number::Real;
 
-/// Levels below each split, its own included.
+/// Returns the levels below each split, including its own.
 pub(super) fn heights<T: Real>(ensemble: &Ensemble<T>) -> Vec<u16> {
     let mut heights = vec![0u16; ensemble.splits.len()];
     for (position, split) in ensemble.splits.iter().enumerate().rev() {
@@ -19,17 +19,17 @@ fn heights_of(heights: &[u16], node: ChildRef) -> u16 {
     }
 }
 
-/// Levels below a node, its own included.
+/// Returns the levels below a node, including its own.
 pub(super) fn height(heights: &[u16], node: ChildRef) -> usize {
     usize::from(heights_of(heights, node))
 }
 
-/// Leaves below a node.
+/// Counts the leaves below a node.
 pub(super) fn leaves<T: Real>(ensemble: &Ensemble<T>, root: ChildRef) -> usize {
     leaf_depths(ensemble, root).count()
 }
 
-/// How deep below a node each leaf lies, from left to right.
+/// Yields the depth of each leaf below a node, from left to right.
 pub(super) fn leaf_depths<T: Real>(ensemble: &Ensemble<T>, root: ChildRef) -> impl Iterator<Item = usize> {
     let mut open = vec![(root, 0)];
     std::iter::from_fn(move || {

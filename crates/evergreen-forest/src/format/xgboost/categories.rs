@@ -47,7 +47,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
         Some(offsets) => names(&offsets, &values).map_err(|why| Fault::new(start, why)),
         None if values.is_empty() => Ok(None),
         // Categories that are fractions are left to the caller to encode.
-        None if fractions => Ok(Some(Categories::CodeRule)),
+        None if fractions => Ok(Some(Categories::Codes)),
         None => Ok(Some(Categories::Integers(values))),
     }
 }

@@ -1,37 +1,38 @@
-//! Which binned_feature lies in which column.
+//! Assigns binned features to columns.
 //!
-//! The tops of the trees can predicate only the first 256 columns, so what they predicate comes first. The columns of one
-//! feature's categories lie side by side, because they are filled with one copy.
+//! The upper levels address a column by one byte, so the columns they use come first. The columns of one
+//! feature's category sets are adjacent, because one copy fills them.
 
 use crate::ensemble::{ChildTarget, Ensemble};
 use crate::kernel::KernelFloat;
 use crate::kernel::predicate::{BinPredicate, BinnedFeature, BinnedFeatures};
 
-/// ColumnOrder that a upper_features can predicate: a byte names them.
+/// Columns that a byte can address.
 const BYTE_COLUMNS: usize = 256;
 
-/// Where everything lies.
+/// The assignment of columns.
 #[derive(Debug)]
 pub(in crate::kernel) struct ColumnOrder {
-    /// The column of each binned_feature.
+    /// The column of each binned feature.
     pub(in crate::kernel) column_of: Vec<u16>,
-    /// Every split's question.
+    /// The predicate of each split.
     pub(in crate::kernel) predicates: Vec<BinPredicate>,
-    /// How many levels of every tree predicate only columns in upper_columns of a byte.
+    /// Levels of every tree that use only columns addressed by a byte.
     pub(in crate::kernel) levels: usize,
-    /// How many columns those levels predicate at most, the zero column included.
+    /// Columns used by those levels, including the zero column.
     pub(in crate::kernel) upper_columns: usize,
-    /// How many columns all levels predicate, the zero column included.
+    /// Columns used by all levels, including the zero column.
     pub(in crate::kernel) used: usize,
 }
 
 impl ColumnOrder {
-    /// Whether a byte can name whatever any split predicates.
+    /// Returns whether a byte can address every column that is used.
     pub(in crate::kernel) fn fits_byte(&self) -> bool {
         self.used <= BYTE_COLUMNS
     }
 
-    /// Gives columns out; `None` if there are too many binned_features.
+    /// Assigns columns, with up to `levels` upper levels. Returns `None` if there are too many binned
+    /// features.
     pub(in crate::kernel) fn new<T: KernelFloat>(
         ensemble: &Ensemble<T>,
         binned_features: &BinnedFeatures<T>,
@@ -44,7 +45,7 @@ impl ColumnOrder {
         })?;
         let upper_columns = order.len() + 1;
         append_rest(binned_features, &mut order);
-        // Two columns are kept for what every row has; see `Quantizer::new`.
+        // Two extra columns: the zero column and the spare one; see `Quantizer::new`.
         u16::try_from(order.len() + 2).ok()?;
         let mut column_of = vec![0u16; binned_features.all.len()];
         for (column, binned_feature) in (1u16..).zip(order) {
@@ -64,7 +65,7 @@ impl ColumnOrder {
     }
 }
 
-/// Splits above each split; parents come before children.
+/// Returns the number of splits above each split. Parents come before children.
 fn depths<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<u16> {
     let mut depths = vec![0u16; ensemble.splits.len()];
     for (position, split) in ensemble.splits.iter().enumerate() {
@@ -77,7 +78,8 @@ fn depths<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<u16> {
     depths
 }
 
-/// The binned_features that the first levels of all trees predicate, with all sets of a feature where one is used.
+/// Lists the binned features used by the first levels of all trees. All sets of a feature are included if one
+/// is used.
 fn upper_features<T: KernelFloat>(
     ensemble: &Ensemble<T>,
     binned_features: &BinnedFeatures<T>,
@@ -108,7 +110,7 @@ fn upper_features<T: KernelFloat>(
     )
 }
 
-/// Appends what is not there yet.
+/// Appends the binned features that are not listed yet.
 fn append_rest<T>(binned_features: &BinnedFeatures<T>, order: &mut Vec<u32>) {
     let mut placed = vec![false; binned_features.all.len()];
     for binned_feature in order.iter() {
@@ -118,7 +120,7 @@ fn append_rest<T>(binned_features: &BinnedFeatures<T>, order: &mut Vec<u32>) {
     order.extend(sorted(binned_features, rest));
 }
 
-/// Numbers before categories, each by feature.
+/// Sorts numbers before categories, each by feature.
 fn sorted<T>(binned_features: &BinnedFeatures<T>, positions: impl Iterator<Item = usize>) -> Vec<u32> {
     let mut order: Vec<u32> = positions
         .filter_map(|position| u32::try_from(position).ok())

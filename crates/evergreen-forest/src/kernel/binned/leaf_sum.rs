@@ -148,7 +148,7 @@ unsafe fn nodes<T: KernelFloat, const R: usize>(
     rows: &mut RowGroup<'_, T, R>,
 ) {
     let reached: [[u32; LANES]; R] =
-        // SAFETY: as promised by the caller.
+        // SAFETY: guaranteed by the caller.
         std::array::from_fn(|row| unsafe { reach(blocks, block, rows.bins[row], &rows.exits[row]) });
     let groups = &blocks.groups[first..first + block.trees];
     for (tree, group) in groups.iter().enumerate() {

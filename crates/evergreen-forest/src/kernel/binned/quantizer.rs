@@ -174,7 +174,7 @@ impl<T: KernelFloat> Quantizer<T> {
     /// Fills a row's columns.
     ///
     /// # Safety
-    /// This is such a machine.
+    /// The CPU supports the ISA.
     #[inline(always)]
     pub(in crate::kernel) unsafe fn fill<M: Isa>(&self, row: &[T], into: &mut [u8]) {
         assert!(into.len() >= self.len, "too few columns");
@@ -188,7 +188,7 @@ impl<T: KernelFloat> Quantizer<T> {
         }
         for push_thresholds in &self.numbers {
             let x = row[push_thresholds.feature as usize];
-            // SAFETY: the caller vouches for the machine.
+            // SAFETY: the caller guarantees the ISA.
             let bin = unsafe {
                 push_thresholds
                     .search
@@ -215,7 +215,7 @@ impl<T: KernelFloat> Quantizer<T> {
         let thresholds = self.thresholds.as_ptr();
         for plain in features {
             // SAFETY: features are below `self.features`, columns below `self.len`; the thresholds were laid out for this;
-            // the caller vouches for the machine.
+            // the caller guarantees the ISA.
             unsafe {
                 let x = *row.get_unchecked(plain.feature as usize);
                 let pivots = thresholds.add(plain.pivots as usize);

@@ -1,16 +1,16 @@
-//! The trees, laid out to be walked thirty-two at a time.
+//! The layout of the binned kernel: blocks of up to 32 consecutive trees.
 //!
-//! A *push_block* is up to 32 consecutive trees. Their first levels are its *top*: complete, level by level, with the
-//! questions of the 32 trees at one place side by side, so that a vector instruction decides for all of them.
-//! Below the top each tree has one *tail* for each of its 2^levels exits.
+//! The first levels of a block's trees are its *upper levels*. They are complete, stored level by level. The
+//! predicates of the 32 trees at one node position are adjacent, so that one vector instruction evaluates all
+//! of them. Each tree has 2^levels *exits* from the upper levels, and one *subtree* per exit.
 //!
 //! ```text
-//! top    line of place 0 (roots) | places 1, 2 | places 3..=6 | …    a line: 32 columns, then 32 bins
-//! write_subtrees  of tree 0: exit 0, exit 1, … | of tree 1: …                 blocks, or entries into the nodes
+//! upper levels   line of position 0 (roots) | positions 1, 2 | 3..=6 | …    a line: 32 columns, then 32 bins
+//! subtrees       of tree 0: exit 0, exit 1, … | of tree 1: …                complete subtrees, or node indices
 //! ```
-//! A tail is a *block*: a small complete tree and its leaves in one piece, in as few cache lines as possible; or,
-//! where trees are deep or lopsided, an entry into *nodes*: nodes with both children side by side and leaves that
-//! lead to themselves. Lopsided trees of up to 256 leaves have neither: see [`UpperLevels::Preorder`].
+//! A subtree is *complete*, its predicates and leaves in as few cache lines as possible. Where trees are deep
+//! or unbalanced, subtrees are *sparse*: nodes with adjacent children; a leaf's child is the leaf itself.
+//! Unbalanced trees of up to 256 leaves need no subtrees: see [`UpperLevels::Preorder`].
 
 mod preorder;
 mod subtrees;
@@ -21,10 +21,10 @@ use crate::kernel::binned::column_order::ColumnOrder;
 use crate::kernel::predicate::BinPredicate;
 use crate::kernel::tree_shape;
 
-/// Trees in a push_block.
+/// Trees in a block: the bytes of a vector.
 pub(in crate::kernel) const LANES: usize = 32;
 
-/// The questions of one place in a push_block's trees.
+/// The predicates at one node position of a block's trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub(in crate::kernel) struct PredicateLine {
@@ -32,8 +32,8 @@ pub(in crate::kernel) struct PredicateLine {
     pub(in crate::kernel) bins: [u8; LANES],
 }
 
-/// One split of each of a push_block's trees, in the order of [`UpperLevels::Preorder`]: who blocks at `from` and goes right goes on
-/// to `to`.
+/// One split of each of a block's trees, in the order of [`UpperLevels::Preorder`]. A row at leaf `from` that
+/// goes right moves to leaf `to`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(in crate::kernel) struct PreorderStep {
@@ -42,12 +42,13 @@ pub(in crate::kernel) struct PreorderStep {
     pub(in crate::kernel) to: [u8; LANES],
 }
 
-/// Sixteen words that begin at a cache line.
+/// Sixteen words, aligned to a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(in crate::kernel) struct CacheLine(pub(in crate::kernel) [u32; 16]);
 
-/// A node of a tail: both children of a split are side by side from `next` on; a leaf leads to itself.
+/// A node of a sparse subtree. A split's children are at `next` and `next + 1`; a leaf's `next` is the leaf
+/// itself.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(in crate::kernel) struct SparseNode {
@@ -56,36 +57,37 @@ pub(in crate::kernel) struct SparseNode {
     pub(in crate::kernel) bin: u8,
 }
 
-/// How the exits of a push_block's trees are found.
+/// How the exit indices of a block's trees are computed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernel) enum UpperLevels {
-    /// Level by level, from this line on.
+    /// Level by level; the lines begin at `first`.
     Complete { first: usize },
-    /// Level by level, from this line on, where all splits of a level predicate the as_oblivious (symmetric trees): one line each.
+    /// Level by level where all splits of a level are equal (oblivious trees): one line per level, from
+    /// `first` on.
     Oblivious { first: usize },
-    /// Split by split, from this step on: for lopsided trees. A row blocks at the leftmost leaf that it may still
-    /// reach; parents come before children, and what is below a left child before what is below the right one. So a
-    /// split is on the row's way if the row blocks at the leftmost leaf below it.
+    /// Split by split, for unbalanced trees; the steps begin at `first`. The current leaf is the leftmost
+    /// leaf that the row can still reach. Parents come before children, and left subtrees before right ones.
+    /// A split is on the row's path if the current leaf is the leftmost leaf below it.
     Preorder { first: usize, steps: usize },
 }
 
-/// How a push_block's trees go on below the top.
+/// The form of a block's subtrees.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernel) enum Subtrees {
-    /// Complete of so many levels.
+    /// Complete subtrees of this height.
     Complete { height: usize },
-    /// One word for each exit: its link.
+    /// One word per exit: the index of its node.
     Sparse,
 }
 
-/// Up to 32 trees.
+/// A block of up to 32 trees.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernel) struct TreeBlock {
     pub(in crate::kernel) trees: usize,
     /// Each tree has `2^levels` exits.
     pub(in crate::kernel) levels: usize,
     pub(in crate::kernel) upper_levels: UpperLevels,
-    /// The first word of its write_subtrees.
+    /// The first word of its subtrees.
     pub(in crate::kernel) first_word: usize,
     pub(in crate::kernel) subtrees: Subtrees,
 }
@@ -98,14 +100,14 @@ pub(in crate::kernel) struct TreeBlocks<T> {
     pub(in crate::kernel) steps: Vec<PreorderStep>,
     pub(in crate::kernel) words: Vec<CacheLine>,
     pub(in crate::kernel) nodes: Vec<SparseNode>,
-    /// The leaf at each link.
+    /// The value of each node that is a leaf.
     pub(in crate::kernel) values: Vec<T>,
-    /// The group of each tree.
+    /// The output group of each tree.
     pub(in crate::kernel) groups: Vec<u32>,
 }
 
 impl PredicateLine {
-    /// Everybody goes left.
+    /// Every tree goes left.
     const ALWAYS_LEFT: Self = Self {
         columns: [0; LANES],
         bins: [BinPredicate::ALWAYS_LEFT.bin; LANES],
@@ -113,7 +115,7 @@ impl PredicateLine {
 }
 
 impl<T: KernelFloat> TreeBlocks<T> {
-    /// Lays out a model whose leaves are single constants; `None` if they are not, or if it is too large.
+    /// Builds the layout. Returns `None` if leaves are not single constants, or if the model is too large.
     pub(in crate::kernel) fn new(ensemble: &Ensemble<T>, columns: &ColumnOrder) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
             return None;
@@ -154,7 +156,7 @@ impl<T: KernelFloat> TreeBlocks<T> {
         Some(blocks)
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(in crate::kernel) fn bytes(&self) -> usize {
         size_of_val(self.blocks.as_slice())
             + size_of_val(self.lines.as_slice())
@@ -166,7 +168,7 @@ impl<T: KernelFloat> TreeBlocks<T> {
     }
 }
 
-/// TreeBlocks under construction.
+/// Builds the layout block by block.
 struct LayoutBuilder<'a, T> {
     ensemble: &'a Ensemble<T>,
     columns: &'a ColumnOrder,
@@ -201,7 +203,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         self.finish_block(trees, levels, top, tail, &exits)
     }
 
-    /// Leaves one line for each level if the others are the as_oblivious.
+    /// Keeps one line per level if all lines of each level are equal.
     fn as_oblivious(&mut self, first: usize, levels: usize) -> Option<UpperLevels> {
         let level = |level: usize| first + (1 << level) - 1..first + (2 << level) - 1;
         let lines = &mut self.blocks.lines;
@@ -237,7 +239,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         Some(())
     }
 
-    /// Writes one tree's questions into its lane and finds its exits.
+    /// Writes one tree's predicates into its lane and collects the nodes at its exits.
     fn write_upper_levels(
         &mut self,
         root: ChildRef,
@@ -251,7 +253,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             match node.target() {
                 ChildTarget::Split(split) if level < levels => {
                     let line = &mut self.blocks.lines[top + place];
-                    // The levels of the top predicate only columns that a byte can name.
+                    // `ColumnOrder` makes the upper levels use only columns below 256.
                     line.columns[lane] = self.columns.predicates[split].column.to_le_bytes()[0];
                     line.bins[lane] = self.columns.predicates[split].bin;
                     let split = &self.ensemble.splits[split];
@@ -269,11 +271,11 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
     }
 }
 
-/// CacheLine of a block of so many levels.
+/// Returns the words of a complete subtree of this height.
 #[inline(always)]
 pub(in crate::kernel) const fn subtree_words<T>(height: usize) -> usize {
     let leaf = size_of::<T>() / 4;
     let words = (1 << height) - 1 + (leaf << height);
-    // A word more, and no block lies across a line of the cache.
+    // One more word, so that no subtree crosses a cache line.
     if words % 4 == 3 { words + 1 } else { words }
 }

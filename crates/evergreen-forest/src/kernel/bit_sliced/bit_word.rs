@@ -1,34 +1,34 @@
 //! A machine word as a set of rows: one bit for each row of a block.
 //!
-//! RowBuffers `r` of a block is bit `r / BYTES` of byte `r % BYTES`. So the bits that eight words hold for the rows of one
-//! bit position lie byte by byte where a transposed eight by eight matrix of bits needs them.
+//! Row `r` of a block is bit `r / BYTES` of byte `r % BYTES`. So the bits that eight words hold for one bit
+//! position are in the bytes where the transposition of an 8 × 8 bit matrix needs them.
 
 /// A set of `8 · BYTES` rows.
 ///
-/// The vectors among them may only be used on machines that have them, which is what every `unsafe` method asks for.
+/// Every `unsafe` method requires that the CPU supports the vector type.
 pub(in crate::kernel) trait BitWord: Copy {
-    /// Its length.
+    /// The length in bytes.
     const BYTES: usize;
     /// Rows in a block.
     const ROWS: usize = 8 * Self::BYTES;
 
-    /// Eight bytes, again and again.
+    /// Repeats eight bytes.
     unsafe fn splat(bytes: u64) -> Self;
-    /// Reads a word that is aligned to its length.
+    /// Reads a word from an address aligned to its length.
     unsafe fn load(from: *const Self) -> Self;
-    /// Writes one.
+    /// Writes a word to an address aligned to its length.
     unsafe fn store(self, to: *mut Self);
-    /// Rows in both.
+    /// Returns the rows in both sets.
     unsafe fn and(self, other: Self) -> Self;
-    /// Rows in either.
+    /// Returns the rows in either set.
     unsafe fn or(self, other: Self) -> Self;
-    /// Rows in one of them.
+    /// Returns the rows in exactly one of the sets.
     unsafe fn xor(self, other: Self) -> Self;
-    /// Rows that are not in the other.
+    /// Returns the rows that are not in `other`.
     unsafe fn without(self, other: Self) -> Self;
-    /// Every eight bytes moved up by so many bits.
+    /// Shifts every eight bytes left.
     unsafe fn up<const BITS: i32>(self) -> Self;
-    /// Every eight bytes moved down.
+    /// Shifts every eight bytes right.
     unsafe fn down<const BITS: i32>(self) -> Self;
 }
 
@@ -75,12 +75,12 @@ impl BitWord for u64 {
     }
 }
 
-/// A word that is a vector register, by the names of its instructions.
+/// Implements `BitWord` for a vector register by the names of its intrinsics.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vector {
     ($vector:ident, $splat:ident, $load:ident, $store:ident, $and:ident, $or:ident, $xor:ident, $andnot:ident,
      $up:ident, $down:ident) => {
-        // SAFETY of all that follows: the caller vouches for the machine and for pointers.
+        // SAFETY of all that follows: the caller guarantees the instruction set and the pointers.
         impl BitWord for std::arch::x86_64::$vector {
             const BYTES: usize = size_of::<Self>();
 
@@ -160,16 +160,16 @@ vector!(
     _mm256_srli_epi64
 );
 
-/// Turns eight words of bits into the bytes they make up: byte `b` of word `j` has, as bit `k`, bit `j` of byte `b`
-/// of what was word `k`.
+/// Transposes eight words of bits: bit `k` of byte `b` of word `j` becomes what was bit `j` of byte `b` of
+/// word `k`.
 ///
 /// # Safety
-/// The machine has the words.
+/// The CPU supports the words.
 #[inline(always)]
 pub(super) unsafe fn transpose<W: BitWord>(words: &mut [W; 8]) {
     macro_rules! swap {
         ($shift:literal, $mask:literal, $($low:literal),*) => {
-            // SAFETY: the caller vouches for the machine.
+            // SAFETY: the caller guarantees the ISA.
             unsafe {
                 let mask = W::splat($mask);
                 $(
@@ -194,7 +194,7 @@ mod tests {
     fn transposes() {
         let before: [u64; 8] = std::array::from_fn(|k| (k as u64 + 3).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut after = before;
-        // SAFETY: any machine has u64.
+        // SAFETY: every CPU has u64.
         unsafe { transpose(&mut after) };
         for (j, word) in after.iter().enumerate() {
             for byte in 0..8 {

@@ -1,11 +1,12 @@
-//! What the splits of a model ask, one line of bits for each question: the rows of a block that go right.
+//! Evaluates a model's predicates for a block of rows: one line of bits per predicate, a bit for each row
+//! that goes right.
 //!
-//! The questions on one feature are answered together. Rows are sorted into buckets by the bin of their number
-//! among the feature's thresholds; passing over the buckets in order, fewer and fewer rows go right.
+//! The predicates on one feature are evaluated together. Rows are sorted into buckets by the bin of their
+//! number among the feature's thresholds. Going through the buckets in order, fewer and fewer rows go right.
 //!
 //! ```text
-//! thresholds   t0 < t1 < …          bucket k: rows that have passed k of them; the last: rows without a number
-//! line of t_k  all rows − bucket 0 − … − bucket k, with or without those that miss the number
+//! thresholds    t0 < t1 < …          bucket k: rows that have passed k thresholds
+//! line of t_k   all rows − bucket 0 − … − bucket k, with or without the rows whose number is missing
 //! ```
 
 mod predicate_builder;
@@ -17,13 +18,13 @@ use crate::kernel::category_table;
 use crate::kernel::isa::Isa;
 use crate::kernel::threshold_search::ThresholdSearch;
 
-/// The line that no row is in: who asks it goes left.
+/// The line that contains no row: its predicate always goes left.
 pub(super) const NEVER: u32 = 0;
 
 /// Rows in the largest block.
 const MOST_ROWS: usize = 256;
 
-/// A rule in which splits on a feature treat what is missing.
+/// A rule for missing values that splits on a feature use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct MissingRule {
     left: bool,
@@ -31,18 +32,18 @@ struct MissingRule {
     zero: bool,
 }
 
-/// A feature with thresholds.
+/// The predicates that compare a feature with thresholds.
 #[derive(Clone, Debug)]
 struct ThresholdPredicates {
     feature: u32,
     search: ThresholdSearch,
     thresholds: u32,
-    /// Its lines: for each threshold one for each of these.
+    /// The rules in use. Each threshold has one line per rule.
     rules: Vec<MissingRule>,
     first: u32,
 }
 
-/// A question whether a number is missing.
+/// The predicate that tests whether a number is missing.
 #[derive(Clone, Copy, Debug)]
 struct MissingPredicate {
     feature: u32,
@@ -50,18 +51,18 @@ struct MissingPredicate {
     line: u32,
 }
 
-/// A feature with sets of categories.
+/// The predicates that test a feature for sets of categories.
 #[derive(Clone, Debug)]
 struct CategoryPredicates {
     feature: u32,
-    /// CodeRule with a bucket of their own; one more is for all other numbers, and one for missing ones.
+    /// Codes with a bucket of their own. One more bucket is for other numbers, and one for missing ones.
     codes: u32,
-    /// Where the members of its sets are: the buckets that go left, set by set.
+    /// For each set, the range in `members` of the buckets that go left.
     sets: Vec<(u32, u32)>,
     first: u32,
 }
 
-/// All questions of a model.
+/// All predicates of a model.
 #[derive(Debug)]
 pub(super) struct PredicateTable<T> {
     numbers: Vec<ThresholdPredicates>,
@@ -71,38 +72,39 @@ pub(super) struct PredicateTable<T> {
     members: Vec<u32>,
     codes: CodeRule,
     comparison: ThresholdRule,
-    /// How many lines there are.
+    /// The number of lines.
     pub(super) lines: usize,
-    /// How many buckets any feature needs.
+    /// The most buckets that a feature needs.
     pub(super) buckets: usize,
 }
 
-/// Numbers that are read from the rows together: a line of the first cache has sixteen.
+/// Features that are read from the rows together: a cache line holds sixteen `f32`.
 const TILE: usize = 16;
 
-/// Where the lines of a block go, and what is needed on the rule.
+/// Buffers for evaluating the predicates of a block.
 #[derive(Clone, Copy)]
 pub(super) struct BlockBuffers<W, T> {
-    /// One for each question.
+    /// One line per predicate.
     pub(super) lines: *mut W,
-    /// Empty before and after.
+    /// All zero before and after.
     pub(super) buckets: *mut W,
     /// Room for [`columns`] numbers.
     pub(super) columns: *mut T,
 }
 
-/// Numbers that the columns of a tile take.
+/// Returns the numbers that the columns of a tile take.
 pub(super) const fn columns<W: BitWord>() -> usize {
     TILE * stride::<W>()
 }
 
-/// From one column to the next: not a power of two, which would put all of them into the same few sets of a cache.
+/// Returns the distance between columns. It is not a power of two, which would map all columns to the same
+/// few cache sets.
 const fn stride<W: BitWord>() -> usize {
     W::ROWS + 16
 }
 
 impl<T: KernelFloat> PredicateTable<T> {
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.numbers.as_slice())
             + size_of_val(self.thresholds.as_slice())
@@ -111,11 +113,11 @@ impl<T: KernelFloat> PredicateTable<T> {
             + size_of_val(self.categories.as_slice())
     }
 
-    /// Fills every line for the rows of a block.
+    /// Computes every line for the rows of a block.
     ///
     /// # Safety
-    /// This is such a machine; there are at most `W::ROWS` rows; there is room for [`Self::lines`] and
-    /// [`Self::buckets`], and the buckets are empty. They are left empty.
+    /// The CPU supports `W` and `M`. There are at most `W::ROWS` rows. The buffers hold [`Self::lines`] lines
+    /// and [`Self::buckets`] buckets, which are zero; they are zero again afterwards.
     #[inline(always)]
     pub(super) unsafe fn fill<W: BitWord, M: Isa>(
         &self,
@@ -123,7 +125,7 @@ impl<T: KernelFloat> PredicateTable<T> {
         features: usize,
         buffers: BlockBuffers<W, T>,
     ) {
-        // SAFETY: as promised by the caller.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             W::splat(0).store(buffers.lines);
             for tile in self.numbers.chunks(TILE) {
@@ -158,7 +160,7 @@ impl<T: KernelFloat> PredicateTable<T> {
         }
     }
 
-    /// Compares every number with every threshold.
+    /// Compares every number with every threshold. Used where there are few thresholds.
     #[inline(always)]
     unsafe fn scan<W: BitWord, M: Isa>(
         &self,
@@ -168,7 +170,7 @@ impl<T: KernelFloat> PredicateTable<T> {
     ) {
         let first = number.search.first();
         let thresholds = &self.thresholds[first..first + number.thresholds as usize];
-        // SAFETY: a word is `ROWS / 32` times 32 bits, and the lines were numbered by thresholds and rules.
+        // SAFETY: a word is `ROWS / 32` times 32 bits; lines are numbered by thresholds and rules.
         unsafe {
             let mut missing = [0u32; MOST_ROWS / 32];
             for (part, missing) in missing[..W::ROWS / 32].iter_mut().enumerate() {
@@ -193,7 +195,7 @@ impl<T: KernelFloat> PredicateTable<T> {
         }
     }
 
-    /// Sorts the rows into buckets.
+    /// Sorts the rows into buckets by bin.
     #[inline(always)]
     unsafe fn sort<W: BitWord, M: Isa>(
         &self,
@@ -201,7 +203,7 @@ impl<T: KernelFloat> PredicateTable<T> {
         column: *const T,
         buffers: BlockBuffers<W, T>,
     ) {
-        // All bins first: a search would wait for the bucket that the one before has changed.
+        // Compute all bins first: otherwise each search would wait for the store to the previous bucket.
         let mut bins = [0u32; MOST_ROWS];
         // SAFETY: bins are at most the number of thresholds, and there are more buckets than that.
         unsafe {
@@ -230,9 +232,9 @@ impl<T: KernelFloat> PredicateTable<T> {
     ) {
         let BlockBuffers { lines, buckets, .. } = buffers;
         let count = number.thresholds as usize;
-        // SAFETY: there are more buckets than thresholds, and the lines were numbered by thresholds and rules.
+        // SAFETY: there are more buckets than thresholds; lines are numbered by thresholds and rules.
         unsafe {
-            // A missing number has passed no threshold: it is never on the right, unless put there.
+            // A missing number has passed no threshold, so it goes left unless a rule sends it right.
             let spare = buckets.add(count);
             W::splat(0).store(spare);
             let mut sets = [W::splat(0); 4];
@@ -307,7 +309,7 @@ impl<T: KernelFloat> PredicateTable<T> {
         buckets: *mut W,
     ) {
         let column = rows[category.feature as usize..].iter().step_by(features);
-        // SAFETY: there are two more buckets than codes, members are among them, and the lines were numbered so.
+        // SAFETY: there are two more buckets than codes, members are buckets, and lines are numbered by sets.
         unsafe {
             let bytes = buckets.cast::<u8>();
             let (mut byte, mut bit) = (0, 1u8);
@@ -335,7 +337,7 @@ impl<T: KernelFloat> PredicateTable<T> {
     }
 }
 
-/// What a bucket holds; it is left empty.
+/// Reads a bucket and clears it.
 #[inline(always)]
 unsafe fn take<W: BitWord>(bucket: *mut W) -> W {
     // SAFETY: the caller points at a bucket.
@@ -346,7 +348,7 @@ unsafe fn take<W: BitWord>(bucket: *mut W) -> W {
     }
 }
 
-/// Reads the numbers of a tile column by column, in the order of the machine's bits.
+/// Reads the numbers of a tile column by column, in the bit order of the instruction set.
 #[inline(always)]
 unsafe fn read<T: KernelFloat, W: BitWord, M: Isa>(
     tile: &[ThresholdPredicates],
@@ -358,7 +360,7 @@ unsafe fn read<T: KernelFloat, W: BitWord, M: Isa>(
         let bit = at % W::BYTES * 8 + at / W::BYTES;
         let place = bit / 32 * 32 + M::number_of_bit::<T>(bit % 32);
         for (column, number) in tile.iter().enumerate() {
-            // SAFETY: a feature is below `features`; there is room for the columns.
+            // SAFETY: a feature is below `features`; the buffer holds the columns of a tile.
             unsafe {
                 *columns.add(column * stride::<W>() + place) = *row.get_unchecked(number.feature as usize)
             };
@@ -366,14 +368,14 @@ unsafe fn read<T: KernelFloat, W: BitWord, M: Isa>(
     }
 }
 
-/// The rows whose number is missing; needs an empty bucket.
+/// Returns the rows whose number is missing. Needs an empty bucket.
 #[inline(always)]
 unsafe fn missing<'a, W: BitWord, T: KernelFloat>(
     column: impl Iterator<Item = &'a T>,
     zero: bool,
     bucket: *mut W,
 ) -> W {
-    // SAFETY: the caller points at a bucket and gives at most a word's rows.
+    // SAFETY: the caller points at a bucket and passes at most a word's rows.
     unsafe {
         for (row, x) in column.enumerate() {
             let missing = x.missing() || (zero && x.to_f64().abs() <= f64::from(ZERO));

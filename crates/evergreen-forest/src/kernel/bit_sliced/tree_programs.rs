@@ -1,13 +1,12 @@
-//! The trees as programs over lines of bits.
+//! Trees as programs on lines of bits.
 //!
-//! Every tree comes to eight words that spell the number of the leaf that each row reaches, bit by bit. There are
-//! three ways to them:
+//! A program computes eight words: the bits of the leaf number of each row. There are three forms:
 //!
 //! ```text
-//! oblivious   all splits of a level predicate the oblivious: the lines are the bits
-//! push_complete   as many splits as a complete tree has, padded with questions that nobody answers with right: the rows
-//!        that reach a split part at its line, and those that go right set the level's bit
-//! push_irregular    the oblivious for trees of push_irregular form, split by split, by a list of steps; the leaves' rows then set the bits
+//! oblivious   all splits of a level are equal: the lines are the bits
+//! complete    a complete tree, padded with predicates that always go left: the rows at a split are partitioned by
+//!             its line, and those that go right set the level's bit
+//! irregular   any other tree: a list of partition steps; the rows at each leaf then set the bits
 //! ```
 
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
@@ -17,28 +16,28 @@ use crate::kernel::bit_sliced::predicate_table::NEVER;
 /// Leaves that eight bits can number.
 pub(super) const LEAVES: usize = 256;
 
-/// The highest complete tree with so many leaves.
+/// The height of a complete tree with that many leaves.
 const HIGHEST: usize = 8;
 
 /// Trees of one group whose leaves are added together.
 pub(super) const TREE_BATCH: usize = 8;
 
-/// A complete tree may have so many times the leaves of the tree it stands for: a step costs four times a place.
+/// A complete tree may have this many times the leaves of the original: a step costs four times a split.
 const PADDING: usize = 4;
 
-/// How a tree's leaf is found; `predicates` and `steps` begin at a position of their own.
+/// How a row's leaf number is computed. `predicates` and `steps` are positions in the arrays of
+/// [`TreePrograms`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TreeForm {
-    /// One line for each level.
+    /// One line per level.
     Oblivious { levels: usize, predicates: usize },
-    /// A line for each split of a complete tree, each before its children and all on its left before those on its
-    /// right.
+    /// One line per split in preorder: parents before children, left subtrees before right ones.
     Complete { levels: usize, predicates: usize },
-    /// Steps, and how many leaves they lead to.
+    /// Partition steps, and the number of leaves.
     Irregular { steps: usize, end: usize, leaves: usize },
 }
 
-/// Rows part at a split: those at `from` that go right go on to `to`.
+/// Moves the rows at leaf `from` that go right to leaf `to`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PartitionStep {
     pub(super) predicate: u32,
@@ -46,28 +45,29 @@ pub(super) struct PartitionStep {
     pub(super) to: u8,
 }
 
-/// A tree.
+/// The program of a tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TreeProgram {
     pub(super) form: TreeForm,
-    /// The first of its leaves.
+    /// Position of its first leaf.
     pub(super) leaves: usize,
 }
 
-/// All trees, group by group, each group's in the order in which their leaves are added.
+/// All trees, group by group. Within a group they are in the order in which their leaves are added.
 #[derive(Debug)]
 pub(super) struct TreePrograms<T> {
     pub(super) trees: Vec<TreeProgram>,
-    /// Groups in order, and where the trees of each end.
+    /// The groups in order, with the end of their trees.
     pub(super) groups: Vec<(usize, usize)>,
-    /// Offsets of lines of eight bytes; longer lines are so many times farther.
+    /// Byte offsets of lines of eight bytes. Longer lines scale the offset.
     pub(super) predicates: Vec<u32>,
     pub(super) steps: Vec<PartitionStep>,
     pub(super) values: Vec<T>,
 }
 
 impl<T: KernelFloat> TreePrograms<T> {
-    /// Lays out trees whose splits predicate these lines; `None` if one has more leaves than can be numbered.
+    /// Builds the programs; `lines` holds the line of each split. Returns `None` if a tree has too many
+    /// leaves.
     pub(super) fn new(ensemble: &Ensemble<T>, lines: &[u32]) -> Option<Self> {
         let mut programs = Self {
             trees: Vec::with_capacity(ensemble.trees.len()),
@@ -89,7 +89,7 @@ impl<T: KernelFloat> TreePrograms<T> {
         Some(programs)
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.trees.as_slice())
             + size_of_val(self.predicates.as_slice())
@@ -132,7 +132,7 @@ impl<T: KernelFloat> TreePrograms<T> {
         Some(())
     }
 
-    /// Writes a complete tree, leaves and questions from left to right.
+    /// Writes a complete tree: predicates in preorder, leaves from left to right.
     fn push_complete(&mut self, ensemble: &Ensemble<T>, lines: &[u32], root: ChildRef, height: usize) {
         let mut open = vec![(root, height)];
         while let Some((node, below)) = open.pop() {
@@ -144,7 +144,7 @@ impl<T: KernelFloat> TreePrograms<T> {
                     open.push((split.left, below - 1));
                 }
                 ChildTarget::Leaf(leaf) => {
-                    // Every row that comes here goes on to the left.
+                    // Every row below a leaf goes left.
                     self.predicates
                         .resize(self.predicates.len() + (1 << below) - 1, NEVER * 8);
                     let value = ensemble.values[leaf];
@@ -154,7 +154,7 @@ impl<T: KernelFloat> TreePrograms<T> {
         }
     }
 
-    /// Writes a tree's steps, level by level, so that one seldom waits for the one before.
+    /// Writes a tree's steps level by level, so that a step rarely waits for the previous one.
     fn push_irregular(&mut self, ensemble: &Ensemble<T>, lines: &[u32], root: ChildRef) -> Option<()> {
         let mut level = vec![(root, 0)];
         let first = self.values.len();
@@ -195,7 +195,7 @@ impl<T: KernelFloat> TreePrograms<T> {
     }
 }
 
-/// Levels and leaves below a node.
+/// Returns the levels and the leaves below a node.
 fn measure<T: KernelFloat>(ensemble: &Ensemble<T>, root: ChildRef) -> (usize, usize) {
     let (mut height, mut leaves) = (0, 0);
     let mut open = vec![(root, 0)];
@@ -214,7 +214,7 @@ fn measure<T: KernelFloat>(ensemble: &Ensemble<T>, root: ChildRef) -> (usize, us
     (height, leaves)
 }
 
-/// The questions of the levels, if all splits of a level predicate the oblivious.
+/// Returns one predicate per level if all splits of each level are equal.
 fn oblivious(predicates: &[u32], levels: usize) -> Option<Vec<u32>> {
     let mut found = Vec::new();
     let mut subtrees = vec![predicates];

@@ -1,9 +1,9 @@
-//! A row as keys, and splits as predicates to them.
+//! Rows as ordered keys, and splits as predicates on them.
 //!
 //! ```text
-//! columns   0 .. features               every number, what is missing least: it goes left
-//!         features .. 2 · features    every number, what is missing most: it goes right
-//!         from there on               zero as missing, missing or not, and categories, as they are predicates for
+//! columns   0 .. features              every number; a missing one has the least key and goes left
+//!           features .. 2 · features   every number; a missing one has the greatest key and goes right
+//!           from there on              zero as missing, tests for missing, and categories, as the model needs them
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,7 +14,7 @@ use crate::kernel::category_table::{CategoryTable, SetPredicate};
 use crate::kernel::ordered_key::OrderedKey;
 use crate::kernel::predicate::equal_sets;
 
-/// What a split asks: right if its threshold is below the key in the column.
+/// A split's predicate: right if the threshold is below the key in the column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyPredicate<K> {
     pub(super) column: u16,
@@ -24,13 +24,13 @@ pub(super) struct KeyPredicate<K> {
 /// A column that is not simply a feature's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum SpecialKey {
-    /// A number, with zero taken for missing.
+    /// A number where zero counts as missing.
     Zero { feature: u32, missing_left: bool },
-    /// Least if the number is missing, most otherwise.
+    /// The least key if the number is missing, otherwise the greatest.
     Missing { feature: u32, zero_missing: bool },
 }
 
-/// How a row becomes keys.
+/// Turns rows into keys.
 #[derive(Debug)]
 pub(super) struct RowKeys {
     features: usize,
@@ -40,7 +40,7 @@ pub(super) struct RowKeys {
 }
 
 impl RowKeys {
-    /// The keys that a model's splits ask for, and their predicates; `None` if there are too many.
+    /// Collects the columns and predicates of a model. Returns `None` if there are too many.
     pub(super) fn of<T: KernelFloat>(
         ensemble: &Ensemble<T>,
     ) -> Option<(Self, Vec<KeyPredicate<T::OrderedKey>>)> {
@@ -89,7 +89,7 @@ impl RowKeys {
         columns
     }
 
-    /// The columns of splits on categories, those of one feature side by side.
+    /// Assigns columns to splits on categories. Those of one feature are adjacent.
     fn members<T: KernelFloat>(
         &mut self,
         ensemble: &Ensemble<T>,
@@ -98,7 +98,7 @@ impl RowKeys {
         let mut of_feature: BTreeMap<u32, Vec<SetPredicate>> = BTreeMap::new();
         for split in &ensemble.splits {
             if let SplitTest::Member(set) = split.test {
-                // A code of 0 would be missing only where the number is exactly 0, not where it is cut off to 0.
+                // Code 0 is missing only if the number is exactly 0, not if it is truncated to 0.
                 if split.zero_missing {
                     return None;
                 }
@@ -110,7 +110,7 @@ impl RowKeys {
         for (feature, mut predicates) in of_feature {
             predicates.sort_unstable();
             predicates.dedup();
-            // A column has sixteen bits.
+            // A column number has sixteen bits.
             if self.width + predicates.len() > 1 << 16 {
                 return None;
             }
@@ -123,12 +123,12 @@ impl RowKeys {
         Some(columns)
     }
 
-    /// RowKeys of a row.
+    /// Returns the keys per row.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Bytes sides.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.special.as_slice()) + self.categories.bytes()
     }

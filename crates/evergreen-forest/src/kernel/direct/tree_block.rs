@@ -1,12 +1,12 @@
-//! Trees laid out eight abreast.
+//! The layout of the direct kernel: blocks of eight trees.
 //!
 //! ```text
-//! words   of tree 0: unused, thresholds by level, 2^levels exits | of tree 1: …    place p has its children at 2p, 2p + 1
-//! columns   of tree 0: unused, columns by level                      | of tree 1: …
+//! words     of tree 0: unused, thresholds by level, 2^levels exits | of tree 1: …    node p has children 2p, 2p + 1
+//! columns   of tree 0: unused, columns by level                    | of tree 1: …
 //! ```
-//! An exit is a push_leaf by its bits or, in blocks of tall or lopsided trees, the position of a *push_nodes*: a node whose
-//! children lie side by side from `next` on. A push_leaf leads to itself, so that trees can be walked together without
-//! asking who has arrived.
+//! An exit holds the bits of a leaf. In blocks of deep or unbalanced trees it holds the index of a sparse
+//! *node*, whose children are at `next` and `next + 1`. A leaf's `next` is the leaf itself, so that trees can
+//! be evaluated together without checking which have finished.
 
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::KernelFloat;
@@ -14,27 +14,27 @@ use crate::kernel::direct::row_keys::KeyPredicate;
 use crate::kernel::ordered_key::OrderedKey;
 use crate::kernel::tree_shape;
 
-/// Trees that are walked together.
+/// Trees evaluated together.
 pub(super) const ABREAST: usize = 8;
 
 /// Levels of the tallest complete tree.
 pub(super) const TALLEST: usize = 8;
 
-/// Complete trees may have so many times the leaves of those they stand for.
+/// Complete trees may have this many times the leaves of the originals.
 const PADDING: usize = 4;
 
-/// Up to eight trees.
+/// A block of up to eight trees.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DirectBlock {
     pub(super) trees: usize,
-    /// Position of the first.
+    /// Position of the first tree.
     pub(super) first: usize,
-    /// Levels that are laid out as complete.
+    /// Levels stored as complete.
     pub(super) levels: usize,
     /// Where its words and columns begin.
     pub(super) words: usize,
     pub(super) columns: usize,
-    /// ExitIndices are nodes.
+    /// Exits are node indices.
     pub(super) has_sparse: bool,
 }
 
@@ -46,21 +46,21 @@ pub(super) struct DirectNode<K> {
     pub(super) column: u16,
 }
 
-/// All trees.
+/// All trees of a model.
 #[derive(Debug)]
 pub(super) struct DirectBlocks<T: KernelFloat> {
     pub(super) blocks: Vec<DirectBlock>,
     pub(super) words: Vec<T::OrderedKey>,
     pub(super) columns: Vec<u16>,
     pub(super) nodes: Vec<DirectNode<T::OrderedKey>>,
-    /// The push_leaf at each push_nodes.
+    /// The value of each node that is a leaf.
     pub(super) values: Vec<T>,
-    /// The group of each tree.
+    /// The output group of each tree.
     pub(super) groups: Vec<u32>,
 }
 
 impl<T: KernelFloat> DirectBlocks<T> {
-    /// Lays out a model whose leaves are single constants; `None` if it is too large.
+    /// Builds the layout of a model whose leaves are single constants. Returns `None` if it is too large.
     pub(super) fn new(ensemble: &Ensemble<T>, predicates: &[KeyPredicate<T::OrderedKey>]) -> Option<Self> {
         let mut builder = DirectBuilder {
             ensemble,
@@ -86,7 +86,7 @@ impl<T: KernelFloat> DirectBlocks<T> {
         Some(blocks)
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.blocks.as_slice())
             + size_of_val(self.words.as_slice())
@@ -96,13 +96,13 @@ impl<T: KernelFloat> DirectBlocks<T> {
             + size_of_val(self.groups.as_slice())
     }
 
-    /// How many blocks take about so many bytes.
+    /// Returns how many blocks take about `bytes` bytes.
     pub(super) fn within(&self, bytes: usize) -> usize {
         (bytes * self.blocks.len() / self.bytes().max(1)).max(1)
     }
 }
 
-/// DirectBlocks under construction.
+/// A layout under construction.
 struct DirectBuilder<'a, T: KernelFloat> {
     ensemble: &'a Ensemble<T>,
     predicates: &'a [KeyPredicate<T::OrderedKey>],
@@ -134,7 +134,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
             columns: self.blocks.columns.len(),
             has_sparse,
         };
-        // Nothing is above the most: whoever comes to a place without a split goes left.
+        // No key is above `MOST`: a row at a position without a split goes left.
         let words = stand.words + (ABREAST << (levels + 1));
         self.blocks.words.resize(words, T::OrderedKey::MOST);
         let columns = stand.columns + (ABREAST << levels);
@@ -150,7 +150,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
         Some(())
     }
 
-    /// Writes a tree.
+    /// Writes a tree into a lane.
     fn push_tree(&mut self, stand: &DirectBlock, lane: usize, root: ChildRef) -> Option<()> {
         let words = stand.words + (lane << (stand.levels + 1));
         let columns = stand.columns + (lane << stand.levels);
@@ -178,7 +178,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
         Some(())
     }
 
-    /// A lane without a tree: its one push_leaf.
+    /// Fills a lane without a tree with a single leaf.
     fn push_empty(&mut self, stand: &DirectBlock, lane: usize) -> Option<()> {
         let at = self.push_leaf(T::ZERO)?;
         let exit = stand.words + (lane << (stand.levels + 1)) + (1 << stand.levels);
@@ -197,7 +197,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
         Some(at)
     }
 
-    /// Writes the nodes of a subtree and gives the first.
+    /// Writes the nodes of a subtree. Returns the index of its root.
     fn push_nodes(&mut self, root: ChildRef) -> Option<u32> {
         let first = self.push_leaf(T::ZERO)?;
         let mut open = vec![(root, first)];

@@ -1,4 +1,4 @@
-//! Binned trees with AVX2: one instruction decides for the thirty-two trees of a stand.
+//! The AVX2 instruction set: one instruction evaluates a predicate of 32 trees.
 
 mod count_passed;
 mod upper_levels;
@@ -14,7 +14,7 @@ use crate::kernel::bit_sliced::{BitSliced, BufferLine};
 use crate::kernel::isa::{Isa, UpperLevelsIsa};
 pub(crate) use count_passed::CountPassed;
 
-/// Whether this machine has what the kernel needs.
+/// Returns whether this CPU has AVX2, BMI1, BMI2 and POPCNT.
 pub(in crate::kernel) fn available() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
@@ -22,10 +22,10 @@ pub(in crate::kernel) fn available() -> bool {
         && is_x86_feature_detected!("popcnt")
 }
 
-/// Adds the leaves that each row reaches to its sums.
+/// Adds the leaves that each row reaches to its sums, with the binned kernel.
 ///
 /// # Safety
-/// The kernel is [`available`].
+/// The instruction set is [`available`].
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
     binned: &Binned<T>,
@@ -36,7 +36,7 @@ pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
 ) {
     macro_rules! with {
         ($tables:literal, $strictly:literal) => {
-            // SAFETY: the caller vouches for the machine.
+            // SAFETY: the caller guarantees the ISA.
             unsafe { binned.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, bins) }
         };
     }
@@ -53,10 +53,10 @@ pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
     }
 }
 
-/// Adds the leaves that each row reaches to its sums, bit by bit.
+/// Adds the leaves that each row reaches to its sums, with the bit-sliced kernel.
 ///
 /// # Safety
-/// The kernel is [`available`].
+/// The instruction set is [`available`].
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
     bit_sliced: &BitSliced<T>,
@@ -66,7 +66,7 @@ pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
     work: &mut Vec<BufferLine>,
     many: bool,
 ) {
-    // SAFETY: the caller vouches for the machine.
+    // SAFETY: the caller guarantees the ISA.
     unsafe {
         match (many, ensemble.comparison) {
             (true, ThresholdRule::Less) => {
@@ -85,28 +85,28 @@ pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
     }
 }
 
-/// The machine, for models whose upper_levels ask up to `16 · N` bins.
+/// AVX2, for models whose upper levels use up to `16 · N` columns.
 struct Avx2<const N: usize, const STRICTLY: bool>;
 
 impl<const N: usize, const STRICTLY: bool> Isa for Avx2<N, STRICTLY> {
     #[inline(always)]
     unsafe fn count_passed<T: KernelFloat, const B: usize>(_: ThresholdRule, block: &[T; B], x: T) -> u32 {
-        // SAFETY: the caller vouches for the machine.
+        // SAFETY: the caller guarantees the ISA.
         unsafe { T::count_passed(block, x, STRICTLY) }
     }
 
-    // Measured: with more the search is quicker.
+    // Measured: beyond this a search is faster.
     const SCAN_LIMIT: usize = 80;
 
     #[inline(always)]
     unsafe fn passed_mask<T: KernelFloat>(_: ThresholdRule, numbers: *const T, threshold: T) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe { T::passed_mask(numbers, threshold, STRICTLY) }
     }
 
     #[inline(always)]
     unsafe fn missing_mask<T: KernelFloat>(numbers: *const T) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe { <T as CountPassed>::missing_mask(numbers) }
     }
 
@@ -119,19 +119,19 @@ impl<const N: usize, const STRICTLY: bool> Isa for Avx2<N, STRICTLY> {
 impl<const N: usize, const STRICTLY: bool> UpperLevelsIsa for Avx2<N, STRICTLY> {
     #[inline(always)]
     unsafe fn complete(lines: *const PredicateLine, levels: usize, bins: *const u8) -> ExitIndices {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { upper_levels::complete::<N>(lines, levels, bins) }
     }
 
     #[inline(always)]
     unsafe fn oblivious(lines: &[PredicateLine], bins: *const u8) -> ExitIndices {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { upper_levels::oblivious::<N>(lines, bins) }
     }
 
     #[inline(always)]
     unsafe fn preorder(steps: &[PreorderStep], bins: *const u8) -> ExitIndices {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { upper_levels::preorder::<N>(steps, bins) }
     }
 }

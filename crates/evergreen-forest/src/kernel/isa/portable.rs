@@ -1,4 +1,4 @@
-//! What any machine can do.
+//! Operations in plain Rust, for every CPU.
 
 use crate::ensemble::{Ensemble, ThresholdRule};
 use crate::kernel::KernelFloat;
@@ -6,7 +6,7 @@ use crate::kernel::bit_sliced::{BitSliced, BufferLine};
 use crate::kernel::isa::Isa;
 use crate::kernel::threshold_search;
 
-/// Adds the leaves that each row reaches to its sums, bit by bit.
+/// Adds the leaves that each row reaches to its sums, with the bit-sliced kernel.
 pub(in crate::kernel) fn slice<T: KernelFloat>(
     bit_sliced: &BitSliced<T>,
     ensemble: &Ensemble<T>,
@@ -15,7 +15,7 @@ pub(in crate::kernel) fn slice<T: KernelFloat>(
     work: &mut Vec<BufferLine>,
     large: bool,
 ) {
-    // SAFETY: any machine will do, and every x86-64 has vectors of 128 bits.
+    // SAFETY: plain Rust runs everywhere, and every x86-64 CPU has vectors of 128 bits.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if large {
@@ -25,7 +25,7 @@ pub(in crate::kernel) fn slice<T: KernelFloat>(
     }
 }
 
-/// Portable machine.
+/// Plain Rust.
 struct Portable;
 
 impl Isa for Portable {
@@ -42,7 +42,7 @@ impl Isa for Portable {
 
     #[inline(always)]
     unsafe fn passed_mask<T: KernelFloat>(comparison: ThresholdRule, numbers: *const T, threshold: T) -> u32 {
-        // SAFETY: the caller promises so many numbers.
+        // SAFETY: the caller guarantees 32 numbers.
         let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
         let count_passed = |x: &T| match comparison {
             ThresholdRule::Less => threshold <= *x,
@@ -54,7 +54,7 @@ impl Isa for Portable {
 
     #[inline(always)]
     unsafe fn missing_mask<T: KernelFloat>(numbers: *const T) -> u32 {
-        // SAFETY: the caller promises so many numbers.
+        // SAFETY: the caller guarantees 32 numbers.
         let numbers = unsafe { &*numbers.cast::<[T; 32]>() };
         let bits = numbers.iter().zip(0..);
         bits.fold(0, |bits, (x, at)| bits | u32::from(x.missing()) << at)

@@ -1,4 +1,4 @@
-//! Lopsided trees, split by split.
+//! Unbalanced trees, evaluated split by split.
 
 use crate::ensemble::{ChildTarget, Tree};
 use crate::kernel::KernelFloat;
@@ -9,30 +9,30 @@ use crate::kernel::predicate::BinPredicate;
 use crate::kernel::tree_shape;
 
 impl<T: KernelFloat> LayoutBuilder<'_, T> {
-    /// The steps of these trees in preorder_steps, if that is quicker than levels and links after them.
+    /// Returns the number of preorder steps if they cost less than upper levels and sparse subtrees.
     pub(super) fn preorder_steps(&self, trees: &[Tree], levels: usize) -> Option<usize> {
         let depths = |tree: &Tree| tree_shape::leaf_depths(self.ensemble, tree.root);
         let most = trees.iter().map(|tree| depths(tree).count()).max()?;
         if most > 256 || !self.columns.fits_byte() {
             return None;
         }
-        // Levels that a leaf lies below the top, on average.
+        // The average levels between the exits and the leaves.
         let below = |tree: &Tree| {
             let below = depths(tree).map(|depth| depth.saturating_sub(levels));
             below.sum::<usize>() / depths(tree).count()
         };
         let below: usize = trees.iter().map(below).sum();
-        // Instructions, by callgrind; a link takes a dozen, and the time of sixty.
+        // Instructions counted with callgrind. A sparse node costs a dozen, and the time of sixty.
         let by_level = 6 * (1 << levels) + 12 * trees.len() + 60 * below;
         let steps = most - 1;
-        // Sixteen columns to a table, a shuffle and a blend for each.
+        // Each table of sixteen bins costs a shuffle and a blend.
         let tables = self.columns.used.div_ceil(16).next_power_of_two();
         ((8 + 2 * tables) * steps < by_level).then_some(steps)
     }
 
     pub(super) fn push_preorder(&mut self, trees: &[Tree], steps: usize) -> Option<()> {
         let first = self.blocks.steps.len();
-        // Nobody goes right at what is not there.
+        // Padding: no row goes right.
         let nothing = PreorderStep {
             predicates: PredicateLine::ALWAYS_LEFT,
             from: [0; LANES],
@@ -46,7 +46,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             let (mut step, mut leaf) = (first, 0usize);
             let mut open = vec![(tree.root, None)];
             while let Some((node, parent)) = open.pop() {
-                // The right child's leftmost leaf is the first that comes after the left one's.
+                // The right child's leftmost leaf follows the left child's last leaf.
                 if let Some(parent) = parent {
                     let parent: &mut PreorderStep = &mut self.blocks.steps[parent];
                     parent.to[lane] = u8::try_from(leaf).ok()?;

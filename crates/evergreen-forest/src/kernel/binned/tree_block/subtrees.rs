@@ -1,4 +1,4 @@
-//! The trees below the tops: blocks, or nodes.
+//! The subtrees below the upper levels: complete or sparse.
 
 use crate::ensemble::{ChildRef, ChildTarget};
 use crate::kernel::KernelFloat;
@@ -6,14 +6,14 @@ use crate::kernel::binned::tree_block::{LayoutBuilder, SparseNode, Subtrees, sub
 use crate::kernel::predicate::BinPredicate;
 use crate::kernel::tree_shape;
 
-/// The tallest write_complete.
+/// The greatest height of a complete subtree.
 const TALLEST: usize = 8;
 
-/// Complete may take so many times the reserve_nodes of nodes.
+/// Complete subtrees may take this many times the space of sparse ones.
 const PADDING: usize = 2;
 
 impl<T: KernelFloat> LayoutBuilder<'_, T> {
-    /// Complete, if the padding is bearable.
+    /// Chooses complete subtrees if the padding is acceptable.
     pub(super) fn choose_subtrees(&self, exits: &[Option<ChildRef>], height: usize) -> Subtrees {
         if height > TALLEST {
             return Subtrees::Sparse;
@@ -44,7 +44,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             Subtrees::Sparse => {
                 let mut last = None;
                 for exit in exits {
-                    // ExitIndices below one leaf are alike.
+                    // Exits below one leaf share a node.
                     let write_sparse = match last {
                         Some((same, write_sparse)) if same == *exit => write_sparse,
                         _ => self.write_sparse(*exit)?,
@@ -57,7 +57,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         Some(())
     }
 
-    /// Writes a complete tree and its leaves from a word on.
+    /// Writes a complete subtree and its leaves, from word `from` on.
     fn write_complete(&mut self, root: Option<ChildRef>, from: usize, height: usize) {
         let inner = (1usize << height) - 1;
         for place in 0..inner {
@@ -74,7 +74,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
                     open.push((split.right, 2 * place + 2, below - 1));
                 }
                 ChildTarget::Leaf(leaf) => {
-                    // What is below a leaf goes left.
+                    // Rows below a leaf always go left.
                     let at = ((place + 1) << below) - 1 - inner;
                     let width = size_of::<T>() / 4;
                     let into = &mut self.words[from + inner + at * width..][..width];
@@ -84,7 +84,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         }
     }
 
-    /// Writes the nodes of a subtree and gives the first.
+    /// Writes the nodes of a sparse subtree. Returns the index of its root.
     fn write_sparse(&mut self, root: Option<ChildRef>) -> Option<u32> {
         let first = self.blocks.nodes.len();
         self.reserve_nodes(1);
@@ -123,7 +123,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
     }
 }
 
-/// A question in a word: the column, then the bin.
+/// Packs a predicate into a word: the column, then the bin.
 fn word(predicate: BinPredicate) -> u32 {
     u32::from(predicate.column) | u32::from(predicate.bin) << 16
 }

@@ -1,4 +1,4 @@
-//! From the splits of a model to the questions they predicate: each gets a line, and the same question the same line.
+//! Builds the [`PredicateTable`] of a model. Equal predicates share a line.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use crate::kernel::bit_sliced::predicate_table::{
 use crate::kernel::threshold_search::ThresholdSearch;
 use crate::kernel::{predicate, scalar};
 
-/// Questions to sets of categories that are always allowed, however small the model.
+/// Buckets of category sets that are always allowed, however small the model.
 const FEW: usize = 1 << 20;
 
-/// A set of categories that would need more buckets is not worth its memory.
+/// Most codes with a bucket of their own. Beyond, the table is not worth its memory.
 const MOST_CODES: u64 = 1 << 14;
 
-/// Questions under construction.
+/// A table under construction.
 struct PredicateBuilder<'a, T> {
     ensemble: &'a Ensemble<T>,
     table: PredicateTable<T>,
@@ -25,12 +25,12 @@ struct PredicateBuilder<'a, T> {
     thresholds: Vec<Vec<T>>,
     absence_of: HashMap<(u32, bool), u32>,
     member_of: HashMap<(u32, u32, bool), u32>,
-    /// For each set the first that has the same members: they share a line.
+    /// Maps each set to the first set with the same members; they share lines.
     equal_sets: Vec<u32>,
 }
 
 impl<T: KernelFloat> PredicateTable<T> {
-    /// The questions, and the line of each split; `None` if there are some that cannot be table like this.
+    /// Builds the table and the line of each split. Returns `None` if a split cannot be expressed.
     pub(in crate::kernel::bit_sliced) fn of(ensemble: &Ensemble<T>) -> Option<(Self, Vec<u32>)> {
         let mut builder = PredicateBuilder {
             ensemble,
@@ -61,17 +61,17 @@ impl<T: KernelFloat> PredicateTable<T> {
 }
 
 impl<T: KernelFloat> PredicateBuilder<'_, T> {
-    /// So many new lines.
+    /// Reserves `count` lines. Returns the first.
     fn lines(&mut self, count: usize) -> Option<u32> {
         let first = u32::try_from(self.table.lines).ok()?;
         self.table.lines += count;
-        // A line's offset in bytes, of the shortest words, must fit 32 bits.
+        // A line's offset in bytes, for words of eight bytes, must fit 32 bits.
         (self.table.lines < 1 << 28).then_some(first)
     }
 
     fn numbers(&mut self) -> Option<()> {
         let mut rules: Vec<Vec<MissingRule>> = vec![Vec::new(); self.ensemble.features];
-        // In this order: the first two together have a loop of their own.
+        // This order puts the two most frequent rules first; they have a loop of their own.
         for (left, zero) in [(true, false), (false, false), (true, true), (false, true)] {
             for split in &self.ensemble.splits {
                 let rule = MissingRule { left, zero };
@@ -123,7 +123,7 @@ impl<T: KernelFloat> PredicateBuilder<'_, T> {
         let mut table: Vec<(u32, u32, bool)> = Vec::new();
         for split in &self.ensemble.splits {
             if let SplitTest::Member(set) = split.test {
-                // A code of 0 would be missing only where the number is exactly 0, not where it is cut off to 0.
+                // Code 0 is missing only if the number is exactly 0, not if it is truncated to 0.
                 if split.zero_missing {
                     return None;
                 }
@@ -150,7 +150,8 @@ impl<T: KernelFloat> PredicateBuilder<'_, T> {
                 sets: Vec::with_capacity(sets.len()),
                 first,
             };
-            // As large as the model itself: other kernels need less. A small file may list few codes and mean all others.
+            // Reject a table as large as the model: other kernels need less. A small file may list few codes
+            // and mean all others.
             if (category.codes as usize + 2).saturating_mul(sets.len()) > most.max(FEW) {
                 return None;
             }

@@ -1,7 +1,7 @@
-//! Numbers held against thresholds with AVX2.
+//! Comparisons of numbers with thresholds, with AVX2.
 //!
-//! No closures on the way from `add_leaves` to an instruction: a closure is a function without AVX2, and what it calls
-//! would not be inlined.
+//! There are no closures between `add_leaves` and the intrinsics: a closure is compiled without AVX2, so what
+//! it calls would not be inlined.
 
 use std::arch::x86_64::{
     __m256, __m256d, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LE_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _mm256_castpd_ps,
@@ -12,34 +12,34 @@ use std::arch::x86_64::{
 
 use crate::kernel::threshold_search::HALF;
 
-/// Numbers that can be ranked sixteen at a time.
+/// Floats that AVX2 compares with sixteen thresholds at a time.
 pub(crate) trait CountPassed: Sized {
-    /// How many of a block's thresholds `x` has count_passed: those `<= x`, or those `< x` if `strictly`.
+    /// Counts the thresholds of a block that `x` has passed: those `<= x`, or those `< x` if `strictly`.
     ///
     /// # Safety
-    /// The machine has AVX2 and POPCNT; a block is [`BLOCK`](crate::kernel::threshold_search::BLOCK) or [`HALF`].
+    /// The CPU has AVX2 and POPCNT; `N` is [`BLOCK`](crate::kernel::threshold_search::BLOCK) or [`HALF`].
     unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32;
 
-    /// Which of 32 numbers have count_passed a threshold; bit `i` is for the number at `number_of_bit(i)`.
+    /// Returns which of 32 numbers have passed a threshold. Bit `i` belongs to number `number_of_bit(i)`.
     ///
     /// # Safety
-    /// The machine has AVX2 and BMI2; there are 32 numbers.
+    /// The CPU has AVX2 and BMI2; `numbers` points at 32 numbers.
     unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32;
 
-    /// Which of 32 numbers are NaN, in the same order.
+    /// Returns which of 32 numbers are NaN, in the same bit order.
     ///
     /// # Safety
-    /// The machine has AVX2 and BMI2; there are 32 numbers.
+    /// The CPU has AVX2 and BMI2; `numbers` points at 32 numbers.
     unsafe fn missing_mask(numbers: *const Self) -> u32;
 
-    /// Where the number of a bit is: packing keeps to the halves of a vector.
+    /// Returns the number that a bit belongs to. Packing works within the halves of a vector.
     fn number_of_bit(bit: usize) -> usize;
 }
 
-/// Four comparisons of eight as 32 bits.
+/// Packs four masks of eight comparisons into 32 bits.
 #[inline(always)]
 unsafe fn pack(masks: [__m256; 4]) -> u32 {
-    // SAFETY: the machine has AVX2.
+    // SAFETY: the CPU has AVX2.
     unsafe {
         let [a, b, c, d] = [
             _mm256_castps_si256(masks[0]),
@@ -52,13 +52,13 @@ unsafe fn pack(masks: [__m256; 4]) -> u32 {
     }
 }
 
-/// Eight comparisons of four as 32 bits.
+/// Packs eight masks of four comparisons into 32 bits.
 #[inline(always)]
 unsafe fn pack_pairs(masks: [__m256d; 8]) -> u32 {
-    // SAFETY: the machine has AVX2 and BMI2.
+    // SAFETY: the CPU has AVX2 and BMI2.
     unsafe {
         let [a, b, c, d, e, f, g, h] = masks;
-        // A mask of eight bytes is taken for two of four.
+        // A mask of eight bytes is treated as two of four.
         let low = pack([
             _mm256_castpd_ps(a),
             _mm256_castpd_ps(b),
@@ -78,7 +78,7 @@ unsafe fn pack_pairs(masks: [__m256d; 8]) -> u32 {
 impl CountPassed for f32 {
     #[inline(always)]
     unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe {
             let threshold = _mm256_set1_ps(threshold);
             let mut masks = [threshold; 4];
@@ -98,7 +98,7 @@ impl CountPassed for f32 {
 
     #[inline(always)]
     unsafe fn missing_mask(numbers: *const Self) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe {
             let mut masks = [_mm256_set1_ps(0.0); 4];
             let mut at = 0;
@@ -118,7 +118,7 @@ impl CountPassed for f32 {
 
     #[inline(always)]
     unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
-        // SAFETY: the machine has AVX2 and POPCNT; a block is one vector of eight, or two.
+        // SAFETY: the CPU has AVX2 and POPCNT; a block is one vector of eight, or two.
         unsafe {
             let x = _mm256_set1_ps(x);
             let low = passed_eight(block.as_ptr(), x, strictly);
@@ -127,17 +127,17 @@ impl CountPassed for f32 {
             }
             let high = passed_eight(block.as_ptr().add(HALF), x, strictly);
             let both = _mm256_packs_epi32(_mm256_castps_si256(low), _mm256_castps_si256(high));
-            // Two bits for each.
+            // Each comparison gives two bits.
             _mm256_movemask_epi8(both).count_ones() / 2
         }
     }
 }
 
-/// The number is held against the thresholds, not they against it: an instruction can read its second operand from
-/// memory.
+/// Compares eight thresholds with a number. The number is the first operand, because the second can be read
+/// from memory.
 #[inline(always)]
 unsafe fn passed_eight(thresholds: *const f32, x: __m256, strictly: bool) -> __m256 {
-    // SAFETY: the machine has AVX2; the caller points at eight.
+    // SAFETY: the CPU has AVX2; the caller points at eight thresholds.
     unsafe {
         let thresholds = _mm256_loadu_ps(thresholds);
         if strictly {
@@ -151,7 +151,7 @@ unsafe fn passed_eight(thresholds: *const f32, x: __m256, strictly: bool) -> __m
 impl CountPassed for f64 {
     #[inline(always)]
     unsafe fn passed_mask(numbers: *const Self, threshold: Self, strictly: bool) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe {
             let threshold = _mm256_set1_pd(threshold);
             let mut masks = [threshold; 8];
@@ -171,7 +171,7 @@ impl CountPassed for f64 {
 
     #[inline(always)]
     unsafe fn missing_mask(numbers: *const Self) -> u32 {
-        // SAFETY: the caller vouches for the machine and the numbers.
+        // SAFETY: the caller guarantees the ISA and the numbers.
         unsafe {
             let mut masks = [_mm256_set1_pd(0.0); 8];
             let mut at = 0;
@@ -192,7 +192,7 @@ impl CountPassed for f64 {
 
     #[inline(always)]
     unsafe fn count_passed<const N: usize>(block: &[Self; N], x: Self, strictly: bool) -> u32 {
-        // SAFETY: the machine has AVX2 and POPCNT; vectors of four make a block.
+        // SAFETY: the CPU has AVX2 and POPCNT; vectors of four make a block.
         unsafe {
             let x = _mm256_set1_pd(x);
             let mut bits = 0;

@@ -1,11 +1,12 @@
-//! The exits of a stand's trees with AVX2.
+//! Exit indices of a block's trees, with AVX2.
 //!
-//! At every level of a complete the lanes have come to different places. What each asks is *blended* from the lines of
-//! the level by the decisions so far, the first decision first, so that only the last blend waits for the level
-//! before. The bins bounds are then looked up by byte shuffles of sixteen bins each, and one comparison decides.
+//! At each level the lanes are at different nodes. The predicates of the lanes are *blended* from the lines
+//! of the level by the earlier decisions, the first decision first, so that only the last blend waits for the
+//! previous level. The bins of the columns are looked up by byte shuffles, sixteen columns each, and one
+//! comparison decides.
 //!
-//! All of it is inlined into `add_leaves` and is compiled for AVX2 there; a function with the feature of its own would
-//! be called instead (measured: twice the instructions).
+//! All functions are inlined into `add_leaves` and compiled for AVX2 there. A function with its own target
+//! feature would be called instead (measured: twice the instructions).
 
 use std::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm256_add_epi8, _mm256_and_si256, _mm256_andnot_si256, _mm256_blendv_epi8,
@@ -16,7 +17,7 @@ use std::arch::x86_64::{
 use crate::kernel::binned::leaf_sum::ExitIndices;
 use crate::kernel::binned::tree_block::{LANES, PredicateLine, PreorderStep};
 
-/// The first bins of a row, sixteen in each, twice.
+/// The first bins of a row, sixteen per vector, in both halves.
 struct BinTables<const N: usize>([__m256i; N]);
 
 impl<const N: usize> BinTables<N> {
@@ -34,12 +35,12 @@ impl<const N: usize> BinTables<N> {
         }
     }
 
-    /// What the bins hold.
+    /// Looks up the bins of 32 columns.
     #[inline(always)]
     unsafe fn look_up(&self, columns: __m256i) -> __m256i {
-        // SAFETY: the machine has AVX2.
+        // SAFETY: the CPU has AVX2.
         unsafe {
-            // A shuffle gives 0 where the complete bit is set, which only the largest tables need.
+            // A shuffle gives 0 where the highest bit is set, which happens only with the largest tables.
             let within = if N > 8 {
                 _mm256_and_si256(columns, _mm256_set1_epi8(15))
             } else {
@@ -49,7 +50,7 @@ impl<const N: usize> BinTables<N> {
             for found in &mut found {
                 *found = _mm256_shuffle_epi8(*found, within);
             }
-            // A blend looks at the complete bit of a byte: the bits that say which sixteen are moved there one by one.
+            // A blend uses the highest bit of a byte. Shift the bits that select a table there one by one.
             let mut left = N;
             let mut choose = _mm256_slli_epi16::<3>(columns);
             while left > 1 {
@@ -70,11 +71,11 @@ impl<const N: usize> BinTables<N> {
 
 macro_rules! blend {
     ($name:ident, $above:ident, $decisions:literal) => {
-        /// Blends by the first decisions: the lanes of `left` take what lies at `at`, the others what lies as far
-        /// behind as the decisions still to come need.
+        /// Blends by the first decisions: the lanes in `left` take the line at `at`, the others the line
+        /// `step` further, as the remaining decisions need it.
         #[inline(always)]
         unsafe fn $name<const LEVEL: usize>(at: *const __m256i, left: &[__m256i; 6]) -> __m256i {
-            // SAFETY: a level has a line for each of its 2^LEVEL places.
+            // SAFETY: a level has a line for each of its 2^LEVEL positions.
             unsafe {
                 let step = 2 << (LEVEL - $decisions);
                 let (a, b) = (
@@ -89,7 +90,7 @@ macro_rules! blend {
 
 #[inline(always)]
 unsafe fn blend0<const LEVEL: usize>(at: *const __m256i, _: &[__m256i; 6]) -> __m256i {
-    // SAFETY: lines are aligned to their length, twice that of a vector.
+    // SAFETY: a line is two vectors long and aligned to its length.
     unsafe { _mm256_load_si256(at) }
 }
 blend!(blend1, blend0, 1);
@@ -98,14 +99,14 @@ blend!(blend3, blend2, 3);
 blend!(blend4, blend3, 4);
 blend!(blend5, blend4, 5);
 
-/// The exits of a stand's complete.
+/// Evaluates complete upper levels.
 #[inline(always)]
 pub(super) unsafe fn complete<const N: usize>(
     lines: *const PredicateLine,
     levels: usize,
     bins: *const u8,
 ) -> ExitIndices {
-    // SAFETY: the caller promises that the lines of all levels are there, and the machine has AVX2.
+    // SAFETY: the caller guarantees the lines of all levels, and that the CPU has AVX2.
     unsafe {
         let tables = BinTables::<N>::new(bins);
         let mut left = [_mm256_setzero_si256(); 6];
@@ -131,17 +132,17 @@ pub(super) unsafe fn complete<const N: usize>(
     }
 }
 
-/// The lanes that go left: where the slot holds no more than the rank.
+/// Returns the lanes that go left: those whose bin is no greater than the predicate's.
 #[inline(always)]
 unsafe fn goes_left(values: __m256i, bounds: __m256i) -> __m256i {
-    // SAFETY: the machine has AVX2.
+    // SAFETY: the CPU has AVX2.
     unsafe { _mm256_cmpeq_epi8(_mm256_max_epu8(values, bounds), bounds) }
 }
 
-/// ExitIndices a level further down: twice what they were, and one more on the right.
+/// Moves exit indices one level down: doubled, plus one on the right.
 #[inline(always)]
 unsafe fn next(exits: __m256i, left: __m256i) -> __m256i {
-    // SAFETY: the machine has AVX2.
+    // SAFETY: the CPU has AVX2.
     unsafe {
         let right = _mm256_add_epi8(left, _mm256_set1_epi8(1));
         _mm256_add_epi8(_mm256_add_epi8(exits, exits), right)
@@ -151,15 +152,15 @@ unsafe fn next(exits: __m256i, left: __m256i) -> __m256i {
 #[inline(always)]
 unsafe fn stored(exits: __m256i) -> ExitIndices {
     let mut out = [0u8; LANES];
-    // SAFETY: the machine has AVX2, and there is room for a vector.
+    // SAFETY: the CPU has AVX2, and there is room for a vector.
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), exits) };
     out
 }
 
-/// The exits of a stand's complete that has one line for each level.
+/// Evaluates oblivious upper levels, one line per level.
 #[inline(always)]
 pub(super) unsafe fn oblivious<const N: usize>(lines: &[PredicateLine], bins: *const u8) -> ExitIndices {
-    // SAFETY: the machine has AVX2; lines are aligned to their length.
+    // SAFETY: the CPU has AVX2; lines are aligned to their length.
     unsafe {
         let tables = BinTables::<N>::new(bins);
         let mut exits = _mm256_setzero_si256();
@@ -172,10 +173,10 @@ pub(super) unsafe fn oblivious<const N: usize>(lines: &[PredicateLine], bins: *c
     }
 }
 
-/// The exits of a stand whose splits come one after the other.
+/// Evaluates trees step by step in preorder.
 #[inline(always)]
 pub(super) unsafe fn preorder<const N: usize>(steps: &[PreorderStep], bins: *const u8) -> ExitIndices {
-    // SAFETY: the machine has AVX2; what is loaded is aligned to half a cache line.
+    // SAFETY: the CPU has AVX2; what is loaded is aligned to half a cache line.
     unsafe {
         let tables = BinTables::<N>::new(bins);
         let mut place = _mm256_setzero_si256();
