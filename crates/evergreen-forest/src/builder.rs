@@ -1,8 +1,8 @@
-//! Turns the nodes that a file claims into an [`Ensemble`], or says which node is wrong.
+//! Validates the nodes of a file and copies them into an [`Ensemble`]. Errors name the node.
 //!
-//! A parser describes node `i` of a tree on demand; the builder walks from the root with a stack of its own,
-//! visits every node at most once and copies what it reaches. So cycles, shared children, children out of range
-//! and orphans (which some libraries leave behind after pruning) need no thought anywhere else.
+//! A parser describes node `i` of a tree on demand. The builder traverses the tree from the root with its own
+//! stack and visits every node at most once. Cycles, shared children, children out of range and orphans
+//! (which some libraries leave behind after pruning) are therefore handled here and nowhere else.
 
 use crate::ensemble::{
     CategorySet, ChildRef, CodeRule, Ensemble, InputRule, LeafNode, LinearLeaf, MarginRule, Split, SplitTest,
@@ -10,7 +10,7 @@ use crate::ensemble::{
 };
 use crate::number::Real;
 
-/// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit has been seen near 100.
+/// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit reaches about 100.
 pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// A node as a file describes it. Children are positions in the file's tree.
@@ -18,7 +18,7 @@ pub(crate) const MAX_DEPTH: usize = 1024;
 pub(crate) enum Node<'a, T> {
     /// A leaf with its numbers.
     Leaf {
-        /// What `pred_leaf` calls it.
+        /// The number that `pred_leaf` returns.
         id: u32,
         /// One number, or one per group.
         value: &'a [T],
@@ -27,9 +27,9 @@ pub(crate) enum Node<'a, T> {
     },
     /// An inner node.
     Split {
-        /// The feature asked about.
+        /// The feature to test.
         feature: u32,
-        /// The question; `true` goes left.
+        /// The test; `true` goes left.
         test: SplitTest<T>,
         /// A missing value goes left.
         missing_left: bool,
@@ -41,21 +41,21 @@ pub(crate) enum Node<'a, T> {
         right: usize,
         /// Training weight.
         cover: T,
-        /// What the split gained in training.
+        /// Gain of the split in training.
         gain: T,
     },
 }
 
-/// What is wrong with a tree.
+/// An error in a tree.
 #[derive(Debug)]
 pub(crate) struct TreeFault {
-    /// The node it is in.
+    /// The node.
     pub(crate) node: usize,
-    /// What is wrong there.
+    /// What is wrong with it.
     pub(crate) reason: String,
 }
 
-/// Where a node's position is to be written once it is known.
+/// Where to write a node's position once it is known.
 #[derive(Clone, Copy)]
 enum ChildSlot {
     Root,
@@ -63,7 +63,7 @@ enum ChildSlot {
     Right(usize),
 }
 
-/// A node still to be visited.
+/// A node to visit.
 #[derive(Clone, Copy)]
 struct PendingNode {
     node: usize,
@@ -88,27 +88,27 @@ pub(crate) struct EnsembleSettings<T> {
     pub(crate) features: usize,
     /// Margins per row.
     pub(crate) groups: usize,
-    /// What each group's sum begins with.
+    /// The initial value of each group's sum.
     pub(crate) base: Vec<T>,
-    /// What each group's sum ends with.
+    /// How sums become margins.
     pub(crate) finish: MarginRule<T>,
 }
 
-/// A finished ensemble and what was counted on the way.
+/// A finished ensemble and its statistics.
 #[derive(Debug)]
 pub(crate) struct BuildOutput<T> {
     /// The ensemble.
     pub(crate) ensemble: Ensemble<T>,
-    /// Splits and sum of gains by feature.
+    /// Splits and total gain by feature.
     pub(crate) use_of: Vec<(u32, f64)>,
-    /// Whether any split on the feature asks for a category.
+    /// Whether any split on the feature tests for a category.
     pub(crate) categorical: Vec<bool>,
     /// Most splits on a path.
     pub(crate) depth: usize,
 }
 
 impl<T: Real> EnsembleBuilder<T> {
-    /// An empty ensemble of a library's conventions.
+    /// Creates an empty ensemble with a library's rules.
     pub(crate) fn new(comparison: ThresholdRule, codes: CodeRule, input: InputRule<T>) -> Self {
         Self {
             ensemble: Ensemble {
@@ -136,17 +136,17 @@ impl<T: Real> EnsembleBuilder<T> {
         }
     }
 
-    /// Trees so far.
+    /// Returns the number of trees so far.
     pub(crate) fn trees(&self) -> usize {
         self.ensemble.trees.len()
     }
 
-    /// Leaves of the trees so far: the position that the next tree's first leaf will have.
+    /// Returns the number of leaves so far: the position of the next tree's first leaf.
     pub(crate) fn leaves(&self) -> usize {
         self.ensemble.leaves.len()
     }
 
-    /// Numbers per leaf; every leaf must have as many.
+    /// Sets the numbers per leaf. Every tree must have the same.
     pub(crate) fn leaf_width(&mut self, width: usize) -> Result<(), String> {
         if self.trees() > 0 && width != self.ensemble.leaf_width {
             return Err(format!(
@@ -158,12 +158,12 @@ impl<T: Real> EnsembleBuilder<T> {
         Ok(())
     }
 
-    /// Corrects which numbers are category codes, where that depends on what the file says last.
+    /// Replaces the rule for category codes, where it depends on what the file records last.
     pub(crate) fn codes(&mut self, codes: CodeRule) {
         self.ensemble.codes = codes;
     }
 
-    /// Checks that leaves have one number, or one for each of `groups`.
+    /// Checks that leaves have one number, or one per group.
     pub(crate) fn leaf_width_is(&self, groups: usize) -> Result<(), String> {
         match self.ensemble.leaf_width {
             1 => Ok(()),
@@ -172,21 +172,21 @@ impl<T: Real> EnsembleBuilder<T> {
         }
     }
 
-    /// Keeps a set of categories and gives the test for membership.
+    /// Stores a set of categories. Returns the test for membership.
     pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<SplitTest<T>, String> {
         let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
         self.ensemble.sets.push(CategorySet::new(members));
         Ok(SplitTest::Member(position))
     }
 
-    /// The same for a set that comes as a bitset.
+    /// Stores a set given as a bitset. Returns the test for membership.
     pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<SplitTest<T>, String> {
         let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
         self.ensemble.sets.push(CategorySet::Bits(words.into()));
         Ok(SplitTest::Member(position))
     }
 
-    /// Adds a tree of `nodes` nodes, the root first, as `describe` tells them.
+    /// Adds a tree of `nodes` nodes. Node 0 is the root; `describe` returns each node.
     pub(crate) fn tree<'a>(
         &mut self,
         nodes: usize,
@@ -238,7 +238,7 @@ impl<T: Real> EnsembleBuilder<T> {
         Ok(())
     }
 
-    /// Notes that a node is reached, for the first and only time.
+    /// Marks a node as visited. Fails if it was visited before or does not exist.
     fn arrive(&mut self, visit: &PendingNode) -> Result<(), String> {
         self.depth = self.depth.max(visit.depth);
         if visit.depth > MAX_DEPTH {
@@ -321,7 +321,7 @@ impl<T: Real> EnsembleBuilder<T> {
         Ok(position)
     }
 
-    /// Drops every tree from position `keep` on.
+    /// Removes every tree from position `keep` on.
     pub(crate) fn truncate(&mut self, keep: usize) {
         let Some(first) = self.ensemble.trees.get(keep).copied() else {
             return;
@@ -337,7 +337,7 @@ impl<T: Real> EnsembleBuilder<T> {
         self.ensemble.values.truncate(leaves * self.ensemble.leaf_width);
     }
 
-    /// The group that a tree's leaves are added to.
+    /// Sets the output group of a tree.
     pub(crate) fn group(&mut self, tree: usize, group: u32) {
         if let Some(tree) = self.ensemble.trees.get_mut(tree) {
             tree.group = group;
@@ -360,8 +360,8 @@ impl<T: Real> EnsembleBuilder<T> {
         }
     }
 
-    /// Gives the leaves of the last tree, which begin at position `first`, their linear functions by the
-    /// library's numbers; none if there are none.
+    /// Assigns linear functions to the leaves of the last tree, which begin at position `first`. `functions`
+    /// is indexed by the library's leaf numbers; it is empty if there are none.
     pub(crate) fn linear(&mut self, first: usize, functions: Vec<LinearLeaf>) {
         if functions.is_empty() && self.ensemble.linear.is_empty() {
             return;
@@ -375,20 +375,20 @@ impl<T: Real> EnsembleBuilder<T> {
         }
     }
 
-    /// Notes that a tree does not say how much training weight reached its nodes.
+    /// Records that a tree lacks the training weights of its nodes.
     pub(crate) fn lacks_cover(&mut self) {
         self.lacks_cover = true;
     }
 
-    /// Whether every tree so far says how much training weight reached its nodes.
+    /// Returns whether every tree so far has the training weights of its nodes.
     pub(crate) fn has_cover(&self) -> bool {
         !self.lacks_cover
     }
 
-    /// Checks what could not be checked tree by tree and hands the ensemble over.
+    /// Checks what spans several trees, and returns the ensemble.
     ///
     /// # Errors
-    /// The tree and what is wrong with it.
+    /// The tree, and what is wrong with it.
     pub(crate) fn finish(mut self, rest: EnsembleSettings<T>) -> Result<BuildOutput<T>, (usize, String)> {
         let mut use_of = vec![(0u32, 0f64); rest.features];
         let mut categorical = vec![false; rest.features];

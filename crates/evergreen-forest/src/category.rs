@@ -1,12 +1,12 @@
-//! From a category's text to the code that the trees split on.
+//! Converts a category's text to the code that the trees split on.
 
 use crate::Categories;
 
 impl Categories {
-    /// The code of a category given as text; `None` if the model does not know it.
+    /// Returns the code of a category given as text, or `None` if the model does not know the category.
     ///
-    /// Integer categories are matched by value, so `7`, `07` and `7.0` are one. A hash stands for every text that
-    /// hashes to it, as it does for the training library.
+    /// Integer categories are compared by value, so `7`, `07` and `7.0` are equal. A hash stands for every
+    /// text with that hash, as in the training library.
     pub fn code(&self, text: &str) -> Option<u32> {
         let position = match self {
             Self::Codes => return text.parse().ok(),
@@ -43,7 +43,7 @@ const K2: u64 = 0x9ae1_6a3b_2f90_404f;
 const K3: u64 = 0xc949_d7c7_509e_6557;
 const MIX: u64 = 0x9ddf_ea08_eb38_2d69;
 
-/// The little-endian number at a place; the callers' lengths make it exist.
+/// Reads the little-endian number at a position; the callers' lengths guarantee that it exists.
 fn word(text: &[u8], at: usize) -> u64 {
     let bytes = text.get(at..).and_then(|rest| rest.first_chunk::<8>());
     u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
@@ -58,14 +58,15 @@ fn fold(x: u64) -> u64 {
     x ^ (x >> 47)
 }
 
-/// Two words into one.
+/// Combines two words into one.
 fn join(low: u64, high: u64) -> u64 {
     let a = fold((low ^ high).wrapping_mul(MIX));
     let b = fold((high ^ a).wrapping_mul(MIX));
     b.wrapping_mul(MIX)
 }
 
-/// `CityHash64`, version 1 (Pike and Alakuijala), which the library keeps to for the sake of saved models.
+/// Hashes a text with `CityHash64`, version 1.0 (Pike and Alakuijala, public domain algorithm description).
+/// CatBoost keeps this version so that saved models stay valid.
 fn city_hash(text: &[u8]) -> u64 {
     match text.len() {
         0..=16 => up_to_16(text),
@@ -115,7 +116,7 @@ fn up_to_32(text: &[u8]) -> u64 {
     join(low, high)
 }
 
-/// Sum and mix of 32 bytes, begun at `a`; `z` is added where the two uses differ.
+/// Sums and mixes 32 bytes, starting with `a`. `z` is added where the two uses differ.
 fn quarter(a: u64, z: u64, second: u64, third: u64) -> (u64, u64) {
     let b = a.wrapping_add(z).rotate_right(52);
     let c = a.rotate_right(37);
@@ -142,7 +143,7 @@ fn up_to_64(text: &[u8]) -> u64 {
     fold(r.wrapping_mul(K0).wrapping_add(mixed)).wrapping_mul(K2)
 }
 
-/// A weak hash of the 32 bytes at a place, begun at `a` and `b`.
+/// Computes a weak hash of 32 bytes, starting with `a` and `b`.
 fn weak(text: &[u8], at: usize, a: u64, b: u64) -> (u64, u64) {
     let last = word(text, at + 24);
     let a = a.wrapping_add(word(text, at));

@@ -1,4 +1,4 @@
-//! The formats: which one a file is, and one parser for each.
+//! Detects the format of a model file and calls its parser.
 
 mod catboost;
 mod gbdt;
@@ -9,7 +9,7 @@ mod xgboost;
 use crate::document::{Document, Json, Ubjson};
 use crate::{Forest, Format, FormatError, LoadOptions};
 
-/// What a file is, as far as its first bytes tell.
+/// The format and encoding of a file, as detected.
 enum FileFormat {
     XgBoostJson,
     XgBoostUbjson,
@@ -43,7 +43,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     }
 }
 
-/// Files that are recognised only to be refused: how they begin, and what to do about them.
+/// Files that are recognised and rejected: their first bytes, and what to do.
 const FOREIGN: &[(&[u8], &str)] = &[
     (
         b"binf",
@@ -99,7 +99,7 @@ const UNKNOWN: &str = "not a model this engine reads: expected XGBoost JSON or U
      or JSON of the gbdt crate (XGBoost's old binary format has no mark; re-save such a model as .json or .ubj with \
      XGBoost 3.0 or older)";
 
-/// Tells JSON formats apart by their first telling key, which in practice is among the first.
+/// Distinguishes JSON formats by their first characteristic key, usually among the first keys.
 fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     let mut found = None;
     let mut document = Json::new(bytes);
@@ -111,7 +111,7 @@ fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
             _ => None,
         };
         match found {
-            // Enough is known: leave the walk.
+            // The format is known: stop reading.
             Some(_) => Err(document.fault("")),
             None => document.skip(),
         }

@@ -1,4 +1,4 @@
-//! Predictions: rows in, one of the outputs out.
+//! Predictions: prepares rows, calls the kernel and writes an output.
 
 use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
@@ -7,10 +7,13 @@ use crate::shap::{self, ShapPaths};
 use crate::transform::position_of_max;
 use crate::{ClassRule, Forest, Number, OutputKind, PredictError, TreeModel, Trees};
 
-/// Rows prepared and walked together: enough to share what a kernel sets up, few enough to stay in cache.
+/// Rows evaluated together: enough to share a kernel's set-up, few enough to stay in the cache.
 const BLOCK: usize = 256;
 
-/// Working memory of a prediction; one per thread, grown once and then reused without allocation.
+/// Working memory of predictions. Use one per thread. It grows on first use; later predictions do not
+/// allocate.
+///
+/// A scratch may be used with any number of models.
 #[derive(Debug, Default)]
 pub struct Scratch {
     narrow: PredictBuffers<f32>,
@@ -18,14 +21,14 @@ pub struct Scratch {
     row: RowBuffers,
 }
 
-/// One row's numbers on their way to the output.
+/// One row's margins and values.
 #[derive(Debug, Default)]
 struct RowBuffers {
     margins: Vec<f64>,
     values: Vec<f64>,
 }
 
-/// Working memory in one width.
+/// Working memory for one float type.
 #[derive(Debug, Default)]
 pub(super) struct PredictBuffers<T> {
     rows: Vec<T>,
@@ -35,10 +38,10 @@ pub(super) struct PredictBuffers<T> {
 }
 
 impl Forest {
-    /// Numbers per row that an output of `kind` consists of.
+    /// Returns the numbers per row of an output.
     ///
     /// # Errors
-    /// The model has no such output.
+    /// [`PredictError::Unsupported`] if the model has no such output.
     pub fn width(&self, kind: OutputKind) -> Result<usize, PredictError> {
         let unsupported = |why| Err(PredictError::Unsupported(kind, why));
         match kind {
@@ -56,12 +59,14 @@ impl Forest {
         }
     }
 
-    /// Predicts `rows` (row-major, `n × features().len()`, missing = NaN) into `out` (row-major,
-    /// `n × width(kind)`). A model of [`Precision::F32`](crate::Precision::F32) gives `f32` results widened
-    /// without loss.
+    /// Predicts many rows.
+    ///
+    /// `rows` is row-major, `n × features().len()`; NaN means missing. `out` is row-major, `n × width(kind)`.
+    /// Results of a model of [`Precision::F32`](crate::Precision::F32) are `f32` numbers converted to `f64`.
     ///
     /// # Errors
-    /// The model has no such output, or a buffer has the wrong length.
+    /// [`PredictError::Unsupported`] if the model has no such output; [`PredictError::Length`] if a buffer
+    /// has the wrong length.
     pub fn predict<X: Number>(
         &self,
         kind: OutputKind,
@@ -91,7 +96,7 @@ impl Forest {
         Ok(())
     }
 
-    /// Goes through the rows block by block; lengths have been checked.
+    /// Predicts block by block. The lengths have been checked.
     fn predict_in<X: Number, T: KernelFloat>(
         &self,
         trees: &TreeModel<T>,
@@ -129,7 +134,7 @@ impl Forest {
         }
     }
 
-    /// Writes what follows from the margins, row by row.
+    /// Writes margins, values or classes, row by row.
     fn write<T: KernelFloat>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut RowBuffers) {
         let groups = self.summary.groups;
         let rows = sums.len() / groups;
@@ -168,7 +173,7 @@ impl Forest {
 }
 
 impl<T: KernelFloat> PredictBuffers<T> {
-    /// Replaces the sums by the margins of the prepared rows.
+    /// Computes the margins of the prepared rows into `sums`.
     fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel<T>) {
         self.sums.clear();
         for _ in 0..self.rows.len() / ensemble.features {

@@ -1,31 +1,31 @@
 //! Exact contributions of each feature to a margin: path-dependent TreeSHAP.
 //!
-//! Source: Lundberg, Erion, Lee, "Consistent Individualized Feature Attribution for Tree Ensembles"
-//! (arXiv 1802.03888), algorithm 2, which is also what the training libraries' `pred_contribs` computes: a
-//! feature left out of the coalition sends a row down both sides of its splits in proportion to the training
-//! weight that went there. O(trees × leaves × depth²) for a row; all sums in `f64`.
+//! Source: Lundberg, Erion, Lee, "Consistent Individualized Feature Attribution for Tree Ensembles" (arXiv
+//! 1802.03888), algorithm 2. The training libraries' `pred_contribs` computes the same. A feature outside the
+//! coalition sends a row to both sides of its splits, in proportion to the training weight. A row costs
+//! O(trees × leaves × depth²). All sums are `f64`.
 
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::scalar;
 use crate::number::Real;
 
-/// One feature on the way to a node.
+/// One feature on the path to a node.
 #[derive(Clone, Copy, Debug, Default)]
 struct PathStep {
     feature: Option<u32>,
-    /// Share of the training weight that follows the path when the feature is left out.
+    /// Share of the training weight that follows the path if the feature is outside the coalition.
     zero: f64,
-    /// 1 if the row itself follows the path, else 0.
+    /// 1 if the row follows the path, otherwise 0.
     one: f64,
-    /// Summed weight of the coalitions of each size.
+    /// Total weight of the coalitions of each size.
     weight: f64,
 }
 
-/// A node still to be visited, with the step that leads to it.
+/// A node to visit, with the step that leads to it.
 #[derive(Clone, Copy, Debug)]
 struct PathVisit {
     child: ChildRef,
-    /// Where its path begins in [`ShapPaths::steps`], and how many steps it has before `step` is added.
+    /// The number of steps on its path before `step` is added.
     depth: usize,
     step: PathStep,
 }
@@ -33,7 +33,7 @@ struct PathVisit {
 /// Working memory: the paths from the root to the nodes being visited.
 #[derive(Debug, Default)]
 pub(super) struct ShapPaths {
-    /// One path per depth, each as long as the one above it and one more.
+    /// One path per depth, each one step longer than the previous one.
     steps: Vec<Vec<PathStep>>,
     visits: Vec<PathVisit>,
 }
@@ -80,13 +80,13 @@ fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [
     }
 }
 
-/// Queues both sides of a split.
+/// Queues both children of a split.
 fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: usize, paths: &mut ShapPaths) {
     let split = &ensemble.splits[position];
     let left = scalar::goes_left(ensemble, split, row[split.feature as usize]);
     let (mut zero, mut one) = (1.0, 1.0);
     let path = &mut paths.steps[depth];
-    // A feature counts once on a path: a second split on it takes up where the first left off.
+    // A feature counts once on a path. A second split on it continues from the first.
     if let Some(again) = path.iter().position(|step| step.feature == Some(split.feature)) {
         (zero, one) = (path[again].zero, path[again].one);
         unwind(path, again);
@@ -104,7 +104,7 @@ fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: u
             one: if taken { one } else { 0.0 },
             weight: 0.0,
         };
-        // Where neither the row nor any training weight goes, no coalition goes either.
+        // Skip a child that neither the row nor any training weight reaches.
         if step.zero > 0.0 || step.one > 0.0 {
             let depth = depth + 1;
             paths.visits.push(PathVisit { child, depth, step });
@@ -113,7 +113,7 @@ fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: u
 }
 
 impl ShapPaths {
-    /// Makes the path at a visit's depth: the one above, extended by the visit's step.
+    /// Computes the path of a visit: the path one level up, extended by the visit's step.
     fn enter(&mut self, visit: &PathVisit) {
         if self.steps.len() <= visit.depth {
             self.steps.resize_with(visit.depth + 1, Vec::new);
@@ -128,7 +128,7 @@ impl ShapPaths {
     }
 }
 
-/// Adds a feature to a path and its weight to the coalitions.
+/// Adds a feature to a path and updates the weights of the coalitions.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
 fn extend(path: &mut Vec<PathStep>, mut step: PathStep) {
     let length = path.len();
@@ -142,7 +142,7 @@ fn extend(path: &mut Vec<PathStep>, mut step: PathStep) {
     }
 }
 
-/// Takes the feature at `at` out of a path again.
+/// Removes the feature at `at` from a path.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
 fn unwind(path: &mut Vec<PathStep>, at: usize) {
     let PathStep { zero, one, .. } = path[at];
@@ -168,7 +168,7 @@ fn unwind(path: &mut Vec<PathStep>, at: usize) {
     path.truncate(last);
 }
 
-/// The coalitions' weight on a path if the feature at `at` were taken out.
+/// Returns the total coalition weight of a path without the feature at `at`.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
 fn unwound(path: &[PathStep], at: usize) -> f64 {
     let PathStep { zero, one, .. } = path[at];
@@ -188,7 +188,7 @@ fn unwound(path: &[PathStep], at: usize) -> f64 {
     sum
 }
 
-/// Credits the features on the path to a leaf, and the bias with what the leaf adds to the tree's mean.
+/// Adds a leaf's contributions to the features on its path, and its part of the tree's mean to the bias.
 fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[PathStep], out: &mut [f64]) {
     let width = ensemble.features + 1;
     for (at, step) in path.iter().enumerate() {
@@ -204,7 +204,7 @@ fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[P
     }
 }
 
-/// The training weight that reached a node.
+/// Returns the training weight that reached a node.
 fn cover<T: Real>(ensemble: &Ensemble<T>, child: ChildRef) -> f64 {
     match child.target() {
         ChildTarget::Split(position) => ensemble.split_cover[position].to_f64(),

@@ -1,14 +1,14 @@
-//! Damage that random mutation would not find: each file is one lie.
+//! Corrupted files that random mutation would not find, one fault each.
 
 use super::{refused, seed, survive};
 
-/// Replaces the first occurrence; it must be there.
+/// Replaces the first occurrence, which must exist.
 fn replaced(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from} is not in the seed");
     text.replacen(from, to, 1)
 }
 
-/// Replaces the last occurrence: trees have parameters of the same name as the model, which come first.
+/// Replaces the last occurrence: trees have parameters with the names of model parameters, which come first.
 fn replaced_last(text: &str, from: &str, to: &str) -> String {
     let at = text
         .rfind(from)
@@ -63,7 +63,7 @@ fn a_feature_out_of_range_is_named() {
     );
 }
 
-/// Found by fuzzing: the group of a tree with vector leaves counted from that group on, past the last.
+/// Found by fuzzing: vector leaves were added from the tree's group on, past the last group.
 #[test]
 fn the_group_of_a_vector_leaf_means_nothing() {
     let text = replaced(
@@ -108,7 +108,7 @@ fn a_counted_array_longer_than_the_file_is_refused() {
         error.contains("announces") && error.contains("version"),
         "{error}"
     );
-    // Elements that take no bytes at all.
+    // Elements that take no bytes.
     refused(b"{L\0\0\0\0\0\0\0\x07version[$Z#L\0\0\0\0\0\0\0\x01");
 }
 

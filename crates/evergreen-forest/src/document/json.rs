@@ -1,13 +1,13 @@
 //! JSON as the training libraries write it: the standard, plus bare `NaN`, `Infinity` and `-Infinity`.
 //!
-//! Numbers go from their decimal text straight to the width asked for: reading an `f32` through `f64` would
-//! round twice, and a threshold could land on its neighbour.
+//! Numbers are parsed directly from decimal text to the requested type. Reading an `f32` through `f64` would
+//! round twice, and could change a threshold.
 
 use std::borrow::Cow;
 
 use crate::document::{Document, Fault, MAX_NESTING, ValueKind};
 
-/// A reader over JSON text.
+/// A reader of JSON text.
 pub(crate) struct Json<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Reads `bytes` from the front.
+    /// Creates a reader at the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -30,7 +30,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The next byte that is not space; 0 at the end.
+    /// Returns the next byte that is not white space, or 0 at the end.
     fn peek(&mut self) -> u8 {
         self.space();
         self.bytes.get(self.at).copied().unwrap_or(0)
@@ -62,7 +62,7 @@ impl<'a> Json<'a> {
         Ok(())
     }
 
-    /// After a value inside `close`: `true` if another follows.
+    /// Consumes `,` or `close` after a value. Returns true if another value follows.
     fn more(&mut self, close: u8, wanted: &str) -> Result<bool, Fault> {
         let next = self.peek();
         if next != b',' && next != close {
@@ -72,7 +72,7 @@ impl<'a> Json<'a> {
         Ok(next == b',')
     }
 
-    /// The text of the next number or bare word.
+    /// Reads the next number or bare word.
     fn token(&mut self, wanted: &str) -> Result<&'a str, Fault> {
         self.space();
         let rest = self.bytes.get(self.at..).unwrap_or(&[]);
@@ -92,7 +92,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A number in the width that `N` parses to.
+    /// Reads a number of type `N`.
     fn number<N: std::str::FromStr>(&mut self) -> Result<N, Fault> {
         let start = self.at;
         let token = self.token("a number")?;
@@ -101,7 +101,7 @@ impl<'a> Json<'a> {
             .map_err(|_| Fault::new(start, "this is not a number"))
     }
 
-    /// The span of a string's inside, and whether it has escapes.
+    /// Reads a string's content, not yet unescaped. The flag tells whether it contains escapes.
     fn span(&mut self) -> Result<(&'a [u8], bool), Fault> {
         self.expect(b'"', "a string")?;
         let start = self.at;
@@ -245,7 +245,7 @@ impl<'a> Document<'a> for Json<'a> {
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        // Some writers end the text with a NUL, as a C string.
+        // Some writers end the text with a NUL byte, as a C string.
         while self.peek() == 0 && self.at < self.bytes.len() {
             self.at += 1;
         }
@@ -256,7 +256,7 @@ impl<'a> Document<'a> for Json<'a> {
     }
 }
 
-/// A string with its escapes resolved.
+/// Resolves the escapes of a string.
 fn unescape(text: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -279,7 +279,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
     Ok(out)
 }
 
-/// The character after `\u`, which may be a surrogate pair.
+/// Reads the character after `\u`, which may be a surrogate pair.
 fn code_point(rest: &mut std::str::Chars<'_>) -> Result<char, &'static str> {
     const BAD: &str = "this string has a broken \\u escape";
     let unit = |rest: &mut std::str::Chars<'_>| -> Result<u32, &'static str> {

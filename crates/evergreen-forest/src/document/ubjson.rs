@@ -1,23 +1,23 @@
-//! UBJSON, the subset in which XGBoost saves: big-endian, with typed and counted arrays.
+//! UBJSON, the subset that XGBoost writes: big-endian, with typed and counted arrays.
 //!
-//! A counted array has no closing mark. Objects are not counted. Lengths may be of any integer type.
+//! A counted array has no closing marker. Objects are not counted. Lengths may have any integer type.
 
 use std::borrow::Cow;
 
 use crate::document::{Document, Fault, MAX_NESTING, ValueKind, fit};
 
-/// A reader over UBJSON bytes.
+/// A reader of UBJSON bytes.
 pub(crate) struct Ubjson<'a> {
     bytes: &'a [u8],
     at: usize,
     nesting: usize,
-    /// Inside a typed array the elements carry no mark of their own: this is it.
+    /// The type marker of the enclosing typed array: its elements carry none.
     element: Option<u8>,
 }
 
-/// The head of an array.
+/// The header of an array.
 enum ArrayHead {
-    /// `[$t#n`: `n` numbers of type `t`, back to back.
+    /// `[$t#n`: `n` numbers of type `t`, without markers.
     Typed(u8, usize),
     /// `[#n`: `n` values.
     Counted(usize),
@@ -25,7 +25,7 @@ enum ArrayHead {
     Open,
 }
 
-/// Bytes of a number of a type; `None` if the mark is no number's.
+/// Returns the bytes of a number with this type marker, or `None` if the marker is not of a number.
 fn width(mark: u8) -> Option<usize> {
     match mark {
         b'i' | b'U' => Some(1),
@@ -37,7 +37,7 @@ fn width(mark: u8) -> Option<usize> {
 }
 
 impl<'a> Ubjson<'a> {
-    /// Reads `bytes` from the front.
+    /// Creates a reader at the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -51,7 +51,7 @@ impl<'a> Ubjson<'a> {
         self.bytes.len().saturating_sub(self.at)
     }
 
-    /// The next byte, `N` (no operation) passed over; not consumed.
+    /// Skips `N` (no operation) and returns the next byte without consuming it.
     fn peek(&mut self) -> Result<u8, Fault> {
         while self.bytes.get(self.at) == Some(&b'N') {
             self.at += 1;
@@ -82,7 +82,7 @@ impl<'a> Ubjson<'a> {
         <[u8; N]>::try_from(bytes).map_err(|_| self.fault("the file ends here, too early"))
     }
 
-    /// The mark of the next value, consumed unless the enclosing array implies it.
+    /// Returns the marker of the next value. Consumes it unless the enclosing array implies it.
     fn mark(&mut self) -> Result<u8, Fault> {
         if let Some(mark) = self.element {
             return Ok(mark);
@@ -97,7 +97,7 @@ impl<'a> Ubjson<'a> {
         Fault::new(at, format!("expected {wanted}, found {}", name(found)))
     }
 
-    /// The payload of a whole number.
+    /// Reads the payload of an integer.
     fn whole(&mut self, mark: u8) -> Result<i64, Fault> {
         Ok(match mark {
             b'i' => i64::from(i8::from_be_bytes(self.fixed()?)),
@@ -117,7 +117,8 @@ impl<'a> Ubjson<'a> {
         })
     }
 
-    /// A length: bytes of a text, or elements of an array. Each takes at least one byte of what remains.
+    /// Reads a length: bytes of a string or elements of an array. Each takes at least one of the remaining
+    /// bytes.
     fn length(&mut self) -> Result<usize, Fault> {
         let mark = self.peek()?;
         self.at += 1;
@@ -185,7 +186,7 @@ impl<'a> Ubjson<'a> {
     }
 }
 
-/// A mark as a person reads it.
+/// Formats a marker for messages.
 fn name(mark: u8) -> String {
     if mark.is_ascii_graphic() {
         format!("`{}`", char::from(mark))
@@ -309,7 +310,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
 
     fn f32s(&mut self, into: &mut Vec<f32>) -> Result<(), Fault> {
         into.clear();
-        // Nearly all of a large model is arrays of this kind: they are converted without a check per number.
+        // Most of a large model is arrays of this kind. They are converted without a check per number.
         let start = self.at;
         if let ArrayHead::Typed(b'd', count) = self.head()? {
             let (numbers, _) = self.take(count * 4)?.as_chunks();
@@ -347,7 +348,7 @@ impl<'a> Document<'a> for Ubjson<'a> {
         match self.shape()? {
             ValueKind::Object => self.object(|doc, _| doc.skip()),
             ValueKind::Array => match self.head()? {
-                // The head was checked against the bytes that remain.
+                // The header was checked against the remaining bytes.
                 ArrayHead::Typed(mark, count) => self.take(count * width(mark).unwrap_or(0)).map(drop),
                 ArrayHead::Counted(count) => {
                     self.enter()?;

@@ -1,4 +1,4 @@
-//! CatBoost JSON: symmetric (`oblivious_trees`) and other (`trees`) forests on float and one-hot features.
+//! CatBoost JSON: oblivious (`oblivious_trees`) and other (`trees`) forests on float and one-hot features.
 //!
 //! ```text
 //! {"features_info": {"float_features", "categorical_features", …},
@@ -6,8 +6,8 @@
 //!  "oblivious_trees": [{"splits", "leaf_values", "leaf_weights"}] | "trees": [{"split", "left", "right"}],
 //!  "scale_and_bias": [scale, [bias, …]]}
 //! ```
-//! Features that the library computes while it predicts (CTR statistics of categories, texts, embeddings) are
-//! refused by name: their tables would have to be evaluated exactly as well.
+//! Features that the library computes during prediction (CTR statistics of categories, texts, embeddings) are
+//! rejected by name: their tables are not evaluated.
 
 mod features;
 mod loss;
@@ -21,7 +21,7 @@ use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
 use crate::format::limits;
 use crate::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
 
-/// What a file says, before it is put together.
+/// The parts of a file, before they are validated together.
 struct CatBoostFile {
     inputs: Option<CatBoostInputs>,
     builder: EnsembleBuilder<f64>,
@@ -35,7 +35,7 @@ struct CatBoostFile {
 
 /// Reads a model.
 ///
-/// The file does not record a best iteration: the library cuts the model to it before it saves.
+/// The file does not record a best iteration: the library truncates the model to it before saving.
 pub(super) fn read<'a, D: Document<'a>>(
     document: &mut D,
     bytes: usize,
@@ -195,13 +195,13 @@ impl CatBoostFile {
     }
 }
 
-/// The release in the build information: `… Branch: tags/v1.2.10 …`.
+/// Extracts the release from the build information: `… Branch: tags/v1.2.10 …`.
 fn version(info: &str) -> Option<String> {
     let (_, after) = info.split_once("tags/v")?;
     after.split_whitespace().next().map(str::to_owned)
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

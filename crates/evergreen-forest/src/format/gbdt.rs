@@ -1,4 +1,4 @@
-//! The `gbdt` crate's file models: its structures as JSON.
+//! Models saved by the `gbdt` crate: its structures as JSON.
 //!
 //! ```text
 //! {"conf": {"feature_size", "iterations", "shrinkage", "loss", "initial_guess_enabled", …},
@@ -6,8 +6,8 @@
 //!                                "index", "left", "right"}]}, …}],
 //!  "bias": …}
 //! ```
-//! All `f32`; the sum is `bias + Σ shrinkage · leaf`. The crate's mark of a missing value is `f32::MIN`; at a
-//! split a missing value goes left (−1), right (1), or stops there and takes the node's own prediction (0).
+//! All numbers are `f32`. The sum is `bias + Σ shrinkage · leaf`. `f32::MIN` means missing. At a split a
+//! missing value goes left (−1), goes right (1), or stops and takes the node's own prediction (0).
 
 mod tree;
 
@@ -21,7 +21,7 @@ use crate::{
     ClassRule, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Task, Trees,
 };
 
-/// What a file says, before it is put together.
+/// The parts of a file, before they are validated together.
 struct GbdtFile {
     builder: EnsembleBuilder<f32>,
     has_trees: bool,
@@ -109,7 +109,8 @@ impl GbdtFile {
             return Err(at("conf.shrinkage", "shrinkage or bias is not finite"));
         }
         for tree in 0..trees {
-            // The crate multiplies leaf by shrinkage before it adds: once is as good.
+            // The crate multiplies each leaf by the shrinkage before adding it. Doing so once gives the same
+            // bits.
             self.builder.scale(tree, self.shrinkage);
         }
         let rest = EnsembleSettings {
@@ -159,7 +160,7 @@ impl GbdtFile {
     }
 }
 
-/// The crate's losses.
+/// Looks up a loss of the crate.
 fn find(name: &str) -> Result<(Task, LinkFunction), String> {
     match name {
         "SquaredError" | "LAD" | "RegLinear" | "BinaryLogitraw" | "RankPairwise" => {
@@ -182,7 +183,7 @@ fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     usize::try_from(count).map_err(|_| document.fault("not a count"))
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

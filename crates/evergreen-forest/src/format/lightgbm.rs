@@ -1,4 +1,4 @@
-//! LightGBM's text, versions v3 and v4.
+//! LightGBM text, versions v3 and v4.
 //!
 //! ```text
 //! tree                          header: key=value
@@ -27,7 +27,7 @@ use crate::{Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadO
 
 /// Reads a model.
 ///
-/// The file does not record a best iteration: the library saves the trees up to it and no more.
+/// The file does not record a best iteration: the library saves only the trees up to it.
 pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, FormatError> {
     let text = std::str::from_utf8(bytes).map_err(|error| FormatError {
         at: format!("byte {}", error.valid_up_to()),
@@ -82,7 +82,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     })
 }
 
-/// The transform; a random forest's margins are sums, and only its values are averaged.
+/// Returns the transform. A random forest's margins are sums; only its values are averaged.
 #[expect(clippy::cast_precision_loss, reason = "a count of trees is far below 2^52")]
 fn transform(objective: &LightGbmObjective, average: bool, rounds: usize) -> Transform {
     let transform = Transform::from(objective.link);
@@ -126,7 +126,7 @@ fn trees(lines: &mut LineReader<'_>, groups: usize) -> Result<EnsembleBuilder<f6
     Err(lines.fault("the file ends before `end of trees`"))
 }
 
-/// Reads the categories at the end of the file, if they are there.
+/// Reads the categories at the end of the file, if there are any.
 fn pandas_categories(lines: &mut LineReader<'_>) -> Result<Vec<Categories>, FormatError> {
     while let Some(line) = lines.next() {
         if let Some(json) = line.strip_prefix("pandas_categorical:") {
@@ -156,7 +156,7 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
             }
             Ok(())
         })?;
-        // A column of anything else, or of a mixture, is left to the caller to encode.
+        // Mixed and other types are left to the caller to encode.
         all.push(if names.len() == length {
             Categories::Names(names)
         } else if numbers.len() == length {
@@ -169,12 +169,12 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
     Ok(all)
 }
 
-/// A number, if it is a whole one.
+/// Reads a number. Returns `None` unless it is an integer.
 #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
 fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
     let number = match document.f64() {
         Ok(number) => number,
-        // Booleans are categories too, but no numbers; the word has been passed over.
+        // Booleans are not numbers; the word has been consumed.
         Err(_) => return Ok(None),
     };
     Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
@@ -185,8 +185,8 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categ
         header.categorical.get(position) == Some(&true) || built.categorical.get(position) == Some(&true)
     };
     let count = (0..header.features).filter(|at| is_category(*at)).count();
-    // The file lists them by position among the categorical columns of the frame; if the counts differ, columns
-    // were declared categorical by hand and the list cannot be told apart.
+    // The file lists them in the order of the frame's categorical columns. If the counts differ, columns were
+    // declared categorical by hand and the lists cannot be assigned.
     let mut pandas = if pandas.len() == count { pandas } else { Vec::new() }.into_iter();
     let mut features = Vec::with_capacity(header.features);
     for (position, (splits, gain)) in built.use_of.iter().enumerate() {
@@ -210,7 +210,7 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categ
     features
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

@@ -1,12 +1,12 @@
-//! Counts that a file merely announces, without spelling out what it counts.
+//! Limits for counts that a file announces without listing the items.
 
 use crate::FormatError;
 
 /// Always allowed, however small the file.
 const FREE: usize = 1 << 16;
 
-/// Refuses a count that is zero, or absurd for a file of so many bytes: a hundred bytes must not make the engine
-/// reserve gigabytes.
+/// Rejects a count of zero, or one that is implausible for a file of `bytes` bytes: a file of a hundred bytes
+/// must not make the engine reserve gigabytes.
 pub(super) fn check(path: &str, count: usize, bytes: usize) -> Result<(), FormatError> {
     let refuse = |reason| {
         Err(FormatError {

@@ -1,11 +1,12 @@
-//! XGBoost JSON and UBJSON, of every release that writes them (1.0 on).
+//! XGBoost JSON and UBJSON, of every release that writes them (since 1.0).
 //!
 //! ```text
 //! {"version": [3,2,0],
 //!  "learner": {"attributes", "feature_names", "feature_types", "gradient_booster", "learner_model_param",
 //!              "objective"}}
 //! ```
-//! A memory snapshot wraps this in `{"Model": …, "Config": …}`. Most numbers in `*_param` objects are texts.
+//! A memory snapshot wraps this in `{"Model": …, "Config": …}`. Most numbers in `*_param` objects are
+//! strings.
 
 mod base_score;
 mod booster;
@@ -23,7 +24,7 @@ use crate::{
     Categories, Feature, FeatureKind, Forest, Format, FormatError, Iterations, LoadOptions, Summary, Trees,
 };
 
-/// What a file says, before it is put together.
+/// The parts of a file, before they are validated together.
 #[derive(Default)]
 struct XgBoostFile {
     version: Vec<u32>,
@@ -199,7 +200,7 @@ impl XgBoostFile {
     }
 }
 
-/// The library's feature types.
+/// Looks up a feature type of the library.
 fn kind(name: Option<&str>) -> FeatureKind {
     match name {
         Some("int") => FeatureKind::Integer,
@@ -209,7 +210,7 @@ fn kind(name: Option<&str>) -> FeatureKind {
     }
 }
 
-/// A count, which the library writes as text and may one day write as a number.
+/// Reads a count, which the library writes as a string; numbers are accepted too.
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     let fault = document.fault("not a count");
     match document.shape()? {
@@ -218,7 +219,7 @@ fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     }
 }
 
-/// A fault in a part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),
@@ -226,5 +227,5 @@ fn at(path: &str, reason: impl Into<String>) -> FormatError {
     }
 }
 
-/// The trees of the format, before they are finished.
+/// The builder of this format's trees.
 type EnsembleBuilder = crate::builder::EnsembleBuilder<f32>;

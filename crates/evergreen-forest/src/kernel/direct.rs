@@ -1,12 +1,13 @@
-//! Numbers compared as they are, eight trees abreast: no ranks, no branches, any machine.
+//! The direct kernel: compares numbers as ordered keys, eight trees at a time, without bins or branches, on
+//! every CPU.
 //!
-//! A row's numbers are turned into *keys*, whole numbers in the same order, once for splits that send what is missing
-//! left and once for those that send it right. The first levels of the trees are laid out as complete ones, so that a
-//! step is `2 · place + (threshold < key)`: two loads, a comparison with a third, and an addition with its carry.
+//! A row's numbers become *keys*, integers in the same order, twice: for splits that send missing values left
+//! and for those that send them right. The first levels of the trees are stored as complete, so that a step
+//! is `2 · place + (threshold < key)`: two loads, a comparison with a third, and an addition with carry.
 //!
 //! ```text
-//! keys    a row's numbers -> keys; splits -> questions to them
-//! block   the trees
+//! row_keys     a row's numbers -> keys; splits -> predicates on them
+//! tree_block   the layout of the trees
 //! ```
 
 mod row_keys;
@@ -18,29 +19,29 @@ use crate::kernel::ordered_key::OrderedKey;
 use row_keys::RowKeys;
 use tree_block::{ABREAST, DirectBlock, DirectBlocks, TALLEST};
 
-/// Bytes of keys that are made before the trees are walked: they must stay in the first cache.
+/// Bytes of keys to fill before the trees are evaluated. They must stay in the L1 cache.
 const FILLED: usize = 1 << 14;
 
-/// Bytes of trees that all those rows walk before the next trees come.
+/// Bytes of trees that all those rows pass before the next trees.
 const WALKED: usize = 1 << 14;
 
-/// A model laid out for walking by its numbers.
+/// A model in the layout of the direct kernel.
 #[derive(Debug)]
 pub(crate) struct Direct<T: KernelFloat> {
     keys: RowKeys,
     blocks: DirectBlocks<T>,
-    /// DirectBlocks that several rows walk before the next come.
+    /// Blocks that several rows pass before the next blocks.
     tile: usize,
 }
 
 impl<T: KernelFloat> Direct<T> {
-    /// Lays a model out; `None` if it cannot be walked like this.
+    /// Builds the layout. Returns `None` if the model has vector or linear leaves or too many columns.
     pub(super) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
             return None;
         }
-        let (keys, questions) = RowKeys::of(ensemble)?;
-        let blocks = DirectBlocks::new(ensemble, &questions)?;
+        let (keys, predicates) = RowKeys::of(ensemble)?;
+        let blocks = DirectBlocks::new(ensemble, &predicates)?;
         Some(Self {
             keys,
             tile: blocks.within(WALKED),
@@ -76,7 +77,7 @@ impl<T: KernelFloat> Direct<T> {
         }
     }
 
-    /// Some rows through one tile of trees after the other.
+    /// Evaluates rows, one tile of trees after the other.
     fn walk(&self, keys: &[T::OrderedKey], sums: &mut [T], groups: usize) {
         let width = self.keys.width();
         let alone = sums.len() == groups;
@@ -84,7 +85,7 @@ impl<T: KernelFloat> Direct<T> {
         for blocks in self.blocks.blocks.chunks(tile) {
             for (keys, sums) in keys.chunks_exact(width).zip(sums.chunks_exact_mut(groups)) {
                 for block in blocks {
-                    // SAFETY: these are the keys that the questions name.
+                    // SAFETY: the keys include every column that a predicate names.
                     let leaves = unsafe { self.leaves(block, keys.as_ptr()) };
                     self.add(block, leaves, sums);
                 }
@@ -109,10 +110,10 @@ impl<T: KernelFloat> Direct<T> {
         }
     }
 
-    /// The leaves that a row reaches in a block's trees.
+    /// Returns the leaves that a row reaches in a block's trees.
     #[inline(always)]
     unsafe fn leaves(&self, block: &DirectBlock, keys: *const T::OrderedKey) -> [T; ABREAST] {
-        // SAFETY: a block's words and columns lie from these positions on; the caller vouches for the keys.
+        // SAFETY: the block's words and columns begin at these positions; the caller guarantees the keys.
         let exits = unsafe {
             let words = self.blocks.words.as_ptr().add(block.words);
             let columns = self.blocks.columns.as_ptr().add(block.columns);
@@ -129,14 +130,14 @@ impl<T: KernelFloat> Direct<T> {
             }
         };
         if block.has_sparse {
-            // SAFETY: the exits are links.
+            // SAFETY: the exits are node indices.
             unsafe { self.follow(exits, keys) }
         } else {
             exits.map(T::of_bits)
         }
     }
 
-    /// Follows links until all eight have arrived.
+    /// Follows sparse nodes until all eight trees have reached a leaf.
     #[inline(always)]
     unsafe fn follow(&self, exits: [T::OrderedKey; ABREAST], keys: *const T::OrderedKey) -> [T; ABREAST] {
         let mut at = exits.map(OrderedKey::position);
@@ -144,7 +145,7 @@ impl<T: KernelFloat> Direct<T> {
             let mut moved = 0;
             for at in &mut at {
                 let before = *at;
-                // SAFETY: links lead to links; the columns they name are keys.
+                // SAFETY: nodes lead to nodes; their columns are keys.
                 unsafe {
                     *at = self.step(*at, keys);
                     *at = self.step(*at, keys);
@@ -155,7 +156,7 @@ impl<T: KernelFloat> Direct<T> {
                 break;
             }
         }
-        // SAFETY: every link has a value.
+        // SAFETY: every node has a value.
         at.map(|at| unsafe { *self.blocks.values.get_unchecked(at as usize) })
     }
 
@@ -169,7 +170,7 @@ impl<T: KernelFloat> Direct<T> {
     }
 }
 
-/// The exits of eight trees of `LEVELS` complete levels.
+/// Returns the exits of eight trees of `LEVELS` complete levels.
 #[inline(always)]
 unsafe fn exits<K: OrderedKey, const LEVELS: usize>(
     words: *const K,
@@ -177,7 +178,7 @@ unsafe fn exits<K: OrderedKey, const LEVELS: usize>(
     keys: *const K,
 ) -> [K; ABREAST] {
     let mut place = [1usize; ABREAST];
-    // SAFETY: places are below 2^LEVELS until the last step, which leads to an exit; columns name keys.
+    // SAFETY: `place` is below 2^LEVELS until the last step, which leads to an exit; columns are keys.
     unsafe {
         for _ in 0..LEVELS {
             macro_rules! step {

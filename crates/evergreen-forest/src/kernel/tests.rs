@@ -256,7 +256,7 @@ fn agree_on_shapes_at_the_edges() {
 }
 
 #[test]
-fn agree_on_lopsided_trees_beside_others() {
+fn agree_on_unbalanced_trees_beside_others() {
     // Above the columns of the upper levels, up to what a byte can address, and beyond.
     for (leaves, features) in [(64, 30), (64, 110), (200, 120), (256, 30), (257, 30), (100, 140)] {
         agree(ForestShape {

@@ -1,4 +1,4 @@
-//! `features_info`: the inputs, and what each kind of split asks of which.
+//! Reads `features_info`: the inputs, and which of them each kind of split tests.
 
 use crate::builder::EnsembleBuilder;
 use crate::document::{Document, Fault};
@@ -9,29 +9,29 @@ use crate::{Categories, Feature, FeatureKind};
 pub(super) struct CatBoostInputs {
     /// By position in a row.
     pub(super) features: Vec<Feature>,
-    /// The names come from the file.
+    /// True if names come from the file.
     pub(super) named: bool,
     floats: Vec<Option<FloatInput>>,
     categories: Vec<Option<CategoricalInput>>,
 }
 
-/// A feature of numbers.
+/// A numeric feature.
 #[derive(Clone)]
 struct FloatInput {
     position: u32,
-    /// A missing value counts as less than any border.
+    /// A missing value is less than every border.
     missing_left: bool,
 }
 
-/// A feature of categories.
+/// A categorical feature.
 #[derive(Clone)]
 struct CategoricalInput {
     position: u32,
-    /// Hash of a category and the test for it.
+    /// The hash of each category, with the test for it.
     tests: Vec<(i64, SplitTest<f64>)>,
 }
 
-/// What an entry of any list says.
+/// An entry of any feature list.
 #[derive(Default)]
 struct FeatureEntry {
     name: String,
@@ -41,7 +41,7 @@ struct FeatureEntry {
     values: Vec<i64>,
 }
 
-/// Reads the inputs; one-hot categories get their sets in `builder`.
+/// Reads the inputs and adds the sets of one-hot categories to `builder`.
 pub(super) fn read<'a, D: Document<'a>>(
     document: &mut D,
     builder: &mut EnsembleBuilder<f64>,
@@ -65,7 +65,7 @@ pub(super) fn read<'a, D: Document<'a>>(
         floats: Vec::new(),
         categories: Vec::new(),
     };
-    // Positions are indices into a row; a file of so many entries has no business with larger ones.
+    // Positions index a row, so they are below the number of entries.
     let count = floats.len() + categories.len();
     inputs.features = (0..count).map(unnamed).collect();
     let fault = |why: String| Fault::new(start, why);
@@ -78,11 +78,11 @@ pub(super) fn read<'a, D: Document<'a>>(
     Ok(inputs)
 }
 
-/// Something that the library computes from features while it predicts.
+/// A feature that the library computes during prediction.
 enum UnsupportedInput {
-    /// By its own name.
+    /// A feature with a name of its own.
     Named(&'static str, String),
-    /// From categorical features.
+    /// Statistics of these categorical features.
     Ctr(Vec<usize>),
 }
 
@@ -110,7 +110,7 @@ fn refuse_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEnt
     ))
 }
 
-/// An input that no entry describes.
+/// Creates an input without an entry.
 fn unnamed(position: usize) -> Feature {
     Feature {
         name: position.to_string(),
@@ -139,7 +139,7 @@ impl CatBoostInputs {
         self.describe(&entry, count)?;
         let missing_left = match entry.treatment.as_str() {
             "AsTrue" => false,
-            // As it is, NaN is greater than no border.
+            // Without a rule, NaN is greater than no border.
             "AsFalse" | "AsIs" | "" => true,
             other => {
                 let other: String = other.chars().take(32).collect();
@@ -177,7 +177,7 @@ impl CatBoostInputs {
         Ok(())
     }
 
-    /// Position, test and missing rule of a split on a number; a yes is `x <= border`.
+    /// Returns the position, test and missing rule of a split on a number. The test is `x <= border`.
     pub(super) fn float(&self, index: usize, border: f32) -> Result<(u32, SplitTest<f64>, bool), String> {
         let float = self.floats.get(index).and_then(Option::as_ref);
         let float = float.ok_or_else(|| format!("float feature {index} does not exist"))?;
@@ -188,7 +188,7 @@ impl CatBoostInputs {
         ))
     }
 
-    /// Position and test of a split on a category; a yes is "it is this one".
+    /// Returns the position and test of a split on a category. The test is "x is this category".
     pub(super) fn category(&self, index: usize, value: i64) -> Result<(u32, SplitTest<f64>), String> {
         let category = self.categories.get(index).and_then(Option::as_ref);
         let category = category.ok_or_else(|| format!("categorical feature {index} does not exist"))?;
@@ -199,7 +199,7 @@ impl CatBoostInputs {
     }
 }
 
-/// The place of an entry in a list by index, which grows to it.
+/// Returns the place of an entry in a list by index, and extends the list up to it.
 fn place<T: Clone>(list: &mut Vec<Option<T>>, index: usize, count: usize) -> Result<&mut Option<T>, String> {
     if index >= count {
         return Err(format!("feature_index {index} for {count} features"));
@@ -210,7 +210,7 @@ fn place<T: Clone>(list: &mut Vec<Option<T>>, index: usize, count: usize) -> Res
     list.get_mut(index).ok_or_else(|| "too many features".to_owned())
 }
 
-/// A hash, which the file writes as a signed number.
+/// Converts a hash, which the file writes as a signed number.
 #[expect(clippy::cast_sign_loss, reason = "the same 32 bits")]
 fn hash(value: i64) -> Result<u32, String> {
     i32::try_from(value)

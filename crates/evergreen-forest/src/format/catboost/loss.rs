@@ -1,9 +1,9 @@
-//! The library's losses, and the prediction that its estimators give by default for each.
+//! The library's losses, and the prediction that its estimators return by default.
 
 use crate::transform::LinkFunction;
 use crate::{ClassRule, Task};
 
-/// What a loss means to a prediction.
+/// How predictions follow from a loss.
 #[derive(Clone, Copy)]
 pub(super) struct Loss {
     pub(super) task: Task,
@@ -49,7 +49,7 @@ const RAW: &[&str] = &[
     "Cox",
 ];
 
-/// Looks a loss up; a model that does not name its own (a sum of models) has raw predictions.
+/// Looks up a loss. A model that records none (a sum of models) has raw predictions.
 pub(super) fn find(name: &str) -> Result<Loss, String> {
     let logistic = LinkFunction::Sigmoid64 { steepness: 1.0 };
     let (task, link) = match name {

@@ -1,33 +1,33 @@
-//! Trees, symmetric or nested, as nodes for the builder.
+//! Reads trees, oblivious or nested, as nodes for the builder.
 //!
-//! A symmetric tree of depth d asks the same d splits on every path; bit `b` of a leaf's number is the answer
-//! to split `b` (1: greater than the border, or this category). It is laid out as a heap whose root asks the
-//! last split, so that leaves come in the order of their numbers.
+//! An oblivious tree of depth d tests the same d splits on every path. Bit `b` of a leaf's number is the
+//! result of split `b` (1: greater than the border, or this category). It is stored as a heap whose root is
+//! the last split, so that leaves are in the order of their numbers.
 
 use crate::builder::{EnsembleBuilder, Node};
 use crate::document::{Document, Fault};
 use crate::ensemble::SplitTest;
 use crate::format::catboost::features::CatBoostInputs;
 
-/// A split; a yes of the ensemble goes left.
+/// A split. In the ensemble, a test that holds goes left.
 #[derive(Clone, Copy)]
 struct CatBoostSplit {
     feature: u32,
     test: SplitTest<f64>,
     missing_left: bool,
-    /// The library calls the ensemble's yes a 1.
+    /// The library counts a test that holds as 1.
     yes_is_one: bool,
 }
 
-/// A node of the tree at hand.
+/// A node of the current tree.
 enum CatBoostNode {
     /// Number and training weight of a leaf.
     Leaf(u32, f64),
-    /// A split, where the library's 0 and 1 go, and the training weight.
+    /// A split, the nodes for the library's 0 and 1, and the training weight.
     Split(CatBoostSplit, usize, usize, f64),
 }
 
-/// Reads trees; kept from tree to tree so that only the largest allocates.
+/// Reads trees. Its buffers are reused, so that only the largest tree allocates.
 #[derive(Default)]
 pub(super) struct CatBoostTreeReader {
     nodes: Vec<CatBoostNode>,
@@ -39,7 +39,7 @@ pub(super) struct CatBoostTreeReader {
 }
 
 impl CatBoostTreeReader {
-    /// Forgets the tree before.
+    /// Clears the previous tree.
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.values.clear();
@@ -49,7 +49,7 @@ impl CatBoostTreeReader {
         self.weights.clear();
     }
 
-    /// Reads a symmetric tree.
+    /// Reads an oblivious tree.
     pub(super) fn symmetric<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
@@ -70,7 +70,7 @@ impl CatBoostTreeReader {
 
     fn lay_out(&mut self) -> Result<(), String> {
         let depth = self.splits.len();
-        // The leaves are spelt out in the file, so their number bounds that of the nodes.
+        // The file lists the leaves, so their number limits that of the nodes.
         self.leaves = u32::try_from(depth)
             .ok()
             .and_then(|depth| 1usize.checked_shl(depth))
@@ -110,7 +110,7 @@ impl CatBoostTreeReader {
         Ok(())
     }
 
-    /// Reads a nested tree. The document's limit on nesting limits the recursion.
+    /// Reads a nested tree. The nesting limit of the document limits the recursion.
     pub(super) fn nested<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
@@ -119,7 +119,7 @@ impl CatBoostTreeReader {
         self.node(document, inputs).map(drop)
     }
 
-    /// Reads a node and those below it; gives its position and training weight.
+    /// Reads a node and its descendants. Returns its position and training weight.
     fn node<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
@@ -173,7 +173,7 @@ impl CatBoostTreeReader {
         Ok(())
     }
 
-    /// Hands the tree to the builder; gives the numbers per leaf.
+    /// Passes the tree to the builder. Returns the numbers per leaf.
     pub(super) fn build(&self, builder: &mut EnsembleBuilder<f64>) -> Result<usize, String> {
         let width = self.values.len() / self.leaves.max(1);
         if width == 0 || width * self.leaves != self.values.len() {

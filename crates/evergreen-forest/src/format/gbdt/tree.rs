@@ -1,21 +1,21 @@
-//! One tree: a list of nodes, the root first; a child of 0 is none.
+//! Reads one tree: a list of nodes, the root first; child 0 means none.
 //!
-//! A split at which a missing value stops becomes two nodes: "is it missing?", which leads to a leaf of the
-//! node's own prediction, and the split itself. To the builder, of `n` nodes of the file, `i` is node `i`,
-//! `n + i` that leaf, and `2n + i` that split.
+//! A split at which a missing value stops becomes two nodes: a test for missing, whose left child is a leaf
+//! with the node's own prediction, and the split itself. Of `n` nodes in the file, the builder sees node `i`
+//! as `i`, that leaf as `n + i`, and that split as `2n + i`.
 
 use crate::builder::{EnsembleBuilder, Node};
 use crate::document::{Document, Fault, ValueKind};
 use crate::ensemble::SplitTest;
 use crate::format::gbdt::count;
 
-/// A node as the file has it.
+/// A node as in the file.
 #[derive(Default)]
 struct GbdtNode {
     feature: u32,
     threshold: f32,
     prediction: f32,
-    /// −1 left, 0 stop here, anything else right.
+    /// −1 left, 0 stops here, other values right.
     missing: i64,
     is_leaf: bool,
     left: usize,
@@ -44,7 +44,7 @@ impl GbdtTree {
         })
     }
 
-    /// Hands the tree to the builder.
+    /// Passes the tree to the builder.
     pub(super) fn build(&self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         builder
             .tree(self.0.len().saturating_mul(3), |node| self.node(node))
@@ -111,7 +111,8 @@ impl GbdtNode {
     }
 }
 
-/// A number; `null` is how the crate writes one that is not finite, which matters only where it is used.
+/// Reads a number. The crate writes `null` for numbers that are not finite; the builder rejects them where
+/// they are used.
 fn number<'a, D: Document<'a>>(document: &mut D) -> Result<f32, Fault> {
     if document.shape()? == ValueKind::Null {
         document.skip()?;

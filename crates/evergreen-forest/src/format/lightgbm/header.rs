@@ -1,21 +1,21 @@
-//! The header: everything before the first tree.
+//! Reads the header: everything before the first tree.
 
 use crate::FormatError;
 use crate::format::lightgbm::lines::{LineReader, number};
 
-/// What the header says.
+/// The contents of the header.
 #[derive(Default)]
 pub(super) struct LightGbmHeader {
     pub(super) version: String,
     /// Trees per iteration: one for each group.
     pub(super) groups: usize,
     pub(super) features: usize,
-    /// As the library writes it, with its parameters: `binary sigmoid:1`; empty for a custom objective.
+    /// The objective with its parameters: `binary sigmoid:1`; empty for a custom objective.
     pub(super) objective: String,
     /// The sum is divided by the number of iterations.
     pub(super) average: bool,
     pub(super) names: Vec<String>,
-    /// The names are not just the library's own.
+    /// True if the names are not the library's defaults.
     pub(super) named: bool,
     /// Which features are categories.
     pub(super) categorical: Vec<bool>,
@@ -77,7 +77,7 @@ impl LightGbmHeader {
     }
 }
 
-/// A number's info is its range `[a:b]`, a category's the list `a:b:c`, that of an unused feature `none`.
+/// Returns whether a feature info lists categories `a:b:c`, rather than a range `[a:b]` or `none` (unused).
 fn lists_categories(info: &str) -> bool {
     info != "none" && !info.starts_with('[')
 }

@@ -1,10 +1,10 @@
-//! The library's objectives and their links.
+//! The library's objectives and their transforms.
 
 use crate::format::lightgbm::lines::number;
 use crate::transform::LinkFunction;
 use crate::{ClassRule, Task};
 
-/// What an objective means to a prediction.
+/// How predictions follow from an objective.
 pub(super) struct LightGbmObjective {
     pub(super) task: Task,
     pub(super) link: LinkFunction,
@@ -20,7 +20,7 @@ impl LightGbmObjective {
     }
 }
 
-/// Reads an objective with its parameters: `binary sigmoid:1`, `regression sqrt`.
+/// Parses an objective with its parameters: `binary sigmoid:1`, `regression sqrt`.
 pub(super) fn find(text: &str) -> Result<LightGbmObjective, String> {
     let mut words = text.split_ascii_whitespace();
     let name = words.next().unwrap_or("custom");

@@ -1,14 +1,14 @@
-//! One tree: `num_leaves − 1` inner nodes and `num_leaves` leaves, each kind numbered from 0.
+//! Reads one tree: `num_leaves − 1` inner nodes and `num_leaves` leaves, both numbered from 0.
 //!
-//! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. To the builder, leaf `l` is node
-//! `num_leaves − 1 + l`, so that a tree of one leaf has its root at 0 too.
+//! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. The builder sees leaf `l` as node `num_leaves
+//! − 1 + l`, so that the root of a tree with one leaf is node 0.
 
 use crate::FormatError;
 use crate::builder::{EnsembleBuilder, Node};
 use crate::ensemble::{LinearLeaf, SplitTest};
 use crate::format::lightgbm::lines::{LineReader, number, numbers};
 
-/// The arrays of a tree; kept from tree to tree so that only the largest allocates.
+/// The arrays of a tree. They are reused, so that only the largest tree allocates.
 #[derive(Default)]
 pub(super) struct LightGbmTree {
     leaves: usize,
@@ -28,14 +28,14 @@ pub(super) struct LightGbmTree {
     terms: Vec<usize>,
     term_feature: Vec<u32>,
     coefficient: Vec<f64>,
-    /// SplitTest of each set of categories.
+    /// The test of each set of categories.
     sets: Vec<SplitTest<f64>>,
 }
 
-/// What is missing at a split.
+/// Which values are missing at a split.
 #[derive(Clone, Copy, PartialEq)]
 enum MissingType {
-    /// Nothing: NaN counts as 0.
+    /// None: NaN counts as 0.
     None,
     /// NaN and zeros.
     Zero,
@@ -45,7 +45,7 @@ enum MissingType {
 
 impl LightGbmTree {
     fn clear(&mut self) {
-        // Arrays that a tree leaves out must not be those of the tree before.
+        // Clear everything: a tree may omit arrays that the previous tree had.
         *self = Self {
             leaves: 0,
             is_linear: false,
@@ -115,7 +115,7 @@ impl LightGbmTree {
         Ok(())
     }
 
-    /// Hands the tree to the builder.
+    /// Passes the tree to the builder.
     pub(super) fn build(&mut self, builder: &mut EnsembleBuilder<f64>) -> Result<(), String> {
         self.check_lengths()?;
         self.collect_sets(builder)?;
@@ -145,7 +145,7 @@ impl LightGbmTree {
             ("right_child", self.right.len(), splits),
         ];
         for (what, length, expected) in lengths {
-            // A tree of one leaf may leave its empty arrays out, or fill them in vain.
+            // A tree of one leaf may omit its empty arrays.
             if length != expected {
                 return Err(format!("{what} has {length} entries, expected {expected}"));
             }
@@ -177,7 +177,7 @@ impl LightGbmTree {
     }
 
     fn node(&self, node: usize) -> Result<Node<'_, f64>, String> {
-        // All columns are as long as their kind of node; what is beyond is no node.
+        // All arrays have the length of their kind of node; nodes beyond it do not exist.
         let splits = self.left.len();
         if node >= splits {
             let leaf = node - splits;
@@ -206,7 +206,7 @@ impl LightGbmTree {
         })
     }
 
-    /// The test of the set whose number stands where a threshold would.
+    /// Returns the test of a set; its number is stored as the threshold.
     fn set(&self, number: f64) -> Result<SplitTest<f64>, String> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -219,7 +219,7 @@ impl LightGbmTree {
             .ok_or_else(|| format!("there is no set {number} of categories"))
     }
 
-    /// The linear functions of the leaves. A leaf without terms is its constant.
+    /// Returns the linear functions of the leaves. A leaf without terms is constant.
     fn linear(&mut self) -> Result<Vec<LinearLeaf>, String> {
         let total = self
             .terms
@@ -255,7 +255,7 @@ impl LightGbmTree {
     }
 }
 
-/// The test of a numeric split, and what is missing to it.
+/// Returns the test, `missing_left` and `zero_missing` of a numeric split.
 fn numeric(decision: u8, threshold: f64) -> Result<(SplitTest<f64>, bool, bool), String> {
     let default_left = decision & 2 != 0;
     let missing = match decision >> 2 & 3 {
@@ -279,7 +279,7 @@ fn child(column: &[i32], node: usize, splits: usize) -> Result<usize, String> {
     let child = column.get(node).copied().unwrap_or_default();
     let (position, first) = if child < 0 { (!child, splits) } else { (child, 0) };
     let position = usize::try_from(position).map_err(|_| "a child is out of range")?;
-    // An inner node's number must not reach into the leaves.
+    // The number of an inner node must not reach the leaves.
     if first == 0 && position >= splits {
         return Err(format!("child {child} is out of range"));
     }

@@ -1,12 +1,12 @@
-//! `base_score`: what the sums begin with.
+//! Parses `base_score`, the initial value of the sums.
 //!
-//! A text, in the space of the *values*: one number up to 3.0 (`5E-1`), a list from 3.1 (`[5E-1]`, one number for
-//! all groups or one for each). It is turned into margins once, in `f32`.
+//! It is a string, in the space of the *values*: one number up to release 3.0 (`5E-1`), a list since 3.1
+//! (`[5E-1]`, one number for all groups or one per group). It is converted to margins once, in `f32`.
 
 use crate::format::xgboost::objective::{BaseLink, XgBoostObjective};
 use crate::transform::LEAST_GAP;
 
-/// The margins that each group's sum begins with.
+/// Returns the initial margin of each group.
 pub(super) fn margins(
     text: &str,
     groups: usize,
@@ -57,7 +57,7 @@ fn link(scores: &mut [f32], link: BaseLink, clamps: bool) {
                     _ => continue,
                 };
                 if let Some(score) = scores.get_mut(at) {
-                    // The gaps are kept away from zero by the same amount that the transform adds.
+                    // Keep the gaps away from zero by the amount that the transform adds.
                     let gap = (gap - LEAST_GAP).max(LEAST_GAP);
                     *score = gap + (-(-gap).exp_m1()).ln();
                 }

@@ -1,7 +1,7 @@
-//! `learner.gradient_booster`: the trees and how they are added up.
+//! Reads `learner.gradient_booster`: the trees and how they are added up.
 //!
-//! DART saves its weights in three layouts: up to 3.2 beside a nested `gbtree`, in 3.3 beside `model`, from 3.4
-//! inside `model`.
+//! DART saves its weights in three places: up to 3.2 beside a nested `gbtree`, in 3.3 beside `model`, since
+//! 3.4 inside `model`.
 
 use crate::builder::{BuildOutput, EnsembleSettings};
 use crate::document::{Document, Fault};
@@ -10,15 +10,15 @@ use crate::format::xgboost::tree::XgBoostTree;
 use crate::format::xgboost::{EnsembleBuilder, at, categories, count};
 use crate::{Categories, FormatError};
 
-/// What the booster's part of a file says.
+/// The booster's part of a file.
 pub(super) struct Booster {
     name: String,
     builder: EnsembleBuilder,
-    /// Output group by tree.
+    /// The output group of each tree.
     groups: Vec<u32>,
-    /// First tree of each round, and the end; empty before 2.0.
+    /// The first tree of each round, and the end; empty before 2.0.
     rounds: Vec<usize>,
-    /// Trees of one group in a round.
+    /// Trees per group and round.
     parallel: usize,
     /// DART's weight of each tree.
     weights: Option<Vec<f32>>,
@@ -87,7 +87,7 @@ impl Booster {
         })
     }
 
-    /// Puts the trees together; `best` is the last round to take part.
+    /// Builds the ensemble. `best` is the last round to use.
     pub(super) fn assemble(
         mut self,
         best: Option<usize>,
@@ -132,7 +132,7 @@ impl Booster {
         Ok((built, self.categories))
     }
 
-    /// Old releases add the trees up from zero and the base to their sum.
+    /// Old releases add the trees up from zero, and then the base.
     fn add_base(&self, mut rest: EnsembleSettings<f32>, version: &[u32]) -> EnsembleSettings<f32> {
         let since = if self.weights.is_some() { [1, 4] } else { [1, 3] };
         if version < since.as_slice() {
@@ -142,8 +142,8 @@ impl Booster {
         rest
     }
 
-    /// Multiplies DART's weights into the leaves. The library multiplies leaf by weight in `f32` before it adds,
-    /// so nothing changes by doing it once.
+    /// Multiplies DART's weights into the leaves. The library multiplies in `f32` before it adds, so doing it
+    /// once gives the same bits.
     fn weigh(&mut self, trees: usize) -> Result<(), String> {
         let Some(weights) = &self.weights else {
             return match self.name.as_str() {
@@ -163,7 +163,7 @@ impl Booster {
         Ok(())
     }
 
-    /// The number of trees up to and including round `best`.
+    /// Returns the number of trees up to and including round `best`.
     fn end_of(&self, best: Option<usize>, trees: usize) -> Result<usize, String> {
         let ordered = self.rounds.is_sorted() && self.rounds.last().is_none_or(|end| *end == trees);
         if !ordered {

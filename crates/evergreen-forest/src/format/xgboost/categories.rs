@@ -1,11 +1,11 @@
-//! `cats` (3.1 on): the categories of the training data; a category's position is its code.
+//! Reads `cats` (since 3.1): the categories of the training data. A category's position is its code.
 //!
-//! Names are stored as the signed bytes of all names in one array, cut by offsets.
+//! Names are stored as the signed bytes of all names in one array, divided by offsets.
 
 use crate::Categories;
 use crate::document::{Document, Fault, ValueKind};
 
-/// Reads the container; `None` for features without categories.
+/// Reads the container. Features without categories are `None`.
 pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Vec<Option<Categories>>, Fault> {
     let mut all = Vec::new();
     document.object(|document, key| match key {
@@ -46,7 +46,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
     match offsets {
         Some(offsets) => names(&offsets, &values).map_err(|why| Fault::new(start, why)),
         None if values.is_empty() => Ok(None),
-        // Categories that are fractions are left to the caller to encode.
+        // Fractional categories are left to the caller to encode.
         None if fractions => Ok(Some(Categories::Codes)),
         None => Ok(Some(Categories::Integers(values))),
     }

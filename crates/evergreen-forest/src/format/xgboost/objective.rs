@@ -1,4 +1,4 @@
-//! The library's objectives: what each means for `base_score`, the values and the classes.
+//! The library's objectives: their effect on `base_score`, values and classes.
 
 use crate::transform::LinkFunction;
 use crate::{ClassRule, Task};
@@ -12,7 +12,7 @@ pub(super) enum BaseLink {
     InverseSoftplusOfGaps,
 }
 
-/// What an objective means to a prediction.
+/// How predictions follow from an objective.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct XgBoostObjective {
     pub(super) name: &'static str,
@@ -32,7 +32,7 @@ const fn objective(name: &'static str, task: Task, base: BaseLink, link: LinkFun
     }
 }
 
-/// Every objective that any release knows.
+/// Every objective of any release.
 const OBJECTIVES: &[XgBoostObjective] = &[
     objective(
         "binary:hinge",
@@ -132,7 +132,7 @@ const OBJECTIVES: &[XgBoostObjective] = &[
     objective("survival:cox", Task::Value, BaseLink::Log, LinkFunction::Exp32),
 ];
 
-/// Looks an objective up, as the release that saved the file understood it.
+/// Looks up an objective as understood by the release that saved the file.
 pub(super) fn find(name: &str, version: &[u32]) -> Result<XgBoostObjective, String> {
     let mut objective = newest(name)?;
     match objective.name {
@@ -144,7 +144,7 @@ pub(super) fn find(name: &str, version: &[u32]) -> Result<XgBoostObjective, Stri
     Ok(objective)
 }
 
-/// Looks an objective up in the table.
+/// Looks up an objective in the table.
 fn newest(name: &str) -> Result<XgBoostObjective, String> {
     OBJECTIVES
         .iter()
@@ -160,7 +160,7 @@ fn newest(name: &str) -> Result<XgBoostObjective, String> {
 }
 
 impl XgBoostObjective {
-    /// How it tells classes apart.
+    /// Returns how classes are chosen.
     pub(super) fn classes(&self, groups: usize) -> ClassRule {
         match (self.task, self.link) {
             (Task::Multiclass, LinkFunction::ArgMax) => ClassRule::GreatestMargin,

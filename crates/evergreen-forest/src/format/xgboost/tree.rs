@@ -1,16 +1,16 @@
-//! One tree: a handful of arrays, one entry per node.
+//! Reads one tree: a few arrays with one entry per node.
 //!
-//! `split_conditions` holds thresholds and, at leaves, leaf values. A categorical node's condition is a
+//! `split_conditions` holds thresholds and, at leaves, leaf values. The condition of a categorical node is a
 //! placeholder; its categories are `categories[segments[k]..][..sizes[k]]` where `categories_nodes[k]` is the
-//! node, and they go *right*. A vector leaf's numbers are a row of `leaf_weights` named by its right child
-//! (3.2 on) or, before that, the leaf's own row of `base_weights`.
+//! node, and they go *right*. A vector leaf is a row of `leaf_weights`, whose number is stored as its right
+//! child (since 3.2), or its own row of `base_weights` (before).
 
 use crate::builder::Node;
 use crate::document::{Document, Fault};
 use crate::ensemble::SplitTest;
 use crate::format::xgboost::{EnsembleBuilder, count};
 
-/// The arrays of a tree; kept from tree to tree so that only the largest allocates.
+/// The arrays of a tree. They are reused, so that only the largest tree allocates.
 #[derive(Default)]
 pub(super) struct XgBoostTree {
     left: Vec<i32>,
@@ -27,7 +27,7 @@ pub(super) struct XgBoostTree {
     category_nodes: Vec<usize>,
     category_segments: Vec<usize>,
     category_sizes: Vec<usize>,
-    /// SplitTest of each categorical node.
+    /// The test of each categorical node.
     sets: Vec<Option<SplitTest<f32>>>,
     nodes: Option<usize>,
     leaf_width: usize,
@@ -81,7 +81,7 @@ impl XgBoostTree {
             "categories_sizes" => document.integers(&mut self.category_sizes),
             "tree_param" => document.object(|document, key| match key {
                 "num_nodes" => count(document).map(|nodes| self.nodes = Some(nodes)),
-                // 0 and 1 both mean a plain number.
+                // 0 and 1 both mean a scalar leaf.
                 "size_leaf_vector" => count(document).map(|width| self.leaf_width = width.max(1)),
                 _ => document.skip(),
             }),
@@ -89,7 +89,7 @@ impl XgBoostTree {
         })
     }
 
-    /// Hands the tree to the builder.
+    /// Passes the tree to the builder.
     pub(super) fn build(&mut self, builder: &mut EnsembleBuilder) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
@@ -116,7 +116,7 @@ impl XgBoostTree {
                 return Err(format!("{what} is {length}, but there are {nodes} left_children"));
             }
         }
-        // Old releases have no categories, and up to 3.1 trees with vector leaves no statistics.
+        // Old releases lack categories; up to 3.1, trees with vector leaves lack statistics.
         let optional = [
             ("split_type", self.split_type.len()),
             ("loss_changes", self.gain.len()),
@@ -139,7 +139,7 @@ impl XgBoostTree {
         if count == 0 {
             return Ok(());
         }
-        // Segments that overlap could make a small file large in memory.
+        // Overlapping segments could make a small file large in memory.
         let total = self
             .category_sizes
             .iter()
@@ -164,7 +164,7 @@ impl XgBoostTree {
     }
 
     fn node(&self, node: usize) -> Result<Node<'_, f32>, String> {
-        // All columns are as long as `left`; what is beyond it is no node.
+        // All arrays have the length of `left`; nodes beyond it do not exist.
         let number = |column: &[f32]| column.get(node).copied().unwrap_or_default();
         let index = |column: &[i32]| column.get(node).copied().unwrap_or_default();
         let (left, right) = (index(&self.left), index(&self.right));
@@ -179,7 +179,7 @@ impl XgBoostTree {
         let (left, right) = (child(left)?, child(right)?);
         let default_left = self.default_left.get(node) == Some(&1);
         let categorical = self.split_type.get(node) == Some(&1);
-        // Members go right in the file; in the ensemble a yes goes left.
+        // Members go right in the file; in the ensemble, a test that holds goes left.
         let (test, left, right, missing_left) = if categorical {
             let set = self.sets.get(node).copied().flatten();
             let set = set.ok_or("a categorical split without categories")?;

@@ -1,22 +1,23 @@
-//! From the exits of a block's top to the leaves, and their sum in the order of the trees.
+//! From the exit indices of a block's trees to the leaves, added in the order of the trees.
 
 use crate::kernel::KernelFloat;
 use crate::kernel::binned::tree_block::{self, LANES, SparseNode, Subtrees, TreeBlock, TreeBlocks};
 
-/// Trees whose leaves are added between two looks at how many are left.
+/// Trees per turn of the unrolled loop.
 const ABREAST: usize = 8;
 
 /// The exit that a row takes in each tree of a block.
 pub(in crate::kernel) type ExitIndices = [u8; LANES];
 
-/// RowGroup that are summed side by side: one addition has to wait for the last, several rows' do not.
+/// Rows that are summed side by side. An addition waits for the previous one of its row, not for those of
+/// other rows.
 #[derive(Debug)]
 pub(in crate::kernel) struct RowGroup<'a, T, const R: usize> {
-    /// Each row's bins.
+    /// The bins of each row.
     pub(in crate::kernel) bins: [*const u8; R],
-    /// Each row's exits.
+    /// The exit indices of each row.
     pub(in crate::kernel) exits: &'a [ExitIndices; R],
-    /// Each row's sums; `groups` apart.
+    /// The sums of each row, `groups` numbers per row.
     pub(in crate::kernel) sums: &'a mut [T],
     pub(in crate::kernel) groups: usize,
 }
@@ -24,8 +25,8 @@ pub(in crate::kernel) struct RowGroup<'a, T, const R: usize> {
 /// Adds a block's leaves to the rows' sums.
 ///
 /// # Safety
-/// `block` is one of `blocks`, its first tree is `first`; exits are below `2^levels`; bins are all that the
-/// questions name.
+/// `block` is one of `blocks`; its first tree is `first`. Exit indices are below `2^levels`. The bins include
+/// every column that a predicate names.
 #[inline(always)]
 pub(in crate::kernel) unsafe fn add<T: KernelFloat, const R: usize>(
     blocks: &TreeBlocks<T>,
@@ -33,10 +34,10 @@ pub(in crate::kernel) unsafe fn add<T: KernelFloat, const R: usize>(
     first: usize,
     rows: &mut RowGroup<'_, T, R>,
 ) {
-    // SAFETY: as promised by the caller; the first_word were laid out for just this height.
+    // SAFETY: guaranteed by the caller; the subtrees were written for this height.
     unsafe {
         match block.subtrees {
-            // With both numbers known beforehand a leaf of the usual trees takes two instructions.
+            // With both numbers known to the compiler, a leaf of the usual trees takes two instructions.
             Subtrees::Complete { height: 0 } if block.levels == 6 => {
                 complete_leaves::<T, R>(blocks, block, first, (6, 0), rows)
             }
@@ -69,11 +70,12 @@ unsafe fn complete_leaves<T: KernelFloat, const R: usize>(
     let of_tree = words << levels;
     let (bins, trees) = (rows.bins, block.trees);
     let mut exits: [*const u8; R] = std::array::from_fn(|row| rows.exits[row].as_ptr());
-    // SAFETY: the block's first_word begin at this word; every tree of it has 2^levels complete_leaves of `words` words, and every
-    // exit is below that; there are as many exits as trees, a sum for every group, and a group for every tree.
+    // SAFETY: the block's subtrees begin at this word. Every tree has 2^levels subtrees of `words` words, and
+    // every exit index is below that. There are as many exit indices as trees, a sum for every group, and a
+    // group for every tree.
     unsafe {
         let mut base = blocks.words.as_ptr().cast::<u32>().add(block.first_word);
-        // Pointers, because positions cost as much as the sum itself (callgrind: 8 instructions a tree, now 3).
+        // Pointers, because indices cost as much as the sum itself (callgrind: 8 instructions a tree, now 3).
         macro_rules! tree {
             ($sum:expr) => {
                 for row in 0..R {
@@ -117,12 +119,12 @@ unsafe fn complete_leaves<T: KernelFloat, const R: usize>(
     }
 }
 
-/// Walks one block.
+/// Evaluates a complete subtree.
 #[inline(always)]
 unsafe fn leaf_of<T: KernelFloat>(block: *const u32, bins: *const u8, height: usize) -> T {
     let mut place = 1usize;
     for _ in 0..height {
-        // SAFETY: a block of this height has 2^height − 1 questions; the bins they name are there.
+        // SAFETY: a subtree of this height has 2^height − 1 predicates; the bins of their columns exist.
         let right = unsafe {
             let word = *block.add(place - 1);
             *bins.add((word & 0xffff) as usize) > (word >> 16) as u8
@@ -130,7 +132,7 @@ unsafe fn leaf_of<T: KernelFloat>(block: *const u32, bins: *const u8, height: us
         place = 2 * place + usize::from(right);
     }
     let inner = (1usize << height) - 1;
-    // SAFETY: the leaves, 2^height of them, follow the questions; they need not be aligned to their width.
+    // SAFETY: 2^height leaves follow the predicates; they may be unaligned.
     unsafe {
         block
             .add(inner)
@@ -153,16 +155,17 @@ unsafe fn nodes<T: KernelFloat, const R: usize>(
     let groups = &blocks.groups[first..first + block.trees];
     for (tree, group) in groups.iter().enumerate() {
         for (row, reached) in reached.iter().enumerate() {
-            // SAFETY: every link has a value.
+            // SAFETY: every node has a value.
             let leaf = unsafe { *blocks.values.get_unchecked(reached[tree] as usize) };
             rows.sums[row * rows.groups + *group as usize] += leaf;
         }
     }
 }
 
-/// The nodes of the leaves that a row reaches.
+/// Returns the nodes of the leaves that a row reaches.
 ///
-/// Lanes that have arrived leave the list of those under way, so that a step is taken only where there is one to take.
+/// Lanes that have reached a leaf leave the list of active lanes, so that only steps that are needed are
+/// taken.
 #[inline(always)]
 unsafe fn reach<T: KernelFloat>(
     blocks: &TreeBlocks<T>,
@@ -173,8 +176,8 @@ unsafe fn reach<T: KernelFloat>(
     let mut reached = [0u32; LANES];
     let mut under_way = [0u8; LANES];
     let mut count = 0;
-    // SAFETY: every lane with a tree has a word for each exit, and the words are nodes; nodes lead to nodes, and the
-    // bins they name are there; no more lanes are under way than there are.
+    // SAFETY: every lane with a tree has a word for each exit, and the words are node indices. Nodes lead to
+    // nodes, and the bins of their columns exist. The active lanes are at most all lanes.
     unsafe {
         let entries = blocks.words.as_ptr().cast::<u32>().add(block.first_word);
         let nodes = blocks.nodes.as_ptr();

@@ -1,4 +1,4 @@
-//! A row's columns: what [`predicate`](crate::kernel::predicate) predicates about, filled from the row's numbers.
+//! Quantises a row's numbers into bins, as [`predicate`](crate::kernel::predicate) defines them.
 
 use crate::ensemble::{Ensemble, ThresholdRule, ZERO};
 use crate::kernel::KernelFloat;
@@ -7,46 +7,46 @@ use crate::kernel::isa::Isa;
 use crate::kernel::predicate::{BinnedFeature, BinnedFeatures};
 use crate::kernel::threshold_search::{self, BLOCK, HALF, ThresholdSearch};
 
-/// Thresholds that two searches of half a block can tell apart.
+/// Thresholds that two searches of half a block distinguish.
 const SMALL: usize = HALF * (HALF + 1);
 
-/// A feature that is read as a push_thresholds.
+/// A feature that is compared with thresholds.
 #[derive(Clone, Copy, Debug)]
 struct ThresholdFeature {
     feature: u32,
-    /// Where its thresholds are.
+    /// The position of its thresholds.
     search: ThresholdSearch,
-    /// Position of its first column in [`Quantizer::columns`], and of the one after its last.
+    /// The range of its columns in [`Quantizer::columns`].
     columns: (u32, u32),
 }
 
-/// A feature whose only columns are one with missing first and one with missing last, with thresholds for one column: all
-/// such features are ranked by the same instructions.
+/// A feature with at most two columns, one where missing values have bin 0 and one where they have bin 255,
+/// and thresholds for one column. The same instructions quantise all such features.
 #[derive(Clone, Copy, Debug)]
 struct PlainFeature {
     feature: u32,
-    /// Its pivots, one block; its thresholds follow.
+    /// The block of its pivots; its thresholds follow.
     pivots: u32,
     missing_first: u16,
     missing_last: u16,
 }
 
-/// A column that a push_thresholds fills.
+/// A column filled from a number.
 #[derive(Clone, Copy, Debug)]
 struct BinColumn {
     to: u16,
-    /// What it holds for a missing push_thresholds.
+    /// The bin of a missing number.
     missing: u8,
     /// Zero counts as missing.
     zero_missing: bool,
-    /// Taken off the bin.
+    /// Subtracted from the count of passed thresholds.
     first: i32,
 }
 
-/// How a row's numbers become its columns.
+/// Turns a row's numbers into bins.
 #[derive(Debug)]
 pub(in crate::kernel) struct Quantizer<T> {
-    /// Those with few thresholds.
+    /// Plain features with few thresholds.
     small: Vec<PlainFeature>,
     plain: Vec<PlainFeature>,
     numbers: Vec<ThresholdFeature>,
@@ -59,13 +59,13 @@ pub(in crate::kernel) struct Quantizer<T> {
 }
 
 impl<T: KernelFloat> Quantizer<T> {
-    /// A ranker that writes the binned_feature at `binned_features.all[p]` to column `column_of[p]`.
+    /// Builds a quantizer that writes binned feature `binned_features.all[p]` to column `column_of[p]`.
     pub(in crate::kernel) fn new(
         ensemble: &Ensemble<T>,
         binned_features: &BinnedFeatures<T>,
         column_of: &[u16],
     ) -> Option<Self> {
-        let mut ranker = Self {
+        let mut quantizer = Self {
             small: Vec::new(),
             plain: Vec::new(),
             numbers: Vec::new(),
@@ -74,7 +74,8 @@ impl<T: KernelFloat> Quantizer<T> {
             categories: CategoryTable::new(ensemble),
             comparison: ensemble.comparison,
             features: ensemble.features,
-            // The first column is the zero column; the last is written by plain features with one column only.
+            // The first column is the zero column. The last is the spare one, for plain features with one
+            // column.
             len: column_of.len() + 2,
         };
         let mut by_feature: Vec<(BinnedFeature, u16)> = binned_features
@@ -85,18 +86,18 @@ impl<T: KernelFloat> Quantizer<T> {
             .collect();
         by_feature.sort_by_key(|(binned_feature, column)| (binned_feature.feature(), *column));
         for of_feature in by_feature.chunk_by(|a, b| a.0.feature() == b.0.feature()) {
-            ranker.push_thresholds(binned_features, of_feature)?;
-            ranker.push_category(ensemble, of_feature)?;
+            quantizer.push_thresholds(binned_features, of_feature)?;
+            quantizer.push_category(ensemble, of_feature)?;
         }
-        Some(ranker)
+        Some(quantizer)
     }
 
-    /// Bytes of a row's columns.
+    /// Returns the columns of a row.
     pub(in crate::kernel) fn len(&self) -> usize {
         self.len
     }
 
-    /// Bytes bins.
+    /// Returns the bytes held in memory.
     pub(in crate::kernel) fn bytes(&self) -> usize {
         size_of_val(self.small.as_slice())
             + size_of_val(self.plain.as_slice())
@@ -171,7 +172,7 @@ impl<T: KernelFloat> Quantizer<T> {
         self.categories.add(ensemble, feature, usize::from(to), &all)
     }
 
-    /// Fills a row's columns.
+    /// Writes a row's bins.
     ///
     /// # Safety
     /// The CPU supports the ISA.
@@ -179,24 +180,18 @@ impl<T: KernelFloat> Quantizer<T> {
     pub(in crate::kernel) unsafe fn fill<M: Isa>(&self, row: &[T], into: &mut [u8]) {
         assert!(into.len() >= self.len, "too few columns");
         into[0] = 0;
-        // The builder and `new` made sure of every position; the assertions are one check instead of five a feature.
+        // The builder and `new` guarantee every position. Two assertions replace five checks per feature.
         assert!(row.len() >= self.features, "too few numbers");
-        // SAFETY: as promised by the caller and made sure of above.
+        // SAFETY: guaranteed by the caller and by the assertions.
         unsafe {
             self.fill_plain::<M, HALF>(&self.small, row, into);
             self.fill_plain::<M, BLOCK>(&self.plain, row, into);
         }
-        for push_thresholds in &self.numbers {
-            let x = row[push_thresholds.feature as usize];
+        for number in &self.numbers {
+            let x = row[number.feature as usize];
             // SAFETY: the caller guarantees the ISA.
-            let bin = unsafe {
-                push_thresholds
-                    .search
-                    .bin::<T, M>(&self.thresholds, self.comparison, x)
-            };
-            for column in
-                &self.columns[push_thresholds.columns.0 as usize..push_thresholds.columns.1 as usize]
-            {
+            let bin = unsafe { number.search.bin::<T, M>(&self.thresholds, self.comparison, x) };
+            for column in &self.columns[number.columns.0 as usize..number.columns.1 as usize] {
                 into[usize::from(column.to)] = column.bin_of(bin, x);
             }
         }
@@ -214,13 +209,13 @@ impl<T: KernelFloat> Quantizer<T> {
     ) {
         let thresholds = self.thresholds.as_ptr();
         for plain in features {
-            // SAFETY: features are below `self.features`, columns below `self.len`; the thresholds were laid out for this;
-            // the caller guarantees the ISA.
+            // SAFETY: features are below `self.features` and columns below `self.len`; the thresholds were
+            // written for this search; the caller guarantees the ISA.
             unsafe {
                 let x = *row.get_unchecked(plain.feature as usize);
                 let pivots = thresholds.add(plain.pivots as usize);
                 let bin = threshold_search::two_blocks::<T, M, N>(pivots, self.comparison, x);
-                // What is missing has passed no threshold.
+                // A missing number has passed no threshold.
                 *into.get_unchecked_mut(usize::from(plain.missing_first)) = bin;
                 let missing = if x.missing() { u8::MAX } else { 0 };
                 *into.get_unchecked_mut(usize::from(plain.missing_last)) = bin | missing;
@@ -228,7 +223,7 @@ impl<T: KernelFloat> Quantizer<T> {
         }
     }
 
-    /// How numbers are compared.
+    /// Returns how numbers are compared with thresholds.
     pub(in crate::kernel) fn comparison(&self) -> ThresholdRule {
         self.comparison
     }
@@ -258,7 +253,7 @@ fn bin_column(binned_feature: BinnedFeature, to: u16) -> Option<BinColumn> {
             zero_missing,
             first: i32::try_from(first).ok()?,
         }),
-        // Ranks begin at 0: with 255 added every push_thresholds but a missing one is greater than 0.
+        // Counts begin at 0. With 255 added, every number that is not missing has a bin above 0.
         BinnedFeature::Missing { zero_missing, .. } => Some(BinColumn {
             to,
             missing: 0,
@@ -269,7 +264,8 @@ fn bin_column(binned_feature: BinnedFeature, to: u16) -> Option<BinColumn> {
     }
 }
 
-/// The columns of a feature that needs no case distinction; `spare` takes what no split predicates for.
+/// Returns the two columns of a plain feature, or `None` if the feature is not plain. `spare` replaces a
+/// column that no split uses.
 fn plain(thresholds: usize, columns: &[BinColumn], spare: u16) -> Option<(u16, u16)> {
     if thresholds > 255
         || columns

@@ -185,30 +185,32 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
     fn push_block(&mut self, trees: &[Tree], levels: usize) -> Option<()> {
         let depth = trees.iter().map(|tree| self.height(tree.root)).max()?;
         let levels = levels.min(depth);
-        let top = self.blocks.lines.len();
+        let first_line = self.blocks.lines.len();
         let places = (1 << levels) - 1;
-        self.blocks.lines.resize(top + places, PredicateLine::ALWAYS_LEFT);
+        self.blocks
+            .lines
+            .resize(first_line + places, PredicateLine::ALWAYS_LEFT);
         let mut exits = vec![None; trees.len() << levels];
         for (lane, (tree, exits)) in trees.iter().zip(exits.chunks_exact_mut(1 << levels)).enumerate() {
-            self.write_upper_levels(tree.root, top, lane, levels, exits);
+            self.write_upper_levels(tree.root, first_line, lane, levels, exits);
         }
-        let tail = self.choose_subtrees(&exits, depth - levels);
-        if let (Subtrees::Sparse, Some(steps)) = (tail, self.preorder_steps(trees, levels)) {
-            self.blocks.lines.truncate(top);
+        let subtrees = self.choose_subtrees(&exits, depth - levels);
+        if let (Subtrees::Sparse, Some(steps)) = (subtrees, self.preorder_steps(trees, levels)) {
+            self.blocks.lines.truncate(first_line);
             return self.push_preorder(trees, steps);
         }
-        let top = self
-            .as_oblivious(top, levels)
-            .unwrap_or(UpperLevels::Complete { first: top });
-        self.finish_block(trees, levels, top, tail, &exits)
+        let first_line = self
+            .as_oblivious(first_line, levels)
+            .unwrap_or(UpperLevels::Complete { first: first_line });
+        self.finish_block(trees, levels, first_line, subtrees, &exits)
     }
 
     /// Keeps one line per level if all lines of each level are equal.
     fn as_oblivious(&mut self, first: usize, levels: usize) -> Option<UpperLevels> {
         let level = |level: usize| first + (1 << level) - 1..first + (2 << level) - 1;
         let lines = &mut self.blocks.lines;
-        let as_oblivious = |lines: &[PredicateLine]| lines.iter().all(|line| *line == lines[0]);
-        if !(0..levels).all(|at| as_oblivious(&lines[level(at)])) {
+        let equal = |lines: &[PredicateLine]| lines.iter().all(|line| *line == lines[0]);
+        if !(0..levels).all(|at| equal(&lines[level(at)])) {
             return None;
         }
         for at in 0..levels {
@@ -243,7 +245,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
     fn write_upper_levels(
         &mut self,
         root: ChildRef,
-        top: usize,
+        first_line: usize,
         lane: usize,
         levels: usize,
         exits: &mut [Option<ChildRef>],
@@ -252,7 +254,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         while let Some((node, place, level)) = open.pop() {
             match node.target() {
                 ChildTarget::Split(split) if level < levels => {
-                    let line = &mut self.blocks.lines[top + place];
+                    let line = &mut self.blocks.lines[first_line + place];
                     // `ColumnOrder` makes the upper levels use only columns below 256.
                     line.columns[lane] = self.columns.predicates[split].column.to_le_bytes()[0];
                     line.bins[lane] = self.columns.predicates[split].bin;

@@ -103,7 +103,7 @@ impl<T: KernelFloat> TreePrograms<T> {
         let form = if height <= HIGHEST && 1 << height <= PADDING * count {
             let predicates = self.predicates.len();
             self.push_complete(ensemble, lines, root, height);
-            match oblivious(&self.predicates[predicates..], height) {
+            match equal_levels(&self.predicates[predicates..], height) {
                 Some(levels) if 1 << height == count => {
                     self.predicates.truncate(predicates);
                     self.predicates.extend(levels);
@@ -215,7 +215,7 @@ fn measure<T: KernelFloat>(ensemble: &Ensemble<T>, root: ChildRef) -> (usize, us
 }
 
 /// Returns one predicate per level if all splits of each level are equal.
-fn oblivious(predicates: &[u32], levels: usize) -> Option<Vec<u32>> {
+fn equal_levels(predicates: &[u32], levels: usize) -> Option<Vec<u32>> {
     let mut found = Vec::new();
     let mut subtrees = vec![predicates];
     for _ in 0..levels {

@@ -76,7 +76,7 @@ impl<T: KernelFloat> DirectBlocks<T> {
             },
         };
         for (at, trees) in ensemble.trees.chunks(ABREAST).enumerate() {
-            builder.stand(at * ABREAST, trees)?;
+            builder.push_block(at * ABREAST, trees)?;
         }
         let mut blocks = builder.blocks;
         blocks.words.shrink_to_fit();
@@ -111,7 +111,7 @@ struct DirectBuilder<'a, T: KernelFloat> {
 }
 
 impl<T: KernelFloat> DirectBuilder<'_, T> {
-    fn stand(&mut self, first: usize, trees: &[Tree]) -> Option<()> {
+    fn push_block(&mut self, first: usize, trees: &[Tree]) -> Option<()> {
         let heights = trees
             .iter()
             .map(|tree| tree_shape::height(&self.heights, tree.root));
@@ -126,7 +126,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
         } else {
             depth
         };
-        let stand = DirectBlock {
+        let block = DirectBlock {
             trees: trees.len(),
             first,
             levels,
@@ -135,30 +135,30 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
             has_sparse,
         };
         // No key is above `MOST`: a row at a position without a split goes left.
-        let words = stand.words + (ABREAST << (levels + 1));
+        let words = block.words + (ABREAST << (levels + 1));
         self.blocks.words.resize(words, T::OrderedKey::MOST);
-        let columns = stand.columns + (ABREAST << levels);
+        let columns = block.columns + (ABREAST << levels);
         self.blocks.columns.resize(columns, 0);
         for lane in 0..ABREAST {
             match trees.get(lane) {
-                Some(tree) => self.push_tree(&stand, lane, tree.root)?,
-                None if has_sparse => self.push_empty(&stand, lane)?,
+                Some(tree) => self.push_tree(&block, lane, tree.root)?,
+                None if has_sparse => self.push_empty(&block, lane)?,
                 None => {}
             }
         }
-        self.blocks.blocks.push(stand);
+        self.blocks.blocks.push(block);
         Some(())
     }
 
     /// Writes a tree into a lane.
-    fn push_tree(&mut self, stand: &DirectBlock, lane: usize, root: ChildRef) -> Option<()> {
-        let words = stand.words + (lane << (stand.levels + 1));
-        let columns = stand.columns + (lane << stand.levels);
+    fn push_tree(&mut self, block: &DirectBlock, lane: usize, root: ChildRef) -> Option<()> {
+        let words = block.words + (lane << (block.levels + 1));
+        let columns = block.columns + (lane << block.levels);
         let mut open = vec![(root, 1usize, 0usize)];
         while let Some((node, place, level)) = open.pop() {
-            let exit = place << (stand.levels - level);
+            let exit = place << (block.levels - level);
             match node.target() {
-                ChildTarget::Split(split) if level < stand.levels => {
+                ChildTarget::Split(split) if level < block.levels => {
                     let KeyPredicate { column, threshold } = self.predicates[split];
                     self.blocks.words[words + place] = threshold;
                     self.blocks.columns[columns + place] = column;
@@ -166,8 +166,8 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
                     open.push((split.left, 2 * place, level + 1));
                     open.push((split.right, 2 * place + 1, level + 1));
                 }
-                ChildTarget::Leaf(push_leaf) if !stand.has_sparse => {
-                    self.blocks.words[words + exit] = self.ensemble.values[push_leaf].bits();
+                ChildTarget::Leaf(leaf) if !block.has_sparse => {
+                    self.blocks.words[words + exit] = self.ensemble.values[leaf].bits();
                 }
                 _ => {
                     let push_nodes = self.push_nodes(node)?;
@@ -179,9 +179,9 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
     }
 
     /// Fills a lane without a tree with a single leaf.
-    fn push_empty(&mut self, stand: &DirectBlock, lane: usize) -> Option<()> {
+    fn push_empty(&mut self, block: &DirectBlock, lane: usize) -> Option<()> {
         let at = self.push_leaf(T::ZERO)?;
-        let exit = stand.words + (lane << (stand.levels + 1)) + (1 << stand.levels);
+        let exit = block.words + (lane << (block.levels + 1)) + (1 << block.levels);
         self.blocks.words[exit] = T::OrderedKey::of_position(at);
         Some(())
     }
@@ -203,9 +203,7 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
         let mut open = vec![(root, first)];
         while let Some((node, at)) = open.pop() {
             match node.target() {
-                ChildTarget::Leaf(push_leaf) => {
-                    self.blocks.values[at as usize] = self.ensemble.values[push_leaf]
-                }
+                ChildTarget::Leaf(leaf) => self.blocks.values[at as usize] = self.ensemble.values[leaf],
                 ChildTarget::Split(split) => {
                     let (left, right) = (self.push_leaf(T::ZERO)?, self.push_leaf(T::ZERO)?);
                     let KeyPredicate { column, threshold } = self.predicates[split];

@@ -70,12 +70,12 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
                 }
             }
         }
-        let tail = Subtrees::Complete { height: 0 };
+        let subtrees = Subtrees::Complete { height: 0 };
         self.finish_block(
             trees,
             levels,
             UpperLevels::Preorder { first, steps },
-            tail,
+            subtrees,
             &exits,
         )
     }

@@ -31,8 +31,8 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         Subtrees::Complete { height }
     }
 
-    pub(super) fn write_subtrees(&mut self, exits: &[Option<ChildRef>], tail: Subtrees) -> Option<()> {
-        match tail {
+    pub(super) fn write_subtrees(&mut self, exits: &[Option<ChildRef>], subtrees: Subtrees) -> Option<()> {
+        match subtrees {
             Subtrees::Complete { height } => {
                 let words = subtree_words::<T>(height);
                 for exit in exits {
@@ -45,12 +45,12 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
                 let mut last = None;
                 for exit in exits {
                     // Exits below one leaf share a node.
-                    let write_sparse = match last {
-                        Some((same, write_sparse)) if same == *exit => write_sparse,
+                    let node = match last {
+                        Some((same, node)) if same == *exit => node,
                         _ => self.write_sparse(*exit)?,
                     };
-                    last = Some((*exit, write_sparse));
-                    self.words.push(write_sparse);
+                    last = Some((*exit, node));
+                    self.words.push(node);
                 }
             }
         }

@@ -169,7 +169,7 @@ impl<T: KernelFloat> PredicateBuilder<'_, T> {
         Some(())
     }
 
-    /// The buckets that go left at a set.
+    /// Appends the buckets that go left at a set. Returns their range.
     fn members(&mut self, key: &(u32, u32, bool), codes: u32) -> Option<(u32, u32)> {
         let nothing = ChildRef::leaf(0)?;
         let split = Split {
@@ -182,7 +182,7 @@ impl<T: KernelFloat> PredicateBuilder<'_, T> {
         };
         let from = u32::try_from(self.table.members.len()).ok()?;
         let numbers = (0..codes).map(|code| T::cast(f64::from(code)));
-        // After the codes: what is no code, and what is missing.
+        // The last two buckets: not a code, and missing.
         let all = numbers.chain([T::cast(-1f32), T::cast(f32::NAN)]);
         let left = (0u32..)
             .zip(all)
