@@ -175,5 +175,5 @@ pub(crate) trait Document<'a> {
 
 /// Converts an integer to a narrower type.
 fn fit<I: TryFrom<i64>>(value: i64, offset: usize) -> Result<I, Fault> {
-    I::try_from(value).map_err(|_| Fault::new(offset, format!("{value} is out of range here")))
+    I::try_from(value).map_err(|_| Fault::new(offset, format!("{value} is out of range")))
 }

@@ -31,7 +31,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
         && wanted != format
     {
         return Err(refuse(format!(
-            "this is a {format:?} model, but {wanted:?} was asked for"
+            "found a {format:?} model, but the options require {wanted:?}"
         )));
     }
     match found {
@@ -65,7 +65,10 @@ const FOREIGN: &[(&[u8], &str)] = &[
         b"PK\x03\x04",
         "this is a zip archive, not a model; use the training library's own save_model",
     ),
-    (b"\x1f\x8b", "this file is compressed with gzip; unpack it first"),
+    (
+        b"\x1f\x8b",
+        "this file is compressed with gzip; decompress it first",
+    ),
 ];
 
 fn refuse(reason: impl Into<String>) -> FormatError {

@@ -42,9 +42,9 @@ mod tree_shape;
 use crate::ensemble::Ensemble;
 use crate::number::Real;
 #[cfg(target_arch = "x86_64")]
-use binned::Binned;
-use bit_sliced::BitSliced;
-use direct::Direct;
+use binned::BinnedKernel;
+use bit_sliced::BitSlicedKernel;
+use direct::DirectKernel;
 pub use name::{KernelName, Kernels};
 use ordered_key::OrderedFloat;
 
@@ -54,16 +54,16 @@ pub(crate) struct Kernel<T: KernelFloat> {
     /// Evaluates a few rows.
     walk: RowKernel<T>,
     /// Evaluates many rows, where that is faster.
-    bit_sliced: Option<(BitSliced<T>, BreakEven)>,
+    bit_sliced: Option<(BitSlicedKernel<T>, BreakEven)>,
 }
 
 /// The kernel for single rows. Resolved at load time, so that no row checks the CPU.
 #[derive(Debug)]
 enum RowKernel<T: KernelFloat> {
     Scalar,
-    Direct(Direct<T>),
+    Direct(DirectKernel<T>),
     #[cfg(target_arch = "x86_64")]
-    Binned(Binned<T>),
+    Binned(BinnedKernel<T>),
 }
 
 /// The fewest rows for which a bit-sliced block costs less than evaluating the rows one by one.
@@ -128,14 +128,14 @@ impl<T: KernelFloat> Kernel<T> {
         }
         match name {
             KernelName::Scalar => Some(Self::reference()),
-            KernelName::Direct => Some(RowKernel::Direct(Direct::new(ensemble)?).into()),
+            KernelName::Direct => Some(RowKernel::Direct(DirectKernel::new(ensemble)?).into()),
             #[cfg(target_arch = "x86_64")]
-            KernelName::Binned => Some(RowKernel::Binned(Binned::new(ensemble)?).into()),
+            KernelName::Binned => Some(RowKernel::Binned(BinnedKernel::new(ensemble)?).into()),
             #[cfg(not(target_arch = "x86_64"))]
             KernelName::Binned => None,
             KernelName::BitSliced => Some(Self {
                 walk: RowKernel::Scalar,
-                bit_sliced: Some((BitSliced::new(ensemble)?, BreakEven::ALWAYS)),
+                bit_sliced: Some((BitSlicedKernel::new(ensemble)?, BreakEven::ALWAYS)),
             }),
         }
     }
@@ -246,7 +246,7 @@ impl<T: KernelFloat> From<RowKernel<T>> for Kernel<T> {
 
 /// Evaluates rows with the bit-sliced kernel, in large blocks or in blocks of 64.
 fn slice<T: KernelFloat>(
-    bit_sliced: &BitSliced<T>,
+    bit_sliced: &BitSlicedKernel<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],

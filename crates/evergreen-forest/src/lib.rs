@@ -109,7 +109,7 @@ impl<T: KernelFloat> TreeModel<T> {
             None => Kernel::choose(&self.ensemble),
             Some(name) => Kernel::of(name, &self.ensemble).ok_or_else(|| FormatError {
                 at: "kernel".into(),
-                reason: format!("{name} cannot evaluate this model on this machine"),
+                reason: format!("{name} cannot evaluate this model on this CPU; leave the kernel out to choose the fastest"),
             })?,
         };
         Ok(())

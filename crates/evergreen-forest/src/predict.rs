@@ -48,7 +48,7 @@ impl Forest {
             OutputKind::Margin => Ok(self.summary.groups),
             OutputKind::Value => Ok(self.transform.width(self.summary.groups)),
             OutputKind::Class if self.classes == ClassRule::None => {
-                unsupported("its objective does not tell classes apart")
+                unsupported("its objective has no classes")
             }
             OutputKind::Class => Ok(1),
             OutputKind::Leaf => Ok(self.summary.trees),

@@ -57,7 +57,9 @@ impl<'a> Json<'a> {
     fn enter(&mut self) -> Result<(), Fault> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
-            return Err(self.fault(format!("nested more than {MAX_NESTING} deep")));
+            return Err(self.fault(format!(
+                "nested too deeply: at most {MAX_NESTING} levels are supported"
+            )));
         }
         Ok(())
     }
@@ -96,9 +98,7 @@ impl<'a> Json<'a> {
     fn number<N: std::str::FromStr>(&mut self) -> Result<N, Fault> {
         let start = self.at;
         let token = self.token("a number")?;
-        token
-            .parse()
-            .map_err(|_| Fault::new(start, "this is not a number"))
+        token.parse().map_err(|_| Fault::new(start, "not a number"))
     }
 
     /// Reads a string's content, not yet unescaped. The flag tells whether it contains escapes.
@@ -108,7 +108,7 @@ impl<'a> Json<'a> {
         let mut escaped = false;
         loop {
             match self.bytes.get(self.at) {
-                None => return Err(Fault::new(start, "this string never ends")),
+                None => return Err(Fault::new(start, "unterminated string; expected `\"`")),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
@@ -188,8 +188,7 @@ impl<'a> Document<'a> for Json<'a> {
     fn text(&mut self) -> Result<Cow<'a, str>, Fault> {
         let start = self.at;
         let (inside, escaped) = self.span()?;
-        let text =
-            std::str::from_utf8(inside).map_err(|_| Fault::new(start, "this string is not valid UTF-8"))?;
+        let text = std::str::from_utf8(inside).map_err(|_| Fault::new(start, "string is not valid UTF-8"))?;
         if escaped {
             unescape(text)
                 .map(Cow::Owned)
@@ -209,12 +208,10 @@ impl<'a> Document<'a> for Json<'a> {
 
     fn integer(&mut self) -> Result<i64, Fault> {
         let start = self.at;
-        match self.token("a whole number")? {
+        match self.token("an integer")? {
             "true" => Ok(1),
             "false" => Ok(0),
-            digits => digits
-                .parse()
-                .map_err(|_| Fault::new(start, "this is not a whole number")),
+            digits => digits.parse().map_err(|_| Fault::new(start, "not an integer")),
         }
     }
 
@@ -273,7 +270,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
             Some('f') => out.push('\u{c}'),
             Some('u') => out.push(code_point(&mut rest)?),
             Some(same @ ('"' | '\\' | '/')) => out.push(same),
-            _ => return Err("this string has an unknown escape"),
+            _ => return Err("unknown escape in a string"),
         }
     }
     Ok(out)
@@ -281,7 +278,7 @@ fn unescape(text: &str) -> Result<String, &'static str> {
 
 /// Reads the character after `\u`, which may be a surrogate pair.
 fn code_point(rest: &mut std::str::Chars<'_>) -> Result<char, &'static str> {
-    const BAD: &str = "this string has a broken \\u escape";
+    const BAD: &str = "invalid \\u escape in a string";
     let unit = |rest: &mut std::str::Chars<'_>| -> Result<u32, &'static str> {
         let mut value = 0;
         for _ in 0..4 {

@@ -62,7 +62,7 @@ pub(super) fn read<'a, D: Document<'a>>(
 impl CatBoostFile {
     fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
-            "features_info" if self.inputs.is_some() => Err(document.fault("given twice")),
+            "features_info" if self.inputs.is_some() => Err(document.fault("duplicate key `features_info`")),
             "features_info" => {
                 self.inputs = Some(features::read(document, &mut self.builder)?);
                 Ok(())
@@ -102,7 +102,7 @@ impl CatBoostFile {
         read: impl Fn(&mut CatBoostTreeReader, &mut D, &CatBoostInputs) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let Some(inputs) = &self.inputs else {
-            return Err(document.fault("features_info must come before the trees"));
+            return Err(document.fault("expected features_info before the trees"));
         };
         let mut reader = CatBoostTreeReader::default();
         document.array(|document, _| {
@@ -120,15 +120,17 @@ impl CatBoostFile {
             (0, _) => document.f64().map(|scale| self.scale = scale),
             (1, ValueKind::Array) => document.f64s(&mut self.bias),
             (1, _) => document.f64().map(|bias| self.bias = vec![bias]),
-            _ => Err(document.fault("expected a scale and its biases")),
+            _ => Err(document.fault("expected [scale, [bias, …]]")),
         })
     }
 
     fn assemble(mut self, bytes: usize) -> Result<Forest, FormatError> {
-        let inputs = self
-            .inputs
-            .take()
-            .ok_or_else(|| at("features_info", "there is none"))?;
+        let inputs = self.inputs.take().ok_or_else(|| {
+            at(
+                "features_info",
+                "missing; save the model with CatBoost's save_model(path, format=\"json\")",
+            )
+        })?;
         let loss = loss::find(&self.loss).map_err(|why| at("model_info.params.loss_function", why))?;
         limits::check("features_info", inputs.features.len(), bytes)?;
         let groups = self.groups.unwrap_or_else(|| self.bias.len().max(1));
@@ -154,7 +156,7 @@ impl CatBoostFile {
             classes: loss.classes(groups),
             contributions: match has_cover {
                 true => Ok(()),
-                false => Err("its file does not say how much training weight reached each leaf"),
+                false => Err("the file does not record the training weight of each leaf"),
             },
             features,
             summary: Summary {
@@ -179,10 +181,13 @@ impl CatBoostFile {
             bias = vec![0.0; groups];
         }
         if bias.len() != groups {
-            return Err(format!("{} biases for {groups} groups", bias.len()));
+            return Err(format!(
+                "found {} biases for {groups} groups, expected one per group",
+                bias.len()
+            ));
         }
         if !self.scale.is_finite() || !bias.iter().all(|bias| bias.is_finite()) {
-            return Err("not finite".into());
+            return Err("expected finite numbers".into());
         }
         #[expect(
             clippy::float_cmp,

@@ -12,7 +12,7 @@
 mod tree;
 
 use self::tree::GbdtTree;
-use crate::builder::{EnsembleBuilder, EnsembleSettings};
+use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
 use crate::document::{Document, Fault};
 use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
 use crate::format::limits;
@@ -63,7 +63,7 @@ impl GbdtFile {
         document.object(|document, key| match key {
             "conf" => self.conf(document),
             "bias" => document.f32().map(|bias| self.bias = bias),
-            "trees" if self.has_trees => Err(document.fault("given twice")),
+            "trees" if self.has_trees => Err(document.fault("duplicate key `trees`")),
             "trees" => self.trees(document),
             _ => document.skip(),
         })
@@ -93,27 +93,16 @@ impl GbdtFile {
         })
     }
 
+    /// Validates the parts together and builds the forest. `bytes` is the length of the file.
     fn assemble(mut self, bytes: usize) -> Result<Forest, FormatError> {
         limits::check("conf.feature_size", self.features, bytes)?;
         let (task, link) = find(&self.loss).map_err(|why| at("conf.loss", why))?;
-        let trees = self.builder.trees();
-        if trees == 0 || trees != self.iterations {
-            let why = format!("{} of them, but there are {trees} trees", self.iterations);
-            return Err(at("conf.iterations", why));
-        }
-        if self.guesses {
-            let why = "the model adds a guess of its own to each row, which only its training data has";
-            return Err(at("conf.initial_guess_enabled", why));
-        }
-        if !self.shrinkage.is_finite() || !self.bias.is_finite() {
-            return Err(at("conf.shrinkage", "shrinkage or bias is not finite"));
-        }
-        for tree in 0..trees {
-            // The crate multiplies each leaf by the shrinkage before adding it. Doing so once gives the same
-            // bits.
+        self.check()?;
+        for tree in 0..self.builder.trees() {
+            // The crate multiplies each leaf by the shrinkage before adding it. Doing so once gives the same bits.
             self.builder.scale(tree, self.shrinkage);
         }
-        let rest = EnsembleSettings {
+        let settings = EnsembleSettings {
             features: self.features,
             groups: 1,
             base: vec![self.bias],
@@ -121,43 +110,65 @@ impl GbdtFile {
         };
         let built = self
             .builder
-            .finish(rest)
+            .finish(settings)
             .map_err(|(tree, why)| at(&format!("trees[{tree}]"), why))?;
-        let ensemble = built.ensemble;
-        let features = built
-            .use_of
-            .iter()
-            .enumerate()
-            .map(|(position, (splits, _))| Feature {
-                name: format!("f{position}"),
-                kind: FeatureKind::Number,
-                categories: None,
-                splits: *splits,
-                gain: 0.0,
-            });
         Ok(Forest {
             transform: link.into(),
             classes: match task {
                 Task::Binary => ClassRule::ValueAbove(0.5),
                 _ => ClassRule::None,
             },
-            contributions: Err("its file does not say how much training weight reached each node"),
-            features: features.collect(),
+            contributions: Err("the file does not record the training weight of each node"),
+            features: features(&built),
             summary: Summary {
                 format: Format::Gbdt,
                 library_version: None,
                 objective: self.loss,
                 task,
                 named: false,
-                trees,
+                trees: built.ensemble.trees.len(),
                 groups: 1,
                 depth: built.depth,
-                leaves: ensemble.leaves.len(),
+                leaves: built.ensemble.leaves.len(),
                 best_iteration: None,
             },
-            trees: Trees::F32(ensemble.into()),
+            trees: Trees::F32(built.ensemble.into()),
         })
     }
+
+    /// Checks the configuration against the trees.
+    fn check(&self) -> Result<(), FormatError> {
+        let trees = self.builder.trees();
+        if trees == 0 || trees != self.iterations {
+            let why = format!(
+                "{} iterations for {trees} trees; expected one tree per iteration",
+                self.iterations
+            );
+            return Err(at("conf.iterations", why));
+        }
+        if self.guesses {
+            let why = "initial guesses are per training row and unknown for new rows; train with \
+                       initial_guess_enabled = false";
+            return Err(at("conf.initial_guess_enabled", why));
+        }
+        if !self.shrinkage.is_finite() || !self.bias.is_finite() {
+            return Err(at("conf.shrinkage", "shrinkage and bias must be finite numbers"));
+        }
+        Ok(())
+    }
+}
+
+/// Describes the features; the crate saves no names.
+fn features(built: &BuildOutput<f32>) -> Vec<Feature> {
+    let splits = built.use_of.iter().map(|(splits, _)| *splits).enumerate();
+    let feature = |(position, splits)| Feature {
+        name: format!("f{position}"),
+        kind: FeatureKind::Number,
+        categories: None,
+        splits,
+        gain: 0.0,
+    };
+    splits.map(feature).collect()
 }
 
 /// Looks up a loss of the crate.
@@ -169,18 +180,20 @@ fn find(name: &str) -> Result<(Task, LinkFunction), String> {
         "LogLikelyhood" => Ok((Task::Binary, LinkFunction::DoubleLogistic32)),
         "RegLogistic" | "BinaryLogistic" => Ok((Task::Binary, LinkFunction::Logistic32 { capped: false })),
         "MultiSoftprob" | "MultiSoftmax" => {
-            Err("such a file does not say how many classes there are; use the XGBoost model that it was made from".into())
+            Err("the file does not record the number of classes; use the original XGBoost model".into())
         }
         other => {
             let other: String = other.chars().take(32).collect();
-            Err(format!("unknown loss `{other}`"))
+            Err(format!(
+                "unknown loss `{other}`; expected a loss such as SquaredError or LogLikelyhood"
+            ))
         }
     }
 }
 
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     let count = document.integer()?;
-    usize::try_from(count).map_err(|_| document.fault("not a count"))
+    usize::try_from(count).map_err(|_| document.fault("expected a non-negative integer"))
 }
 
 /// Creates an error at a named part of the model.

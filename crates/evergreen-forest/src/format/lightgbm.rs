@@ -31,7 +31,7 @@ use crate::{Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadO
 pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, FormatError> {
     let text = std::str::from_utf8(bytes).map_err(|error| FormatError {
         at: format!("byte {}", error.valid_up_to()),
-        reason: "this text is not valid UTF-8".into(),
+        reason: "not valid UTF-8".into(),
     })?;
     let mut lines = LineReader::new(text);
     let header = LightGbmHeader::read(&mut lines)?;
@@ -43,7 +43,10 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     let trees = builder.trees();
     let rounds = trees / header.groups;
     if rounds * header.groups != trees {
-        let why = format!("{trees} trees are no multiple of {} per iteration", header.groups);
+        let why = format!(
+            "{trees} trees are not a multiple of {} trees per iteration",
+            header.groups
+        );
         return Err(at("num_tree_per_iteration", why));
     }
     let rest = EnsembleSettings {
@@ -62,7 +65,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
         transform: transform(&objective, header.average, rounds),
         classes: objective.classes(),
         contributions: match linear {
-            true => Err("its leaves are linear functions, for which the library has none either"),
+            true => Err("the leaves are linear functions, for which LightGBM has no contributions either"),
             false => Ok(()),
         },
         features,
@@ -123,7 +126,7 @@ fn trees(lines: &mut LineReader<'_>, groups: usize) -> Result<EnsembleBuilder<f6
             })?;
         builder.group(number, u32::try_from(number % groups).unwrap_or(u32::MAX));
     }
-    Err(lines.fault("the file ends before `end of trees`"))
+    Err(lines.fault("unexpected end of the file; expected `end of trees`"))
 }
 
 /// Reads the categories at the end of the file, if there are any.

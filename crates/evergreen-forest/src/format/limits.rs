@@ -15,10 +15,10 @@ pub(super) fn check(path: &str, count: usize, bytes: usize) -> Result<(), Format
         })
     };
     if count == 0 {
-        return refuse("there are none".to_owned());
+        return refuse("expected at least 1, found 0".to_owned());
     }
     if count > FREE && count > bytes / 4 {
-        return refuse(format!("{count} of them in a file of {bytes} bytes"));
+        return refuse(format!("{count} is implausible for a file of {bytes} bytes"));
     }
     Ok(())
 }

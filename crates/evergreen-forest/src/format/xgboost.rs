@@ -66,7 +66,9 @@ impl XgBoostFile {
             "attributes" => self.attributes(document),
             "feature_names" => document.texts().map(|names| self.names = names),
             "feature_types" => document.texts().map(|types| self.types = types),
-            "gradient_booster" if self.booster.is_some() => Err(document.fault("given twice")),
+            "gradient_booster" if self.booster.is_some() => {
+                Err(document.fault("duplicate key `gradient_booster`"))
+            }
             "gradient_booster" => booster::read(document).map(|booster| self.booster = Some(booster)),
             "learner_model_param" => self.param(document),
             "objective" => document.object(|document, key| match key {
@@ -99,10 +101,12 @@ impl XgBoostFile {
     fn assemble(mut self, bytes: usize, options: &LoadOptions) -> Result<Forest, FormatError> {
         let objective = objective::find(&self.objective, &self.version)
             .map_err(|why| at("learner.objective.name", why))?;
-        let booster = self
-            .booster
-            .take()
-            .ok_or_else(|| at("learner.gradient_booster", "there is none"))?;
+        let booster = self.booster.take().ok_or_else(|| {
+            at(
+                "learner.gradient_booster",
+                "missing; save the model with XGBoost's save_model",
+            )
+        })?;
         let groups = self.classes.max(self.targets).max(1);
         limits::check("learner.learner_model_param.num_feature", self.features, bytes)?;
         limits::check("learner.learner_model_param", groups, bytes)?;
@@ -136,7 +140,7 @@ impl XgBoostFile {
             transform: objective.link.into(),
             classes: objective.classes(groups),
             contributions: if ensemble.split_cover.is_empty() && !ensemble.splits.is_empty() {
-                Err("its file does not say how much training weight reached each node")
+                Err("the file does not record the training weight of each node")
             } else {
                 Ok(())
             },
@@ -169,7 +173,11 @@ impl XgBoostFile {
     ) -> Result<Vec<Feature>, FormatError> {
         for (what, texts) in [("feature_names", &self.names), ("feature_types", &self.types)] {
             if !texts.is_empty() && texts.len() != self.features {
-                let why = format!("{} of them for {} features", texts.len(), self.features);
+                let why = format!(
+                    "found {} entries for {} features, expected one per feature",
+                    texts.len(),
+                    self.features
+                );
                 return Err(at(&format!("learner.{what}"), why));
             }
         }
@@ -212,7 +220,7 @@ fn kind(name: Option<&str>) -> FeatureKind {
 
 /// Reads a count, which the library writes as a string; numbers are accepted too.
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
-    let fault = document.fault("not a count");
+    let fault = document.fault("expected a non-negative integer");
     match document.shape()? {
         ValueKind::Text => document.text()?.parse().map_err(|_| fault),
         _ => usize::try_from(document.integer()?).map_err(|_| fault),
@@ -226,6 +234,3 @@ fn at(path: &str, reason: impl Into<String>) -> FormatError {
         reason: reason.into(),
     }
 }
-
-/// The builder of this format's trees.
-type EnsembleBuilder = crate::builder::EnsembleBuilder<f32>;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::ensemble::{Ensemble, SplitTest};
 use crate::kernel::KernelFloat;
-use crate::kernel::bit_sliced::BitSliced;
+use crate::kernel::bit_sliced::BitSlicedKernel;
 use crate::kernel::{BreakEven, Kernel, KernelName, KernelScratch};
 
 /// Generated rows: one large block.
@@ -42,7 +42,7 @@ pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     let timed = candidates.map(|kernel| (tuner.single(&kernel), kernel));
     let best = timed.min_by_key(|(time, _)| *time);
     let (time, mut kernel) = best.unwrap_or_else(|| (Duration::MAX, Kernel::reference()));
-    let Some(bit_sliced) = BitSliced::new(ensemble) else {
+    let Some(bit_sliced) = BitSlicedKernel::new(ensemble) else {
         return kernel;
     };
     // Rows evaluated side by side cost less than single ones.

@@ -34,7 +34,7 @@ const LEVELS: usize = 6;
 
 /// A model in the layout of the binned kernel.
 #[derive(Debug)]
-pub(crate) struct Binned<T> {
+pub(crate) struct BinnedKernel<T> {
     pub(in crate::kernel) quantizer: Quantizer<T>,
     pub(in crate::kernel) blocks: TreeBlocks<T>,
     /// Columns used by the upper levels.
@@ -43,7 +43,7 @@ pub(crate) struct Binned<T> {
     stride: usize,
 }
 
-impl<T: KernelFloat> Binned<T> {
+impl<T: KernelFloat> BinnedKernel<T> {
     /// Builds the layout. Returns `None` if the model has vector or linear leaves or too many columns.
     pub(in crate::kernel) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         let binned_features = BinnedFeatures::of(ensemble)?;

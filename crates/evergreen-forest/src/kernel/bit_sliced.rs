@@ -24,7 +24,7 @@ use tree_programs::{LEAVES, PartitionStep, TREE_BATCH, TreeForm, TreeProgram, Tr
 
 /// A model in the layout of the bit-sliced kernel.
 #[derive(Debug)]
-pub(crate) struct BitSliced<T> {
+pub(crate) struct BitSlicedKernel<T> {
     predicates: PredicateTable<T>,
     programs: TreePrograms<T>,
 }
@@ -43,7 +43,7 @@ struct TreeScratch<W> {
     leaves: *mut W,
 }
 
-impl<T: KernelFloat> BitSliced<T> {
+impl<T: KernelFloat> BitSlicedKernel<T> {
     /// Builds the layout. Returns `None` if the model has vector or linear leaves, or trees that are too
     /// large.
     pub(in crate::kernel) fn new(ensemble: &Ensemble<T>) -> Option<Self> {

@@ -27,14 +27,14 @@ const WALKED: usize = 1 << 14;
 
 /// A model in the layout of the direct kernel.
 #[derive(Debug)]
-pub(crate) struct Direct<T: KernelFloat> {
+pub(crate) struct DirectKernel<T: KernelFloat> {
     keys: RowKeys,
     blocks: DirectBlocks<T>,
     /// Blocks that several rows pass before the next blocks.
     tile: usize,
 }
 
-impl<T: KernelFloat> Direct<T> {
+impl<T: KernelFloat> DirectKernel<T> {
     /// Builds the layout. Returns `None` if the model has vector or linear leaves or too many columns.
     pub(super) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {

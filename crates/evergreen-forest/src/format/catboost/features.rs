@@ -104,7 +104,7 @@ fn refuse_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEnt
     }
     names.truncate(20);
     Err(format!(
-        "the model uses statistics (CTR), texts or embeddings of {}; train with one_hot_max_size at least the number \
+        "CTR statistics, text and embedding features are not supported, found {}; train with one_hot_max_size at least the number \
          of categories, or encode these features before training",
         names.join(", ")
     ))
@@ -124,10 +124,9 @@ fn unnamed(position: usize) -> Feature {
 impl CatBoostInputs {
     fn describe(&mut self, entry: &FeatureEntry, count: usize) -> Result<&mut Feature, String> {
         let position = entry.position as usize;
-        let feature = self
-            .features
-            .get_mut(position)
-            .ok_or_else(|| format!("flat_feature_index {position} for {count} features"))?;
+        let feature = self.features.get_mut(position).ok_or_else(|| {
+            format!("flat_feature_index {position} is out of range: the model has {count} features")
+        })?;
         if !entry.name.is_empty() && entry.name != position.to_string() {
             self.named = true;
             feature.name.clone_from(&entry.name);
@@ -143,7 +142,9 @@ impl CatBoostInputs {
             "AsFalse" | "AsIs" | "" => true,
             other => {
                 let other: String = other.chars().take(32).collect();
-                return Err(format!("unknown nan_value_treatment `{other}`"));
+                return Err(format!(
+                    "unknown nan_value_treatment `{other}`, expected AsTrue, AsFalse or AsIs"
+                ));
             }
         };
         place(&mut self.floats, entry.index, count)?.replace(FloatInput {
@@ -162,7 +163,7 @@ impl CatBoostInputs {
         let mut hashes = Vec::with_capacity(entry.values.len());
         let mut tests = Vec::with_capacity(entry.values.len());
         for (code, value) in entry.values.iter().enumerate() {
-            let code = u32::try_from(code).map_err(|_| "too many categories")?;
+            let code = u32::try_from(code).map_err(|_| "the feature has too many categories")?;
             tests.push((*value, builder.set(vec![code])?));
             hashes.push(hash(*value)?);
         }
@@ -194,7 +195,8 @@ impl CatBoostInputs {
         let category = category.ok_or_else(|| format!("categorical feature {index} does not exist"))?;
         let test = category.tests.binary_search_by_key(&value, |(value, _)| *value);
         let test = test.ok().and_then(|at| category.tests.get(at));
-        let (_, test) = test.ok_or_else(|| format!("category {value} is not among the feature's values"))?;
+        let (_, test) =
+            test.ok_or_else(|| format!("category {value} is missing from the feature's values"))?;
         Ok((category.position, *test))
     }
 }
@@ -202,12 +204,15 @@ impl CatBoostInputs {
 /// Returns the place of an entry in a list by index, and extends the list up to it.
 fn place<T: Clone>(list: &mut Vec<Option<T>>, index: usize, count: usize) -> Result<&mut Option<T>, String> {
     if index >= count {
-        return Err(format!("feature_index {index} for {count} features"));
+        return Err(format!(
+            "feature_index {index} is out of range: the model has {count} features"
+        ));
     }
     if list.len() <= index {
         list.resize(index + 1, None);
     }
-    list.get_mut(index).ok_or_else(|| "too many features".to_owned())
+    list.get_mut(index)
+        .ok_or_else(|| "the model has too many features".to_owned())
 }
 
 /// Converts a hash, which the file writes as a signed number.
@@ -216,7 +221,7 @@ fn hash(value: i64) -> Result<u32, String> {
     i32::try_from(value)
         .map(|value| value as u32)
         .or_else(|_| u32::try_from(value))
-        .map_err(|_| format!("{value} is no 32-bit hash"))
+        .map_err(|_| format!("values: {value} is not a 32-bit hash"))
 }
 
 fn entries<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<FeatureEntry>) -> Result<(), Fault> {

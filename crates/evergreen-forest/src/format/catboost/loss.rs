@@ -60,7 +60,9 @@ pub(super) fn find(name: &str) -> Result<Loss, String> {
         raw if RAW.contains(&raw) => (Task::Value, LinkFunction::Identity),
         other => {
             let other: String = other.chars().take(32).collect();
-            return Err(format!("the predictions of loss `{other}` are not known exactly"));
+            return Err(format!(
+                "unsupported loss `{other}`: its predictions cannot be reproduced exactly"
+            ));
         }
     };
     Ok(Loss { task, link })

@@ -75,11 +75,16 @@ impl CatBoostTreeReader {
             .ok()
             .and_then(|depth| 1usize.checked_shl(depth))
             .filter(|leaves| *leaves <= self.values.len())
-            .ok_or_else(|| format!("{} leaf_values for {depth} splits", self.values.len()))?;
+            .ok_or_else(|| {
+                format!(
+                    "leaf_values: {} numbers do not fit a tree of {depth} splits",
+                    self.values.len()
+                )
+            })?;
         self.has_weights = self.weights.len() == self.leaves;
         if !self.has_weights && !self.weights.is_empty() {
             return Err(format!(
-                "{} leaf_weights for {} leaves",
+                "leaf_weights: found {} numbers, expected {}",
                 self.weights.len(),
                 self.leaves
             ));
@@ -102,7 +107,7 @@ impl CatBoostTreeReader {
             self.nodes.push(match split {
                 Some(split) => CatBoostNode::Split(*split, 2 * node + 1, 2 * node + 2, *weight),
                 None => CatBoostNode::Leaf(
-                    u32::try_from(node - inner).map_err(|_| "too many leaves")?,
+                    u32::try_from(node - inner).map_err(|_| "the tree has too many leaves")?,
                     *weight,
                 ),
             });
@@ -146,12 +151,13 @@ impl CatBoostTreeReader {
                 self.has_weights &= weight.is_some();
                 let number = self.leaves;
                 self.leaves += 1;
-                let number = u32::try_from(number).map_err(|_| Fault::new(start, "too many leaves"))?;
+                let number =
+                    u32::try_from(number).map_err(|_| Fault::new(start, "the tree has too many leaves"))?;
                 let weight = weight.unwrap_or(0.0);
                 (CatBoostNode::Leaf(number, weight), weight)
             }
             _ => {
-                let why = "a node is either a leaf with a value or a split with left and right";
+                let why = "expected a leaf with a value, or a split with left and right";
                 return Err(Fault::new(start, why));
             }
         };
@@ -178,7 +184,7 @@ impl CatBoostTreeReader {
         let width = self.values.len() / self.leaves.max(1);
         if width == 0 || width * self.leaves != self.values.len() {
             return Err(format!(
-                "{} leaf values for {} leaves",
+                "leaf_values: {} numbers are not a multiple of {} leaves",
                 self.values.len(),
                 self.leaves
             ));
@@ -199,7 +205,10 @@ impl CatBoostTreeReader {
                 let start = *id as usize * width;
                 Ok(Node::Leaf {
                     id: *id,
-                    value: self.values.get(start..start + width).ok_or("no such leaf")?,
+                    value: self
+                        .values
+                        .get(start..start + width)
+                        .ok_or("leaf does not exist")?,
                     cover: *cover,
                 })
             }
@@ -219,7 +228,7 @@ impl CatBoostTreeReader {
                     gain: 0.0,
                 })
             }
-            None => Err("no such node".into()),
+            None => Err("node does not exist".into()),
         }
     }
 }
@@ -263,7 +272,9 @@ fn split<'a, D: Document<'a>>(document: &mut D, inputs: &CatBoostInputs) -> Resu
         }
         _ => {
             let kind: String = kind.chars().take(32).collect();
-            Err(fault(format!("a split of type `{kind}` cannot be evaluated")))
+            Err(fault(format!(
+                "unsupported split type `{kind}`, expected FloatFeature or OneHotFeature"
+            )))
         }
     }
 }

@@ -54,17 +54,19 @@ impl GbdtTree {
     fn node(&self, node: usize) -> Result<Node<'_, f32>, String> {
         let count = self.0.len();
         let position = node % count.max(1);
-        let raw = self.0.get(position).ok_or("a tree without nodes")?;
+        let raw = self.0.get(position).ok_or("the tree has no nodes")?;
         if raw.is_leaf || node / count == 1 {
             return Ok(Node::Leaf {
-                id: u32::try_from(position).map_err(|_| "too many nodes")?,
+                id: u32::try_from(position).map_err(|_| "the tree has too many nodes")?,
                 value: std::slice::from_ref(&raw.prediction),
                 cover: 0.0,
             });
         }
         let child = |child: usize| match child {
-            0 => Err("a split without a child".to_owned()),
-            child if child >= count => Err(format!("child {child} is out of range")),
+            0 => Err("a split needs two children".to_owned()),
+            child if child >= count => Err(format!(
+                "child {child} is out of range: the tree has {count} nodes"
+            )),
             child => Ok(child),
         };
         let (test, left, right) = if raw.missing == 0 && node < count {
@@ -97,7 +99,8 @@ impl GbdtNode {
             "value" => document.object(|document, key| match key {
                 "feature_index" => {
                     let index = document.integer()?;
-                    self.feature = u32::try_from(index).map_err(|_| document.fault("not an index"))?;
+                    self.feature = u32::try_from(index)
+                        .map_err(|_| document.fault("expected a non-negative feature index"))?;
                     Ok(())
                 }
                 "feature_value" => number(document).map(|number| self.threshold = number),

@@ -32,7 +32,7 @@ impl LightGbmHeader {
             lines.next();
             header.line(line).map_err(|why| lines.fault(why))?;
         }
-        Err(lines.fault("the file ends inside its header"))
+        Err(lines.fault("the file ends in its header; expected `Tree=0` or `end of trees`"))
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
@@ -59,8 +59,8 @@ impl LightGbmHeader {
         if !matches!(self.version.as_str(), "v3" | "v4") {
             let version: String = self.version.chars().take(16).collect();
             return Err(lines.fault(format!(
-                "version `{version}` is not one that can be read exactly (v3, v4); load the model with LightGBM 3 \
-                 or newer and save it again"
+                "unsupported version `{version}`, expected v3 or v4; load the model with LightGBM 3 or newer and save \
+                 it again"
             )));
         }
         for (what, length) in [("names", self.names.len()), ("infos", self.categorical.len())] {

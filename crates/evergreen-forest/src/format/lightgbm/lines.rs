@@ -66,6 +66,6 @@ pub(super) fn numbers<N: std::str::FromStr>(value: &str, into: &mut Vec<N>) -> R
 pub(super) fn number<N: std::str::FromStr>(word: &str) -> Result<N, String> {
     word.parse().map_err(|_| {
         let word: String = word.chars().take(32).collect();
-        format!("`{word}` is not a number that belongs here")
+        format!("`{word}` is not a valid number here")
     })
 }

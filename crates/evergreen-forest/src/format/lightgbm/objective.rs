@@ -47,7 +47,9 @@ pub(super) fn find(text: &str) -> Result<LightGbmObjective, String> {
         "multiclassova" => (Task::Multiclass, logistic),
         other => {
             let other: String = other.chars().take(32).collect();
-            return Err(format!("unknown objective `{other}`"));
+            return Err(format!(
+                "unknown objective `{other}`; expected an objective of LightGBM such as binary or regression"
+            ));
         }
     };
     Ok(LightGbmObjective { task, link })

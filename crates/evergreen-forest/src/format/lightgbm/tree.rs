@@ -91,7 +91,9 @@ impl LightGbmTree {
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
-        let (key, value) = line.split_once('=').ok_or("expected key=value")?;
+        let (key, value) = line
+            .split_once('=')
+            .ok_or("expected key=value, such as num_leaves=31")?;
         match key {
             "num_leaves" => self.leaves = number(value)?,
             "split_feature" => numbers(value, &mut self.feature)?,
@@ -135,7 +137,9 @@ impl LightGbmTree {
 
     fn check_lengths(&self) -> Result<(), String> {
         let leaves = self.leaves;
-        let splits = leaves.checked_sub(1).ok_or("a tree without leaves")?;
+        let splits = leaves
+            .checked_sub(1)
+            .ok_or("num_leaves: expected at least 1, found 0")?;
         let lengths = [
             ("leaf_value", self.value.len(), leaves),
             ("split_feature", self.feature.len(), splits),
@@ -170,7 +174,7 @@ impl LightGbmTree {
                 [from, to] => self.category_words.get(*from..*to),
                 _ => None,
             };
-            let words = words.ok_or("cat_boundaries are out of range")?;
+            let words = words.ok_or("cat_boundaries are outside cat_threshold")?;
             self.sets.push(builder.set_of_words(words)?);
         }
         Ok(())
@@ -182,7 +186,7 @@ impl LightGbmTree {
         if node >= splits {
             let leaf = node - splits;
             return Ok(Node::Leaf {
-                id: u32::try_from(leaf).map_err(|_| "too many leaves")?,
+                id: u32::try_from(leaf).map_err(|_| "the tree has too many leaves")?,
                 value: self.value.get(leaf..=leaf).ok_or("no such leaf")?,
                 cover: self.leaf_count.get(leaf).copied().unwrap_or_default(),
             });
@@ -216,7 +220,7 @@ impl LightGbmTree {
         self.sets
             .get(number as usize)
             .copied()
-            .ok_or_else(|| format!("there is no set {number} of categories"))
+            .ok_or_else(|| format!("category set {number} does not exist"))
     }
 
     /// Returns the linear functions of the leaves. A leaf without terms is constant.
@@ -230,7 +234,9 @@ impl LightGbmTree {
             && total == Some(self.term_feature.len())
             && total == Some(self.coefficient.len());
         if !fits {
-            return Err("num_features, leaf_const, leaf_features and leaf_coeff do not fit".into());
+            return Err(
+                "num_features, leaf_const, leaf_features and leaf_coeff do not match in length".into(),
+            );
         }
         let mut pairs = self
             .term_feature
@@ -241,7 +247,7 @@ impl LightGbmTree {
         for ((terms, constant), value) in self.terms.iter().zip(&self.constant).zip(&mut self.value) {
             let terms: Vec<(u32, f64)> = pairs.by_ref().take(*terms).collect();
             if !(constant.is_finite() && terms.iter().all(|(_, coefficient)| coefficient.is_finite())) {
-                return Err("a linear leaf is not finite".into());
+                return Err("a linear leaf has a coefficient that is not finite".into());
             }
             if terms.is_empty() {
                 *value = *constant;
@@ -262,7 +268,11 @@ fn numeric(decision: u8, threshold: f64) -> Result<(SplitTest<f64>, bool, bool),
         0 => MissingType::None,
         1 => MissingType::Zero,
         2 => MissingType::Nan,
-        other => return Err(format!("unknown kind {other} of missing value")),
+        other => {
+            return Err(format!(
+                "decision_type: unknown missing type {other}, expected 0, 1 or 2"
+            ));
+        }
     };
     let missing_left = match missing {
         MissingType::None => 0.0 <= threshold,
@@ -278,7 +288,7 @@ fn numeric(decision: u8, threshold: f64) -> Result<(SplitTest<f64>, bool, bool),
 fn child(column: &[i32], node: usize, splits: usize) -> Result<usize, String> {
     let child = column.get(node).copied().unwrap_or_default();
     let (position, first) = if child < 0 { (!child, splits) } else { (child, 0) };
-    let position = usize::try_from(position).map_err(|_| "a child is out of range")?;
+    let position = usize::try_from(position).map_err(|_| "child is out of range")?;
     // The number of an inner node must not reach the leaves.
     if first == 0 && position >= splits {
         return Err(format!("child {child} is out of range"));

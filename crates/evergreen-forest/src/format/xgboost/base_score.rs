@@ -19,20 +19,25 @@ pub(super) fn margins(
         .trim_end_matches([']', ')']);
     let mut scores = Vec::new();
     for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let score: f32 = part.parse().map_err(|_| format!("`{part}` is not a number"))?;
+        let score: f32 = part
+            .parse()
+            .map_err(|_| format!("expected a number such as 0.5, found `{part}`"))?;
         scores.push(score);
     }
     match scores.as_slice() {
         [one] => scores = vec![*one; groups],
         all if all.len() == groups => {}
-        all => return Err(format!("{} numbers for {groups} groups", all.len())),
+        all => return Err(format!("expected 1 or {groups} numbers, found {}", all.len())),
     }
     let clamps = version >= [3, 2].as_slice();
     link(&mut scores, objective.base, clamps);
     if scores.iter().all(|margin| margin.is_finite()) {
         Ok(scores)
     } else {
-        Err(format!("`{text}` has no finite margin under {}", objective.name))
+        Err(format!(
+            "`{text}` has no finite margin for objective {}",
+            objective.name
+        ))
     }
 }
 

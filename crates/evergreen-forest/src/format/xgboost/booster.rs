@@ -3,17 +3,17 @@
 //! DART saves its weights in three places: up to 3.2 beside a nested `gbtree`, in 3.3 beside `model`, since
 //! 3.4 inside `model`.
 
-use crate::builder::{BuildOutput, EnsembleSettings};
+use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
 use crate::document::{Document, Fault};
 use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
 use crate::format::xgboost::tree::XgBoostTree;
-use crate::format::xgboost::{EnsembleBuilder, at, categories, count};
+use crate::format::xgboost::{at, categories, count};
 use crate::{Categories, FormatError};
 
 /// The booster's part of a file.
 pub(super) struct Booster {
     name: String,
-    builder: EnsembleBuilder,
+    builder: EnsembleBuilder<f32>,
     /// The output group of each tree.
     groups: Vec<u32>,
     /// The first tree of each round, and the end; empty before 2.0.
@@ -62,7 +62,7 @@ impl Booster {
             "iteration_indptr" => document.integers(&mut self.rounds),
             "cats" => categories::read(document).map(|categories| self.categories = categories),
             "weight_drop" => self.weight_drop(document),
-            "trees" if self.has_trees => Err(document.fault("given twice")),
+            "trees" if self.has_trees => Err(document.fault("duplicate key `trees`")),
             "trees" => self.trees(document),
             _ => document.skip(),
         })
@@ -99,14 +99,22 @@ impl Booster {
             "gbtree" | "dart" => {}
             "gblinear" => {
                 let why =
-                    "a linear model (gblinear) is not a forest; train with booster=\"gbtree\" or \"dart\"";
+                    "linear models (gblinear) are not supported; train with booster=\"gbtree\" or \"dart\"";
                 return Err(at(PATH, why));
             }
-            other => return Err(at(PATH, format!("unknown booster `{other}`"))),
+            other => {
+                return Err(at(
+                    PATH,
+                    format!("unknown booster `{other}`, expected gbtree or dart"),
+                ));
+            }
         }
         let trees = self.builder.trees();
         if self.groups.len() != trees {
-            let why = format!("{} entries for {trees} trees", self.groups.len());
+            let why = format!(
+                "expected {trees} entries, one per tree, found {}",
+                self.groups.len()
+            );
             return Err(at(&format!("{PATH}.model.tree_info"), why));
         }
         self.weigh(trees)
@@ -147,15 +155,18 @@ impl Booster {
     fn weigh(&mut self, trees: usize) -> Result<(), String> {
         let Some(weights) = &self.weights else {
             return match self.name.as_str() {
-                "dart" => Err("missing, for a DART model".into()),
+                "dart" => Err("missing; a DART model needs one weight per tree".into()),
                 _ => Ok(()),
             };
         };
         if weights.len() != trees {
-            return Err(format!("{} weights for {trees} trees", weights.len()));
+            return Err(format!(
+                "expected {trees} weights, one per tree, found {}",
+                weights.len()
+            ));
         }
         if !weights.iter().all(|weight| weight.is_finite()) {
-            return Err("a weight is not finite".into());
+            return Err("weights must be finite numbers".into());
         }
         for (tree, weight) in weights.iter().enumerate() {
             self.builder.scale(tree, *weight);
@@ -167,7 +178,7 @@ impl Booster {
     fn end_of(&self, best: Option<usize>, trees: usize) -> Result<usize, String> {
         let ordered = self.rounds.is_sorted() && self.rounds.last().is_none_or(|end| *end == trees);
         if !ordered {
-            return Err(format!("does not lead up to {trees} trees"));
+            return Err(format!("expected ascending positions up to {trees} trees"));
         }
         let Some(best) = best else { return Ok(trees) };
         if !self.rounds.is_empty() {

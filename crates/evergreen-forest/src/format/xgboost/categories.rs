@@ -61,7 +61,7 @@ fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String
         let byte = i8::try_from(*value)
             .map(i8::cast_unsigned)
             .or_else(|_| u8::try_from(*value));
-        bytes.push(byte.map_err(|_| format!("{value} is not a byte"))?);
+        bytes.push(byte.map_err(|_| format!("{value} is not a byte of a category name"))?);
     }
     let mut names = Vec::with_capacity(offsets.len() - 1);
     for pair in offsets.windows(2) {
@@ -69,8 +69,8 @@ fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String
             [from, to] => bytes.get(*from..*to),
             _ => None,
         };
-        let name = name.ok_or("the offsets of the names are out of range")?;
-        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a name is not valid UTF-8")?);
+        let name = name.ok_or("offsets are outside the category names")?;
+        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a category name is not valid UTF-8")?);
     }
     Ok(Some(Categories::Names(names)))
 }

@@ -5,10 +5,10 @@
 //! node, and they go *right*. A vector leaf is a row of `leaf_weights`, whose number is stored as its right
 //! child (since 3.2), or its own row of `base_weights` (before).
 
-use crate::builder::Node;
+use crate::builder::{EnsembleBuilder, Node};
 use crate::document::{Document, Fault};
 use crate::ensemble::SplitTest;
-use crate::format::xgboost::{EnsembleBuilder, count};
+use crate::format::xgboost::count;
 
 /// The arrays of a tree. They are reused, so that only the largest tree allocates.
 #[derive(Default)]
@@ -90,7 +90,7 @@ impl XgBoostTree {
     }
 
     /// Passes the tree to the builder.
-    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder) -> Result<(), String> {
+    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
         if self.cover.is_empty() {
@@ -113,7 +113,9 @@ impl XgBoostTree {
         ];
         for (what, length) in lengths {
             if length != nodes {
-                return Err(format!("{what} is {length}, but there are {nodes} left_children"));
+                return Err(format!(
+                    "{what}: expected {nodes} as for left_children, found {length}"
+                ));
             }
         }
         // Old releases lack categories; up to 3.1, trees with vector leaves lack statistics.
@@ -124,17 +126,19 @@ impl XgBoostTree {
         ];
         for (what, length) in optional {
             if length != 0 && length != nodes {
-                return Err(format!("{what} is {length}, but there are {nodes} left_children"));
+                return Err(format!(
+                    "{what}: expected {nodes} as for left_children, found {length}"
+                ));
             }
         }
         Ok(())
     }
 
-    fn collect_sets(&mut self, builder: &mut EnsembleBuilder) -> Result<(), String> {
+    fn collect_sets(&mut self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         self.sets.clear();
         let count = self.category_nodes.len();
         if self.category_segments.len() != count || self.category_sizes.len() != count {
-            return Err("categories_nodes, _segments and _sizes differ in length".into());
+            return Err("categories_nodes, categories_segments and categories_sizes differ in length".into());
         }
         if count == 0 {
             return Ok(());
@@ -145,7 +149,7 @@ impl XgBoostTree {
             .iter()
             .try_fold(0usize, |sum, size| sum.checked_add(*size));
         if total.is_none_or(|total| total > self.categories.len()) {
-            return Err("categories_sizes add up to more than there are categories".into());
+            return Err("categories_sizes add up to more than the length of categories".into());
         }
         self.sets.resize(self.left.len(), None);
         let segments = self.category_segments.iter().zip(&self.category_sizes);
@@ -153,11 +157,11 @@ impl XgBoostTree {
             let members = start
                 .checked_add(*size)
                 .and_then(|end| self.categories.get(*start..end))
-                .ok_or_else(|| format!("node {node}: its categories are out of range"))?;
+                .ok_or_else(|| format!("node {node}: categories_segments is outside categories"))?;
             let slot = self
                 .sets
                 .get_mut(*node)
-                .ok_or_else(|| format!("categories_nodes names node {node}, which does not exist"))?;
+                .ok_or_else(|| format!("categories_nodes: node {node} does not exist"))?;
             *slot = Some(builder.set(members.to_vec())?);
         }
         Ok(())
@@ -170,11 +174,12 @@ impl XgBoostTree {
         let (left, right) = (index(&self.left), index(&self.right));
         let cover = number(&self.cover);
         if left == -1 {
-            let id = u32::try_from(node).map_err(|_| "too many nodes")?;
+            let id = u32::try_from(node).map_err(|_| "the tree has too many nodes")?;
             let value = self.leaf_value(node, right)?;
             return Ok(Node::Leaf { id, value, cover });
         }
-        let feature = u32::try_from(index(&self.feature)).map_err(|_| "negative split index")?;
+        let feature = u32::try_from(index(&self.feature))
+            .map_err(|_| "split_indices: expected a non-negative index")?;
         let child = |child: i32| usize::try_from(child).map_err(|_| format!("child {child} is out of range"));
         let (left, right) = (child(left)?, child(right)?);
         let default_left = self.default_left.get(node) == Some(&1);
@@ -182,7 +187,7 @@ impl XgBoostTree {
         // Members go right in the file; in the ensemble, a test that holds goes left.
         let (test, left, right, missing_left) = if categorical {
             let set = self.sets.get(node).copied().flatten();
-            let set = set.ok_or("a categorical split without categories")?;
+            let set = set.ok_or("the categorical split has no categories")?;
             (set, right, left, !default_left)
         } else {
             (
@@ -209,12 +214,12 @@ impl XgBoostTree {
             1 => (&self.condition, node),
             _ if self.leaf_weights.is_empty() => (&self.base_weights, node),
             _ => {
-                let row = usize::try_from(right).map_err(|_| "a leaf without a row of leaf_weights")?;
+                let row = usize::try_from(right).map_err(|_| "the leaf has no row of leaf_weights")?;
                 (&self.leaf_weights, row)
             }
         };
         row.checked_mul(self.leaf_width)
             .and_then(|start| weights.get(start..start.checked_add(self.leaf_width)?))
-            .ok_or_else(|| format!("row {row} of the leaf weights does not exist"))
+            .ok_or_else(|| format!("leaf weights: row {row} does not exist"))
     }
 }

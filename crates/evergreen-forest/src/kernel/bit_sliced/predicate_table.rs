@@ -220,6 +220,35 @@ impl<T: KernelFloat> PredicateTable<T> {
         }
     }
 
+    /// Returns the rows that each of a feature's rules treats specially: those whose number is missing, or none for
+    /// the rule that sends missing values left, as they have passed no threshold. Needs an empty bucket.
+    #[inline(always)]
+    unsafe fn missing_sets<W: BitWord, M: Isa>(
+        &self,
+        number: &ThresholdPredicates,
+        column: *const T,
+        rows: &[T],
+        features: usize,
+        spare: *mut W,
+    ) -> [W; 4] {
+        // SAFETY: the caller points at a bucket and guarantees the ISA and the column.
+        unsafe {
+            let mut sets = [W::splat(0); 4];
+            for (set, rule) in sets.iter_mut().zip(&number.rules) {
+                if rule.zero {
+                    let column = rows[number.feature as usize..].iter().step_by(features);
+                    *set = missing::<W, T>(column, true, spare);
+                } else if !rule.left {
+                    for part in 0..W::ROWS / 32 {
+                        *spare.cast::<u32>().add(part) = M::missing_mask(column.add(32 * part));
+                    }
+                    *set = take(spare);
+                }
+            }
+            sets
+        }
+    }
+
     /// Turns the buckets into lines.
     #[inline(always)]
     unsafe fn pass_over<W: BitWord, M: Isa>(
@@ -237,18 +266,7 @@ impl<T: KernelFloat> PredicateTable<T> {
             // A missing number has passed no threshold, so it goes left unless a rule sends it right.
             let spare = buckets.add(count);
             W::splat(0).store(spare);
-            let mut sets = [W::splat(0); 4];
-            for (set, rule) in sets.iter_mut().zip(&number.rules) {
-                if rule.zero {
-                    let column = rows[number.feature as usize..].iter().step_by(features);
-                    *set = missing::<W, T>(column, true, spare);
-                } else if !rule.left {
-                    for part in 0..W::ROWS / 32 {
-                        *spare.cast::<u32>().add(part) = M::missing_mask(column.add(32 * part));
-                    }
-                    *set = take(spare);
-                }
-            }
+            let sets = self.missing_sets::<W, M>(number, column, rows, features, spare);
             let mut right = W::splat(u64::MAX);
             let mut line = lines.add(number.first as usize);
             match number.rules.as_slice() {

@@ -7,10 +7,10 @@ use std::arch::x86_64::__m256i;
 
 use crate::ensemble::{Ensemble, ThresholdRule};
 use crate::kernel::KernelFloat;
-use crate::kernel::binned::Binned;
+use crate::kernel::binned::BinnedKernel;
 use crate::kernel::binned::leaf_sum::ExitIndices;
 use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
-use crate::kernel::bit_sliced::{BitSliced, BufferLine};
+use crate::kernel::bit_sliced::{BitSlicedKernel, BufferLine};
 use crate::kernel::isa::{Isa, UpperLevelsIsa};
 pub(crate) use count_passed::CountPassed;
 
@@ -28,7 +28,7 @@ pub(in crate::kernel) fn available() -> bool {
 /// The instruction set is [`available`].
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
-    binned: &Binned<T>,
+    binned: &BinnedKernel<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
@@ -59,7 +59,7 @@ pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
 /// The instruction set is [`available`].
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
-    bit_sliced: &BitSliced<T>,
+    bit_sliced: &BitSlicedKernel<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],

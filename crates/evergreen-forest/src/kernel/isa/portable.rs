@@ -2,13 +2,13 @@
 
 use crate::ensemble::{Ensemble, ThresholdRule};
 use crate::kernel::KernelFloat;
-use crate::kernel::bit_sliced::{BitSliced, BufferLine};
+use crate::kernel::bit_sliced::{BitSlicedKernel, BufferLine};
 use crate::kernel::isa::Isa;
 use crate::kernel::threshold_search;
 
 /// Adds the leaves that each row reaches to its sums, with the bit-sliced kernel.
 pub(in crate::kernel) fn slice<T: KernelFloat>(
-    bit_sliced: &BitSliced<T>,
+    bit_sliced: &BitSlicedKernel<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
