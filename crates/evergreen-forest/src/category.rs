@@ -65,7 +65,7 @@ fn join(low: u64, high: u64) -> u64 {
     b.wrapping_mul(MIX)
 }
 
-/// Hashes a text with `CityHash64`, version 1.0 (Pike and Alakuijala, public domain algorithm description).
+/// Hashes a text with `CityHash64`, version 1.0.2 (Pike and Alakuijala).
 /// CatBoost keeps this version so that saved models stay valid.
 fn city_hash(text: &[u8]) -> u64 {
     match text.len() {
@@ -189,4 +189,68 @@ fn longer(text: &[u8]) -> u64 {
         .wrapping_add(fold(y).wrapping_mul(K1))
         .wrapping_add(z);
     join(low, join(v.1, w.1).wrapping_add(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the pseudo-random bytes that CityHash's own tests hash.
+    fn data() -> Vec<u8> {
+        let mut state = 777u64;
+        (0..10_000u64)
+            .map(|i| {
+                state = (state ^ (state >> 41)).wrapping_mul(K0).wrapping_add(i);
+                (state >> 37).to_le_bytes()[0]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn city_hash_agrees_with_the_published_vectors() {
+        let data = data();
+        // Length and hash; the text begins at the square of its length.
+        for (length, hash) in [
+            (0, 0x9ae1_6a3b_2f90_404f),
+            (1, 0x75e9_dee2_8ded_761d),
+            (3, 0x69cf_e9fc_a1cc_683a),
+            (4, 0x675b_04c5_82a3_4966),
+            (8, 0xf214_b86c_ffea_b596),
+            (9, 0xeba6_7044_1d1a_4f7d),
+            (16, 0x2994_f924_5194_a7e2),
+            (17, 0x32e2_ed6f_a03e_5b22),
+            (32, 0x8124_7c01_ab6a_9cc1),
+            (33, 0xc17f_3ebd_3257_cb8b),
+            (64, 0x1646_8c55_a1b3_f2b4),
+            (65, 0x8015_f298_161f_861e),
+            (99, 0x0292_da63_9026_0110),
+        ] {
+            let start = length * length;
+            assert_eq!(city_hash(&data[start..start + length]), hash, "length {length}");
+        }
+    }
+
+    #[test]
+    fn finds_integers_by_value() {
+        let categories = Categories::Integers(vec![-3, 7, 20]);
+        for text in ["7", "07", "7.0", "7e0"] {
+            assert_eq!(categories.code(text), Some(1), "{text}");
+        }
+        for text in ["7.5", "8", "seven", "", "1e300", "NaN"] {
+            assert_eq!(categories.code(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_names_codes_and_hashes() {
+        let names = Categories::Names(vec!["north".into(), "south".into()]);
+        assert_eq!(names.code("south"), Some(1));
+        assert_eq!(names.code("South"), None);
+        assert_eq!(Categories::Codes.code("12"), Some(12));
+        assert_eq!(Categories::Codes.code("-1"), None);
+        // The lower half of the hash of the empty text.
+        let hashes = Categories::Hashes(vec![1, 0x2f90_404f]);
+        assert_eq!(hashes.code(""), Some(1));
+        assert_eq!(hashes.code("a"), None);
+    }
 }

@@ -349,3 +349,36 @@ fn fill<X: Copy, T>(row: &[X], into: &mut [T], cast: impl Fn(X) -> T) {
         *to = cast(*from);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_contain_their_members_in_either_form() {
+        let bits = CategorySet::new(vec![3, 0, 33, 3]);
+        let sorted = CategorySet::new(vec![4_000_000, 5]);
+        assert!(matches!(bits, CategorySet::Bits(_)) && matches!(sorted, CategorySet::Sorted(_)));
+        assert!([0, 3, 33].into_iter().all(|code| bits.contains(code)));
+        assert!(!bits.contains(1) && !bits.contains(64));
+        assert!(sorted.contains(5) && sorted.contains(4_000_000) && !sorted.contains(6));
+        assert_eq!((bits.capacity(), sorted.capacity()), (64, 4_000_032));
+    }
+
+    #[test]
+    fn codes_are_truncated_numbers_in_range() {
+        for (rule, x, code) in [
+            (CodeRule::NonNegative, 2.9, Some(2)),
+            (CodeRule::NonNegative, -0.0, Some(0)),
+            (CodeRule::NonNegative, -0.5, None),
+            (CodeRule::NonNegative, 16_777_216.0, None),
+            (CodeRule::NonNegativeElseMissing, 16_777_215.0, Some(16_777_215)),
+            (CodeRule::Truncated, -0.5, Some(0)),
+            (CodeRule::Truncated, -1.0, None),
+            (CodeRule::Truncated, 2_147_483_648.0, None),
+            (CodeRule::Truncated, f64::NAN, None),
+        ] {
+            assert_eq!(rule.of(x), code, "{rule:?}, {x}");
+        }
+    }
+}

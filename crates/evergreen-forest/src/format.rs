@@ -10,6 +10,7 @@ use crate::document::{Document, Json, Ubjson};
 use crate::{Forest, Format, FormatError, LoadOptions};
 
 /// The format and encoding of a file, as detected.
+#[derive(Debug, PartialEq)]
 enum FileFormat {
     XgBoostJson,
     XgBoostUbjson,
@@ -123,5 +124,46 @@ fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
         (Some(found), _) => Ok(found),
         (None, Err(fault)) => Err(fault.into()),
         (None, Ok(())) => Err(refuse(UNKNOWN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_detected_from_the_first_bytes() {
+        for (bytes, format) in [
+            (&b"{L\0\0"[..], FileFormat::XgBoostUbjson),
+            (b"{i\x07learner", FileFormat::XgBoostUbjson),
+            (b" {\"version\": [3], \"learner\": {}}", FileFormat::XgBoostJson),
+            (b"{\"Config\": 1}", FileFormat::XgBoostJson),
+            (b"tree\nversion=v4\n", FileFormat::LightGbm),
+            (b"tree\r\nversion=v4\r\n", FileFormat::LightGbm),
+            (
+                b"{\"model_info\": {}, \"oblivious_trees\": []}",
+                FileFormat::CatBoost,
+            ),
+            (b"{\"conf\": {}}", FileFormat::Gbdt),
+        ] {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(detect(bytes).unwrap(), format, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_rejected_with_a_remedy() {
+        for (bytes, word) in [
+            (&b""[..], "empty"),
+            (b" \n", "empty"),
+            (b"tree", "expected XGBoost"),
+            (b"{\"a\": 1}", "expected XGBoost"),
+            (b"{\"a\"", "expected `:`"),
+            (b"CBM1", "save_model"),
+            (b"\x80\x04", "pickle"),
+        ] {
+            let error = detect(bytes).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

@@ -22,3 +22,16 @@ pub(super) fn check(path: &str, count: usize, bytes: usize) -> Result<(), Format
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_limited_by_the_length_of_the_file() {
+        assert!(check("n", 0, 100).is_err());
+        assert!(check("n", FREE, 100).is_ok());
+        assert!(check("n", FREE + 1, 100).is_err());
+        assert!(check("n", FREE + 1, 4 * (FREE + 1)).is_ok());
+    }
+}

@@ -46,23 +46,28 @@ pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
         return kernel;
     };
     // Rows evaluated side by side cost less than single ones.
-    let each = (tuner.many(&kernel, ROWS / 4).as_nanos() / (ROWS as u128 / 4))
-        .min(time.as_nanos() / SINGLE as u128)
-        .max(1);
-    let from = |block: Duration| usize::try_from(block.as_nanos().div_ceil(each)).unwrap_or(usize::MAX);
+    let each = (tuner.many(&kernel, ROWS / 4) / (ROWS as u32 / 4)).min(time / SINGLE as u32);
     kernel.bit_sliced = Some((bit_sliced, BreakEven::ALWAYS));
-    let small = from(tuner.many(&kernel, 64));
-    let large = from(tuner.many(&kernel, ROWS));
-    // Prefer two small blocks to one large block where they are faster.
-    let large = large.max(small.saturating_mul(2).min(ROWS));
-    let worth = small <= 64 || large <= ROWS;
+    let (small, large) = (tuner.many(&kernel, 64), tuner.many(&kernel, ROWS));
+    let even = break_even(each, small, large);
     kernel.bit_sliced = kernel
         .bit_sliced
-        .filter(|_| worth)
-        .map(|(bit_sliced, _)| (bit_sliced, BreakEven { small, large }));
+        .and_then(|(bit_sliced, _)| Some((bit_sliced, even?)));
     kernel
 }
 
+/// Returns the fewest rows for which a block of 64 and a block of [`ROWS`] pay off, given the times of one row and of
+/// each block. Returns `None` if neither pays off when full.
+fn break_even(row: Duration, small: Duration, large: Duration) -> Option<BreakEven> {
+    let each = row.as_nanos().max(1);
+    let rows = |block: Duration| usize::try_from(block.as_nanos().div_ceil(each)).unwrap_or(usize::MAX);
+    let (small, large) = (rows(small), rows(large));
+    // Prefer two small blocks to one large block where they are faster.
+    let large = large.max(small.saturating_mul(2).min(ROWS));
+    (small <= 64 || large <= ROWS).then_some(BreakEven { small, large })
+}
+
+/// Times kernels on generated rows.
 struct Autotuner<'a, T> {
     ensemble: &'a Ensemble<T>,
     rows: &'a [T],
@@ -136,4 +141,40 @@ fn rows<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<T> {
         }
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn even(row: u64, small: u64, large: u64) -> Option<(usize, usize)> {
+        let [row, small, large] = [row, small, large].map(Duration::from_nanos);
+        break_even(row, small, large).map(|even| (even.small, even.large))
+    }
+
+    #[test]
+    fn blocks_pay_off_from_their_cost_in_rows() {
+        assert_eq!(even(10, 301, 2000), Some((31, 200)));
+    }
+
+    #[test]
+    fn two_small_blocks_are_preferred_to_a_large_one() {
+        assert_eq!(even(10, 300, 400), Some((30, 60)));
+    }
+
+    #[test]
+    fn one_block_may_pay_off_alone() {
+        assert_eq!(even(10, 6410, 2000), Some((641, 256)));
+        assert_eq!(even(10, 640, 9000), Some((64, 900)));
+    }
+
+    #[test]
+    fn blocks_that_never_pay_off_are_not_used() {
+        assert_eq!(even(10, 650, 2570), None);
+    }
+
+    #[test]
+    fn a_row_too_fast_for_the_clock_is_a_nanosecond() {
+        assert_eq!(even(0, 20, 100), Some((20, 100)));
+    }
 }

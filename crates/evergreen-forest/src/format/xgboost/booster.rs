@@ -192,3 +192,48 @@ impl Booster {
             .min(trees))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn booster(groups: &[u32], rounds: &[usize], parallel: usize) -> Booster {
+        Booster {
+            name: "gbtree".into(),
+            builder: EnsembleBuilder::new(ThresholdRule::Less, CodeRule::NonNegative, InputRule::AsIs),
+            groups: groups.to_vec(),
+            rounds: rounds.to_vec(),
+            parallel,
+            weights: None,
+            categories: Vec::new(),
+            has_trees: true,
+        }
+    }
+
+    #[test]
+    fn every_tree_is_used_without_a_best_round() {
+        assert_eq!(booster(&[0; 6], &[0, 2, 4, 6], 2).end_of(None, 6), Ok(6));
+    }
+
+    #[test]
+    fn the_best_round_is_the_last_one() {
+        let booster = booster(&[0; 6], &[0, 2, 4, 6], 2);
+        assert_eq!(booster.end_of(Some(0), 6), Ok(2));
+        assert_eq!(booster.end_of(Some(2), 6), Ok(6));
+        assert_eq!(booster.end_of(Some(usize::MAX), 6), Ok(6));
+    }
+
+    #[test]
+    fn old_files_count_trees_per_round() {
+        // Three groups with two parallel trees each.
+        let booster = booster(&[0, 0, 1, 1, 2, 2, 0, 0, 1, 1, 2, 2], &[], 2);
+        assert_eq!(booster.end_of(Some(0), 12), Ok(6));
+        assert_eq!(booster.end_of(Some(7), 12), Ok(12));
+    }
+
+    #[test]
+    fn rounds_must_ascend_to_the_number_of_trees() {
+        assert!(booster(&[0; 4], &[0, 2, 3], 1).end_of(None, 4).is_err());
+        assert!(booster(&[0; 4], &[0, 3, 2, 4], 1).end_of(None, 4).is_err());
+    }
+}
