@@ -54,13 +54,13 @@ pub(super) fn read<'a, D: Document<'a>>(
         scale: 1.0,
         bias: Vec::new(),
     };
-    file.top(document)?;
+    file.root(document)?;
     document.end()?;
     file.assemble(bytes)
 }
 
 impl CatBoostFile {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "features_info" if self.inputs.is_some() => Err(document.fault("duplicate key `features_info`")),
             "features_info" => {

@@ -53,13 +53,13 @@ pub(super) fn read<'a, D: Document<'a>>(
         guesses: false,
         bias: 0.0,
     };
-    file.top(document)?;
+    file.root(document)?;
     document.end()?;
     file.assemble(bytes)
 }
 
 impl GbdtFile {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "conf" => self.conf(document),
             "bias" => document.f32().map(|bias| self.bias = bias),

@@ -46,17 +46,17 @@ pub(super) fn read<'a, D: Document<'a>>(
     options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
     let mut file = XgBoostFile::default();
-    file.top(document)?;
+    file.root(document)?;
     document.end()?;
     file.assemble(bytes, options)
 }
 
 impl XgBoostFile {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "version" => document.integers(&mut self.version),
             "learner" => self.learner(document),
-            "Model" => self.top(document),
+            "Model" => self.root(document),
             _ => document.skip(),
         })
     }

@@ -24,7 +24,7 @@ const TURNS: usize = 3;
 /// Returns the fastest kernel for single rows, with the bit-sliced kernel for many rows if it is faster.
 pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
     if ensemble.features.max(ensemble.groups).saturating_mul(ROWS) > NUMBERS {
-        let first = KernelName::WALKS
+        let first = KernelName::ROW_KERNELS
             .into_iter()
             .rev()
             .find_map(|name| Kernel::of(name, ensemble));
@@ -37,7 +37,7 @@ pub(super) fn choose<T: KernelFloat>(ensemble: &Ensemble<T>) -> Kernel<T> {
         sums: vec![T::ZERO; ROWS * ensemble.groups],
         work: KernelScratch::default(),
     };
-    let candidates = KernelName::WALKS.into_iter();
+    let candidates = KernelName::ROW_KERNELS.into_iter();
     let candidates = candidates.filter_map(|name| Kernel::of(name, ensemble));
     let timed = candidates.map(|kernel| (tuner.single(&kernel), kernel));
     let best = timed.min_by_key(|(time, _)| *time);

@@ -17,7 +17,7 @@ use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
 use crate::kernel::ordered_key::OrderedKey;
 use row_keys::RowKeys;
-use tree_block::{ABREAST, DirectBlock, DirectBlocks, TALLEST};
+use tree_block::{DirectBlock, DirectBlocks, LANES, TALLEST};
 
 /// Bytes of keys to fill before the trees are evaluated. They must stay in the L1 cache.
 const FILLED: usize = 1 << 14;
@@ -94,9 +94,9 @@ impl<T: KernelFloat> DirectKernel<T> {
     }
 
     #[inline(always)]
-    fn add(&self, block: &DirectBlock, leaves: [T; ABREAST], sums: &mut [T]) {
+    fn add(&self, block: &DirectBlock, leaves: [T; LANES], sums: &mut [T]) {
         match sums {
-            [sum] if block.trees == ABREAST => {
+            [sum] if block.trees == LANES => {
                 for leaf in leaves {
                     *sum += leaf;
                 }
@@ -112,7 +112,7 @@ impl<T: KernelFloat> DirectKernel<T> {
 
     /// Returns the leaves that a row reaches in a block's trees.
     #[inline(always)]
-    unsafe fn leaves(&self, block: &DirectBlock, keys: *const T::OrderedKey) -> [T; ABREAST] {
+    unsafe fn leaves(&self, block: &DirectBlock, keys: *const T::OrderedKey) -> [T; LANES] {
         // SAFETY: the block's words and columns begin at these positions; the caller guarantees the keys.
         let exits = unsafe {
             let words = self.blocks.words.as_ptr().add(block.words);
@@ -139,7 +139,7 @@ impl<T: KernelFloat> DirectKernel<T> {
 
     /// Follows sparse nodes until all eight trees have reached a leaf.
     #[inline(always)]
-    unsafe fn follow(&self, exits: [T::OrderedKey; ABREAST], keys: *const T::OrderedKey) -> [T; ABREAST] {
+    unsafe fn follow(&self, exits: [T::OrderedKey; LANES], keys: *const T::OrderedKey) -> [T; LANES] {
         let mut at = exits.map(OrderedKey::position);
         loop {
             let mut moved = 0;
@@ -176,8 +176,8 @@ unsafe fn exits<K: OrderedKey, const LEVELS: usize>(
     words: *const K,
     columns: *const u16,
     keys: *const K,
-) -> [K; ABREAST] {
-    let mut place = [1usize; ABREAST];
+) -> [K; LANES] {
+    let mut place = [1usize; LANES];
     // SAFETY: `place` is below 2^LEVELS until the last step, which leads to an exit; columns are keys.
     unsafe {
         for _ in 0..LEVELS {

@@ -21,7 +21,7 @@ impl KernelName {
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Direct, Self::Binned, Self::BitSliced];
 
     /// The kernels for single rows.
-    pub(crate) const WALKS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Binned];
+    pub(crate) const ROW_KERNELS: [Self; 3] = [Self::Scalar, Self::Direct, Self::Binned];
 
     /// Returns whether this CPU can run the kernel.
     pub fn available(self) -> bool {

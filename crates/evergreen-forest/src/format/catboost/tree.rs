@@ -133,17 +133,17 @@ impl CatBoostTreeReader {
         let start = document.offset();
         let position = self.nodes.len();
         self.nodes.push(CatBoostNode::Leaf(0, 0.0));
-        let (mut zero, mut one, mut asked) = (None, None, None);
+        let (mut zero, mut one, mut tested) = (None, None, None);
         let (mut values, mut weight) = (None, None);
         document.object(|document, key| match key {
             "left" => self.node(document, inputs).map(|node| zero = Some(node)),
             "right" => self.node(document, inputs).map(|node| one = Some(node)),
-            "split" => split(document, inputs).map(|split| asked = Some(split)),
+            "split" => split(document, inputs).map(|split| tested = Some(split)),
             "value" => self.value(document).map(|count| values = Some(count)),
             "weight" => document.f64().map(|number| weight = Some(number)),
             _ => document.skip(),
         })?;
-        let (raw, weight) = match (zero, one, asked, values) {
+        let (raw, weight) = match (zero, one, tested, values) {
             (Some((zero, left)), Some((one, right)), Some(split), None) => {
                 (CatBoostNode::Split(split, zero, one, left + right), left + right)
             }
@@ -161,8 +161,8 @@ impl CatBoostTreeReader {
                 return Err(Fault::new(start, why));
             }
         };
-        if let Some(slot) = self.nodes.get_mut(position) {
-            *slot = raw;
+        if let Some(node) = self.nodes.get_mut(position) {
+            *node = raw;
         }
         Ok((position, weight))
     }

@@ -158,11 +158,11 @@ impl XgBoostTree {
                 .checked_add(*size)
                 .and_then(|end| self.categories.get(*start..end))
                 .ok_or_else(|| format!("node {node}: categories_segments is outside categories"))?;
-            let slot = self
+            let test = self
                 .sets
                 .get_mut(*node)
                 .ok_or_else(|| format!("categories_nodes: node {node} does not exist"))?;
-            *slot = Some(builder.set(members.to_vec())?);
+            *test = Some(builder.set(members.to_vec())?);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::kernel::KernelFloat;
 use crate::kernel::binned::tree_block::{self, LANES, SparseNode, Subtrees, TreeBlock, TreeBlocks};
 
 /// Trees per turn of the unrolled loop.
-const ABREAST: usize = 8;
+const UNROLL: usize = 8;
 
 /// The exit that a row takes in each tree of a block.
 pub(in crate::kernel) type ExitIndices = [u8; LANES];
@@ -94,7 +94,7 @@ unsafe fn complete_leaves<T: KernelFloat, const R: usize>(
                     tree!(|row: usize, leaf: T| sums[row] += leaf)
                 };
             }
-            for _ in 0..trees / ABREAST {
+            for _ in 0..trees / UNROLL {
                 one!();
                 one!();
                 one!();
@@ -104,7 +104,7 @@ unsafe fn complete_leaves<T: KernelFloat, const R: usize>(
                 one!();
                 one!();
             }
-            for _ in 0..trees % ABREAST {
+            for _ in 0..trees % UNROLL {
                 one!();
             }
             rows.sums[..R].copy_from_slice(&sums);

@@ -15,7 +15,7 @@ use crate::kernel::ordered_key::OrderedKey;
 use crate::kernel::tree_shape;
 
 /// Trees evaluated together.
-pub(super) const ABREAST: usize = 8;
+pub(super) const LANES: usize = 8;
 
 /// Levels of the tallest complete tree.
 pub(super) const TALLEST: usize = 8;
@@ -75,8 +75,8 @@ impl<T: KernelFloat> DirectBlocks<T> {
                 groups: ensemble.trees.iter().map(|tree| tree.group).collect(),
             },
         };
-        for (at, trees) in ensemble.trees.chunks(ABREAST).enumerate() {
-            builder.push_block(at * ABREAST, trees)?;
+        for (at, trees) in ensemble.trees.chunks(LANES).enumerate() {
+            builder.push_block(at * LANES, trees)?;
         }
         let mut blocks = builder.blocks;
         blocks.words.shrink_to_fit();
@@ -135,11 +135,11 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
             has_sparse,
         };
         // No key is above `MOST`: a row at a position without a split goes left.
-        let words = block.words + (ABREAST << (levels + 1));
+        let words = block.words + (LANES << (levels + 1));
         self.blocks.words.resize(words, T::OrderedKey::MOST);
-        let columns = block.columns + (ABREAST << levels);
+        let columns = block.columns + (LANES << levels);
         self.blocks.columns.resize(columns, 0);
-        for lane in 0..ABREAST {
+        for lane in 0..LANES {
             match trees.get(lane) {
                 Some(tree) => self.push_tree(&block, lane, tree.root)?,
                 None if has_sparse => self.push_empty(&block, lane)?,
