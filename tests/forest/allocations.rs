@@ -48,7 +48,7 @@ const MODELS: [&str; 6] = [
 ];
 
 #[test]
-fn a_row_allocates_nothing() {
+fn predicting_a_row_does_not_allocate() {
     for path in MODELS {
         let bytes =
             std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).expect(path);

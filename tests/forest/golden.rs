@@ -50,11 +50,7 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
         forest => forest.map_err(|error| error.to_string())?,
     };
     if let Some(name) = kernel {
-        assert_eq!(
-            forest.kernels().few,
-            name,
-            "a kernel that is insisted on is the one"
-        );
+        assert_eq!(forest.kernels().few, name, "the forced kernel is in use");
     }
     if forest.features().len() != case.features {
         return Err(format!(
@@ -105,7 +101,7 @@ fn agrees_with_the_libraries() {
     for path in &paths {
         match compare(path, None) {
             Err(why) => wrong.push(format!("{}: {why}", path.display())),
-            Ok(None) => unreachable!("no kernel was insisted on"),
+            Ok(None) => unreachable!("no kernel was forced"),
             Ok(Some(line)) => {
                 table.push_str(&line.to_string());
                 wrong.extend(line.excess(&allowance(&line.case)));

@@ -39,8 +39,8 @@ fn survive(bytes: &[u8]) -> Result<(), FormatError> {
 }
 
 /// Loads a file that must be rejected. Returns the error's text.
-fn refused(bytes: &[u8]) -> String {
-    let error = survive(bytes).expect_err("this file must be refused");
+fn rejected(bytes: &[u8]) -> String {
+    let error = survive(bytes).expect_err("this file must be rejected");
     assert!(!error.at.is_empty() && !error.reason.is_empty());
     error.to_string()
 }

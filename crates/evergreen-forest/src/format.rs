@@ -31,7 +31,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
     if let Some(wanted) = options.format
         && wanted != format
     {
-        return Err(refuse(format!(
+        return Err(reject(format!(
             "found a {format:?} model, but the options require {wanted:?}"
         )));
     }
@@ -72,7 +72,7 @@ const FOREIGN: &[(&[u8], &str)] = &[
     ),
 ];
 
-fn refuse(reason: impl Into<String>) -> FormatError {
+fn reject(reason: impl Into<String>) -> FormatError {
     FormatError {
         at: "byte 0".into(),
         reason: reason.into(),
@@ -82,7 +82,7 @@ fn refuse(reason: impl Into<String>) -> FormatError {
 fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     for (start, advice) in FOREIGN {
         if bytes.starts_with(start) {
-            return Err(refuse(*advice));
+            return Err(reject(*advice));
         }
     }
     if let [b'{', b'L' | b'l' | b'I' | b'i' | b'U', ..] = bytes {
@@ -90,12 +90,12 @@ fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     }
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
-        None => Err(refuse("the file is empty")),
+        None => Err(reject("the file is empty")),
         Some(b'{') => detect_json(bytes),
         Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => {
             Ok(FileFormat::LightGbm)
         }
-        Some(_) => Err(refuse(UNKNOWN)),
+        Some(_) => Err(reject(UNKNOWN)),
     }
 }
 
@@ -123,7 +123,7 @@ fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     match (found, walked) {
         (Some(found), _) => Ok(found),
         (None, Err(fault)) => Err(fault.into()),
-        (None, Ok(())) => Err(refuse(UNKNOWN)),
+        (None, Ok(())) => Err(reject(UNKNOWN)),
     }
 }
 

@@ -46,7 +46,8 @@ const ALLOWED: &[(&str, u64, &str)] = &[
     ("catboost/1.2.10/Tweedie", 8, FAST_EXP),
 ];
 
-const FAST_EXP: &str = "the library's exp is an approximation by table and polynomial, one of three chosen by the machine it runs on";
+const FAST_EXP: &str =
+    "the library's exp is an approximation by table and polynomial, one of three chosen by the CPU";
 
 pub(crate) fn allowance(case: &str) -> Allowance {
     let value_ulp = ALLOWED

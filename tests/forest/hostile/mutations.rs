@@ -82,7 +82,7 @@ fn replace_number(bytes: &mut Vec<u8>, from: usize, number: &str) {
 }
 
 #[test]
-fn damaged_models_do_no_harm() {
+fn damaged_models_are_handled() {
     let seeds = seeds();
     let cases = std::env::var("EVERGREEN_MUTATIONS").map_or(20_000, |count| count.parse().unwrap());
     let mut runner = TestRunner::new(Config {
@@ -105,7 +105,7 @@ fn damaged_models_do_no_harm() {
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn every_truncation_is_rejected() {
     for (name, bytes) in seeds() {
         // A text format's ending may be missing.
         let end = match bytes.windows(12).position(|window| window == b"end of trees") {

@@ -8,17 +8,17 @@ const FREE: usize = 1 << 16;
 /// Rejects a count of zero, or one that is implausible for a file of `bytes` bytes: a file of a hundred bytes
 /// must not make the engine reserve gigabytes.
 pub(super) fn check(path: &str, count: usize, bytes: usize) -> Result<(), FormatError> {
-    let refuse = |reason| {
+    let reject = |reason| {
         Err(FormatError {
             at: path.to_owned(),
             reason,
         })
     };
     if count == 0 {
-        return refuse("expected at least 1, found 0".to_owned());
+        return reject("expected at least 1, found 0".to_owned());
     }
     if count > FREE && count > bytes / 4 {
-        return refuse(format!("{count} is implausible for a file of {bytes} bytes"));
+        return reject(format!("{count} is implausible for a file of {bytes} bytes"));
     }
     Ok(())
 }

@@ -40,7 +40,7 @@ struct ForestShape {
     /// All splits of a level are equal, and trees are complete.
     symmetric: bool,
     /// Splits may count zero as missing, or test only for missing.
-    odd: bool,
+    special: bool,
     comparison: ThresholdRule,
     codes: CodeRule,
 }
@@ -55,7 +55,7 @@ const PLAIN: ForestShape = ForestShape {
     categorical: 0,
     uneven: false,
     symmetric: false,
-    odd: false,
+    special: false,
     comparison: ThresholdRule::Less,
     codes: CodeRule::NonNegative,
 };
@@ -131,12 +131,12 @@ fn forest<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> Ens
             let test = if random.below(8) < shape.categorical {
                 let members = (0..1 + random.below(6)).map(|_| u32::try_from(random.below(70)).unwrap());
                 builder.set(members.collect()).unwrap()
-            } else if shape.odd && random.below(9) == 0 {
+            } else if shape.special && random.below(9) == 0 {
                 SplitTest::Missing
             } else {
                 SplitTest::Threshold(threshold(random.below(shape.thresholds)))
             };
-            let zero_missing = shape.odd && !matches!(test, SplitTest::Member(_)) && random.below(2) == 0;
+            let zero_missing = shape.special && !matches!(test, SplitTest::Member(_)) && random.below(2) == 0;
             let value = T::cast(random.below(1 << 20) as f64 / 3e5 - 1.7);
             let feature = random.below(shape.features);
             let same = (0..node).find(|other| shape.symmetric && levels[*other] == levels[node]);
@@ -311,17 +311,20 @@ fn agree_on_many_thresholds_and_features() {
 }
 
 #[test]
-fn agree_on_groups_and_odd_splits() {
+fn agree_on_groups_and_special_splits() {
     for groups in [2, 3, 10] {
         agree(ForestShape {
             groups,
-            odd: true,
+            special: true,
             leaves: 31,
             depth: 9,
             ..PLAIN
         });
     }
-    agree(ForestShape { odd: true, ..PLAIN });
+    agree(ForestShape {
+        special: true,
+        ..PLAIN
+    });
 }
 
 #[test]

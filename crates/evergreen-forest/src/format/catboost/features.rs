@@ -58,7 +58,7 @@ pub(super) fn read<'a, D: Document<'a>>(
         "ctrs" => ctrs(document, &mut unsupported),
         _ => document.skip(),
     })?;
-    refuse_unsupported(&unsupported, &categories).map_err(|why| Fault::new(start, why))?;
+    reject_unsupported(&unsupported, &categories).map_err(|why| Fault::new(start, why))?;
     let mut inputs = CatBoostInputs {
         features: Vec::new(),
         named: false,
@@ -86,7 +86,7 @@ enum UnsupportedInput {
     Ctr(Vec<usize>),
 }
 
-fn refuse_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEntry]) -> Result<(), String> {
+fn reject_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEntry]) -> Result<(), String> {
     let mut names = Vec::new();
     for unsupported in unsupported {
         match unsupported {

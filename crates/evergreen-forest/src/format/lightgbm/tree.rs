@@ -215,7 +215,7 @@ impl LightGbmTree {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "saturates, and what is out of range is refused"
+            reason = "saturates, and what is out of range is rejected"
         )]
         self.sets
             .get(number as usize)
