@@ -199,10 +199,10 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             self.blocks.lines.truncate(first_line);
             return self.push_preorder(trees, steps);
         }
-        let first_line = self
+        let upper_levels = self
             .as_oblivious(first_line, levels)
             .unwrap_or(UpperLevels::Complete { first: first_line });
-        self.finish_block(trees, levels, first_line, subtrees, &exits)
+        self.finish_block(trees, levels, upper_levels, subtrees, &exits)
     }
 
     /// Keeps one line per level if all lines of each level are equal.
