@@ -1,4 +1,4 @@
-//! The engine alone: every kernel of this machine on a model from the tests, one row and sixty-four.
+//! Benchmarks every kernel on the largest model of the tests, with 1 row and with 64.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that fails should stop")]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use criterion::{Criterion, criterion_group, criterion_main};
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
-/// The largest model among the fixtures.
+/// Returns the largest model among the fixtures.
 fn model(directory: &Path) -> Option<(u64, std::path::PathBuf)> {
     let entries = std::fs::read_dir(directory)
         .unwrap()

@@ -1,14 +1,14 @@
-//! What every target does with its bytes: load them, and if they load, predict; every kernel must give the same bits.
+//! The body of every fuzz target: loads the bytes, predicts if they load, and compares the kernels' bits.
 
 use evergreen_forest::{Format, Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
-/// Rows on which a model that loads is tried: the places where a decision is easily got wrong.
+/// Values of the test rows: the edge cases of decisions.
 const VALUES: [f32; 8] = [0.0, -0.0, 1.0, -0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.0e9];
 
-/// Models beyond this are loaded but not explained: exact contributions of deep trees take long by nature.
+/// Models with more leaves are not explained: exact contributions of deep trees are slow.
 const EXPLAINED: usize = 200;
 
-/// Loads `bytes` as one format and predicts every output of what loads.
+/// Loads `bytes` as one format and predicts every output of the model.
 pub fn load_and_predict(bytes: &[u8], format: Format) {
     let options = LoadOptions {
         format: Some(format),
@@ -17,7 +17,7 @@ pub fn load_and_predict(bytes: &[u8], format: Format) {
     let Ok(forest) = Forest::from_bytes(bytes, &options) else {
         return;
     };
-    // A load may hold no more than a small multiple of its file.
+    // A model may take only a small multiple of its file.
     assert!(forest.size_bytes() <= 64 * bytes.len() + (16 << 20), "{} bytes", forest.size_bytes());
     let features = forest.features().len();
     if features > 4096 || forest.summary().groups > 4096 {
@@ -43,7 +43,7 @@ pub fn load_and_predict(bytes: &[u8], format: Format) {
     }
 }
 
-/// Margins of every kernel that takes the model, against those of the reference.
+/// Compares the margins of every kernel with those of the reference.
 fn agree(bytes: &[u8], format: Format) {
     let margins = |kernel: KernelName| {
         let options = LoadOptions {
@@ -55,7 +55,7 @@ fn agree(bytes: &[u8], format: Format) {
         let row: Vec<f32> = (0..2 * forest.features().len()).map(|at| VALUES[at * 3 % VALUES.len()]).collect();
         let mut out = vec![0.0; 2 * forest.summary().groups];
         forest.predict(OutputKind::Margin, &row, &mut out, &mut Scratch::default()).expect("the lengths fit");
-        // A NaN is a NaN, whatever its bits.
+        // All NaNs are equal.
         Some(out.into_iter().map(|margin: f64| if margin.is_nan() { 0 } else { margin.to_bits() }).collect::<Vec<_>>())
     };
     let reference = margins(KernelName::Scalar);

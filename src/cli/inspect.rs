@@ -24,7 +24,7 @@ Examples:
 pub(super) struct Inspect {
     /// A bundle's folder, or a model file
     path: PathBuf,
-    /// Insist on a kernel: scalar, direct, avx2 or sliced; without it, the fastest for the model
+    /// Force a kernel: scalar, direct, binned or bit-sliced; without it, the fastest for the model
     #[arg(long, value_name = "NAME")]
     kernel: Option<KernelName>,
     /// For machines

@@ -77,8 +77,8 @@ impl KernelSetting {
             Self::Auto => None,
             Self::Scalar => Some(KernelName::Scalar),
             Self::Direct => Some(KernelName::Direct),
-            Self::Avx2 => Some(KernelName::Avx2),
-            Self::Sliced => Some(KernelName::Sliced),
+            Self::Avx2 => Some(KernelName::Binned),
+            Self::Sliced => Some(KernelName::BitSliced),
         }
     }
 }

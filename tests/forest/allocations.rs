@@ -1,4 +1,4 @@
-//! A prediction of one row allocates nothing once its working memory has grown, whatever the kernel.
+//! Checks that a prediction of one row does not allocate after the first call, with every kernel.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,23 +13,23 @@ use std::path::Path;
 
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
-/// The system's allocator, counting.
+/// The system allocator with a counter.
 struct Counting;
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: all is left to the system's allocator.
+// SAFETY: every call is passed on to the system allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.with(|count| count.set(count.get() + 1));
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -37,7 +37,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A model of each kind of trees.
+/// One model per kind of tree.
 const MODELS: [&str; 6] = [
     "models/churn/1/model.ubj",
     "tests/forest/fixtures/lightgbm/4.7.0/multiclass.txt",
@@ -48,7 +48,7 @@ const MODELS: [&str; 6] = [
 ];
 
 #[test]
-fn a_row_allocates_nothing() {
+fn predicting_a_row_does_not_allocate() {
     for path in MODELS {
         let bytes =
             std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).expect(path);

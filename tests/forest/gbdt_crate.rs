@@ -1,4 +1,4 @@
-//! The `gbdt` crate against the engine, model by model as the crate trains and saves them.
+//! Compares the engine with the `gbdt` crate on models that the crate trains and saves.
 
 use evergreen_forest::{Forest, Format, LoadOptions, OutputKind, Scratch};
 use gbdt::config::Config;
@@ -7,7 +7,7 @@ use gbdt::gradient_boost::GBDT;
 
 const FEATURES: usize = 5;
 
-/// A number that looks random; the same on every run.
+/// Returns a pseudo-random number; every run gives the same.
 fn noise(seed: &mut u64) -> f32 {
     *seed = seed
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -58,8 +58,8 @@ fn train(loss: &str, rows: &[Vec<f32>]) -> GBDT {
     model
 }
 
-/// Gives the splits of a saved model every rule for missing values in turn. (The crate learns them only from
-/// data with missing values, from which it makes leaves that are NaN and files that it cannot read back.)
+/// Gives the splits of a saved model each rule for missing values in turn. The crate learns these rules only
+/// from data with missing values, and then writes NaN leaves that it cannot read back.
 fn with_all_rules(saved: &str) -> String {
     let mut parts = saved.split("\"missing\":");
     let mut text = parts.next().unwrap().to_owned();
@@ -99,7 +99,7 @@ fn compare(loss: &str, model: &GBDT, saved: &[u8], asked: &[Vec<f32>]) {
             .collect(),
     );
     let flat: Vec<f32> = asked.concat();
-    // NaN is missing to the engine; the crate's own mark is understood too.
+    // The engine takes NaN for missing, and the crate's own marker too.
     let with_nan: Vec<f32> = flat
         .iter()
         .map(|x| if *x == VALUE_TYPE_UNKNOWN { f32::NAN } else { *x })

@@ -1,8 +1,8 @@
-//! What the training libraries answered, compared bit by bit.
+//! Compares predictions with those of the training libraries, bit by bit.
 //!
-//! The committed cases are under `tests/forest/fixtures`; `EVERGREEN_GOLDEN=DIR` compares another directory (a
-//! full run of `tests/golden/generate.py`) with the same code, and `EVERGREEN_GOLDEN_TABLE=FILE` writes the
-//! comparison down as a table.
+//! The committed cases are under `tests/forest/fixtures`. `EVERGREEN_GOLDEN=DIR` compares another directory
+//! (a full run of `tests/golden/generate.py`). `EVERGREEN_GOLDEN_TABLE=FILE` writes the comparison to a
+//! table.
 
 mod case;
 mod table;
@@ -13,7 +13,7 @@ use case::Case;
 use evergreen_forest::{Forest, Iterations, KernelName, LoadOptions, OutputKind, Scratch};
 use table::{Line, allowance};
 
-/// Every `.gold` file below a directory.
+/// Lists the `.gold` files below a directory.
 fn cases_in(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
@@ -31,7 +31,8 @@ fn cases_in(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Compares a case; with the kernel that the engine chooses, or with this one. `None` if it does not take the model.
+/// Compares a case, with the given kernel or with the chosen one. Returns `None` if the kernel does not take
+/// the model.
 fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, String> {
     let mut case = Case::read(path);
     let bytes = std::fs::read(path.with_file_name(&case.model)).unwrap();
@@ -49,11 +50,7 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
         forest => forest.map_err(|error| error.to_string())?,
     };
     if let Some(name) = kernel {
-        assert_eq!(
-            forest.kernels().few,
-            name,
-            "a kernel that is insisted on is the one"
-        );
+        assert_eq!(forest.kernels().few, name, "the forced kernel is in use");
     }
     if forest.features().len() != case.features {
         return Err(format!(
@@ -85,7 +82,7 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
     Ok(Some(line))
 }
 
-/// The committed cases, or those of a full run.
+/// Returns the committed cases, or those of a full run.
 fn cases() -> Vec<PathBuf> {
     let directory = std::env::var_os("EVERGREEN_GOLDEN").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/forest/fixtures"),
@@ -104,7 +101,7 @@ fn agrees_with_the_libraries() {
     for path in &paths {
         match compare(path, None) {
             Err(why) => wrong.push(format!("{}: {why}", path.display())),
-            Ok(None) => unreachable!("no kernel was insisted on"),
+            Ok(None) => unreachable!("no kernel was forced"),
             Ok(Some(line)) => {
                 table.push_str(&line.to_string());
                 wrong.extend(line.excess(&allowance(&line.case)));
@@ -139,7 +136,7 @@ fn every_kernel_agrees_with_the_libraries() {
                 }
             }
         }
-        // Vector leaves, linear leaves and zero as a missing category are for the reference alone.
+        // Only the reference takes vector leaves, linear leaves and categories where zero is missing.
         assert!(
             taken * 10 >= paths.len() * 8,
             "{name} took {taken} of {} models",

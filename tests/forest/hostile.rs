@@ -1,12 +1,12 @@
-//! Files that lie: mutations of real models must be refused with a place and a reason, or load and predict.
-//! Never a panic, an endless loop, or memory beyond a small multiple of the file.
+//! Feeds corrupted files to the engine. They must be rejected with a position and a reason, or load and
+//! predict, without a panic, an endless loop, or memory beyond a small multiple of the file.
 
 mod crafted;
 mod mutations;
 
 use evergreen_forest::{Forest, FormatError, LoadOptions, OutputKind, Scratch};
 
-/// Loads `bytes`; whatever loads must predict every output it claims to have.
+/// Loads `bytes`. A model that loads must predict every output it has.
 fn survive(bytes: &[u8]) -> Result<(), FormatError> {
     let forest = Forest::from_bytes(bytes, &LoadOptions::default())?;
     let limit = 64 * bytes.len() + (16 << 20);
@@ -38,14 +38,14 @@ fn survive(bytes: &[u8]) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// A file that must be refused; gives the error as a person reads it.
-fn refused(bytes: &[u8]) -> String {
-    let error = survive(bytes).expect_err("this file must be refused");
+/// Loads a file that must be rejected. Returns the error's text.
+fn rejected(bytes: &[u8]) -> String {
+    let error = survive(bytes).expect_err("this file must be rejected");
     assert!(!error.at.is_empty() && !error.reason.is_empty());
     error.to_string()
 }
 
-/// The models that the fuzz targets start from, by name.
+/// Returns the models that the fuzz targets start from, with their paths.
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
     let mut all = Vec::new();
@@ -60,7 +60,7 @@ fn seeds() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// One of the seeds as text.
+/// Returns a seed as text.
 fn seed(end: &str) -> String {
     let (_, bytes) = seeds().into_iter().find(|(name, _)| name.ends_with(end)).unwrap();
     String::from_utf8(bytes).unwrap()

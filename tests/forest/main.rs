@@ -1,4 +1,4 @@
-//! The engine against the training libraries, and against files that lie.
+//! Tests of the engine against the training libraries and against corrupted files.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,7 @@
-//! How long a model takes to load, and how much memory: `load_model FILE [TIMES]`.
+//! Measures how long a model takes to load, and its memory: `load_model FILE [TIMES]`.
 //!
-//! `tests/golden/largest.py` runs it next to XGBoost's own `load_model` on the largest model it can train.
+//! `tests/golden/largest.py` compares it with XGBoost's own `load_model` on the largest model that it can
+//! train.
 
 use std::error::Error;
 use std::time::Instant;
@@ -30,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Greatest resident memory of this process so far.
+/// Returns the greatest resident memory of this process so far, in bytes.
 fn peak() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

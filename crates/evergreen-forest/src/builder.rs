@@ -1,15 +1,21 @@
-//! Turns the nodes that a file claims into an [`Ensemble`], or says which node is wrong.
+//! Validates the nodes of a file and copies them into an [`Ensemble`]. Errors name the node.
 //!
-//! A parser describes node `i` of a tree on demand; the builder walks from the root with a stack of its own,
-//! visits every node at most once and copies what it reaches. So cycles, shared children, children out of range
-//! and orphans (which some libraries leave behind after pruning) need no thought anywhere else.
+//! A parser describes node `i` of a tree on demand. The builder traverses the tree from the root with its own
+//! stack and visits every node at most once. Cycles, shared children, children out of range and orphans
+//! (which some libraries leave behind after pruning) are therefore handled here and nowhere else.
 
-use super::ensemble::{
-    Child, Codes, Comparison, Ensemble, Finish, Input, Leaf, Linear, Set, Split, Test, Tree,
+mod edit;
+mod finish;
+
+pub(crate) use finish::{BuildOutput, EnsembleSettings};
+
+use crate::ensemble::{
+    CategorySet, ChildRef, CodeRule, Ensemble, InputRule, LeafNode, MarginRule, Split, SplitTest,
+    ThresholdRule, Tree,
 };
-use super::number::Real;
+use crate::number::Real;
 
-/// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit has been seen near 100.
+/// Most splits on a path. Libraries grow 6 to 16; leaf-wise growth without a limit reaches about 100.
 pub(crate) const MAX_DEPTH: usize = 1024;
 
 /// A node as a file describes it. Children are positions in the file's tree.
@@ -17,7 +23,7 @@ pub(crate) const MAX_DEPTH: usize = 1024;
 pub(crate) enum Node<'a, T> {
     /// A leaf with its numbers.
     Leaf {
-        /// What `pred_leaf` calls it.
+        /// The number that `pred_leaf` returns.
         id: u32,
         /// One number, or one per group.
         value: &'a [T],
@@ -26,10 +32,10 @@ pub(crate) enum Node<'a, T> {
     },
     /// An inner node.
     Split {
-        /// The feature asked about.
+        /// The feature to test.
         feature: u32,
-        /// The question; `true` goes left.
-        test: Test<T>,
+        /// The test; `true` goes left.
+        test: SplitTest<T>,
         /// A missing value goes left.
         missing_left: bool,
         /// Zero counts as missing.
@@ -40,39 +46,39 @@ pub(crate) enum Node<'a, T> {
         right: usize,
         /// Training weight.
         cover: T,
-        /// What the split gained in training.
+        /// Gain of the split in training.
         gain: T,
     },
 }
 
-/// What is wrong with a tree.
+/// An error in a tree.
 #[derive(Debug)]
 pub(crate) struct TreeFault {
-    /// The node it is in.
+    /// The node.
     pub(crate) node: usize,
-    /// What is wrong there.
+    /// What is wrong with it.
     pub(crate) reason: String,
 }
 
-/// Where a node's position is to be written once it is known.
+/// Where to write a node's position once it is known.
 #[derive(Clone, Copy)]
-enum Slot {
+enum ChildSlot {
     Root,
     Left(usize),
     Right(usize),
 }
 
-/// A node still to be visited.
+/// A node to visit.
 #[derive(Clone, Copy)]
-struct Visit {
+struct PendingNode {
     node: usize,
-    slot: Slot,
+    slot: ChildSlot,
     depth: usize,
 }
 
 /// An ensemble under construction.
 #[derive(Debug)]
-pub(crate) struct Builder<T> {
+pub(crate) struct EnsembleBuilder<T> {
     ensemble: Ensemble<T>,
     gains: Vec<T>,
     lacks_cover: bool,
@@ -80,35 +86,9 @@ pub(crate) struct Builder<T> {
     seen: Vec<bool>,
 }
 
-/// What is known about a model only after all its trees.
-#[derive(Debug)]
-pub(crate) struct Rest<T> {
-    /// Inputs per row.
-    pub(crate) features: usize,
-    /// Margins per row.
-    pub(crate) groups: usize,
-    /// What each group's sum begins with.
-    pub(crate) base: Vec<T>,
-    /// What each group's sum ends with.
-    pub(crate) finish: Finish<T>,
-}
-
-/// A finished ensemble and what was counted on the way.
-#[derive(Debug)]
-pub(crate) struct Built<T> {
-    /// The ensemble.
-    pub(crate) ensemble: Ensemble<T>,
-    /// Splits and sum of gains by feature.
-    pub(crate) use_of: Vec<(u32, f64)>,
-    /// Whether any split on the feature asks for a category.
-    pub(crate) categorical: Vec<bool>,
-    /// Most splits on a path.
-    pub(crate) depth: usize,
-}
-
-impl<T: Real> Builder<T> {
-    /// An empty ensemble of a library's conventions.
-    pub(crate) fn new(comparison: Comparison, codes: Codes, input: Input<T>) -> Self {
+impl<T: Real> EnsembleBuilder<T> {
+    /// Creates an empty ensemble with a library's rules.
+    pub(crate) fn new(comparison: ThresholdRule, codes: CodeRule, input: InputRule<T>) -> Self {
         Self {
             ensemble: Ensemble {
                 features: 0,
@@ -124,7 +104,7 @@ impl<T: Real> Builder<T> {
                 codes,
                 input,
                 base: Vec::new(),
-                finish: Finish::None,
+                finish: MarginRule::None,
                 split_cover: Vec::new(),
                 leaf_cover: Vec::new(),
             },
@@ -135,21 +115,21 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    /// Trees so far.
+    /// Returns the number of trees so far.
     pub(crate) fn trees(&self) -> usize {
         self.ensemble.trees.len()
     }
 
-    /// Leaves of the trees so far: the position that the next tree's first leaf will have.
+    /// Returns the number of leaves so far: the position of the next tree's first leaf.
     pub(crate) fn leaves(&self) -> usize {
         self.ensemble.leaves.len()
     }
 
-    /// Numbers per leaf; every leaf must have as many.
+    /// Sets the numbers per leaf. Every tree must have the same.
     pub(crate) fn leaf_width(&mut self, width: usize) -> Result<(), String> {
         if self.trees() > 0 && width != self.ensemble.leaf_width {
             return Err(format!(
-                "leaves of {width} numbers after trees with leaves of {}",
+                "found leaves of {width} numbers, expected {} as in the trees before",
                 self.ensemble.leaf_width
             ));
         }
@@ -157,35 +137,39 @@ impl<T: Real> Builder<T> {
         Ok(())
     }
 
-    /// Corrects which numbers are category codes, where that depends on what the file says last.
-    pub(crate) fn codes(&mut self, codes: Codes) {
+    /// Replaces the rule for category codes, where it depends on what the file records last.
+    pub(crate) fn codes(&mut self, codes: CodeRule) {
         self.ensemble.codes = codes;
     }
 
-    /// Checks that leaves have one number, or one for each of `groups`.
+    /// Checks that leaves have one number, or one per group.
     pub(crate) fn leaf_width_is(&self, groups: usize) -> Result<(), String> {
         match self.ensemble.leaf_width {
             1 => Ok(()),
             width if width == groups => Ok(()),
-            width => Err(format!("leaves of {width} numbers in a model of {groups} groups")),
+            width => Err(format!(
+                "found leaves of {width} numbers, expected 1 or one per group ({groups})"
+            )),
         }
     }
 
-    /// Keeps a set of categories and gives the test for membership.
-    pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<Test<T>, String> {
-        let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
-        self.ensemble.sets.push(Set::new(members));
-        Ok(Test::Member(position))
+    /// Stores a set of categories. Returns the test for membership.
+    pub(crate) fn set(&mut self, members: Vec<u32>) -> Result<SplitTest<T>, String> {
+        let position = u32::try_from(self.ensemble.sets.len())
+            .map_err(|_| "the model has too many sets of categories")?;
+        self.ensemble.sets.push(CategorySet::new(members));
+        Ok(SplitTest::Member(position))
     }
 
-    /// The same for a set that comes as a bitset.
-    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<Test<T>, String> {
-        let position = u32::try_from(self.ensemble.sets.len()).map_err(|_| "too many sets of categories")?;
-        self.ensemble.sets.push(Set::Bits(words.into()));
-        Ok(Test::Member(position))
+    /// Stores a set given as a bitset. Returns the test for membership.
+    pub(crate) fn set_of_words(&mut self, words: &[u32]) -> Result<SplitTest<T>, String> {
+        let position = u32::try_from(self.ensemble.sets.len())
+            .map_err(|_| "the model has too many sets of categories")?;
+        self.ensemble.sets.push(CategorySet::Bits(words.into()));
+        Ok(SplitTest::Member(position))
     }
 
-    /// Adds a tree of `nodes` nodes, the root first, as `describe` tells them.
+    /// Adds a tree of `nodes` nodes. Node 0 is the root; `describe` returns each node.
     pub(crate) fn tree<'a>(
         &mut self,
         nodes: usize,
@@ -199,16 +183,16 @@ impl<T: Real> Builder<T> {
             reason: "the model has too many nodes".into(),
         };
         let mut tree = Tree {
-            root: Child::leaf(0).ok_or(()).map_err(too_many)?,
+            root: ChildRef::leaf(0).ok_or(()).map_err(too_many)?,
             group: 0,
             first_split: u32::try_from(self.ensemble.splits.len()).map_err(|_| too_many(()))?,
             first_leaf: u32::try_from(self.ensemble.leaves.len()).map_err(|_| too_many(()))?,
         };
         self.seen.clear();
         self.seen.resize(nodes, false);
-        let mut stack = vec![Visit {
+        let mut stack = vec![PendingNode {
             node: 0,
-            slot: Slot::Root,
+            slot: ChildSlot::Root,
             depth: 0,
         }];
         while let Some(visit) = stack.pop() {
@@ -222,10 +206,13 @@ impl<T: Real> Builder<T> {
                 split @ Node::Split { left, right, .. } => {
                     let position = self.split(&split).map_err(fault)?;
                     let depth = visit.depth + 1;
-                    for (node, slot) in [(right, Slot::Right(position)), (left, Slot::Left(position))] {
-                        stack.push(Visit { node, slot, depth });
+                    for (node, slot) in [
+                        (right, ChildSlot::Right(position)),
+                        (left, ChildSlot::Left(position)),
+                    ] {
+                        stack.push(PendingNode { node, slot, depth });
                     }
-                    Child::split(position).ok_or(()).map_err(too_many)?
+                    ChildRef::split(position).ok_or(()).map_err(too_many)?
                 }
             };
             self.link(&mut tree, visit.slot, child);
@@ -234,15 +221,20 @@ impl<T: Real> Builder<T> {
         Ok(())
     }
 
-    /// Notes that a node is reached, for the first and only time.
-    fn arrive(&mut self, visit: &Visit) -> Result<(), String> {
+    /// Marks a node as visited. Fails if it was visited before or does not exist.
+    fn arrive(&mut self, visit: &PendingNode) -> Result<(), String> {
         self.depth = self.depth.max(visit.depth);
         if visit.depth > MAX_DEPTH {
-            return Err(format!("more than {MAX_DEPTH} splits deep"));
+            return Err(format!(
+                "the tree is too deep: at most {MAX_DEPTH} splits are supported"
+            ));
         }
         match self.seen.get_mut(visit.node) {
-            None => Err(format!("there is no such node: the tree has {}", self.seen.len())),
-            Some(seen) if *seen => Err("reached twice: this is not a tree".into()),
+            None => Err(format!(
+                "the node does not exist: the tree has {} nodes",
+                self.seen.len()
+            )),
+            Some(seen) if *seen => Err("reached twice: nodes must form a tree".into()),
             Some(seen) => {
                 *seen = true;
                 Ok(())
@@ -250,15 +242,15 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn link(&mut self, tree: &mut Tree, slot: Slot, child: Child) {
+    fn link(&mut self, tree: &mut Tree, slot: ChildSlot, child: ChildRef) {
         match slot {
-            Slot::Root => tree.root = child,
-            Slot::Left(at) => {
+            ChildSlot::Root => tree.root = child,
+            ChildSlot::Left(at) => {
                 if let Some(split) = self.ensemble.splits.get_mut(at) {
                     split.left = child;
                 }
             }
-            Slot::Right(at) => {
+            ChildSlot::Right(at) => {
                 if let Some(split) = self.ensemble.splits.get_mut(at) {
                     split.right = child;
                 }
@@ -266,19 +258,19 @@ impl<T: Real> Builder<T> {
         }
     }
 
-    fn leaf(&mut self, id: u32, value: &[T], cover: T) -> Result<Child, String> {
+    fn leaf(&mut self, id: u32, value: &[T], cover: T) -> Result<ChildRef, String> {
         if value.len() != self.ensemble.leaf_width {
             return Err(format!(
-                "a leaf of {} numbers, expected {}",
+                "found a leaf of {} numbers, expected {}",
                 value.len(),
                 self.ensemble.leaf_width
             ));
         }
         if !value.iter().all(|value| value.finite()) {
-            return Err("the leaf's value is not finite".into());
+            return Err("the leaf value is not finite".into());
         }
-        let child = Child::leaf(self.ensemble.leaves.len()).ok_or("the model has too many leaves")?;
-        self.ensemble.leaves.push(Leaf { id });
+        let child = ChildRef::leaf(self.ensemble.leaves.len()).ok_or("the model has too many leaves")?;
+        self.ensemble.leaves.push(LeafNode { id });
         self.ensemble.values.extend_from_slice(value);
         self.ensemble.leaf_cover.push(cover);
         Ok(child)
@@ -297,13 +289,13 @@ impl<T: Real> Builder<T> {
         else {
             return Err("not a split".into());
         };
-        if let Test::Threshold(threshold) = test
+        if let SplitTest::Threshold(threshold) = test
             && threshold.missing()
         {
             return Err("the threshold is not a number".into());
         }
         let position = self.ensemble.splits.len();
-        let placeholder = Child::split(position).ok_or("the model has too many splits")?;
+        let placeholder = ChildRef::split(position).ok_or("the model has too many splits")?;
         self.ensemble.splits.push(Split {
             test,
             feature,
@@ -315,138 +307,5 @@ impl<T: Real> Builder<T> {
         self.ensemble.split_cover.push(cover);
         self.gains.push(gain);
         Ok(position)
-    }
-
-    /// Drops every tree from position `keep` on.
-    pub(crate) fn truncate(&mut self, keep: usize) {
-        let Some(first) = self.ensemble.trees.get(keep).copied() else {
-            return;
-        };
-        let (splits, leaves) = (first.first_split as usize, first.first_leaf as usize);
-        self.ensemble.trees.truncate(keep);
-        self.ensemble.splits.truncate(splits);
-        self.ensemble.split_cover.truncate(splits);
-        self.gains.truncate(splits);
-        self.ensemble.leaves.truncate(leaves);
-        self.ensemble.leaf_cover.truncate(leaves);
-        self.ensemble.linear.truncate(leaves);
-        self.ensemble.values.truncate(leaves * self.ensemble.leaf_width);
-    }
-
-    /// The group that a tree's leaves are added to.
-    pub(crate) fn group(&mut self, tree: usize, group: u32) {
-        if let Some(tree) = self.ensemble.trees.get_mut(tree) {
-            tree.group = group;
-        }
-    }
-
-    /// Multiplies a tree's leaves.
-    pub(crate) fn scale(&mut self, tree: usize, by: T) {
-        let width = self.ensemble.leaf_width;
-        let Some(first) = self.ensemble.trees.get(tree).map(|tree| tree.first_leaf as usize) else {
-            return;
-        };
-        let end = self
-            .ensemble
-            .trees
-            .get(tree + 1)
-            .map_or(self.ensemble.leaves.len(), |next| next.first_leaf as usize);
-        if let Some(values) = self.ensemble.values.get_mut(first * width..end * width) {
-            values.iter_mut().for_each(|value| *value = *value * by);
-        }
-    }
-
-    /// Gives the leaves of the last tree, which begin at position `first`, their linear functions by the
-    /// library's numbers; none if there are none.
-    pub(crate) fn linear(&mut self, first: usize, functions: Vec<Linear>) {
-        if functions.is_empty() && self.ensemble.linear.is_empty() {
-            return;
-        }
-        let Ensemble { linear, leaves, .. } = &mut self.ensemble;
-        linear.resize_with(first, Linear::default);
-        let mut functions = functions;
-        for leaf in leaves.iter().skip(first) {
-            let function = functions.get_mut(leaf.id as usize).map(std::mem::take);
-            linear.push(function.unwrap_or_default());
-        }
-    }
-
-    /// Notes that a tree does not say how much training weight reached its nodes.
-    pub(crate) fn lacks_cover(&mut self) {
-        self.lacks_cover = true;
-    }
-
-    /// Whether every tree so far says how much training weight reached its nodes.
-    pub(crate) fn has_cover(&self) -> bool {
-        !self.lacks_cover
-    }
-
-    /// Checks what could not be checked tree by tree and hands the ensemble over.
-    ///
-    /// # Errors
-    /// The tree and what is wrong with it.
-    pub(crate) fn finish(mut self, rest: Rest<T>) -> Result<Built<T>, (usize, String)> {
-        let mut use_of = vec![(0u32, 0f64); rest.features];
-        let mut categorical = vec![false; rest.features];
-        for (position, (split, gain)) in self.ensemble.splits.iter().zip(&self.gains).enumerate() {
-            let Some((splits, gains)) = use_of.get_mut(split.feature as usize) else {
-                let tree = self.tree_of(position);
-                let reason = format!(
-                    "splits on feature {}, but the model has {}",
-                    split.feature, rest.features
-                );
-                return Err((tree, reason));
-            };
-            *splits += 1;
-            *gains += gain.to_f64();
-            if let (Test::Member(_), Some(flag)) = (split.test, categorical.get_mut(split.feature as usize)) {
-                *flag = true;
-            }
-        }
-        self.check_linear(rest.features)?;
-        for (position, tree) in self.ensemble.trees.iter().enumerate() {
-            if tree.group as usize >= rest.groups {
-                let reason = format!("adds to group {}, but the model has {}", tree.group, rest.groups);
-                return Err((position, reason));
-            }
-        }
-        if self.lacks_cover {
-            self.ensemble.split_cover = Vec::new();
-            self.ensemble.leaf_cover = Vec::new();
-        }
-        self.ensemble.features = rest.features;
-        self.ensemble.groups = rest.groups;
-        self.ensemble.base = rest.base;
-        self.ensemble.finish = rest.finish;
-        self.ensemble.splits.shrink_to_fit();
-        self.ensemble.values.shrink_to_fit();
-        Ok(Built {
-            ensemble: self.ensemble,
-            use_of,
-            categorical,
-            depth: self.depth,
-        })
-    }
-
-    /// Checks the features of linear leaves.
-    fn check_linear(&self, features: usize) -> Result<(), (usize, String)> {
-        for (leaf, linear) in self.ensemble.linear.iter().enumerate() {
-            for (feature, _) in &linear.terms {
-                if *feature as usize >= features {
-                    let trees = &self.ensemble.trees;
-                    let tree = trees.partition_point(|tree| tree.first_leaf as usize <= leaf);
-                    let reason = format!("a leaf uses feature {feature}, but the model has {features}");
-                    return Err((tree.saturating_sub(1), reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn tree_of(&self, split: usize) -> usize {
-        self.ensemble
-            .trees
-            .partition_point(|tree| tree.first_split as usize <= split)
-            .saturating_sub(1)
     }
 }

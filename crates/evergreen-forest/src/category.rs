@@ -1,12 +1,12 @@
-//! From a category's text to the code that the trees split on.
+//! Converts a category's text to the code that the trees split on.
 
-use super::Categories;
+use crate::Categories;
 
 impl Categories {
-    /// The code of a category given as text; `None` if the model does not know it.
+    /// Returns the code of a category given as text, or `None` if the model does not know the category.
     ///
-    /// Integer categories are matched by value, so `7`, `07` and `7.0` are one. A hash stands for every text that
-    /// hashes to it, as it does for the training library.
+    /// Integer categories are compared by value, so `7`, `07` and `7.0` are equal. A hash stands for every
+    /// text with that hash, as in the training library.
     pub fn code(&self, text: &str) -> Option<u32> {
         let position = match self {
             Self::Codes => return text.parse().ok(),
@@ -43,7 +43,7 @@ const K2: u64 = 0x9ae1_6a3b_2f90_404f;
 const K3: u64 = 0xc949_d7c7_509e_6557;
 const MIX: u64 = 0x9ddf_ea08_eb38_2d69;
 
-/// The little-endian number at a place; the callers' lengths make it exist.
+/// Reads the little-endian number at a position; the callers' lengths guarantee that it exists.
 fn word(text: &[u8], at: usize) -> u64 {
     let bytes = text.get(at..).and_then(|rest| rest.first_chunk::<8>());
     u64::from_le_bytes(*bytes.unwrap_or(&[0; 8]))
@@ -58,14 +58,15 @@ fn fold(x: u64) -> u64 {
     x ^ (x >> 47)
 }
 
-/// Two words into one.
+/// Combines two words into one.
 fn join(low: u64, high: u64) -> u64 {
     let a = fold((low ^ high).wrapping_mul(MIX));
     let b = fold((high ^ a).wrapping_mul(MIX));
     b.wrapping_mul(MIX)
 }
 
-/// `CityHash64`, version 1 (Pike and Alakuijala), which the library keeps to for the sake of saved models.
+/// Hashes a text with `CityHash64`, version 1.0.2 (Pike and Alakuijala).
+/// CatBoost keeps this version so that saved models stay valid.
 fn city_hash(text: &[u8]) -> u64 {
     match text.len() {
         0..=16 => up_to_16(text),
@@ -115,7 +116,7 @@ fn up_to_32(text: &[u8]) -> u64 {
     join(low, high)
 }
 
-/// Sum and mix of 32 bytes, begun at `a`; `z` is added where the two uses differ.
+/// Sums and mixes 32 bytes, starting with `a`. `z` is added where the two uses differ.
 fn quarter(a: u64, z: u64, second: u64, third: u64) -> (u64, u64) {
     let b = a.wrapping_add(z).rotate_right(52);
     let c = a.rotate_right(37);
@@ -142,7 +143,7 @@ fn up_to_64(text: &[u8]) -> u64 {
     fold(r.wrapping_mul(K0).wrapping_add(mixed)).wrapping_mul(K2)
 }
 
-/// A weak hash of the 32 bytes at a place, begun at `a` and `b`.
+/// Computes a weak hash of 32 bytes, starting with `a` and `b`.
 fn weak(text: &[u8], at: usize, a: u64, b: u64) -> (u64, u64) {
     let last = word(text, at + 24);
     let a = a.wrapping_add(word(text, at));
@@ -188,4 +189,68 @@ fn longer(text: &[u8]) -> u64 {
         .wrapping_add(fold(y).wrapping_mul(K1))
         .wrapping_add(z);
     join(low, join(v.1, w.1).wrapping_add(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the pseudo-random bytes that CityHash's own tests hash.
+    fn data() -> Vec<u8> {
+        let mut state = 777u64;
+        (0..10_000u64)
+            .map(|i| {
+                state = (state ^ (state >> 41)).wrapping_mul(K0).wrapping_add(i);
+                (state >> 37).to_le_bytes()[0]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn city_hash_agrees_with_the_published_vectors() {
+        let data = data();
+        // Length and hash; the text begins at the square of its length.
+        for (length, hash) in [
+            (0, 0x9ae1_6a3b_2f90_404f),
+            (1, 0x75e9_dee2_8ded_761d),
+            (3, 0x69cf_e9fc_a1cc_683a),
+            (4, 0x675b_04c5_82a3_4966),
+            (8, 0xf214_b86c_ffea_b596),
+            (9, 0xeba6_7044_1d1a_4f7d),
+            (16, 0x2994_f924_5194_a7e2),
+            (17, 0x32e2_ed6f_a03e_5b22),
+            (32, 0x8124_7c01_ab6a_9cc1),
+            (33, 0xc17f_3ebd_3257_cb8b),
+            (64, 0x1646_8c55_a1b3_f2b4),
+            (65, 0x8015_f298_161f_861e),
+            (99, 0x0292_da63_9026_0110),
+        ] {
+            let start = length * length;
+            assert_eq!(city_hash(&data[start..start + length]), hash, "length {length}");
+        }
+    }
+
+    #[test]
+    fn finds_integers_by_value() {
+        let categories = Categories::Integers(vec![-3, 7, 20]);
+        for text in ["7", "07", "7.0", "7e0"] {
+            assert_eq!(categories.code(text), Some(1), "{text}");
+        }
+        for text in ["7.5", "8", "seven", "", "1e300", "NaN"] {
+            assert_eq!(categories.code(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn finds_names_codes_and_hashes() {
+        let names = Categories::Names(vec!["north".into(), "south".into()]);
+        assert_eq!(names.code("south"), Some(1));
+        assert_eq!(names.code("South"), None);
+        assert_eq!(Categories::Codes.code("12"), Some(12));
+        assert_eq!(Categories::Codes.code("-1"), None);
+        // The lower half of the hash of the empty text.
+        let hashes = Categories::Hashes(vec![1, 0x2f90_404f]);
+        assert_eq!(hashes.code(""), Some(1));
+        assert_eq!(hashes.code("a"), None);
+    }
 }

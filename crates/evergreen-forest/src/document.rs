@@ -1,11 +1,11 @@
-//! A tree-shaped document, pulled value by value: what the JSON and the UBJSON reader have in common.
+//! Reads a tree-shaped document value by value; what the JSON and the UBJSON reader have in common.
 //!
-//! A format's parser is written once against [`Document`] and reads either encoding. Nothing is materialised
-//! that the parser did not ask for, so the memory of a load is that of the model built, not of the text.
+//! Each format's parser is written once against [`Document`] and reads both encodings. Values that the parser
+//! does not request are not stored, so loading takes the memory of the model, not of the text.
 //!
-//! The readers are made for files that may lie: nesting is capped, every announced count is compared with the
-//! bytes that remain before anything is allocated, and an error names the byte offset and, gathered while it
-//! travels up, the path.
+//! The readers accept untrusted files. Nesting is limited. Every announced count is compared with the
+//! remaining bytes before memory is allocated. Errors name the byte offset and the path, which is collected
+//! on the way up.
 
 mod json;
 mod ubjson;
@@ -15,14 +15,14 @@ pub(crate) use ubjson::Ubjson;
 
 use std::borrow::Cow;
 
-use super::load::FormatError;
+use crate::load::FormatError;
 
-/// Deepest nesting of arrays and objects that is followed.
+/// Greatest nesting of arrays and objects.
 ///
-/// XGBoost's own files nest 8 deep, CatBoost's by the depth of their trees (at most 64 leaves or 16 levels).
+/// XGBoost's files nest 8 deep, CatBoost's by the depth of their trees (at most 64 leaves or 16 levels).
 pub(crate) const MAX_NESTING: usize = 256;
 
-/// Something wrong at a place in a document.
+/// An error at a position in a document.
 #[derive(Debug)]
 pub(crate) struct Fault {
     offset: usize,
@@ -31,7 +31,7 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// A fault at a byte offset.
+    /// Creates an error at a byte offset.
     pub(crate) fn new(offset: usize, reason: impl Into<String>) -> Self {
         Self {
             offset,
@@ -40,9 +40,9 @@ impl Fault {
         }
     }
 
-    /// The same fault, seen from the object whose member `key` it is in.
+    /// Prepends the key of the object member that contains the error.
     pub(crate) fn under_key(mut self, key: &str) -> Self {
-        /// Keys are the file's; a hostile one must not become a hostile message.
+        /// Keys come from the file: limit their length in messages.
         const LONGEST: usize = 64;
         let short: String = key.chars().take(LONGEST).collect();
         let dot = match self.path.chars().next() {
@@ -53,7 +53,7 @@ impl Fault {
         self
     }
 
-    /// The same fault, seen from the array whose element `index` it is in.
+    /// Prepends the index of the array element that contains the error.
     pub(crate) fn under_index(mut self, index: usize) -> Self {
         let dot = match self.path.chars().next() {
             None | Some('[') => "",
@@ -78,40 +78,40 @@ impl From<Fault> for FormatError {
     }
 }
 
-/// What the next value is.
+/// The kind of the next value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ValueKind {
     /// `{…}`
     Object,
     /// `[…]`
     Array,
-    /// Text.
+    /// A string.
     Text,
     /// A number, or a boolean.
     Scalar,
-    /// Nothing.
+    /// `null`.
     Null,
 }
 
-/// A document that is read from front to back.
+/// A document that is read from start to end.
 pub(crate) trait Document<'a> {
-    /// Where reading has got to.
+    /// Returns the current byte offset.
     fn offset(&self) -> usize;
 
-    /// What comes next; consumes nothing.
-    fn shape(&mut self) -> Result<Shape, Fault>;
+    /// Returns the kind of the next value without consuming it.
+    fn shape(&mut self) -> Result<ValueKind, Fault>;
 
-    /// Reads an object; `member` must consume exactly the value of each key.
+    /// Reads an object. `member` must consume exactly the value of each key.
     fn object<F>(&mut self, member: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self, &str) -> Result<(), Fault>;
 
-    /// Reads an array; `element` must consume exactly one value.
+    /// Reads an array. `element` must consume exactly one value.
     fn array<F>(&mut self, element: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self, usize) -> Result<(), Fault>;
 
-    /// Reads a text.
+    /// Reads a string.
     fn text(&mut self) -> Result<Cow<'a, str>, Fault>;
 
     /// Reads a number, rounded once, directly to `f32`.
@@ -120,21 +120,21 @@ pub(crate) trait Document<'a> {
     /// Reads a number as `f64`.
     fn f64(&mut self) -> Result<f64, Fault>;
 
-    /// Reads a whole number; `true` and `false` count as 1 and 0.
+    /// Reads an integer; `true` and `false` count as 1 and 0.
     fn integer(&mut self) -> Result<i64, Fault>;
 
-    /// Passes over one value.
+    /// Skips one value.
     fn skip(&mut self) -> Result<(), Fault>;
 
-    /// Checks that nothing but padding follows.
+    /// Checks that only padding follows.
     fn end(&mut self) -> Result<(), Fault>;
 
-    /// A fault here.
+    /// Creates an error at the current offset.
     fn fault(&self, reason: impl Into<String>) -> Fault {
         Fault::new(self.offset(), reason)
     }
 
-    /// Replaces `into` by an array of `f32`.
+    /// Replaces `into` with an array of `f32`.
     fn f32s(&mut self, into: &mut Vec<f32>) -> Result<(), Fault> {
         into.clear();
         self.array(|doc, _| {
@@ -143,7 +143,7 @@ pub(crate) trait Document<'a> {
         })
     }
 
-    /// Replaces `into` by an array of `f64`.
+    /// Replaces `into` with an array of `f64`.
     fn f64s(&mut self, into: &mut Vec<f64>) -> Result<(), Fault> {
         into.clear();
         self.array(|doc, _| {
@@ -152,7 +152,7 @@ pub(crate) trait Document<'a> {
         })
     }
 
-    /// Replaces `into` by an array of whole numbers that must fit `I`.
+    /// Replaces `into` with an array of integers that must fit `I`.
     fn integers<I: TryFrom<i64>>(&mut self, into: &mut Vec<I>) -> Result<(), Fault> {
         into.clear();
         self.array(|doc, _| {
@@ -162,7 +162,7 @@ pub(crate) trait Document<'a> {
         })
     }
 
-    /// Reads an array of texts.
+    /// Reads an array of strings.
     fn texts(&mut self) -> Result<Vec<String>, Fault> {
         let mut all = Vec::new();
         self.array(|doc, _| {
@@ -173,7 +173,7 @@ pub(crate) trait Document<'a> {
     }
 }
 
-/// A whole number in a narrower type.
+/// Converts an integer to a narrower type.
 fn fit<I: TryFrom<i64>>(value: i64, offset: usize) -> Result<I, Fault> {
-    I::try_from(value).map_err(|_| Fault::new(offset, format!("{value} is out of range here")))
+    I::try_from(value).map_err(|_| Fault::new(offset, format!("{value} is out of range")))
 }

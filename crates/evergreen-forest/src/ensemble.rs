@@ -1,32 +1,32 @@
-//! The validated in-memory form of a model: what every parser produces and every kernel reads.
+//! The validated in-memory form of a model. Parsers produce it, kernels read it.
 //!
-//! All trees share a few flat arrays. A [`Child`] names either a split or a leaf by its position there, and the
-//! [builder](super::builder) has made sure that each is in range, that every tree is a tree (no cycle, nothing
-//! shared) and that every split's feature exists. Kernels rely on it and check nothing.
+//! All trees share a few flat arrays. A [`ChildRef`] is the position of a split or a leaf in them. The
+//! [builder](crate::builder) guarantees that positions are in range, that every tree is a tree (no cycles, no
+//! shared nodes) and that every split's feature exists. Kernels rely on this and check nothing.
 //!
-//! What differs between libraries is data here: see [`Comparison`], [`Input`], [`Finish`] and the fields of
-//! [`Split`]. The *decision* of a split is always "does the row go left"; parsers turn their children round
-//! where their library says it the other way.
+//! Differences between libraries are data: see [`ThresholdRule`], [`InputRule`], [`MarginRule`] and the
+//! fields of [`Split`]. A split always answers "does the row go left"; parsers swap the children where their
+//! library answers the opposite.
 
-use super::number::Real;
+use crate::number::Real;
 
 /// One side of a split: another split, or a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Child(u32);
+pub(crate) struct ChildRef(u32);
 
-/// What a [`Child`] is.
+/// What a [`ChildRef`] refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum ChildTarget {
     /// Position in [`Ensemble::splits`].
     Split(usize),
     /// Position in [`Ensemble::leaves`].
     Leaf(usize),
 }
 
-impl Child {
+impl ChildRef {
     const LEAF: u32 = 1 << 31;
 
-    /// The split at a position; `None` if there are too many.
+    /// Refers to the split at a position. Returns `None` if the position is too large.
     pub(crate) fn split(position: usize) -> Option<Self> {
         u32::try_from(position)
             .ok()
@@ -34,84 +34,85 @@ impl Child {
             .map(Self)
     }
 
-    /// The leaf at a position; `None` if there are too many.
+    /// Refers to the leaf at a position. Returns `None` if the position is too large.
     pub(crate) fn leaf(position: usize) -> Option<Self> {
         Self::split(position).map(|child| Self(child.0 | Self::LEAF))
     }
 
-    /// What it is.
+    /// Returns the position.
     #[inline]
-    pub(crate) fn target(self) -> Target {
+    pub(crate) fn target(self) -> ChildTarget {
         let position = (self.0 & !Self::LEAF) as usize;
         if self.0 & Self::LEAF == 0 {
-            Target::Split(position)
+            ChildTarget::Split(position)
         } else {
-            Target::Leaf(position)
+            ChildTarget::Leaf(position)
         }
     }
 }
 
-/// How a number is held against a threshold; `true` goes left.
+/// How a number is compared with a threshold; `true` goes left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Comparison {
+pub(crate) enum ThresholdRule {
     /// `x < threshold`
     Less,
     /// `x <= threshold`
     LessEqual,
 }
 
-/// The question a split asks.
+/// The test of a split.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Test<T> {
+pub(crate) enum SplitTest<T> {
     /// Compare with this threshold, never NaN.
     Threshold(T),
     /// Left if the category is in the set at this position of [`Ensemble::sets`].
     Member(u32),
-    /// Left if the value is missing; never asks further.
+    /// Left if the value is missing, otherwise right.
     Missing,
 }
 
 /// An inner node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split<T> {
-    /// The question.
-    pub(crate) test: Test<T>,
-    /// The feature it asks about, below [`Ensemble::features`].
+    /// The test.
+    pub(crate) test: SplitTest<T>,
+    /// The feature it tests, below [`Ensemble::features`].
     pub(crate) feature: u32,
     /// Where `true` goes.
-    pub(crate) left: Child,
+    pub(crate) left: ChildRef,
     /// Where `false` goes.
-    pub(crate) right: Child,
+    pub(crate) right: ChildRef,
     /// A missing value goes left.
     pub(crate) missing_left: bool,
     /// A value in `±`[`ZERO`] counts as missing here.
     pub(crate) zero_missing: bool,
 }
 
-/// Up to this magnitude a value is a zero to the libraries that say so (the `f32` nearest to 1e-35).
+/// Values up to this magnitude are zero for libraries with that rule (the `f32` nearest to 1e-35).
 pub(crate) const ZERO: f32 = 1e-35;
 
 /// A leaf; its numbers are in [`Ensemble::values`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaf {
-    /// The number that the library's `pred_leaf` gives it.
+pub(crate) struct LeafNode {
+    /// The number that the library's `pred_leaf` returns.
     pub(crate) id: u32,
 }
 
-/// A linear function in a leaf: `constant + Σ coefficient · x`, or the leaf's plain value if any x is missing.
+/// A linear function in a leaf: `constant + Σ coefficient · x`. If any x is missing, the leaf's plain value
+/// is used.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Linear {
+pub(crate) struct LinearLeaf {
     /// Added first.
     pub(crate) constant: f64,
-    /// Feature and coefficient, in the order of the sum.
+    /// Feature and coefficient, in the order in which they are added.
     pub(crate) terms: Vec<(u32, f64)>,
 }
 
 /// One tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tree {
-    /// Where to start.
-    pub(crate) root: Child,
+    /// The root.
+    pub(crate) root: ChildRef,
     /// The output group its leaves are added to (0 when leaves are vectors).
     pub(crate) group: u32,
     /// First position in [`Ensemble::splits`]; its splits are contiguous, parents before children.
@@ -122,15 +123,15 @@ pub(crate) struct Tree {
 
 /// A set of categories.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Set {
+pub(crate) enum CategorySet {
     /// Bit `c % 32` of word `c / 32`.
     Bits(Box<[u32]>),
-    /// Sorted: where a few large codes would make a bitset much larger than the file that names them.
+    /// Sorted codes, for a few large ones: a bitset would be much larger than the file.
     Sorted(Box<[u32]>),
 }
 
-impl Set {
-    /// The smaller of the two forms.
+impl CategorySet {
+    /// Creates the smaller of the two forms.
     pub(crate) fn new(mut members: Vec<u32>) -> Self {
         members.sort_unstable();
         members.dedup();
@@ -147,7 +148,7 @@ impl Set {
         Self::Bits(bits.into())
     }
 
-    /// Whether a code is a member.
+    /// Returns whether a code is a member.
     #[inline]
     pub(crate) fn contains(&self, code: u32) -> bool {
         match self {
@@ -158,7 +159,7 @@ impl Set {
         }
     }
 
-    /// One more than the greatest code that a bitset of this set has room for.
+    /// Returns one more than the greatest code that fits a bitset of this set.
     pub(crate) fn capacity(&self) -> u64 {
         match self {
             Self::Bits(words) => words.len() as u64 * 32,
@@ -166,7 +167,7 @@ impl Set {
         }
     }
 
-    /// Bytes it holds.
+    /// Returns the bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Bits(numbers) | Self::Sorted(numbers) => size_of_val::<[u32]>(numbers),
@@ -174,19 +175,20 @@ impl Set {
     }
 }
 
-/// Which numbers are category codes at all. Fractions are cut off; what is no code is a member of no set.
+/// Which numbers are category codes. Fractions are truncated. Other numbers are members of no set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Codes {
+pub(crate) enum CodeRule {
     /// `0 <= x < 16777216`.
     NonNegative,
-    /// The same, but what is no code, or is beyond the last 32-bit word of a split's set, goes where missing goes.
+    /// The same range. Other numbers, and codes beyond the last 32-bit word of a split's set, go where
+    /// missing values go.
     NonNegativeElseMissing,
-    /// `-1 < x < 2147483648`: the fraction is cut off first, so −0.5 is category 0.
+    /// `-1 < x < 2147483648`: truncated first, so −0.5 is category 0.
     Truncated,
 }
 
-impl Codes {
-    /// The code that a number stands for.
+impl CodeRule {
+    /// Returns the code of a number.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,
@@ -202,23 +204,23 @@ impl Codes {
     }
 }
 
-/// What happens to a number before any split sees it.
+/// How a number is changed before any split sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Input<T> {
-    /// Nothing.
+pub(crate) enum InputRule<T> {
+    /// Unchanged.
     AsIs,
-    /// It is rounded to `f32`.
+    /// Rounded to `f32`.
     Rounded,
     /// Magnitudes up to [`ZERO`] become 0.
     TinyIsZero,
-    /// This very number means missing, as NaN does.
+    /// This number means missing, as NaN does.
     Sentinel(T),
 }
 
-/// What is done to a group's sum of leaves.
+/// How a group's sum of leaves becomes its margin.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Finish<T> {
-    /// Nothing: the sum, begun at the base, is the margin.
+pub(crate) enum MarginRule<T> {
+    /// The sum, which begins with the base, is the margin.
     None,
     /// `scale · sum + bias`, one bias per group.
     ScaleBias(T, Vec<T>),
@@ -236,38 +238,38 @@ pub(crate) struct Ensemble<T> {
     /// Inner nodes of all trees.
     pub(crate) splits: Vec<Split<T>>,
     /// Leaves of all trees.
-    pub(crate) leaves: Vec<Leaf>,
+    pub(crate) leaves: Vec<LeafNode>,
     /// `leaf_width` numbers per leaf.
     pub(crate) values: Vec<T>,
     /// 1, or `groups` when a leaf has a number for each.
     pub(crate) leaf_width: usize,
     /// Linear functions by leaf; empty if there are none.
-    pub(crate) linear: Vec<Linear>,
+    pub(crate) linear: Vec<LinearLeaf>,
     /// Categories.
-    pub(crate) sets: Vec<Set>,
+    pub(crate) sets: Vec<CategorySet>,
     /// How numbers are compared.
-    pub(crate) comparison: Comparison,
+    pub(crate) comparison: ThresholdRule,
     /// Which numbers are categories.
-    pub(crate) codes: Codes,
-    /// What happens to a number first.
-    pub(crate) input: Input<T>,
-    /// What each group's sum begins with.
+    pub(crate) codes: CodeRule,
+    /// How inputs are changed first.
+    pub(crate) input: InputRule<T>,
+    /// The initial value of each group's sum.
     pub(crate) base: Vec<T>,
-    /// What each group's sum ends with.
-    pub(crate) finish: Finish<T>,
-    /// Training weight that reached each split; empty if the file does not say.
+    /// How sums become margins.
+    pub(crate) finish: MarginRule<T>,
+    /// Training weight that reached each split; empty if the file does not record it.
     pub(crate) split_cover: Vec<T>,
-    /// Training weight that reached each leaf; empty if the file does not say.
+    /// Training weight that reached each leaf; empty if the file does not record it.
     pub(crate) leaf_cover: Vec<T>,
 }
 
 impl<T: Real> Ensemble<T> {
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
         let linear: usize = self
             .linear
             .iter()
-            .map(|linear| size_of::<Linear>() + size_of_val(linear.terms.as_slice()))
+            .map(|linear| size_of::<LinearLeaf>() + size_of_val(linear.terms.as_slice()))
             .sum();
         size_of_val(self.trees.as_slice())
             + size_of_val(self.splits.as_slice())
@@ -278,32 +280,32 @@ impl<T: Real> Ensemble<T> {
             + self
                 .sets
                 .iter()
-                .map(|set| size_of::<Set>() + set.bytes())
+                .map(|set| size_of::<CategorySet>() + set.bytes())
                 .sum::<usize>()
             + linear
     }
 
-    /// Writes a row as the splits see it.
-    pub(crate) fn prepare<X: super::Number>(&self, row: &[X], into: &mut [T]) {
+    /// Applies the input rule to a row of `features` numbers.
+    pub(crate) fn prepare<X: crate::Number>(&self, row: &[X], into: &mut [T]) {
         match self.input {
-            Input::AsIs => fill(row, into, |x| T::cast(x)),
-            Input::Rounded => fill(row, into, |x| T::cast(x.to_f32())),
-            Input::TinyIsZero => fill(row, into, |x| {
+            InputRule::AsIs => fill(row, into, |x| T::cast(x)),
+            InputRule::Rounded => fill(row, into, |x| T::cast(x.to_f32())),
+            InputRule::TinyIsZero => fill(row, into, |x| {
                 let tiny = x.to_f64().abs() <= f64::from(ZERO);
                 if tiny { T::ZERO } else { T::cast(x) }
             }),
-            Input::Sentinel(sentinel) => fill(row, into, |x| {
+            InputRule::Sentinel(sentinel) => fill(row, into, |x| {
                 let x = T::cast(x);
                 if x == sentinel { T::cast(f32::NAN) } else { x }
             }),
         }
     }
 
-    /// Turns a group's sum of leaves into its margin.
+    /// Turns a row's sums of leaves into its margins, in place.
     pub(crate) fn finish(&self, sums: &mut [T]) {
         match &self.finish {
-            Finish::None => {}
-            Finish::ScaleBias(scale, bias) => {
+            MarginRule::None => {}
+            MarginRule::ScaleBias(scale, bias) => {
                 for (sum, bias) in sums.iter_mut().zip(bias) {
                     *sum = *scale * *sum + *bias;
                 }
@@ -313,7 +315,7 @@ impl<T: Real> Ensemble<T> {
 }
 
 impl<T: Real> Ensemble<T> {
-    /// What a leaf adds to which group.
+    /// Yields the groups that a leaf adds to, with the numbers added.
     pub(crate) fn outputs(&self, tree: &Tree, leaf: usize) -> impl Iterator<Item = (usize, f64)> {
         let values = &self.values[leaf * self.leaf_width..][..self.leaf_width];
         let first = if self.leaf_width == 1 {
@@ -327,11 +329,12 @@ impl<T: Real> Ensemble<T> {
             .map(move |(at, value)| (first + at, value.to_f64()))
     }
 
-    /// Turns contributions to a group's sum into contributions to its margin; the last is the bias.
+    /// Turns one group's contributions to the sum into contributions to the margin. The last number is the
+    /// bias.
     pub(crate) fn finish_contributions(&self, group: usize, out: &mut [f64]) {
         match &self.finish {
-            Finish::None => {}
-            Finish::ScaleBias(scale, bias) => {
+            MarginRule::None => {}
+            MarginRule::ScaleBias(scale, bias) => {
                 out.iter_mut().for_each(|part| *part *= scale.to_f64());
                 if let (Some(last), Some(bias)) = (out.last_mut(), bias.get(group)) {
                     *last += bias.to_f64();
@@ -344,5 +347,38 @@ impl<T: Real> Ensemble<T> {
 fn fill<X: Copy, T>(row: &[X], into: &mut [T], cast: impl Fn(X) -> T) {
     for (to, from) in into.iter_mut().zip(row) {
         *to = cast(*from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_contain_their_members_in_either_form() {
+        let bits = CategorySet::new(vec![3, 0, 33, 3]);
+        let sorted = CategorySet::new(vec![4_000_000, 5]);
+        assert!(matches!(bits, CategorySet::Bits(_)) && matches!(sorted, CategorySet::Sorted(_)));
+        assert!([0, 3, 33].into_iter().all(|code| bits.contains(code)));
+        assert!(!bits.contains(1) && !bits.contains(64));
+        assert!(sorted.contains(5) && sorted.contains(4_000_000) && !sorted.contains(6));
+        assert_eq!((bits.capacity(), sorted.capacity()), (64, 4_000_032));
+    }
+
+    #[test]
+    fn codes_are_truncated_numbers_in_range() {
+        for (rule, x, code) in [
+            (CodeRule::NonNegative, 2.9, Some(2)),
+            (CodeRule::NonNegative, -0.0, Some(0)),
+            (CodeRule::NonNegative, -0.5, None),
+            (CodeRule::NonNegative, 16_777_216.0, None),
+            (CodeRule::NonNegativeElseMissing, 16_777_215.0, Some(16_777_215)),
+            (CodeRule::Truncated, -0.5, Some(0)),
+            (CodeRule::Truncated, -1.0, None),
+            (CodeRule::Truncated, 2_147_483_648.0, None),
+            (CodeRule::Truncated, f64::NAN, None),
+        ] {
+            assert_eq!(rule.of(x), code, "{rule:?}, {x}");
+        }
     }
 }

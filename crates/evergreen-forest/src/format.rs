@@ -1,4 +1,4 @@
-//! The formats: which one a file is, and one parser for each.
+//! Detects the format of a model file and calls its parser.
 
 mod catboost;
 mod gbdt;
@@ -6,11 +6,12 @@ mod lightgbm;
 mod limits;
 mod xgboost;
 
-use super::document::{Document, Json, Ubjson};
-use super::{Forest, Format, FormatError, LoadOptions};
+use crate::document::{Document, Json, Ubjson};
+use crate::{Forest, Format, FormatError, LoadOptions};
 
-/// What a file is, as far as its first bytes tell.
-enum Found {
+/// The format and encoding of a file, as detected.
+#[derive(Debug, PartialEq)]
+enum FileFormat {
     XgBoostJson,
     XgBoostUbjson,
     LightGbm,
@@ -22,28 +23,28 @@ enum Found {
 pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, FormatError> {
     let found = detect(bytes)?;
     let format = match found {
-        Found::XgBoostJson | Found::XgBoostUbjson => Format::XgBoost,
-        Found::LightGbm => Format::LightGbm,
-        Found::CatBoost => Format::CatBoost,
-        Found::Gbdt => Format::Gbdt,
+        FileFormat::XgBoostJson | FileFormat::XgBoostUbjson => Format::XgBoost,
+        FileFormat::LightGbm => Format::LightGbm,
+        FileFormat::CatBoost => Format::CatBoost,
+        FileFormat::Gbdt => Format::Gbdt,
     };
     if let Some(wanted) = options.format
         && wanted != format
     {
-        return Err(refuse(format!(
-            "this is a {format:?} model, but {wanted:?} was asked for"
+        return Err(reject(format!(
+            "found a {format:?} model, but the options require {wanted:?}"
         )));
     }
     match found {
-        Found::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::LightGbm => lightgbm::read(bytes, options),
-        Found::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::Gbdt => gbdt::read(&mut Json::new(bytes), bytes.len(), options),
-        Found::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
+        FileFormat::XgBoostJson => xgboost::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::LightGbm => lightgbm::read(bytes, options),
+        FileFormat::CatBoost => catboost::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::Gbdt => gbdt::read(&mut Json::new(bytes), bytes.len(), options),
+        FileFormat::XgBoostUbjson => xgboost::read(&mut Ubjson::new(bytes), bytes.len(), options),
     }
 }
 
-/// Files that are recognised only to be refused: how they begin, and what to do about them.
+/// Files that are recognised and rejected: their first bytes, and what to do.
 const FOREIGN: &[(&[u8], &str)] = &[
     (
         b"binf",
@@ -65,31 +66,36 @@ const FOREIGN: &[(&[u8], &str)] = &[
         b"PK\x03\x04",
         "this is a zip archive, not a model; use the training library's own save_model",
     ),
-    (b"\x1f\x8b", "this file is compressed with gzip; unpack it first"),
+    (
+        b"\x1f\x8b",
+        "this file is compressed with gzip; decompress it first",
+    ),
 ];
 
-fn refuse(reason: impl Into<String>) -> FormatError {
+fn reject(reason: impl Into<String>) -> FormatError {
     FormatError {
         at: "byte 0".into(),
         reason: reason.into(),
     }
 }
 
-fn detect(bytes: &[u8]) -> Result<Found, FormatError> {
+fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     for (start, advice) in FOREIGN {
         if bytes.starts_with(start) {
-            return Err(refuse(*advice));
+            return Err(reject(*advice));
         }
     }
     if let [b'{', b'L' | b'l' | b'I' | b'i' | b'U', ..] = bytes {
-        return Ok(Found::XgBoostUbjson);
+        return Ok(FileFormat::XgBoostUbjson);
     }
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     match first {
-        None => Err(refuse("the file is empty")),
+        None => Err(reject("the file is empty")),
         Some(b'{') => detect_json(bytes),
-        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => Ok(Found::LightGbm),
-        Some(_) => Err(refuse(UNKNOWN)),
+        Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => {
+            Ok(FileFormat::LightGbm)
+        }
+        Some(_) => Err(reject(UNKNOWN)),
     }
 }
 
@@ -97,19 +103,19 @@ const UNKNOWN: &str = "not a model this engine reads: expected XGBoost JSON or U
      or JSON of the gbdt crate (XGBoost's old binary format has no mark; re-save such a model as .json or .ubj with \
      XGBoost 3.0 or older)";
 
-/// Tells JSON formats apart by their first telling key, which in practice is among the first.
-fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
+/// Distinguishes JSON formats by their first characteristic key, usually among the first keys.
+fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     let mut found = None;
     let mut document = Json::new(bytes);
     let walked = document.object(|document, key| {
         found = match key {
-            "learner" | "Model" | "Config" => Some(Found::XgBoostJson),
-            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(Found::CatBoost),
-            "conf" | "bias" => Some(Found::Gbdt),
+            "learner" | "Model" | "Config" => Some(FileFormat::XgBoostJson),
+            "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(FileFormat::CatBoost),
+            "conf" | "bias" => Some(FileFormat::Gbdt),
             _ => None,
         };
         match found {
-            // Enough is known: leave the walk.
+            // The format is known: stop reading.
             Some(_) => Err(document.fault("")),
             None => document.skip(),
         }
@@ -117,6 +123,47 @@ fn detect_json(bytes: &[u8]) -> Result<Found, FormatError> {
     match (found, walked) {
         (Some(found), _) => Ok(found),
         (None, Err(fault)) => Err(fault.into()),
-        (None, Ok(())) => Err(refuse(UNKNOWN)),
+        (None, Ok(())) => Err(reject(UNKNOWN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_detected_from_the_first_bytes() {
+        for (bytes, format) in [
+            (&b"{L\0\0"[..], FileFormat::XgBoostUbjson),
+            (b"{i\x07learner", FileFormat::XgBoostUbjson),
+            (b" {\"version\": [3], \"learner\": {}}", FileFormat::XgBoostJson),
+            (b"{\"Config\": 1}", FileFormat::XgBoostJson),
+            (b"tree\nversion=v4\n", FileFormat::LightGbm),
+            (b"tree\r\nversion=v4\r\n", FileFormat::LightGbm),
+            (
+                b"{\"model_info\": {}, \"oblivious_trees\": []}",
+                FileFormat::CatBoost,
+            ),
+            (b"{\"conf\": {}}", FileFormat::Gbdt),
+        ] {
+            let text = String::from_utf8_lossy(bytes);
+            assert_eq!(detect(bytes).unwrap(), format, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_files_are_rejected_with_a_remedy() {
+        for (bytes, word) in [
+            (&b""[..], "empty"),
+            (b" \n", "empty"),
+            (b"tree", "expected XGBoost"),
+            (b"{\"a\": 1}", "expected XGBoost"),
+            (b"{\"a\"", "expected `:`"),
+            (b"CBM1", "save_model"),
+            (b"\x80\x04", "pickle"),
+        ] {
+            let error = detect(bytes).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

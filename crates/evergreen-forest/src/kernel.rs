@@ -1,101 +1,87 @@
-//! Walking trees: rows in, sums of leaves out.
+//! Kernels: evaluate the trees of an [`Ensemble`] for a block of rows and add the leaves to the rows' sums.
 //!
-//! A kernel reads a validated [`Ensemble`] and knows no format. [`Kernel::choose`] picks one when a model is
-//! loaded; every kernel must agree with [`scalar`], the reference, bit for bit, which means adding each group's
-//! leaves one by one in the order of the trees.
+//! A kernel knows no model format. [`Kernel::choose`] picks one when a model is loaded. Every kernel must
+//! agree with [`scalar`], the reference, bit for bit. This requires adding each group's leaves one by one in
+//! the order of the trees.
 //!
 //! ```text
-//! key      floats as whole numbers in the same order
-//! direct   trees by numbers, eight abreast: any machine
+//! scalar             one row, one tree, one split at a time; takes every model
+//! direct             compares ordered keys, eight trees at a time
+//! binned             compares bins of one byte, 32 trees per vector instruction
+//! bit_sliced         one bit per row, 64 rows or more per instruction
 //!
-//! ask      every split as "slot > rank", on bytes
-//! slots    which byte lies where
-//! ranker   a row's numbers -> its slots, by search
-//! stand    the trees laid out, 32 side by side: tops and tails
-//! ranked   the way of rows through all of these
-//! avx2     the walk of the tops, x86-64 with AVX2
-//! tail     the rest of the way, and the sums
-//!
-//! sliced   many rows at once, a bit for each row
-//!
-//! categories, search, shape, machine, portable    what several of them need
-//! trial    which of them is the fastest for a model, measured on the model itself
+//! predicate          every split as "bins[column] > bin"
+//! ordered_key        floats as integers in the same order
+//! category_table     lookup tables for splits on categories
+//! threshold_search   the bin of a number
+//! tree_shape         heights and leaf counts
+//! isa                operations that depend on the instruction set: portable, avx2
+//! autotune           measures which kernel is the fastest for a model
 //! ```
-//! A machine with AVX-512 VBMI would get a walk of the tops beside that of AVX2 (64 lanes, `vpermi2b` in place of the
-//! shuffles and blends of the look-up), aarch64 another (`tbl` over 64 slots at once).
+//! AVX-512 VBMI and NEON are not implemented. An `isa/avx512` would use 64 lanes and `vpermi2b` for the
+//! lookup; an `isa/neon` would use `tbl` over 64 bins.
 
-#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod ask;
+mod autotune;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
-mod categories;
+mod binned;
+mod bit_sliced;
+mod category_table;
 mod direct;
-mod key;
-mod machine;
+mod isa;
 mod name;
-mod portable;
-#[cfg(target_arch = "x86_64")]
-mod ranked;
-#[cfg(target_arch = "x86_64")]
-mod ranker;
-pub(crate) mod scalar;
+mod ordered_key;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod search;
-mod shape;
-mod sliced;
-#[cfg(target_arch = "x86_64")]
-mod slots;
-#[cfg(target_arch = "x86_64")]
-mod stand;
-#[cfg(target_arch = "x86_64")]
-mod tail;
+mod predicate;
+pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;
-mod trial;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod threshold_search;
+mod tree_shape;
 
-use super::ensemble::Ensemble;
-use super::number::Real;
-use direct::Direct;
-use key::Keyed;
-pub use name::{KernelName, Kernels};
+use crate::ensemble::Ensemble;
+use crate::number::Real;
 #[cfg(target_arch = "x86_64")]
-use ranked::Ranked;
-use sliced::Sliced;
+use binned::BinnedKernel;
+use bit_sliced::BitSlicedKernel;
+use direct::DirectKernel;
+pub use name::{KernelName, Kernels};
+use ordered_key::OrderedFloat;
 
-/// How a model's trees are walked, and the trees laid out for it.
+/// The kernels chosen for a model, with the trees in their layouts.
 #[derive(Debug)]
-pub(crate) struct Kernel<T: Real> {
-    /// For a few rows.
-    walk: Walk<T>,
-    /// For many rows, if it gains anything, and from how many on.
-    sliced: Option<(Sliced<T>, Blocks)>,
+pub(crate) struct Kernel<T: KernelFloat> {
+    /// Evaluates a few rows.
+    walk: RowKernel<T>,
+    /// Evaluates many rows, where that is faster.
+    bit_sliced: Option<(BitSlicedKernel<T>, BreakEven)>,
 }
 
-/// How single rows are walked; which of these is known when a model is loaded, so that no row asks for the machine.
+/// The kernel for single rows. Resolved at load time, so that no row checks the CPU.
 #[derive(Debug)]
-enum Walk<T: Real> {
+enum RowKernel<T: KernelFloat> {
     Scalar,
-    Direct(Direct<T>),
+    Direct(DirectKernel<T>),
     #[cfg(target_arch = "x86_64")]
-    Avx2(Ranked<T>),
+    Binned(BinnedKernel<T>),
 }
 
-/// From how many rows on a block of bits costs less than walking them one by one.
+/// The fewest rows for which a bit-sliced block costs less than evaluating the rows one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocks {
-    /// A block of 64 rows.
+struct BreakEven {
+    /// For a block of 64 rows.
     small: usize,
-    /// A block of as many as the machine's vectors have bits.
+    /// For the larger block, one row per bit of a vector.
     large: usize,
 }
 
-impl Blocks {
-    /// Always, whichever fits.
+impl BreakEven {
+    /// Always use the bit-sliced kernel.
     const ALWAYS: Self = Self { small: 1, large: 65 };
 
-    /// The fewest rows of any block.
+    /// Returns the fewest rows of any block that is used.
     fn least(self) -> usize {
-        // A small block that is never worth it for 64 rows is never made.
+        // A threshold above 64 means that the small block is never used.
         if self.small > 64 {
             self.large
         } else {
@@ -104,102 +90,111 @@ impl Blocks {
     }
 }
 
-/// What the kernels ask of a float besides arithmetic.
+/// What kernels need from a float beyond arithmetic.
 #[cfg(target_arch = "x86_64")]
-pub(crate) trait Lane: Keyed + avx2::Passed {}
-/// What the kernels ask of a float besides arithmetic.
+pub(crate) trait KernelFloat: Real + OrderedFloat + isa::avx2::CountPassed {}
+/// What kernels need from a float beyond arithmetic.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait Lane: Keyed {}
+pub(crate) trait KernelFloat: Real + OrderedFloat {}
 
-impl Lane for f32 {}
-impl Lane for f64 {}
+impl KernelFloat for f32 {}
+impl KernelFloat for f64 {}
 
-/// Working memory of the kernels.
+/// Working memory of the kernels, grown on first use.
 #[derive(Debug, Default)]
-pub(crate) struct Work {
+pub(crate) struct KernelScratch {
     #[cfg(target_arch = "x86_64")]
-    slots: Vec<u8>,
+    bins: Vec<u8>,
     keys: Vec<u32>,
     long_keys: Vec<u64>,
-    bits: Vec<sliced::Aligned>,
+    bits: Vec<bit_sliced::BufferLine>,
 }
 
-impl<T: Real> Kernel<T> {
-    /// The kernel that can evaluate any model.
+impl<T: KernelFloat> Kernel<T> {
+    /// Returns the kernel that evaluates every model.
     pub(crate) fn reference() -> Self {
-        Walk::Scalar.into()
+        RowKernel::Scalar.into()
     }
 
-    /// The fastest way for `ensemble` on this machine, as measured on the model itself.
+    /// Returns the fastest kernels for `ensemble` on this CPU, measured on the model itself.
     pub(crate) fn choose(ensemble: &Ensemble<T>) -> Self {
-        trial::choose(ensemble)
+        autotune::choose(ensemble)
     }
 
-    /// This kernel for `ensemble`; `None` if it cannot evaluate it, or not on this machine.
+    /// Builds the named kernel. Returns `None` if it cannot evaluate this model or this CPU cannot run it.
     pub(crate) fn of(name: KernelName, ensemble: &Ensemble<T>) -> Option<Self> {
         if !name.available() {
             return None;
         }
         match name {
             KernelName::Scalar => Some(Self::reference()),
-            KernelName::Direct => Some(Walk::Direct(Direct::new(ensemble)?).into()),
+            KernelName::Direct => Some(RowKernel::Direct(DirectKernel::new(ensemble)?).into()),
             #[cfg(target_arch = "x86_64")]
-            KernelName::Avx2 => Some(Walk::Avx2(Ranked::new(ensemble)?).into()),
+            KernelName::Binned => Some(RowKernel::Binned(BinnedKernel::new(ensemble)?).into()),
             #[cfg(not(target_arch = "x86_64"))]
-            KernelName::Avx2 => None,
-            KernelName::Sliced => Some(Self {
-                walk: Walk::Scalar,
-                sliced: Some((Sliced::new(ensemble)?, Blocks::ALWAYS)),
+            KernelName::Binned => None,
+            KernelName::BitSliced => Some(Self {
+                walk: RowKernel::Scalar,
+                bit_sliced: Some((BitSlicedKernel::new(ensemble)?, BreakEven::ALWAYS)),
             }),
         }
     }
 
-    /// Which it is: for a few rows, and, from so many rows on, for many.
+    /// Returns the names of the kernels in use.
     pub(crate) fn names(&self) -> Kernels {
         let few = match &self.walk {
-            Walk::Scalar => KernelName::Scalar,
-            Walk::Direct(_) => KernelName::Direct,
+            RowKernel::Scalar => KernelName::Scalar,
+            RowKernel::Direct(_) => KernelName::Direct,
             #[cfg(target_arch = "x86_64")]
-            Walk::Avx2(_) => KernelName::Avx2,
+            RowKernel::Binned(_) => KernelName::Binned,
         };
-        match &self.sliced {
-            Some((_, Blocks::ALWAYS)) => Kernels {
-                few: KernelName::Sliced,
+        match &self.bit_sliced {
+            Some((_, BreakEven::ALWAYS)) => Kernels {
+                few: KernelName::BitSliced,
                 many: None,
             },
             Some((_, blocks)) => Kernels {
                 few,
-                many: Some((blocks.least(), KernelName::Sliced)),
+                many: Some((blocks.least(), KernelName::BitSliced)),
             },
             None => Kernels { few, many: None },
         }
     }
 
-    /// Bytes held besides the ensemble.
+    /// Returns the bytes held besides the ensemble.
     pub(crate) fn bytes(&self) -> usize {
         let walk = match &self.walk {
-            Walk::Scalar => 0,
-            Walk::Direct(direct) => direct.bytes(),
+            RowKernel::Scalar => 0,
+            RowKernel::Direct(direct) => direct.bytes(),
             #[cfg(target_arch = "x86_64")]
-            Walk::Avx2(ranked) => ranked.bytes(),
+            RowKernel::Binned(binned) => binned.bytes(),
         };
-        walk + self.sliced.as_ref().map_or(0, |(sliced, _)| sliced.bytes())
+        walk + self
+            .bit_sliced
+            .as_ref()
+            .map_or(0, |(bit_sliced, _)| bit_sliced.bytes())
     }
 
     /// Adds the leaves that each row reaches to its sums.
     ///
-    /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]; `sums` is `n × groups` and holds what the
-    /// sums begin with.
-    pub(crate) fn add_leaves(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+    /// `rows` is `n × features`, prepared by [`Ensemble::prepare`]. `sums` is `n × groups` and holds the
+    /// initial values.
+    pub(crate) fn add_leaves(
+        &self,
+        ensemble: &Ensemble<T>,
+        rows: &[T],
+        sums: &mut [T],
+        work: &mut KernelScratch,
+    ) {
         let features = ensemble.features;
-        let Some((sliced, Blocks { small, large })) = &self.sliced else {
+        let Some((bit_sliced, BreakEven { small, large })) = &self.bit_sliced else {
             return self.walk(ensemble, rows, sums, work);
         };
-        // Blocks of the larger kind as long as they are worth it, then one of the smaller, then row by row.
+        // Use large blocks while they pay off, then one small block, then single rows.
         let mut done = 0;
         let count = rows.len() / features;
         for (rows_to_a_block, worth) in [(256, *large), (64, *small)] {
-            // A block that is not worth it when it is full never is.
+            // A block that does not pay off when full never does.
             if worth > rows_to_a_block {
                 continue;
             }
@@ -210,7 +205,7 @@ impl<T: Real> Kernel<T> {
                 let rows = &rows[done * features..end * features];
                 let sums = &mut sums[done * ensemble.groups..end * ensemble.groups];
                 slice(
-                    sliced,
+                    bit_sliced,
                     ensemble,
                     rows,
                     sums,
@@ -226,37 +221,42 @@ impl<T: Real> Kernel<T> {
         }
     }
 
-    /// Walks rows one by one, or a few side by side.
-    fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut Work) {
+    /// Evaluates rows one by one, or a few side by side.
+    fn walk(&self, ensemble: &Ensemble<T>, rows: &[T], sums: &mut [T], work: &mut KernelScratch) {
         match &self.walk {
-            Walk::Scalar => scalar::add_leaves(ensemble, rows, sums),
-            Walk::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
+            RowKernel::Scalar => scalar::add_leaves(ensemble, rows, sums),
+            RowKernel::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: a kernel is only made where it is available.
-            Walk::Avx2(ranked) => unsafe { avx2::add_leaves(ranked, ensemble, rows, sums, &mut work.slots) },
+            // SAFETY: `Kernel::of` builds a kernel only where it is available.
+            RowKernel::Binned(binned) => unsafe {
+                isa::avx2::add_leaves(binned, ensemble, rows, sums, &mut work.bins)
+            },
         }
     }
 }
 
-impl<T: Real> From<Walk<T>> for Kernel<T> {
-    fn from(walk: Walk<T>) -> Self {
-        Self { walk, sliced: None }
+impl<T: KernelFloat> From<RowKernel<T>> for Kernel<T> {
+    fn from(walk: RowKernel<T>) -> Self {
+        Self {
+            walk,
+            bit_sliced: None,
+        }
     }
 }
 
-/// Evaluates rows bit by bit, in blocks of the larger kind or of 64.
-fn slice<T: Real>(
-    sliced: &Sliced<T>,
+/// Evaluates rows with the bit-sliced kernel, in large blocks or in blocks of 64.
+fn slice<T: KernelFloat>(
+    bit_sliced: &BitSlicedKernel<T>,
     ensemble: &Ensemble<T>,
     rows: &[T],
     sums: &mut [T],
-    work: &mut Vec<sliced::Aligned>,
+    work: &mut Vec<bit_sliced::BufferLine>,
     large: bool,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::available() {
-        // SAFETY: it is available.
-        return unsafe { avx2::slice(sliced, ensemble, rows, sums, work, large) };
+    if isa::avx2::available() {
+        // SAFETY: just checked.
+        return unsafe { isa::avx2::slice(bit_sliced, ensemble, rows, sums, work, large) };
     }
-    portable::slice(sliced, ensemble, rows, sums, work, large);
+    isa::portable::slice(bit_sliced, ensemble, rows, sums, work, large);
 }

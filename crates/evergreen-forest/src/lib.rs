@@ -1,20 +1,30 @@
-//! The engine: gradient-boosted forests, read exactly as the training library saved them and evaluated
-//! bit for bit as that library evaluates them.
+//! Evaluates gradient-boosted tree models exactly as the library that trained them.
 //!
-//! Pure computation: no I/O, no async, no protocol. [`Forest::from_bytes`] detects the format of a model file
-//! and returns one validated in-memory form; what differs between libraries (how a value is compared, where a
-//! missing value goes, in which precision and order leaves are added, which transform ends the sum) is *recorded*
-//! in the forest, so that no kernel knows a format's name.
+//! [`Forest::from_bytes`] detects the format of a model file (XGBoost, LightGBM, CatBoost or the `gbdt` crate),
+//! validates it and chooses the fastest kernel. [`Forest::predict`] evaluates rows; [`OutputKind`] lists the outputs.
+//! The crate is pure computation: no I/O, no async, no threads.
 //!
+//! # Exactness
+//! Margins, values, classes and leaves have the bits that the training library returns; the README lists the few
+//! exceptions. The rules in which libraries differ are data in the loaded model: how a number is compared, where a
+//! missing value goes, in which precision and order leaves are added, which transform follows. No kernel knows a format,
+//! and all kernels give the same bits.
+//!
+//! # Threads and memory
+//! A [`Forest`] is immutable, [`Send`] and [`Sync`]: share it by reference or in an `Arc`. Each thread uses a [`Scratch`]
+//! of its own. A prediction does not allocate once its scratch has grown.
+//!
+//! # Modules
 //! ```text
-//! document    JSON and UBJSON, pulled value by value from files that may lie
-//! format      one parser per library            file -> Builder, Transform, Summary
-//! builder     checks every tree while it copies it into the
-//! ensemble    flat validated form of all trees, which the
-//! kernel      walks: rows -> sums of leaves; then
+//! document    reads JSON and UBJSON value by value, from untrusted files
+//! format      one parser per library: file -> EnsembleBuilder, Transform, Summary
+//! builder     validates every tree and copies it into the ensemble
+//! ensemble    the flat, validated form of all trees
+//! kernel      rows -> sums of leaves
 //! transform   margins -> values
-//! shap        contributions of each feature to a margin
-//! predict     the outputs put together, without allocation once warm
+//! shap        the contributions of each feature to a margin
+//! predict     rows -> an output
+//! category    a category's text -> its code
 //! ```
 
 mod builder;
@@ -41,31 +51,49 @@ pub use predict::Scratch;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
 use ensemble::Ensemble;
-use kernel::Kernel;
-use number::Real;
+use kernel::{Kernel, KernelFloat};
 use transform::Transform;
 
-/// A validated forest: loaded once, then shared by any number of threads, each with a [`Scratch`] of its own.
+/// A loaded model. Load it once and share it between threads, each with a [`Scratch`] of its own.
 ///
-/// ```no_run
+/// # Examples
+/// Predict one row and many rows:
+/// ```
 /// use evergreen_forest::{Forest, LoadOptions, OutputKind, Scratch};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let forest = Forest::from_bytes(&std::fs::read("model.ubj")?, &LoadOptions::default())?;
+/// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/churn/1/model.ubj"));
+/// let forest = Forest::from_bytes(bytes, &LoadOptions::default())?;
+/// let features = forest.features().len();
 /// let mut scratch = Scratch::default();
 ///
-/// // One row, into the caller's buffer; nothing is allocated once the scratch has grown.
-/// let row: Vec<f32> = vec![f32::NAN; forest.features().len()];
+/// let row = vec![f32::NAN; features];
 /// let mut value = vec![0.0; forest.width(OutputKind::Value)?];
 /// forest.predict(OutputKind::Value, &row, &mut value, &mut scratch)?;
 ///
-/// // Many rows, one after the other; `f64` input is as good.
-/// let rows: Vec<f64> = vec![0.5; 100 * forest.features().len()];
+/// // Rows of f64 are accepted too.
+/// let rows = vec![0.5f64; 100 * features];
 /// let mut margins = vec![0.0; 100 * forest.width(OutputKind::Margin)?];
 /// forest.predict(OutputKind::Margin, &rows, &mut margins, &mut scratch)?;
+/// assert!(margins.iter().all(|margin| margin.to_bits() == margins[0].to_bits()));
+/// # Ok(())
+/// # }
+/// ```
+/// Explain a row:
+/// ```
+/// use evergreen_forest::{Forest, LoadOptions, OutputKind, Scratch};
 ///
-/// fn shared<T: Send + Sync>(_: &T) {}
-/// shared(&forest);
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bytes = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/churn/1/model.ubj"));
+/// # let forest = Forest::from_bytes(bytes, &LoadOptions::default())?;
+/// # let row = vec![0.5f32; forest.features().len()];
+/// let mut parts = vec![0.0; forest.width(OutputKind::Contributions)?];
+/// forest.predict(OutputKind::Contributions, &row, &mut parts, &mut Scratch::default())?;
+/// let (bias, contributions) = parts.split_last().ok_or("no contributions")?;
+/// for (feature, contribution) in forest.features().iter().zip(contributions) {
+///     println!("{}: {contribution:+.3}", feature.name);
+/// }
+/// println!("bias: {bias:+.3}");
 /// # Ok(())
 /// # }
 /// ```
@@ -79,22 +107,22 @@ pub struct Forest {
     summary: Summary,
 }
 
-/// The trees, in the width they compute in.
+/// The trees, in the float type that they compute in.
 #[derive(Debug)]
 enum Trees {
-    F32(Planted<f32>),
-    F64(Planted<f64>),
+    F32(TreeModel<f32>),
+    F64(TreeModel<f64>),
 }
 
-/// Trees, and how they are walked.
+/// An ensemble with the kernels chosen for it.
 #[derive(Debug)]
-struct Planted<T: Real> {
+struct TreeModel<T: KernelFloat> {
     ensemble: Ensemble<T>,
     kernel: Kernel<T>,
 }
 
-impl<T: Real> From<Ensemble<T>> for Planted<T> {
-    /// Walked by the reference until a kernel is chosen.
+impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
+    /// Uses the reference until a kernel is chosen.
     fn from(ensemble: Ensemble<T>) -> Self {
         Self {
             ensemble,
@@ -103,13 +131,13 @@ impl<T: Real> From<Ensemble<T>> for Planted<T> {
     }
 }
 
-impl<T: Real> Planted<T> {
+impl<T: KernelFloat> TreeModel<T> {
     fn choose(&mut self, name: Option<KernelName>) -> Result<(), FormatError> {
         self.kernel = match name {
             None => Kernel::choose(&self.ensemble),
             Some(name) => Kernel::of(name, &self.ensemble).ok_or_else(|| FormatError {
                 at: "kernel".into(),
-                reason: format!("{name} cannot evaluate this model on this machine"),
+                reason: format!("{name} cannot evaluate this model on this CPU; leave the kernel out to choose the fastest"),
             })?,
         };
         Ok(())
@@ -120,24 +148,38 @@ impl<T: Real> Planted<T> {
     }
 }
 
-/// How a class is chosen.
+/// How the class is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum ClassRule {
-    /// There are no classes.
+    /// The model has no classes.
     None,
-    /// The second class where the only value exceeds this.
+    /// The second class if the only value exceeds this, otherwise the first.
     ValueAbove(f64),
-    /// The first of the greatest margins.
+    /// The class with the greatest margin; the first one if there are several.
     GreatestMargin,
-    /// The first of the greatest values.
+    /// The class with the greatest value; the first one if there are several.
     GreatestValue,
 }
 
 impl Forest {
-    /// Reads a model file; the format is detected from the bytes unless `options` insists on one.
+    /// Loads a model file. The format is detected from the bytes unless `options` requires one.
+    ///
+    /// Without a kernel in `options`, candidates are timed on 256 generated rows.
     ///
     /// # Errors
-    /// A file that cannot be read *exactly* is refused, saying where and why.
+    /// The file is corrupt, of an unknown format, not of the required format, or cannot be evaluated exactly; or the
+    /// required kernel cannot evaluate it. The error gives the position and the reason.
+    ///
+    /// # Examples
+    /// ```
+    /// use evergreen_forest::{Forest, LoadOptions};
+    ///
+    /// let error = Forest::from_bytes(b"CBM1", &LoadOptions::default()).unwrap_err();
+    /// assert_eq!(
+    ///     error.to_string(),
+    ///     "byte 0: this is CatBoost's binary format; save the model with save_model(path, format=\"json\")"
+    /// );
+    /// ```
     pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Self, FormatError> {
         let mut forest = format::read(bytes, options)?;
         match &mut forest.trees {
@@ -147,7 +189,7 @@ impl Forest {
         Ok(forest)
     }
 
-    /// How its trees are walked.
+    /// Returns the kernels that evaluate the model.
     pub fn kernels(&self) -> Kernels {
         match &self.trees {
             Trees::F32(trees) => trees.kernel.names(),
@@ -155,17 +197,17 @@ impl Forest {
         }
     }
 
-    /// What the model is.
+    /// Returns the description of the model.
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// The model's inputs, in its own order.
+    /// Returns the inputs, in the order of the columns of a row.
     pub fn features(&self) -> &[Feature] {
         &self.features
     }
 
-    /// The precision of its margins and values.
+    /// Returns the float type in which the model computes.
     pub fn precision(&self) -> Precision {
         match self.trees {
             Trees::F32(_) => Precision::F32,
@@ -173,13 +215,13 @@ impl Forest {
         }
     }
 
-    /// Whether its values are probabilities: of a classifier whose plain prediction is not already the class
-    /// (`multi:softmax`, `binary:hinge`).
+    /// Returns whether the values are probabilities. They are for classifiers, except those whose default prediction is
+    /// the class (`multi:softmax`, `binary:hinge`).
     pub fn gives_probabilities(&self) -> bool {
         self.summary.task != Task::Value && !self.transform.ends_in_class()
     }
 
-    /// Bytes held in memory.
+    /// Returns the bytes held in memory, including the layouts of the kernels.
     pub fn size_bytes(&self) -> usize {
         let trees = match &self.trees {
             Trees::F32(trees) => trees.bytes(),
@@ -188,8 +230,14 @@ impl Forest {
         trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
     }
 
-    /// Turns one row's margins (`groups` numbers) into its values: the transform of the objective.
+    /// Applies the objective's transform to one row: `margins` holds `groups` numbers, `out` has room for
+    /// `width(OutputKind::Value)` numbers.
     pub fn transform(&self, margins: &[f64], out: &mut [f64]) {
         self.transform.apply(margins, out);
     }
 }
+
+/// Runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,32 +1,33 @@
-//! How a model file is read, and why one is refused.
+//! Options for loading a model, and the error of a rejected file.
 
-/// How a model is read.
+/// Options for loading a model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
-    /// Insist on one format; `None` detects it from the bytes.
-    pub format: Option<super::Format>,
-    /// Which boosting rounds take part.
+    /// The format to require. `None` detects it from the bytes.
+    pub format: Option<crate::Format>,
+    /// The boosting rounds to use.
     pub iterations: Iterations,
-    /// Insist on one kernel; `None` takes the fastest that can evaluate the model on this machine.
-    pub kernel: Option<super::KernelName>,
+    /// The kernel to force. `None` chooses the fastest one that can evaluate the model on this CPU.
+    pub kernel: Option<crate::KernelName>,
 }
 
-/// Which boosting rounds take part in a prediction.
+/// The boosting rounds that a prediction uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Iterations {
-    /// Every round in the file, as the library's plain `predict` does.
+    /// Every round in the file, as the library's `predict` does by default.
     #[default]
     All,
-    /// Rounds up to and including the file's `best_iteration`, as the sklearn wrappers do after early stopping.
+    /// The rounds up to and including the file's `best_iteration`, as the sklearn wrappers do after early
+    /// stopping. Every round if the file records none.
     Best,
 }
 
-/// Why a model file was refused.
+/// The error of a rejected model file.
 #[derive(Debug, thiserror::Error)]
 #[error("{at}: {reason}")]
 pub struct FormatError {
     /// Where in the file: a byte offset, a line, or a path such as `learner.gradient_booster.model.trees[3]`.
     pub at: String,
-    /// What is wrong there, and what to do about it if something can be done.
+    /// What is wrong there and, where possible, what to do about it.
     pub reason: String,
 }

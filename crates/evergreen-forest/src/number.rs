@@ -1,12 +1,10 @@
-//! The two widths of float, and what the kernels ask of them.
+//! The two float types of the crate.
 
-use super::kernel::Lane;
-
-/// A number that a row may consist of: `f32` or `f64`.
+/// A number in an input row: `f32` or `f64`.
 pub trait Number: Copy + Send + Sync + 'static {
-    /// Widened without loss.
+    /// Converts to `f64` without loss.
     fn to_f64(self) -> f64;
-    /// Rounded to nearest, as the libraries cast their input.
+    /// Rounds to the nearest `f32`, as the libraries convert their input.
     fn to_f32(self) -> f32;
 }
 
@@ -34,11 +32,10 @@ impl Number for f64 {
 
 /// A float in which a forest compares and adds.
 ///
-/// Implemented for `f32` and `f64` only; everything generic in the engine is written against it, so that the
-/// two precisions cannot drift apart.
+/// Implemented for `f32` and `f64` only. The generic code is written against it, so that both precisions
+/// behave alike.
 pub(crate) trait Real:
     Number
-    + Lane
     + Default
     + PartialOrd
     + std::fmt::Debug
@@ -49,11 +46,11 @@ pub(crate) trait Real:
 {
     /// Zero.
     const ZERO: Self;
-    /// A row's number in this width.
+    /// Converts an input number to this type.
     fn cast<X: Number>(x: X) -> Self;
-    /// Whether it is not a number: how a missing value is written.
+    /// Returns whether the number is NaN, which means missing.
     fn missing(self) -> bool;
-    /// Neither infinite nor NaN.
+    /// Returns whether the number is neither infinite nor NaN.
     fn finite(self) -> bool;
 }
 

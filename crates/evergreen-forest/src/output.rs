@@ -1,19 +1,20 @@
-//! What can be asked of a model.
+//! The outputs of a model, and the error of a prediction.
 
 use std::fmt;
 
-/// What a prediction consists of.
+/// An output of a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OutputKind {
-    /// The raw sum of the leaves, one number per group.
+    /// The raw sum of the leaves: `groups` numbers per row.
     Margin,
-    /// The library's plain prediction: the margin after the objective's transform.
+    /// The library's default prediction: the margin after the objective's transform.
     Value,
-    /// The predicted class, one number (classification only).
+    /// The predicted class: one number per row. Classification only.
     Class,
-    /// The leaf reached in each tree, numbered as the library's `pred_leaf` does.
+    /// The leaf reached in each tree, numbered as by the library's `pred_leaf`: one number per tree.
     Leaf,
-    /// Per group: one additive contribution per feature, then the bias. They sum to the margin.
+    /// Additive contributions (SHAP values): per group one number per feature, then the bias. They add up to
+    /// the margin.
     Contributions,
 }
 
@@ -29,20 +30,20 @@ impl fmt::Display for OutputKind {
     }
 }
 
-/// Why a prediction could not be made.
+/// The error of a prediction.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PredictError {
     /// The model has no such output.
     #[error("this model has no {0} output: {1}")]
     Unsupported(OutputKind, &'static str),
-    /// A buffer's length does not fit.
+    /// A buffer has the wrong length.
     #[error("{what} holds {got} numbers, expected {expected}")]
     Length {
-        /// Which buffer.
+        /// The name of the buffer: `rows` or `out`.
         what: &'static str,
-        /// Its length.
+        /// Its length, in numbers.
         got: usize,
-        /// The length it should have.
+        /// The expected length, in numbers.
         expected: usize,
     },
 }

@@ -1,9 +1,9 @@
-//! In which width a model computes.
+//! The float type that a model computes in.
 
-/// The precision in which a model compares, adds and answers.
+/// The float type in which a model compares, adds and returns results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// 32-bit floats (XGBoost, `gbdt`). Inputs beyond the range of `f32` cannot be represented.
+    /// 32-bit floats (XGBoost, the `gbdt` crate). Inputs outside the range of `f32` cannot be represented.
     F32,
     /// 64-bit floats (LightGBM, CatBoost).
     F64,

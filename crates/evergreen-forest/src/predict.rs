@@ -1,51 +1,54 @@
-//! Predictions: rows in, one of the outputs out.
+//! Predictions: prepares rows, calls the kernel and writes an output.
 
-use super::ensemble::Ensemble;
-use super::kernel::{Kernel, Work, scalar};
-use super::number::Real;
-use super::shap::{self, Paths};
-use super::transform::position_of_max;
-use super::{ClassRule, Forest, Number, OutputKind, Planted, PredictError, Trees};
+use crate::ensemble::Ensemble;
+use crate::kernel::KernelFloat;
+use crate::kernel::{Kernel, KernelScratch, scalar};
+use crate::shap::{self, ShapPaths};
+use crate::transform::position_of_max;
+use crate::{ClassRule, Forest, Number, OutputKind, PredictError, TreeModel, Trees};
 
-/// Rows prepared and walked together: enough to share what a kernel sets up, few enough to stay in cache.
+/// Rows evaluated together: enough to share a kernel's set-up, few enough to stay in the cache.
 const BLOCK: usize = 256;
 
-/// Working memory of a prediction; one per thread, grown once and then reused without allocation.
+/// Working memory of predictions. Use one per thread. It grows on first use; later predictions do not
+/// allocate.
+///
+/// A scratch may be used with any number of models.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    narrow: Buffers<f32>,
-    wide: Buffers<f64>,
-    row: Row,
+    narrow: PredictBuffers<f32>,
+    wide: PredictBuffers<f64>,
+    row: RowBuffers,
 }
 
-/// One row's numbers on their way to the output.
+/// One row's margins and values.
 #[derive(Debug, Default)]
-struct Row {
+struct RowBuffers {
     margins: Vec<f64>,
     values: Vec<f64>,
 }
 
-/// Working memory in one width.
+/// Working memory for one float type.
 #[derive(Debug, Default)]
-pub(super) struct Buffers<T> {
+pub(super) struct PredictBuffers<T> {
     rows: Vec<T>,
     sums: Vec<T>,
-    work: Work,
-    paths: Paths,
+    work: KernelScratch,
+    paths: ShapPaths,
 }
 
 impl Forest {
-    /// Numbers per row that an output of `kind` consists of.
+    /// Returns the numbers per row of an output.
     ///
     /// # Errors
-    /// The model has no such output.
+    /// [`PredictError::Unsupported`] if the model has no such output.
     pub fn width(&self, kind: OutputKind) -> Result<usize, PredictError> {
         let unsupported = |why| Err(PredictError::Unsupported(kind, why));
         match kind {
             OutputKind::Margin => Ok(self.summary.groups),
             OutputKind::Value => Ok(self.transform.width(self.summary.groups)),
             OutputKind::Class if self.classes == ClassRule::None => {
-                unsupported("its objective does not tell classes apart")
+                unsupported("its objective has no classes")
             }
             OutputKind::Class => Ok(1),
             OutputKind::Leaf => Ok(self.summary.trees),
@@ -56,12 +59,14 @@ impl Forest {
         }
     }
 
-    /// Predicts `rows` (row-major, `n × features().len()`, missing = NaN) into `out` (row-major,
-    /// `n × width(kind)`). A model of [`Precision::F32`](super::Precision::F32) gives `f32` results widened
-    /// without loss.
+    /// Predicts many rows.
+    ///
+    /// `rows` is row-major, `n × features().len()`; NaN means missing. `out` is row-major, `n × width(kind)`.
+    /// Results of a model of [`Precision::F32`](crate::Precision::F32) are `f32` numbers converted to `f64`.
     ///
     /// # Errors
-    /// The model has no such output, or a buffer has the wrong length.
+    /// [`PredictError::Unsupported`] if the model has no such output; [`PredictError::Length`] if a buffer
+    /// has the wrong length.
     pub fn predict<X: Number>(
         &self,
         kind: OutputKind,
@@ -91,17 +96,17 @@ impl Forest {
         Ok(())
     }
 
-    /// Goes through the rows block by block; lengths have been checked.
-    fn predict_in<X: Number, T: Real>(
+    /// Predicts block by block. The lengths have been checked.
+    fn predict_in<X: Number, T: KernelFloat>(
         &self,
-        trees: &Planted<T>,
+        trees: &TreeModel<T>,
         kind: OutputKind,
         rows: &[X],
         out: &mut [f64],
-        buffers: &mut Buffers<T>,
-        row: &mut Row,
+        buffers: &mut PredictBuffers<T>,
+        row: &mut RowBuffers,
     ) {
-        let Planted { ensemble, kernel } = trees;
+        let TreeModel { ensemble, kernel } = trees;
         let features = ensemble.features;
         let width = out.len() / (rows.len() / features).max(1);
         if width == 0 {
@@ -129,8 +134,8 @@ impl Forest {
         }
     }
 
-    /// Writes what follows from the margins, row by row.
-    fn write<T: Real>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut Row) {
+    /// Writes margins, values or classes, row by row.
+    fn write<T: KernelFloat>(&self, kind: OutputKind, sums: &[T], out: &mut [f64], row: &mut RowBuffers) {
         let groups = self.summary.groups;
         let rows = sums.len() / groups;
         let width = out.len() / rows.max(1);
@@ -145,8 +150,8 @@ impl Forest {
         }
     }
 
-    fn class(&self, row: &mut Row, out: &mut [f64]) {
-        let Row { margins, values } = row;
+    fn class(&self, row: &mut RowBuffers, out: &mut [f64]) {
+        let RowBuffers { margins, values } = row;
         let class = match self.classes {
             ClassRule::GreatestValue => {
                 values.clear();
@@ -167,8 +172,8 @@ impl Forest {
     }
 }
 
-impl<T: Real> Buffers<T> {
-    /// Replaces the sums by the margins of the prepared rows.
+impl<T: KernelFloat> PredictBuffers<T> {
+    /// Computes the margins of the prepared rows into `sums`.
     fn margins(&mut self, ensemble: &Ensemble<T>, kernel: &Kernel<T>) {
         self.sums.clear();
         for _ in 0..self.rows.len() / ensemble.features {
@@ -182,7 +187,7 @@ impl<T: Real> Buffers<T> {
 }
 
 /// Writes the number of the leaf that each row reaches in each tree.
-fn leaves<T: Real>(ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64]) {
+fn leaves<T: KernelFloat>(ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64]) {
     let rows = rows.chunks_exact(ensemble.features);
     for (row, out) in rows.zip(out.chunks_exact_mut(ensemble.trees.len())) {
         for (tree, out) in ensemble.trees.iter().zip(out) {

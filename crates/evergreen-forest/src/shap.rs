@@ -1,45 +1,50 @@
 //! Exact contributions of each feature to a margin: path-dependent TreeSHAP.
 //!
-//! Source: Lundberg, Erion, Lee, "Consistent Individualized Feature Attribution for Tree Ensembles"
-//! (arXiv 1802.03888), algorithm 2, which is also what the training libraries' `pred_contribs` computes: a
-//! feature left out of the coalition sends a row down both sides of its splits in proportion to the training
-//! weight that went there. O(trees × leaves × depth²) for a row; all sums in `f64`.
+//! Source: Lundberg, Erion, Lee, "Consistent Individualized Feature Attribution for Tree Ensembles" (arXiv
+//! 1802.03888), algorithm 2. The training libraries' `pred_contribs` computes the same. A feature outside the
+//! coalition sends a row to both sides of its splits, in proportion to the training weight. A row costs
+//! O(trees × leaves × depth²). All sums are `f64`.
 
-use super::ensemble::{Child, Ensemble, Target, Tree};
-use super::kernel::scalar;
-use super::number::Real;
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::kernel::scalar;
+use crate::number::Real;
 
-/// One feature on the way to a node.
+/// One feature on the path to a node.
 #[derive(Clone, Copy, Debug, Default)]
-struct Step {
+struct PathStep {
     feature: Option<u32>,
-    /// Share of the training weight that follows the path when the feature is left out.
+    /// Share of the training weight that follows the path if the feature is outside the coalition.
     zero: f64,
-    /// 1 if the row itself follows the path, else 0.
+    /// 1 if the row follows the path, otherwise 0.
     one: f64,
-    /// Summed weight of the coalitions of each size.
+    /// Total weight of the coalitions of each size.
     weight: f64,
 }
 
-/// A node still to be visited, with the step that leads to it.
+/// A node to visit, with the step that leads to it.
 #[derive(Clone, Copy, Debug)]
-struct Visit {
-    child: Child,
-    /// Where its path begins in [`Paths::steps`], and how many steps it has before `step` is added.
+struct PathVisit {
+    child: ChildRef,
+    /// The number of steps on its path before `step` is added.
     depth: usize,
-    step: Step,
+    step: PathStep,
 }
 
 /// Working memory: the paths from the root to the nodes being visited.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
-    /// One path per depth, each as long as the one above it and one more.
-    steps: Vec<Vec<Step>>,
-    visits: Vec<Visit>,
+pub(super) struct ShapPaths {
+    /// One path per depth, each one step longer than the previous one.
+    steps: Vec<Vec<PathStep>>,
+    visits: Vec<PathVisit>,
 }
 
 /// Writes one row's contributions: per group `features` numbers and the bias.
-pub(super) fn contributions<T: Real>(ensemble: &Ensemble<T>, row: &[T], out: &mut [f64], paths: &mut Paths) {
+pub(super) fn contributions<T: Real>(
+    ensemble: &Ensemble<T>,
+    row: &[T],
+    out: &mut [f64],
+    paths: &mut ShapPaths,
+) {
     out.fill(0.0);
     let width = ensemble.features + 1;
     for tree in &ensemble.trees {
@@ -53,15 +58,15 @@ pub(super) fn contributions<T: Real>(ensemble: &Ensemble<T>, row: &[T], out: &mu
     }
 }
 
-fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [f64], paths: &mut Paths) {
-    let root = Step {
+fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [f64], paths: &mut ShapPaths) {
+    let root = PathStep {
         feature: None,
         zero: 1.0,
         one: 1.0,
         weight: 0.0,
     };
     paths.visits.clear();
-    paths.visits.push(Visit {
+    paths.visits.push(PathVisit {
         child: tree.root,
         depth: 0,
         step: root,
@@ -69,19 +74,19 @@ fn add_tree<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], out: &mut [
     while let Some(visit) = paths.visits.pop() {
         paths.enter(&visit);
         match visit.child.target() {
-            Target::Leaf(leaf) => add_leaf(ensemble, tree, leaf, &paths.steps[visit.depth], out),
-            Target::Split(position) => descend(ensemble, position, row, visit.depth, paths),
+            ChildTarget::Leaf(leaf) => add_leaf(ensemble, tree, leaf, &paths.steps[visit.depth], out),
+            ChildTarget::Split(position) => descend(ensemble, position, row, visit.depth, paths),
         }
     }
 }
 
-/// Queues both sides of a split.
-fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: usize, paths: &mut Paths) {
+/// Queues both children of a split.
+fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: usize, paths: &mut ShapPaths) {
     let split = &ensemble.splits[position];
     let left = scalar::goes_left(ensemble, split, row[split.feature as usize]);
     let (mut zero, mut one) = (1.0, 1.0);
     let path = &mut paths.steps[depth];
-    // A feature counts once on a path: a second split on it takes up where the first left off.
+    // A feature counts once on a path. A second split on it continues from the first.
     if let Some(again) = path.iter().position(|step| step.feature == Some(split.feature)) {
         (zero, one) = (path[again].zero, path[again].one);
         unwind(path, again);
@@ -93,23 +98,23 @@ fn descend<T: Real>(ensemble: &Ensemble<T>, position: usize, row: &[T], depth: u
         } else {
             0.0
         };
-        let step = Step {
+        let step = PathStep {
             feature: Some(split.feature),
             zero: zero * share,
             one: if taken { one } else { 0.0 },
             weight: 0.0,
         };
-        // Where neither the row nor any training weight goes, no coalition goes either.
+        // Skip a child that neither the row nor any training weight reaches.
         if step.zero > 0.0 || step.one > 0.0 {
             let depth = depth + 1;
-            paths.visits.push(Visit { child, depth, step });
+            paths.visits.push(PathVisit { child, depth, step });
         }
     }
 }
 
-impl Paths {
-    /// Makes the path at a visit's depth: the one above, extended by the visit's step.
-    fn enter(&mut self, visit: &Visit) {
+impl ShapPaths {
+    /// Computes the path of a visit: the path one level up, extended by the visit's step.
+    fn enter(&mut self, visit: &PathVisit) {
         if self.steps.len() <= visit.depth {
             self.steps.resize_with(visit.depth + 1, Vec::new);
         }
@@ -123,9 +128,9 @@ impl Paths {
     }
 }
 
-/// Adds a feature to a path and its weight to the coalitions.
+/// Adds a feature to a path and updates the weights of the coalitions.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn extend(path: &mut Vec<Step>, mut step: Step) {
+fn extend(path: &mut Vec<PathStep>, mut step: PathStep) {
     let length = path.len();
     step.weight = if length == 0 { 1.0 } else { 0.0 };
     path.push(step);
@@ -137,10 +142,10 @@ fn extend(path: &mut Vec<Step>, mut step: Step) {
     }
 }
 
-/// Takes the feature at `at` out of a path again.
+/// Removes the feature at `at` from a path.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn unwind(path: &mut Vec<Step>, at: usize) {
-    let Step { zero, one, .. } = path[at];
+fn unwind(path: &mut Vec<PathStep>, at: usize) {
+    let PathStep { zero, one, .. } = path[at];
     let last = path.len() - 1;
     let total = path.len() as f64;
     let mut next = path[last].weight;
@@ -155,7 +160,7 @@ fn unwind(path: &mut Vec<Step>, at: usize) {
     }
     for i in at..last {
         let weight = path[i].weight;
-        path[i] = Step {
+        path[i] = PathStep {
             weight,
             ..path[i + 1]
         };
@@ -163,10 +168,10 @@ fn unwind(path: &mut Vec<Step>, at: usize) {
     path.truncate(last);
 }
 
-/// The coalitions' weight on a path if the feature at `at` were taken out.
+/// Returns the total coalition weight of a path without the feature at `at`.
 #[expect(clippy::cast_precision_loss, reason = "a path's length is small")]
-fn unwound(path: &[Step], at: usize) -> f64 {
-    let Step { zero, one, .. } = path[at];
+fn unwound(path: &[PathStep], at: usize) -> f64 {
+    let PathStep { zero, one, .. } = path[at];
     let last = path.len() - 1;
     let total = path.len() as f64;
     let mut next = path[last].weight;
@@ -183,8 +188,8 @@ fn unwound(path: &[Step], at: usize) -> f64 {
     sum
 }
 
-/// Credits the features on the path to a leaf, and the bias with what the leaf adds to the tree's mean.
-fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[Step], out: &mut [f64]) {
+/// Adds a leaf's contributions to the features on its path, and its part of the tree's mean to the bias.
+fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[PathStep], out: &mut [f64]) {
     let width = ensemble.features + 1;
     for (at, step) in path.iter().enumerate() {
         let Some(feature) = step.feature else { continue };
@@ -199,10 +204,10 @@ fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, path: &[S
     }
 }
 
-/// The training weight that reached a node.
-fn cover<T: Real>(ensemble: &Ensemble<T>, child: Child) -> f64 {
+/// Returns the training weight that reached a node.
+fn cover<T: Real>(ensemble: &Ensemble<T>, child: ChildRef) -> f64 {
     match child.target() {
-        Target::Split(position) => ensemble.split_cover[position].to_f64(),
-        Target::Leaf(leaf) => ensemble.leaf_cover[leaf].to_f64(),
+        ChildTarget::Split(position) => ensemble.split_cover[position].to_f64(),
+        ChildTarget::Leaf(leaf) => ensemble.leaf_cover[leaf].to_f64(),
     }
 }

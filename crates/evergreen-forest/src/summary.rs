@@ -1,4 +1,4 @@
-//! What a model is: for people, and for whoever prepares its input.
+//! The description of a loaded model: format, task, features.
 
 /// The library that saved a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,18 +13,18 @@ pub enum Format {
     Gbdt,
 }
 
-/// What the model was trained to answer.
+/// What the model was trained to predict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Two classes; the value is the probability of the second.
     Binary,
     /// Several classes; the values are their probabilities.
     Multiclass,
-    /// Anything whose value is not a probability: regression, ranking, survival, counts.
+    /// The value is not a probability: regression, ranking, survival, counts.
     Value,
 }
 
-/// What a feature of the model is, as far as the file says.
+/// The kind of a feature, as far as the file records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
     /// Any number.
@@ -33,14 +33,14 @@ pub enum FeatureKind {
     Integer,
     /// 0 or 1.
     Indicator,
-    /// A category code: see [`Feature::categories`].
+    /// A category code; see [`Feature::categories`].
     Category,
 }
 
-/// The categories of one feature: position in the list (for hashes: of the hash) is the code the trees split on.
+/// The categories of one feature. The position in the list is the code that the trees split on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Categories {
-    /// The file does not name them: the input must already be a code.
+    /// The file does not name the categories: the input must be a code.
     Codes,
     /// Named categories.
     Names(Vec<String>),
@@ -57,30 +57,30 @@ pub struct Feature {
     pub name: String,
     /// What kind of number it takes.
     pub kind: FeatureKind,
-    /// Present for [`FeatureKind::Category`].
+    /// The categories; present for [`FeatureKind::Category`].
     pub categories: Option<Categories>,
-    /// Number of splits on it in all trees.
+    /// Number of splits on it, in all trees.
     pub splits: u32,
-    /// Sum of the gains of those splits (0 where the format does not save gains).
+    /// Total gain of those splits; 0 where the format does not save gains.
     pub gain: f64,
 }
 
-/// What a model is, for people (`evergreen inspect`) and for the API.
+/// The description of a model.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Which library saved it.
+    /// The library that saved it.
     pub format: Format,
-    /// That library's version as far as the file tells: `3.2.0`, `v4`.
+    /// The library's version as recorded in the file: `3.2.0`, `v4`.
     pub library_version: Option<String>,
     /// The objective's name as the library writes it: `binary:logistic`.
     pub objective: String,
-    /// The task behind the objective.
+    /// The task that belongs to the objective.
     pub task: Task,
-    /// Whether feature names come from the file (`true`) or are the library's defaults.
+    /// True if feature names come from the file, false if they are the library's defaults.
     pub named: bool,
-    /// Number of trees taking part.
+    /// Number of trees in use.
     pub trees: usize,
-    /// Output groups: classes or targets, 1 for a scalar model.
+    /// Output groups: classes or targets; 1 for a scalar model.
     pub groups: usize,
     /// Most splits on a path from root to leaf.
     pub depth: usize,
@@ -91,7 +91,7 @@ pub struct Summary {
 }
 
 impl Feature {
-    /// Bytes held in memory.
+    /// Returns the bytes held in memory.
     pub(super) fn size_bytes(&self) -> usize {
         let categories = match &self.categories {
             None | Some(Categories::Codes) => 0,

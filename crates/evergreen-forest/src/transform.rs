@@ -1,25 +1,25 @@
 //! From margins to values: the last step of each objective, in the library's own precision and order.
 //!
-//! `exp` and `log` are the C library's (that is what `std` calls on Linux), as they are for the training
-//! libraries, so that even the last bit of a probability agrees.
+//! `exp` and `log` are the C library's (`std` calls it on Linux), as in the training libraries, so that
+//! probabilities agree to the last bit.
 
-/// What turns a row's margins into its values.
+/// Turns a row's margins into its values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Transform {
-    /// Each margin is divided by this first: by the number of iterations where a forest is averaged, else by 1,
-    /// which changes no bit.
+    /// Divides each margin first: the number of iterations where a forest is averaged, otherwise 1, which
+    /// changes no bit.
     divide: f64,
-    link: Link,
+    link: LinkFunction,
 }
 
-/// The function of an objective, by the precision it is computed in.
+/// The function of an objective, with the precision in which it is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Link {
+pub(crate) enum LinkFunction {
     /// The margin is the value.
     Identity,
-    /// `f32`: `1 / (1 + e^(−x) + 1e-16)`, x capped from below where the flag says so.
+    /// `f32`: `1 / (1 + e^(−x) + 1e-16)`, with `−x` limited where `capped` is set.
     Logistic32 {
-        /// Newer libraries keep the power below the range of `f32`.
+        /// Newer releases keep the power within the range of `f32`.
         capped: bool,
     },
     /// `f32`: `e^x`.
@@ -34,7 +34,8 @@ pub(crate) enum Link {
     Hinge,
     /// The margins in ascending order (quantiles that must not cross).
     Sorted,
-    /// `f32`: the first margin, then each the one before plus softplus of its own (and [`LEAST_GAP`]).
+    /// `f32`: the first margin, then each the previous value plus softplus of its own margin (and
+    /// [`LEAST_GAP`]).
     CumulativeSoftplus32,
     /// `f32`: `1 / (1 + e^(−2x))`.
     DoubleLogistic32,
@@ -53,14 +54,14 @@ pub(crate) enum Link {
     SignedSquare64,
 }
 
-impl From<Link> for Transform {
-    fn from(link: Link) -> Self {
+impl From<LinkFunction> for Transform {
+    fn from(link: LinkFunction) -> Self {
         Self { divide: 1.0, link }
     }
 }
 
 impl Transform {
-    /// The same, of margins that are first averaged over so many iterations.
+    /// Averages the margins over `iterations` first.
     pub(crate) fn averaged(self, iterations: f64) -> Self {
         Self {
             divide: iterations,
@@ -68,45 +69,46 @@ impl Transform {
         }
     }
 
-    /// Numbers per row for so many margins.
+    /// Returns the values per row for `groups` margins.
     pub(crate) fn width(self, groups: usize) -> usize {
         match self.link {
-            Link::ArgMax => 1,
+            LinkFunction::ArgMax => 1,
             _ => groups,
         }
     }
 
-    /// Whether the values are classes, not degrees of anything.
+    /// Returns whether the values are classes.
     pub(crate) fn ends_in_class(self) -> bool {
-        matches!(self.link, Link::ArgMax | Link::Hinge)
+        matches!(self.link, LinkFunction::ArgMax | LinkFunction::Hinge)
     }
 
-    /// Writes the values of one row. `margins` of an `f32` model are widened `f32`s, and so are its values.
+    /// Writes the values of one row. For an `f32` model, margins and values are `f32` numbers converted to
+    /// `f64`.
     pub(crate) fn apply(self, margins: &[f64], out: &mut [f64]) {
         for (to, from) in out.iter_mut().zip(margins) {
             *to = from / self.divide;
         }
         match self.link {
-            Link::Identity => {}
-            Link::Logistic32 { capped } => each32(out, |x| logistic32(x, capped)),
-            Link::Exp32 => each32(out, f32::exp),
-            Link::ExpRounded => each(out, |x| f64::from(narrow(x.exp()))),
-            Link::Softmax32 => softmax32(out),
-            Link::ArgMax => each(out, |_| position_of_max(margins)),
-            Link::Hinge => each(out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
-            Link::Sorted => out.sort_unstable_by(f64::total_cmp),
-            Link::CumulativeSoftplus32 => cumulative_softplus32(out),
-            Link::DoubleLogistic32 => each32(out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
-            Link::Sigmoid64 { steepness } => each(out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
-            Link::Exp64 => each(out, f64::exp),
-            Link::Log1pExp64 => each(out, |x| x.exp().ln_1p()),
-            Link::Softmax64 => softmax64(out),
-            Link::SignedSquare64 => each(out, |x| if x < 0.0 { -(x * x) } else { x * x }),
+            LinkFunction::Identity => {}
+            LinkFunction::Logistic32 { capped } => each32(out, |x| logistic32(x, capped)),
+            LinkFunction::Exp32 => each32(out, f32::exp),
+            LinkFunction::ExpRounded => each(out, |x| f64::from(narrow(x.exp()))),
+            LinkFunction::Softmax32 => softmax32(out),
+            LinkFunction::ArgMax => each(out, |_| position_of_max(margins)),
+            LinkFunction::Hinge => each(out, |x| if x > 0.0 { 1.0 } else { 0.0 }),
+            LinkFunction::Sorted => out.sort_unstable_by(f64::total_cmp),
+            LinkFunction::CumulativeSoftplus32 => cumulative_softplus32(out),
+            LinkFunction::DoubleLogistic32 => each32(out, |x| 1.0 / (1.0 + (-2.0 * x).exp())),
+            LinkFunction::Sigmoid64 { steepness } => each(out, |x| 1.0 / (1.0 + (-steepness * x).exp())),
+            LinkFunction::Exp64 => each(out, f64::exp),
+            LinkFunction::Log1pExp64 => each(out, |x| x.exp().ln_1p()),
+            LinkFunction::Softmax64 => softmax64(out),
+            LinkFunction::SignedSquare64 => each(out, |x| if x < 0.0 { -(x * x) } else { x * x }),
         }
     }
 }
 
-/// The first position of the greatest number, as a number.
+/// Returns the first position of the greatest number, as a number.
 #[expect(clippy::cast_precision_loss, reason = "a class number is far below 2^52")]
 pub(crate) fn position_of_max(numbers: &[f64]) -> f64 {
     let mut best = 0;
@@ -129,7 +131,7 @@ fn each32(out: &mut [f64], f: impl Fn(f32) -> f32) {
     each(out, |x| f64::from(f(narrow(x))));
 }
 
-/// Back to the `f32` it was widened from.
+/// Converts back to the `f32` that the number was converted from.
 #[expect(clippy::cast_possible_truncation, reason = "the number was widened from f32")]
 fn narrow(x: f64) -> f32 {
     x as f32
@@ -161,7 +163,7 @@ fn softmax64(out: &mut [f64]) {
     each(out, |x| x / sum);
 }
 
-/// What keeps expectiles that must ascend apart.
+/// The least gap between ascending expectiles.
 pub(crate) const LEAST_GAP: f32 = 1e-6;
 
 fn cumulative_softplus32(out: &mut [f64]) {

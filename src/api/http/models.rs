@@ -153,7 +153,7 @@ struct LiveBody {
     objective: String,
     trees: usize,
     /// How the trees are walked on this machine.
-    #[schema(example = "avx2, sliced from 54 rows")]
+    #[schema(example = "binned, bit-sliced from 54 rows")]
     kernel: String,
     /// The name of the id.
     #[schema(example = "customer_id")]

@@ -1,4 +1,4 @@
-//! Reading a `.gold` file (see `tests/golden/record.py`).
+//! Reads a `.gold` file (see `tests/golden/record.py`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use evergreen_forest::{Forest, OutputKind};
 use serde::Deserialize;
 
-/// One model and what its library answered.
+/// A model and the predictions of its library.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) model: String,
@@ -14,16 +14,16 @@ pub(crate) struct Case {
     pub(crate) features: usize,
     pub(crate) best: bool,
     pub(crate) input: Vec<f64>,
-    /// Texts that take the place of a column's numbers.
+    /// Texts that replace a column's numbers.
     pub(crate) texts: BTreeMap<usize, Vec<String>>,
     pub(crate) outputs: Vec<Output>,
 }
 
-/// The library's answer of one kind.
+/// An output of the library.
 pub(crate) struct Output {
     pub(crate) kind: OutputKind,
     pub(crate) width: usize,
-    /// The library answers in `f32`: its last bit is that of an `f32`.
+    /// The library returns `f32`: compare as `f32`.
     pub(crate) narrow: bool,
     pub(crate) answer: Vec<f64>,
 }
@@ -80,7 +80,7 @@ impl Case {
 }
 
 impl Case {
-    /// Replaces texts by the codes that the model has for them; one it does not know is missing.
+    /// Replaces texts with the model's codes. Unknown texts become missing.
     pub(crate) fn encode(&mut self, forest: &Forest) {
         for (column, texts) in &self.texts {
             let categories = forest.features()[*column].categories.as_ref().unwrap();

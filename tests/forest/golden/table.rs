@@ -1,4 +1,4 @@
-//! The comparison as numbers: rows that differ, and by how much.
+//! The result of a comparison: rows that differ, and by how much.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use evergreen_forest::{Forest, OutputKind, Scratch};
 
 use super::case::{Case, Output};
 
-/// What a case came to.
+/// The result of a case.
 pub(crate) struct Line {
     pub(crate) case: String,
     rows: usize,
@@ -14,26 +14,26 @@ pub(crate) struct Line {
     value: Option<Difference>,
     class: Option<Difference>,
     leaf: Option<Difference>,
-    /// Greatest distance of a contribution, in parts of its row's greatest number.
+    /// Greatest difference of a contribution, relative to the row's greatest contribution.
     contributions: Option<f64>,
-    /// Greatest distance of a row's sum of contributions from its margin, likewise.
+    /// Greatest difference between a row's sum of contributions and its margin, relative likewise.
     sums: Option<f64>,
 }
 
-/// Rows that differ in any bit, and the greatest distance.
+/// Rows that differ in any bit, and the greatest difference.
 #[derive(Clone, Copy, Default)]
 struct Difference {
     rows: usize,
     ulp: u64,
 }
 
-/// How much a case may differ, where it may at all.
+/// The difference that a case may have.
 pub(crate) struct Allowance {
     pub(crate) value_ulp: u64,
     pub(crate) contributions: f64,
 }
 
-/// Cases whose values cannot be the library's to the last bit, each with its reason; all others must be.
+/// Cases that cannot agree with the library to the last bit, with the reason. All others must.
 const ALLOWED: &[(&str, u64, &str)] = &[
     (
         "lightgbm/3.2.1/cross_entropy_lambda",
@@ -46,14 +46,15 @@ const ALLOWED: &[(&str, u64, &str)] = &[
     ("catboost/1.2.10/Tweedie", 8, FAST_EXP),
 ];
 
-const FAST_EXP: &str = "the library's exp is an approximation by table and polynomial, one of three chosen by the machine it runs on";
+const FAST_EXP: &str =
+    "the library's exp is an approximation by table and polynomial, one of three chosen by the CPU";
 
 pub(crate) fn allowance(case: &str) -> Allowance {
     let value_ulp = ALLOWED
         .iter()
         .find(|(name, ..)| case == *name)
         .map_or(0, |(_, ulp, _)| *ulp);
-    // The libraries add contributions up in f32 (or f64) in an order of their own.
+    // The libraries add contributions up in f32 (or f64) in another order.
     Allowance {
         value_ulp,
         contributions: 1e-4,
@@ -113,7 +114,7 @@ impl Line {
         self.sums = Some(worst);
     }
 
-    /// What is beyond the allowance, in words.
+    /// Describes the differences beyond the allowance.
     pub(crate) fn excess(&self, allowance: &Allowance) -> Vec<String> {
         let mut wrong = Vec::new();
         for (what, found, ulp) in [
@@ -173,7 +174,7 @@ fn difference(output: &Output, ours: &[f64]) -> Difference {
     difference
 }
 
-/// Floats between two numbers, in the width of the library's answer. Any two NaNs are alike, the zeros are not.
+/// Counts the floats between two numbers, in the library's float type. NaNs are equal; the zeros differ.
 fn distance(theirs: f64, ours: f64, narrow: bool) -> u64 {
     if theirs.is_nan() && ours.is_nan() {
         return 0;
@@ -187,7 +188,7 @@ fn distance(theirs: f64, ours: f64, narrow: bool) -> u64 {
     theirs.abs_diff(ours)
 }
 
-/// A float's place among all floats; negative zero is next to zero.
+/// Returns a float's position among all floats. Negative zero is next to zero.
 fn ordered(x: f64, narrow: bool) -> i64 {
     let place = |bits: i64, min: i64| if bits < 0 { min - bits - 1 } else { bits };
     if narrow {

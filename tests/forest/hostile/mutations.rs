@@ -5,16 +5,16 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::{seeds, survive};
 
-/// One act of damage; places are fractions of the file.
+/// A kind of damage. Positions are fractions of the file.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip(u32, u8),
     Set(u32, u8),
     Cut(u32, u32),
     Truncate(u32),
-    /// Copies a stretch from one place over another.
+    /// Copies a range over another.
     Splice(u32, u32, u16),
-    /// Replaces a number in a text by another.
+    /// Replaces a number in a text.
     Number(u32, String),
 }
 
@@ -40,7 +40,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// A place in a file of so many bytes.
+/// Returns a position in a file of `length` bytes.
 fn place(fraction: u32, length: usize) -> usize {
     fraction as usize % length.max(1)
 }
@@ -68,7 +68,7 @@ fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
-/// Replaces the first number at or after a place.
+/// Replaces the first number at or after a position.
 fn replace_number(bytes: &mut Vec<u8>, from: usize, number: &str) {
     let is_digit = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
     let Some(start) = bytes[from..].iter().position(is_digit).map(|at| from + at) else {
@@ -82,7 +82,7 @@ fn replace_number(bytes: &mut Vec<u8>, from: usize, number: &str) {
 }
 
 #[test]
-fn damaged_models_do_no_harm() {
+fn damaged_models_are_handled() {
     let seeds = seeds();
     let cases = std::env::var("EVERGREEN_MUTATIONS").map_or(20_000, |count| count.parse().unwrap());
     let mut runner = TestRunner::new(Config {
@@ -97,7 +97,7 @@ fn damaged_models_do_no_harm() {
             for damage in &damages {
                 apply(&mut bytes, damage);
             }
-            // Refused or not, it must come back.
+            // Rejected or not, it must return.
             let _ = survive(&bytes);
             Ok(())
         })
@@ -105,9 +105,9 @@ fn damaged_models_do_no_harm() {
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn every_truncation_is_rejected() {
     for (name, bytes) in seeds() {
-        // What a text format ends with may be missing without harm.
+        // A text format's ending may be missing.
         let end = match bytes.windows(12).position(|window| window == b"end of trees") {
             Some(at) => at,
             None => bytes

@@ -1,13 +1,13 @@
 //! JSON as the training libraries write it: the standard, plus bare `NaN`, `Infinity` and `-Infinity`.
 //!
-//! Numbers go from their decimal text straight to the width asked for: reading an `f32` through `f64` would
-//! round twice, and a threshold could land on its neighbour.
+//! Numbers are parsed directly from decimal text to the requested type. Reading an `f32` through `f64` would
+//! round twice, and could change a threshold.
 
 use std::borrow::Cow;
 
-use super::{Document, Fault, MAX_NESTING, Shape};
+use crate::document::{Document, Fault, MAX_NESTING, ValueKind};
 
-/// A reader over JSON text.
+/// A reader of JSON text.
 pub(crate) struct Json<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Json<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// Reads `bytes` from the front.
+    /// Creates a reader at the start of `bytes`.
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
@@ -30,7 +30,7 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The next byte that is not space; 0 at the end.
+    /// Returns the next byte that is not white space, or 0 at the end.
     fn peek(&mut self) -> u8 {
         self.space();
         self.bytes.get(self.at).copied().unwrap_or(0)
@@ -57,12 +57,14 @@ impl<'a> Json<'a> {
     fn enter(&mut self) -> Result<(), Fault> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
-            return Err(self.fault(format!("nested more than {MAX_NESTING} deep")));
+            return Err(self.fault(format!(
+                "nested too deeply: at most {MAX_NESTING} levels are supported"
+            )));
         }
         Ok(())
     }
 
-    /// After a value inside `close`: `true` if another follows.
+    /// Consumes `,` or `close` after a value. Returns true if another value follows.
     fn more(&mut self, close: u8, wanted: &str) -> Result<bool, Fault> {
         let next = self.peek();
         if next != b',' && next != close {
@@ -72,7 +74,7 @@ impl<'a> Json<'a> {
         Ok(next == b',')
     }
 
-    /// The text of the next number or bare word.
+    /// Reads the next number or bare word.
     fn token(&mut self, wanted: &str) -> Result<&'a str, Fault> {
         self.space();
         let rest = self.bytes.get(self.at..).unwrap_or(&[]);
@@ -92,23 +94,21 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// A number in the width that `N` parses to.
+    /// Reads a number of type `N`.
     fn number<N: std::str::FromStr>(&mut self) -> Result<N, Fault> {
         let start = self.at;
         let token = self.token("a number")?;
-        token
-            .parse()
-            .map_err(|_| Fault::new(start, "this is not a number"))
+        token.parse().map_err(|_| Fault::new(start, "not a number"))
     }
 
-    /// The span of a string's inside, and whether it has escapes.
+    /// Reads a string's content, not yet unescaped. The flag tells whether it contains escapes.
     fn span(&mut self) -> Result<(&'a [u8], bool), Fault> {
         self.expect(b'"', "a string")?;
         let start = self.at;
         let mut escaped = false;
         loop {
             match self.bytes.get(self.at) {
-                None => return Err(Fault::new(start, "this string never ends")),
+                None => return Err(Fault::new(start, "unterminated string; expected `\"`")),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
@@ -128,13 +128,15 @@ impl<'a> Document<'a> for Json<'a> {
         self.at
     }
 
-    fn shape(&mut self) -> Result<Shape, Fault> {
+    fn shape(&mut self) -> Result<ValueKind, Fault> {
         match self.peek() {
-            b'{' => Ok(Shape::Object),
-            b'[' => Ok(Shape::Array),
-            b'"' => Ok(Shape::Text),
-            b'n' if self.bytes.get(self.at + 1) == Some(&b'u') => Ok(Shape::Null),
-            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => Ok(Shape::Scalar),
+            b'{' => Ok(ValueKind::Object),
+            b'[' => Ok(ValueKind::Array),
+            b'"' => Ok(ValueKind::Text),
+            b'n' if self.bytes.get(self.at + 1) == Some(&b'u') => Ok(ValueKind::Null),
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => {
+                Ok(ValueKind::Scalar)
+            }
             _ => Err(self.unexpected("a value")),
         }
     }
@@ -186,8 +188,7 @@ impl<'a> Document<'a> for Json<'a> {
     fn text(&mut self) -> Result<Cow<'a, str>, Fault> {
         let start = self.at;
         let (inside, escaped) = self.span()?;
-        let text =
-            std::str::from_utf8(inside).map_err(|_| Fault::new(start, "this string is not valid UTF-8"))?;
+        let text = std::str::from_utf8(inside).map_err(|_| Fault::new(start, "string is not valid UTF-8"))?;
         if escaped {
             unescape(text)
                 .map(Cow::Owned)
@@ -207,12 +208,10 @@ impl<'a> Document<'a> for Json<'a> {
 
     fn integer(&mut self) -> Result<i64, Fault> {
         let start = self.at;
-        match self.token("a whole number")? {
+        match self.token("an integer")? {
             "true" => Ok(1),
             "false" => Ok(0),
-            digits => digits
-                .parse()
-                .map_err(|_| Fault::new(start, "this is not a whole number")),
+            digits => digits.parse().map_err(|_| Fault::new(start, "not an integer")),
         }
     }
 
@@ -243,7 +242,7 @@ impl<'a> Document<'a> for Json<'a> {
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        // Some writers end the text with a NUL, as a C string.
+        // Some writers end the text with a NUL byte, as a C string.
         while self.peek() == 0 && self.at < self.bytes.len() {
             self.at += 1;
         }
@@ -254,7 +253,7 @@ impl<'a> Document<'a> for Json<'a> {
     }
 }
 
-/// A string with its escapes resolved.
+/// Resolves the escapes of a string.
 fn unescape(text: &str) -> Result<String, &'static str> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -271,15 +270,15 @@ fn unescape(text: &str) -> Result<String, &'static str> {
             Some('f') => out.push('\u{c}'),
             Some('u') => out.push(code_point(&mut rest)?),
             Some(same @ ('"' | '\\' | '/')) => out.push(same),
-            _ => return Err("this string has an unknown escape"),
+            _ => return Err("unknown escape in a string"),
         }
     }
     Ok(out)
 }
 
-/// The character after `\u`, which may be a surrogate pair.
+/// Reads the character after `\u`, which may be a surrogate pair.
 fn code_point(rest: &mut std::str::Chars<'_>) -> Result<char, &'static str> {
-    const BAD: &str = "this string has a broken \\u escape";
+    const BAD: &str = "invalid \\u escape in a string";
     let unit = |rest: &mut std::str::Chars<'_>| -> Result<u32, &'static str> {
         let mut value = 0;
         for _ in 0..4 {

@@ -1,4 +1,4 @@
-//! CatBoost JSON: symmetric (`oblivious_trees`) and other (`trees`) forests on float and one-hot features.
+//! CatBoost JSON: oblivious (`oblivious_trees`) and other (`trees`) forests on float and one-hot features.
 //!
 //! ```text
 //! {"features_info": {"float_features", "categorical_features", …},
@@ -6,25 +6,25 @@
 //!  "oblivious_trees": [{"splits", "leaf_values", "leaf_weights"}] | "trees": [{"split", "left", "right"}],
 //!  "scale_and_bias": [scale, [bias, …]]}
 //! ```
-//! Features that the library computes while it predicts (CTR statistics of categories, texts, embeddings) are
-//! refused by name: their tables would have to be evaluated exactly as well.
+//! Features that the library computes during prediction (CTR statistics of categories, texts, embeddings) are
+//! rejected by name: their tables are not evaluated.
 
 mod features;
 mod loss;
 mod tree;
 
-use self::features::Inputs;
-use self::tree::Reader;
-use super::super::builder::{Builder, Rest};
-use super::super::document::{Document, Fault, Shape};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
-use super::limits;
+use self::features::CatBoostInputs;
+use self::tree::CatBoostTreeReader;
+use crate::builder::{EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::{Forest, Format, FormatError, LoadOptions, Summary, Trees};
 
-/// What a file says, before it is put together.
-struct Saved {
-    inputs: Option<Inputs>,
-    builder: Builder<f64>,
+/// The parts of a file, before they are validated together.
+struct CatBoostFile {
+    inputs: Option<CatBoostInputs>,
+    builder: EnsembleBuilder<f64>,
     /// Numbers per leaf; known from the first tree on.
     groups: Option<usize>,
     loss: String,
@@ -35,37 +35,41 @@ struct Saved {
 
 /// Reads a model.
 ///
-/// The file does not record a best iteration: the library cuts the model to it before it saves.
+/// The file does not record a best iteration: the library truncates the model to it before saving.
 pub(super) fn read<'a, D: Document<'a>>(
     document: &mut D,
     bytes: usize,
     _options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved {
+    let mut file = CatBoostFile {
         inputs: None,
-        builder: Builder::new(Comparison::LessEqual, Codes::NonNegative, Input::Rounded),
+        builder: EnsembleBuilder::new(
+            ThresholdRule::LessEqual,
+            CodeRule::NonNegative,
+            InputRule::Rounded,
+        ),
         groups: None,
         loss: String::new(),
         version: None,
         scale: 1.0,
         bias: Vec::new(),
     };
-    saved.top(document)?;
+    file.root(document)?;
     document.end()?;
-    saved.assemble(bytes)
+    file.assemble(bytes)
 }
 
-impl Saved {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+impl CatBoostFile {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
-            "features_info" if self.inputs.is_some() => Err(document.fault("given twice")),
+            "features_info" if self.inputs.is_some() => Err(document.fault("duplicate key `features_info`")),
             "features_info" => {
                 self.inputs = Some(features::read(document, &mut self.builder)?);
                 Ok(())
             }
             "model_info" => self.info(document),
-            "oblivious_trees" => self.trees(document, Reader::symmetric),
-            "trees" => self.trees(document, Reader::nested),
+            "oblivious_trees" => self.trees(document, CatBoostTreeReader::symmetric),
+            "trees" => self.trees(document, CatBoostTreeReader::nested),
             "scale_and_bias" => self.scale_and_bias(document),
             _ => document.skip(),
         })
@@ -77,15 +81,17 @@ impl Saved {
                 self.version = version(&document.text()?);
                 Ok(())
             }
-            "params" if document.shape()? == Shape::Object => document.object(|document, key| match key {
-                "loss_function" if document.shape()? == Shape::Object => {
-                    document.object(|document, key| match key {
-                        "type" => document.text().map(|name| self.loss = name.into_owned()),
-                        _ => document.skip(),
-                    })
-                }
-                _ => document.skip(),
-            }),
+            "params" if document.shape()? == ValueKind::Object => {
+                document.object(|document, key| match key {
+                    "loss_function" if document.shape()? == ValueKind::Object => {
+                        document.object(|document, key| match key {
+                            "type" => document.text().map(|name| self.loss = name.into_owned()),
+                            _ => document.skip(),
+                        })
+                    }
+                    _ => document.skip(),
+                })
+            }
             _ => document.skip(),
         })
     }
@@ -93,12 +99,12 @@ impl Saved {
     fn trees<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        read: impl Fn(&mut Reader, &mut D, &Inputs) -> Result<(), Fault>,
+        read: impl Fn(&mut CatBoostTreeReader, &mut D, &CatBoostInputs) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let Some(inputs) = &self.inputs else {
-            return Err(document.fault("features_info must come before the trees"));
+            return Err(document.fault("expected features_info before the trees"));
         };
-        let mut reader = Reader::default();
+        let mut reader = CatBoostTreeReader::default();
         document.array(|document, _| {
             let start = document.offset();
             reader.clear();
@@ -112,23 +118,25 @@ impl Saved {
     fn scale_and_bias<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.array(|document, position| match (position, document.shape()?) {
             (0, _) => document.f64().map(|scale| self.scale = scale),
-            (1, Shape::Array) => document.f64s(&mut self.bias),
+            (1, ValueKind::Array) => document.f64s(&mut self.bias),
             (1, _) => document.f64().map(|bias| self.bias = vec![bias]),
-            _ => Err(document.fault("expected a scale and its biases")),
+            _ => Err(document.fault("expected [scale, [bias, …]]")),
         })
     }
 
     fn assemble(mut self, bytes: usize) -> Result<Forest, FormatError> {
-        let inputs = self
-            .inputs
-            .take()
-            .ok_or_else(|| at("features_info", "there is none"))?;
+        let inputs = self.inputs.take().ok_or_else(|| {
+            at(
+                "features_info",
+                "missing; save the model with CatBoost's save_model(path, format=\"json\")",
+            )
+        })?;
         let loss = loss::find(&self.loss).map_err(|why| at("model_info.params.loss_function", why))?;
         limits::check("features_info", inputs.features.len(), bytes)?;
         let groups = self.groups.unwrap_or_else(|| self.bias.len().max(1));
         let finish = self.finish(groups).map_err(|why| at("scale_and_bias", why))?;
         let has_cover = inputs.features.is_empty() || self.builder.has_cover();
-        let rest = Rest {
+        let rest = EnsembleSettings {
             features: inputs.features.len(),
             groups,
             base: vec![0.0; groups],
@@ -148,7 +156,7 @@ impl Saved {
             classes: loss.classes(groups),
             contributions: match has_cover {
                 true => Ok(()),
-                false => Err("its file does not say how much training weight reached each leaf"),
+                false => Err("the file does not record the training weight of each leaf"),
             },
             features,
             summary: Summary {
@@ -167,35 +175,38 @@ impl Saved {
         })
     }
 
-    fn finish(&self, groups: usize) -> Result<Finish<f64>, String> {
+    fn finish(&self, groups: usize) -> Result<MarginRule<f64>, String> {
         let mut bias = self.bias.clone();
         if bias.is_empty() {
             bias = vec![0.0; groups];
         }
         if bias.len() != groups {
-            return Err(format!("{} biases for {groups} groups", bias.len()));
+            return Err(format!(
+                "found {} biases for {groups} groups, expected one per group",
+                bias.len()
+            ));
         }
         if !self.scale.is_finite() || !bias.iter().all(|bias| bias.is_finite()) {
-            return Err("not finite".into());
+            return Err("expected finite numbers".into());
         }
         #[expect(
             clippy::float_cmp,
             reason = "the identity, which the library does not compute either"
         )]
         if self.scale == 1.0 && bias.iter().all(|bias| *bias == 0.0) {
-            return Ok(Finish::None);
+            return Ok(MarginRule::None);
         }
-        Ok(Finish::ScaleBias(self.scale, bias))
+        Ok(MarginRule::ScaleBias(self.scale, bias))
     }
 }
 
-/// The release in the build information: `… Branch: tags/v1.2.10 …`.
+/// Extracts the release from the build information: `… Branch: tags/v1.2.10 …`.
 fn version(info: &str) -> Option<String> {
     let (_, after) = info.split_once("tags/v")?;
     after.split_whitespace().next().map(str::to_owned)
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

@@ -1,4 +1,4 @@
-//! The `gbdt` crate's saved models: its structures as JSON.
+//! Models saved by the `gbdt` crate: its structures as JSON.
 //!
 //! ```text
 //! {"conf": {"feature_size", "iterations", "shrinkage", "loss", "initial_guess_enabled", …},
@@ -6,24 +6,24 @@
 //!                                "index", "left", "right"}]}, …}],
 //!  "bias": …}
 //! ```
-//! All `f32`; the sum is `bias + Σ shrinkage · leaf`. The crate's mark of a missing value is `f32::MIN`; at a
-//! split a missing value goes left (−1), right (1), or stops there and takes the node's own prediction (0).
+//! All numbers are `f32`. The sum is `bias + Σ shrinkage · leaf`. `f32::MIN` means missing. At a split a
+//! missing value goes left (−1), goes right (1), or stops and takes the node's own prediction (0).
 
 mod tree;
 
-use self::tree::Nodes;
-use super::super::builder::{Builder, Rest};
-use super::super::document::{Document, Fault};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::transform::Link;
-use super::super::{
+use self::tree::GbdtTree;
+use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::transform::LinkFunction;
+use crate::{
     ClassRule, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Task, Trees,
 };
-use super::limits;
 
-/// What a file says, before it is put together.
-struct Saved {
-    builder: Builder<f32>,
+/// The parts of a file, before they are validated together.
+struct GbdtFile {
+    builder: EnsembleBuilder<f32>,
     has_trees: bool,
     features: usize,
     iterations: usize,
@@ -39,8 +39,12 @@ pub(super) fn read<'a, D: Document<'a>>(
     bytes: usize,
     _options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved {
-        builder: Builder::new(Comparison::Less, Codes::NonNegative, Input::Sentinel(f32::MIN)),
+    let mut file = GbdtFile {
+        builder: EnsembleBuilder::new(
+            ThresholdRule::Less,
+            CodeRule::NonNegative,
+            InputRule::Sentinel(f32::MIN),
+        ),
         has_trees: false,
         features: 0,
         iterations: 0,
@@ -49,17 +53,17 @@ pub(super) fn read<'a, D: Document<'a>>(
         guesses: false,
         bias: 0.0,
     };
-    saved.top(document)?;
+    file.root(document)?;
     document.end()?;
-    saved.assemble(bytes)
+    file.assemble(bytes)
 }
 
-impl Saved {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+impl GbdtFile {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "conf" => self.conf(document),
             "bias" => document.f32().map(|bias| self.bias = bias),
-            "trees" if self.has_trees => Err(document.fault("given twice")),
+            "trees" if self.has_trees => Err(document.fault("duplicate key `trees`")),
             "trees" => self.trees(document),
             _ => document.skip(),
         })
@@ -79,7 +83,7 @@ impl Saved {
     fn trees<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         self.has_trees = true;
         self.builder.lacks_cover();
-        let mut nodes = Nodes::default();
+        let mut nodes = GbdtTree::default();
         document.array(|document, _| {
             let start = document.offset();
             nodes.read(document)?;
@@ -89,96 +93,110 @@ impl Saved {
         })
     }
 
+    /// Validates the parts together and builds the forest. `bytes` is the length of the file.
     fn assemble(mut self, bytes: usize) -> Result<Forest, FormatError> {
         limits::check("conf.feature_size", self.features, bytes)?;
         let (task, link) = find(&self.loss).map_err(|why| at("conf.loss", why))?;
-        let trees = self.builder.trees();
-        if trees == 0 || trees != self.iterations {
-            let why = format!("{} of them, but there are {trees} trees", self.iterations);
-            return Err(at("conf.iterations", why));
-        }
-        if self.guesses {
-            let why = "the model adds a guess of its own to each row, which only its training data has";
-            return Err(at("conf.initial_guess_enabled", why));
-        }
-        if !self.shrinkage.is_finite() || !self.bias.is_finite() {
-            return Err(at("conf.shrinkage", "shrinkage or bias is not finite"));
-        }
-        for tree in 0..trees {
-            // The crate multiplies leaf by shrinkage before it adds: once is as good.
+        self.check()?;
+        for tree in 0..self.builder.trees() {
+            // The crate multiplies each leaf by the shrinkage before adding it. Doing so once gives the same bits.
             self.builder.scale(tree, self.shrinkage);
         }
-        let rest = Rest {
+        let settings = EnsembleSettings {
             features: self.features,
             groups: 1,
             base: vec![self.bias],
-            finish: Finish::None,
+            finish: MarginRule::None,
         };
         let built = self
             .builder
-            .finish(rest)
+            .finish(settings)
             .map_err(|(tree, why)| at(&format!("trees[{tree}]"), why))?;
-        let ensemble = built.ensemble;
-        let features = built
-            .use_of
-            .iter()
-            .enumerate()
-            .map(|(position, (splits, _))| Feature {
-                name: format!("f{position}"),
-                kind: FeatureKind::Number,
-                categories: None,
-                splits: *splits,
-                gain: 0.0,
-            });
         Ok(Forest {
             transform: link.into(),
             classes: match task {
                 Task::Binary => ClassRule::ValueAbove(0.5),
                 _ => ClassRule::None,
             },
-            contributions: Err("its file does not say how much training weight reached each node"),
-            features: features.collect(),
+            contributions: Err("the file does not record the training weight of each node"),
+            features: features(&built),
             summary: Summary {
                 format: Format::Gbdt,
                 library_version: None,
                 objective: self.loss,
                 task,
                 named: false,
-                trees,
+                trees: built.ensemble.trees.len(),
                 groups: 1,
                 depth: built.depth,
-                leaves: ensemble.leaves.len(),
+                leaves: built.ensemble.leaves.len(),
                 best_iteration: None,
             },
-            trees: Trees::F32(ensemble.into()),
+            trees: Trees::F32(built.ensemble.into()),
         })
+    }
+
+    /// Checks the configuration against the trees.
+    fn check(&self) -> Result<(), FormatError> {
+        let trees = self.builder.trees();
+        if trees == 0 || trees != self.iterations {
+            let why = format!(
+                "{} iterations for {trees} trees; expected one tree per iteration",
+                self.iterations
+            );
+            return Err(at("conf.iterations", why));
+        }
+        if self.guesses {
+            let why = "initial guesses are per training row and unknown for new rows; train with \
+                       initial_guess_enabled = false";
+            return Err(at("conf.initial_guess_enabled", why));
+        }
+        if !self.shrinkage.is_finite() || !self.bias.is_finite() {
+            return Err(at("conf.shrinkage", "shrinkage and bias must be finite numbers"));
+        }
+        Ok(())
     }
 }
 
-/// The crate's losses.
-fn find(name: &str) -> Result<(Task, Link), String> {
+/// Describes the features; the crate saves no names.
+fn features(built: &BuildOutput<f32>) -> Vec<Feature> {
+    let splits = built.use_of.iter().map(|(splits, _)| *splits).enumerate();
+    let feature = |(position, splits)| Feature {
+        name: format!("f{position}"),
+        kind: FeatureKind::Number,
+        categories: None,
+        splits,
+        gain: 0.0,
+    };
+    splits.map(feature).collect()
+}
+
+/// Looks up a loss of the crate.
+fn find(name: &str) -> Result<(Task, LinkFunction), String> {
     match name {
         "SquaredError" | "LAD" | "RegLinear" | "BinaryLogitraw" | "RankPairwise" => {
-            Ok((Task::Value, Link::Identity))
+            Ok((Task::Value, LinkFunction::Identity))
         }
-        "LogLikelyhood" => Ok((Task::Binary, Link::DoubleLogistic32)),
-        "RegLogistic" | "BinaryLogistic" => Ok((Task::Binary, Link::Logistic32 { capped: false })),
+        "LogLikelyhood" => Ok((Task::Binary, LinkFunction::DoubleLogistic32)),
+        "RegLogistic" | "BinaryLogistic" => Ok((Task::Binary, LinkFunction::Logistic32 { capped: false })),
         "MultiSoftprob" | "MultiSoftmax" => {
-            Err("such a file does not say how many classes there are; use the XGBoost model that it was made from".into())
+            Err("the file does not record the number of classes; use the original XGBoost model".into())
         }
         other => {
             let other: String = other.chars().take(32).collect();
-            Err(format!("unknown loss `{other}`"))
+            Err(format!(
+                "unknown loss `{other}`; expected a loss such as SquaredError or LogLikelyhood"
+            ))
         }
     }
 }
 
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
     let count = document.integer()?;
-    usize::try_from(count).map_err(|_| document.fault("not a count"))
+    usize::try_from(count).map_err(|_| document.fault("expected a non-negative integer"))
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

@@ -1,4 +1,4 @@
-//! LightGBM's text, versions v3 and v4.
+//! LightGBM text, versions v3 and v4.
 //!
 //! ```text
 //! tree                          header: key=value
@@ -14,29 +14,27 @@ mod lines;
 mod objective;
 mod tree;
 
-use self::header::Header;
-use self::lines::Lines;
-use self::objective::Objective;
-use self::tree::Columns;
-use super::super::builder::{Builder, Built, Rest};
-use super::super::document::{Document, Fault, Json, Shape};
-use super::super::ensemble::{Codes, Comparison, Finish, Input};
-use super::super::transform::Transform;
-use super::super::{
-    Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees,
-};
-use super::limits;
+use self::header::LightGbmHeader;
+use self::lines::LineReader;
+use self::objective::LightGbmObjective;
+use self::tree::LightGbmTree;
+use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
+use crate::document::{Document, Fault, Json, ValueKind};
+use crate::ensemble::{CodeRule, InputRule, MarginRule, ThresholdRule};
+use crate::format::limits;
+use crate::transform::Transform;
+use crate::{Categories, Feature, FeatureKind, Forest, Format, FormatError, LoadOptions, Summary, Trees};
 
 /// Reads a model.
 ///
-/// The file does not record a best iteration: the library saves the trees up to it and no more.
+/// The file does not record a best iteration: the library saves only the trees up to it.
 pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, FormatError> {
     let text = std::str::from_utf8(bytes).map_err(|error| FormatError {
         at: format!("byte {}", error.valid_up_to()),
-        reason: "this text is not valid UTF-8".into(),
+        reason: "not valid UTF-8".into(),
     })?;
-    let mut lines = Lines::new(text);
-    let header = Header::read(&mut lines)?;
+    let mut lines = LineReader::new(text);
+    let header = LightGbmHeader::read(&mut lines)?;
     limits::check("max_feature_idx", header.features, bytes.len())?;
     limits::check("num_tree_per_iteration", header.groups, bytes.len())?;
     let objective = objective::find(&header.objective).map_err(|why| at("objective", why))?;
@@ -45,14 +43,17 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     let trees = builder.trees();
     let rounds = trees / header.groups;
     if rounds * header.groups != trees {
-        let why = format!("{trees} trees are no multiple of {} per iteration", header.groups);
+        let why = format!(
+            "{trees} trees are not a multiple of {} trees per iteration",
+            header.groups
+        );
         return Err(at("num_tree_per_iteration", why));
     }
-    let rest = Rest {
+    let rest = EnsembleSettings {
         features: header.features,
         groups: header.groups,
         base: vec![0.0; header.groups],
-        finish: Finish::None,
+        finish: MarginRule::None,
     };
     let built = builder
         .finish(rest)
@@ -64,7 +65,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
         transform: transform(&objective, header.average, rounds),
         classes: objective.classes(),
         contributions: match linear {
-            true => Err("its leaves are linear functions, for which the library has none either"),
+            true => Err("the leaves are linear functions, for which LightGBM has no contributions either"),
             false => Ok(()),
         },
         features,
@@ -84,9 +85,9 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     })
 }
 
-/// The transform; a random forest's margins are sums, and only its values are averaged.
+/// Returns the transform. A random forest's margins are sums; only its values are averaged.
 #[expect(clippy::cast_precision_loss, reason = "a count of trees is far below 2^52")]
-fn transform(objective: &Objective, average: bool, rounds: usize) -> Transform {
+fn transform(objective: &LightGbmObjective, average: bool, rounds: usize) -> Transform {
     let transform = Transform::from(objective.link);
     if average && rounds > 0 {
         transform.averaged(rounds as f64)
@@ -96,9 +97,13 @@ fn transform(objective: &Objective, average: bool, rounds: usize) -> Transform {
 }
 
 /// Reads the blocks of trees, up to `end of trees`.
-fn trees(lines: &mut Lines<'_>, groups: usize) -> Result<Builder<f64>, FormatError> {
-    let mut builder = Builder::new(Comparison::LessEqual, Codes::Truncated, Input::TinyIsZero);
-    let mut columns = Columns::default();
+fn trees(lines: &mut LineReader<'_>, groups: usize) -> Result<EnsembleBuilder<f64>, FormatError> {
+    let mut builder = EnsembleBuilder::new(
+        ThresholdRule::LessEqual,
+        CodeRule::Truncated,
+        InputRule::TinyIsZero,
+    );
+    let mut columns = LightGbmTree::default();
     while let Some(line) = lines.peek() {
         if line == "end of trees" {
             return Ok(builder);
@@ -121,16 +126,16 @@ fn trees(lines: &mut Lines<'_>, groups: usize) -> Result<Builder<f64>, FormatErr
             })?;
         builder.group(number, u32::try_from(number % groups).unwrap_or(u32::MAX));
     }
-    Err(lines.fault("the file ends before `end of trees`"))
+    Err(lines.fault("unexpected end of the file; expected `end of trees`"))
 }
 
-/// Reads the categories at the end of the file, if they are there.
-fn pandas_categories(lines: &mut Lines<'_>) -> Result<Vec<Categories>, FormatError> {
+/// Reads the categories at the end of the file, if there are any.
+fn pandas_categories(lines: &mut LineReader<'_>) -> Result<Vec<Categories>, FormatError> {
     while let Some(line) = lines.next() {
         if let Some(json) = line.strip_prefix("pandas_categorical:") {
             let mut document = Json::new(json.as_bytes());
             let categories = match document.shape().map_err(|fault| lines.within(fault))? {
-                Shape::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
+                ValueKind::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
                 _ => Vec::new(),
             };
             return Ok(categories);
@@ -148,13 +153,13 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
         document.array(|document, _| {
             length += 1;
             match document.shape()? {
-                Shape::Text => names.push(document.text()?.into_owned()),
-                Shape::Scalar => numbers.extend(whole(document)?),
+                ValueKind::Text => names.push(document.text()?.into_owned()),
+                ValueKind::Scalar => numbers.extend(whole(document)?),
                 _ => document.skip()?,
             }
             Ok(())
         })?;
-        // A column of anything else, or of a mixture, is left to the caller to encode.
+        // Mixed and other types are left to the caller to encode.
         all.push(if names.len() == length {
             Categories::Names(names)
         } else if numbers.len() == length {
@@ -167,24 +172,24 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
     Ok(all)
 }
 
-/// A number, if it is a whole one.
+/// Reads a number. Returns `None` unless it is an integer.
 #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
 fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
     let number = match document.f64() {
         Ok(number) => number,
-        // Booleans are categories too, but no numbers; the word has been passed over.
+        // Booleans are not numbers; the word has been consumed.
         Err(_) => return Ok(None),
     };
     Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
 }
 
-fn features(header: &Header, built: &Built<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
+fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
     let is_category = |position: usize| {
         header.categorical.get(position) == Some(&true) || built.categorical.get(position) == Some(&true)
     };
     let count = (0..header.features).filter(|at| is_category(*at)).count();
-    // The file lists them by position among the categorical columns of the frame; if the counts differ, columns
-    // were declared categorical by hand and the list cannot be told apart.
+    // The file lists them in the order of the frame's categorical columns. If the counts differ, columns were
+    // declared categorical by hand and the lists cannot be assigned.
     let mut pandas = if pandas.len() == count { pandas } else { Vec::new() }.into_iter();
     let mut features = Vec::with_capacity(header.features);
     for (position, (splits, gain)) in built.use_of.iter().enumerate() {
@@ -208,7 +213,7 @@ fn features(header: &Header, built: &Built<f64>, pandas: Vec<Categories>) -> Vec
     features
 }
 
-/// A fault in a named part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),

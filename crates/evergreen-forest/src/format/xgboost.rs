@@ -1,11 +1,12 @@
-//! XGBoost JSON and UBJSON, of every release that writes them (1.0 on).
+//! XGBoost JSON and UBJSON, of every release that writes them (since 1.0).
 //!
 //! ```text
 //! {"version": [3,2,0],
 //!  "learner": {"attributes", "feature_names", "feature_types", "gradient_booster", "learner_model_param",
 //!              "objective"}}
 //! ```
-//! A memory snapshot wraps this in `{"Model": …, "Config": …}`. Most numbers in `*_param` objects are texts.
+//! A memory snapshot wraps this in `{"Model": …, "Config": …}`. Most numbers in `*_param` objects are
+//! strings.
 
 mod base_score;
 mod booster;
@@ -14,18 +15,18 @@ mod objective;
 mod tree;
 
 use self::booster::Booster;
-use self::objective::Objective;
-use super::super::builder::{Built, Rest};
-use super::super::document::{Document, Fault, Shape};
-use super::super::ensemble::Finish;
-use super::super::{
+use self::objective::XgBoostObjective;
+use crate::builder::{BuildOutput, EnsembleSettings};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::MarginRule;
+use crate::format::limits;
+use crate::{
     Categories, Feature, FeatureKind, Forest, Format, FormatError, Iterations, LoadOptions, Summary, Trees,
 };
-use super::limits;
 
-/// What a file says, before it is put together.
+/// The parts of a file, before they are validated together.
 #[derive(Default)]
-struct Saved {
+struct XgBoostFile {
     version: Vec<u32>,
     best_iteration: Option<usize>,
     names: Vec<String>,
@@ -44,18 +45,18 @@ pub(super) fn read<'a, D: Document<'a>>(
     bytes: usize,
     options: &LoadOptions,
 ) -> Result<Forest, FormatError> {
-    let mut saved = Saved::default();
-    saved.top(document)?;
+    let mut file = XgBoostFile::default();
+    file.root(document)?;
     document.end()?;
-    saved.assemble(bytes, options)
+    file.assemble(bytes, options)
 }
 
-impl Saved {
-    fn top<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
+impl XgBoostFile {
+    fn root<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "version" => document.integers(&mut self.version),
             "learner" => self.learner(document),
-            "Model" => self.top(document),
+            "Model" => self.root(document),
             _ => document.skip(),
         })
     }
@@ -65,7 +66,9 @@ impl Saved {
             "attributes" => self.attributes(document),
             "feature_names" => document.texts().map(|names| self.names = names),
             "feature_types" => document.texts().map(|types| self.types = types),
-            "gradient_booster" if self.booster.is_some() => Err(document.fault("given twice")),
+            "gradient_booster" if self.booster.is_some() => {
+                Err(document.fault("duplicate key `gradient_booster`"))
+            }
             "gradient_booster" => booster::read(document).map(|booster| self.booster = Some(booster)),
             "learner_model_param" => self.param(document),
             "objective" => document.object(|document, key| match key {
@@ -98,10 +101,12 @@ impl Saved {
     fn assemble(mut self, bytes: usize, options: &LoadOptions) -> Result<Forest, FormatError> {
         let objective = objective::find(&self.objective, &self.version)
             .map_err(|why| at("learner.objective.name", why))?;
-        let booster = self
-            .booster
-            .take()
-            .ok_or_else(|| at("learner.gradient_booster", "there is none"))?;
+        let booster = self.booster.take().ok_or_else(|| {
+            at(
+                "learner.gradient_booster",
+                "missing; save the model with XGBoost's save_model",
+            )
+        })?;
         let groups = self.classes.max(self.targets).max(1);
         limits::check("learner.learner_model_param.num_feature", self.features, bytes)?;
         limits::check("learner.learner_model_param", groups, bytes)?;
@@ -112,11 +117,11 @@ impl Saved {
             Iterations::All => None,
             Iterations::Best => self.best_iteration,
         };
-        let rest = Rest {
+        let rest = EnsembleSettings {
             features: self.features,
             groups,
             base,
-            finish: Finish::None,
+            finish: MarginRule::None,
         };
         let (built, categories) = booster.assemble(best, rest, &self.version)?;
         self.forest(built, categories, &objective)
@@ -124,9 +129,9 @@ impl Saved {
 
     fn forest(
         self,
-        built: Built<f32>,
+        built: BuildOutput<f32>,
         categories: Vec<Option<Categories>>,
-        objective: &Objective,
+        objective: &XgBoostObjective,
     ) -> Result<Forest, FormatError> {
         let features = self.features(&built, categories)?;
         let ensemble = built.ensemble;
@@ -135,7 +140,7 @@ impl Saved {
             transform: objective.link.into(),
             classes: objective.classes(groups),
             contributions: if ensemble.split_cover.is_empty() && !ensemble.splits.is_empty() {
-                Err("its file does not say how much training weight reached each node")
+                Err("the file does not record the training weight of each node")
             } else {
                 Ok(())
             },
@@ -163,12 +168,16 @@ impl Saved {
 
     fn features(
         &self,
-        built: &Built<f32>,
+        built: &BuildOutput<f32>,
         mut categories: Vec<Option<Categories>>,
     ) -> Result<Vec<Feature>, FormatError> {
         for (what, texts) in [("feature_names", &self.names), ("feature_types", &self.types)] {
             if !texts.is_empty() && texts.len() != self.features {
-                let why = format!("{} of them for {} features", texts.len(), self.features);
+                let why = format!(
+                    "found {} entries for {} features, expected one per feature",
+                    texts.len(),
+                    self.features
+                );
                 return Err(at(&format!("learner.{what}"), why));
             }
         }
@@ -199,7 +208,7 @@ impl Saved {
     }
 }
 
-/// The library's feature types.
+/// Looks up a feature type of the library.
 fn kind(name: Option<&str>) -> FeatureKind {
     match name {
         Some("int") => FeatureKind::Integer,
@@ -209,22 +218,19 @@ fn kind(name: Option<&str>) -> FeatureKind {
     }
 }
 
-/// A count, which the library writes as text and may one day write as a number.
+/// Reads a count, which the library writes as a string; numbers are accepted too.
 fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
-    let fault = document.fault("not a count");
+    let fault = document.fault("expected a non-negative integer");
     match document.shape()? {
-        Shape::Text => document.text()?.parse().map_err(|_| fault),
+        ValueKind::Text => document.text()?.parse().map_err(|_| fault),
         _ => usize::try_from(document.integer()?).map_err(|_| fault),
     }
 }
 
-/// A fault in a part of the model.
+/// Creates an error at a named part of the model.
 fn at(path: &str, reason: impl Into<String>) -> FormatError {
     FormatError {
         at: path.to_owned(),
         reason: reason.into(),
     }
 }
-
-/// The trees of the format, before they are finished.
-type Builder = super::super::builder::Builder<f32>;

@@ -1,56 +1,57 @@
-//! Numbers compared as they are, eight trees abreast: no ranks, no branches, any machine.
+//! The direct kernel: compares numbers as ordered keys, eight trees at a time, without bins or branches, on
+//! every CPU.
 //!
-//! A row's numbers are turned into *keys*, whole numbers in the same order, once for splits that send what is missing
-//! left and once for those that send it right. The first levels of the trees are laid out as complete ones, so that a
-//! step is `2 · place + (threshold < key)`: two loads, a comparison with a third, and an addition with its carry.
+//! A row's numbers become *keys*, integers in the same order, twice: for splits that send missing values left
+//! and for those that send them right. The first levels of the trees are stored as complete, so that a step
+//! is `2 · place + (threshold < key)`: two loads, a comparison with a third, and an addition with carry.
 //!
 //! ```text
-//! keys    a row's numbers -> keys; splits -> questions to them
-//! stand   the trees
+//! row_keys     a row's numbers -> keys; splits -> predicates on them
+//! tree_block   the layout of the trees
 //! ```
 
-mod keys;
-mod stand;
+mod row_keys;
+mod tree_block;
 
-use super::super::ensemble::Ensemble;
-use super::super::number::Real;
-use super::key::Key;
-use keys::Keys;
-use stand::{ABREAST, Stand, Stands, TALLEST};
+use crate::ensemble::Ensemble;
+use crate::kernel::KernelFloat;
+use crate::kernel::ordered_key::OrderedKey;
+use row_keys::RowKeys;
+use tree_block::{DirectBlock, DirectBlocks, LANES, TALLEST};
 
-/// Bytes of keys that are made before the trees are walked: they must stay in the first cache.
+/// Bytes of keys to fill before the trees are evaluated. They must stay in the L1 cache.
 const FILLED: usize = 1 << 14;
 
-/// Bytes of trees that all those rows walk before the next trees come.
+/// Bytes of trees that all those rows pass before the next trees.
 const WALKED: usize = 1 << 14;
 
-/// A model laid out for walking by its numbers.
+/// A model in the layout of the direct kernel.
 #[derive(Debug)]
-pub(crate) struct Direct<T: Real> {
-    keys: Keys,
-    stands: Stands<T>,
-    /// Stands that several rows walk before the next come.
+pub(crate) struct DirectKernel<T: KernelFloat> {
+    keys: RowKeys,
+    blocks: DirectBlocks<T>,
+    /// Blocks that several rows pass before the next blocks.
     tile: usize,
 }
 
-impl<T: Real> Direct<T> {
-    /// Lays a model out; `None` if it cannot be walked like this.
+impl<T: KernelFloat> DirectKernel<T> {
+    /// Builds the layout. Returns `None` if the model has vector or linear leaves or too many columns.
     pub(super) fn new(ensemble: &Ensemble<T>) -> Option<Self> {
         if ensemble.leaf_width != 1 || !ensemble.linear.is_empty() {
             return None;
         }
-        let (keys, questions) = Keys::of(ensemble)?;
-        let stands = Stands::new(ensemble, &questions)?;
+        let (keys, predicates) = RowKeys::of(ensemble)?;
+        let blocks = DirectBlocks::new(ensemble, &predicates)?;
         Some(Self {
             keys,
-            tile: stands.within(WALKED),
-            stands,
+            tile: blocks.within(WALKED),
+            blocks,
         })
     }
 
-    /// Bytes held.
+    /// Returns the bytes held in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.keys.bytes() + self.stands.bytes()
+        self.keys.bytes() + self.blocks.bytes()
     }
 
     /// Adds the leaves that each row reaches to its sums.
@@ -59,13 +60,13 @@ impl<T: Real> Direct<T> {
         ensemble: &Ensemble<T>,
         rows: &[T],
         sums: &mut [T],
-        keys: &mut Vec<T::Key>,
+        keys: &mut Vec<T::OrderedKey>,
     ) {
         let (features, groups, width) = (ensemble.features, ensemble.groups, self.keys.width());
         let at_once = (FILLED / size_of::<T>() / width).max(1);
         let needed = width * at_once.min(rows.len() / features);
         if keys.len() < needed {
-            keys.resize(needed, T::Key::LEAST);
+            keys.resize(needed, T::OrderedKey::LEAST);
         }
         let rows = rows.chunks(at_once * features);
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
@@ -76,32 +77,32 @@ impl<T: Real> Direct<T> {
         }
     }
 
-    /// Some rows through one tile of trees after the other.
-    fn walk(&self, keys: &[T::Key], sums: &mut [T], groups: usize) {
+    /// Evaluates rows, one tile of trees after the other.
+    fn walk(&self, keys: &[T::OrderedKey], sums: &mut [T], groups: usize) {
         let width = self.keys.width();
         let alone = sums.len() == groups;
         let tile = if alone { usize::MAX } else { self.tile };
-        for stands in self.stands.stands.chunks(tile) {
+        for blocks in self.blocks.blocks.chunks(tile) {
             for (keys, sums) in keys.chunks_exact(width).zip(sums.chunks_exact_mut(groups)) {
-                for stand in stands {
-                    // SAFETY: these are the keys that the questions name.
-                    let leaves = unsafe { self.leaves(stand, keys.as_ptr()) };
-                    self.add(stand, leaves, sums);
+                for block in blocks {
+                    // SAFETY: the keys include every column that a predicate names.
+                    let leaves = unsafe { self.leaves(block, keys.as_ptr()) };
+                    self.add(block, leaves, sums);
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn add(&self, stand: &Stand, leaves: [T; ABREAST], sums: &mut [T]) {
+    fn add(&self, block: &DirectBlock, leaves: [T; LANES], sums: &mut [T]) {
         match sums {
-            [sum] if stand.trees == ABREAST => {
+            [sum] if block.trees == LANES => {
                 for leaf in leaves {
                     *sum += leaf;
                 }
             }
             _ => {
-                let groups = &self.stands.groups[stand.first..][..stand.trees];
+                let groups = &self.blocks.groups[block.first..][..block.trees];
                 for (leaf, group) in leaves.into_iter().zip(groups) {
                     sums[*group as usize] += leaf;
                 }
@@ -109,42 +110,42 @@ impl<T: Real> Direct<T> {
         }
     }
 
-    /// The leaves that a row reaches in a stand's trees.
+    /// Returns the leaves that a row reaches in a block's trees.
     #[inline(always)]
-    unsafe fn leaves(&self, stand: &Stand, keys: *const T::Key) -> [T; ABREAST] {
-        // SAFETY: a stand's words and slots lie from these positions on; the caller vouches for the keys.
+    unsafe fn leaves(&self, block: &DirectBlock, keys: *const T::OrderedKey) -> [T; LANES] {
+        // SAFETY: the block's words and columns begin at these positions; the caller guarantees the keys.
         let exits = unsafe {
-            let words = self.stands.words.as_ptr().add(stand.words);
-            let slots = self.stands.slots.as_ptr().add(stand.slots);
-            match stand.levels {
-                0 => exits::<T::Key, 0>(words, slots, keys),
-                1 => exits::<T::Key, 1>(words, slots, keys),
-                2 => exits::<T::Key, 2>(words, slots, keys),
-                3 => exits::<T::Key, 3>(words, slots, keys),
-                4 => exits::<T::Key, 4>(words, slots, keys),
-                5 => exits::<T::Key, 5>(words, slots, keys),
-                6 => exits::<T::Key, 6>(words, slots, keys),
-                7 => exits::<T::Key, 7>(words, slots, keys),
-                TALLEST.. => exits::<T::Key, TALLEST>(words, slots, keys),
+            let words = self.blocks.words.as_ptr().add(block.words);
+            let columns = self.blocks.columns.as_ptr().add(block.columns);
+            match block.levels {
+                0 => exits::<T::OrderedKey, 0>(words, columns, keys),
+                1 => exits::<T::OrderedKey, 1>(words, columns, keys),
+                2 => exits::<T::OrderedKey, 2>(words, columns, keys),
+                3 => exits::<T::OrderedKey, 3>(words, columns, keys),
+                4 => exits::<T::OrderedKey, 4>(words, columns, keys),
+                5 => exits::<T::OrderedKey, 5>(words, columns, keys),
+                6 => exits::<T::OrderedKey, 6>(words, columns, keys),
+                7 => exits::<T::OrderedKey, 7>(words, columns, keys),
+                TALLEST.. => exits::<T::OrderedKey, TALLEST>(words, columns, keys),
             }
         };
-        if stand.linked {
-            // SAFETY: the exits are links.
+        if block.has_sparse {
+            // SAFETY: the exits are node indices.
             unsafe { self.follow(exits, keys) }
         } else {
             exits.map(T::of_bits)
         }
     }
 
-    /// Follows links until all eight have arrived.
+    /// Follows sparse nodes until all eight trees have reached a leaf.
     #[inline(always)]
-    unsafe fn follow(&self, exits: [T::Key; ABREAST], keys: *const T::Key) -> [T; ABREAST] {
-        let mut at = exits.map(Key::position);
+    unsafe fn follow(&self, exits: [T::OrderedKey; LANES], keys: *const T::OrderedKey) -> [T; LANES] {
+        let mut at = exits.map(OrderedKey::position);
         loop {
             let mut moved = 0;
             for at in &mut at {
                 let before = *at;
-                // SAFETY: links lead to links; the slots they name are keys.
+                // SAFETY: nodes lead to nodes; their columns are keys.
                 unsafe {
                     *at = self.step(*at, keys);
                     *at = self.step(*at, keys);
@@ -155,34 +156,34 @@ impl<T: Real> Direct<T> {
                 break;
             }
         }
-        // SAFETY: every link has a value.
-        at.map(|at| unsafe { *self.stands.values.get_unchecked(at as usize) })
+        // SAFETY: every node has a value.
+        at.map(|at| unsafe { *self.blocks.values.get_unchecked(at as usize) })
     }
 
     #[inline(always)]
-    unsafe fn step(&self, at: u32, keys: *const T::Key) -> u32 {
+    unsafe fn step(&self, at: u32, keys: *const T::OrderedKey) -> u32 {
         // SAFETY: as for `follow`.
         unsafe {
-            let link = self.stands.links.get_unchecked(at as usize);
-            link.next + u32::from(link.threshold < *keys.add(usize::from(link.slot)))
+            let node = self.blocks.nodes.get_unchecked(at as usize);
+            node.next + u32::from(node.threshold < *keys.add(usize::from(node.column)))
         }
     }
 }
 
-/// The exits of eight trees of `LEVELS` complete levels.
+/// Returns the exits of eight trees of `LEVELS` complete levels.
 #[inline(always)]
-unsafe fn exits<K: Key, const LEVELS: usize>(
+unsafe fn exits<K: OrderedKey, const LEVELS: usize>(
     words: *const K,
-    slots: *const u16,
+    columns: *const u16,
     keys: *const K,
-) -> [K; ABREAST] {
-    let mut place = [1usize; ABREAST];
-    // SAFETY: places are below 2^LEVELS until the last step, which leads to an exit; slots name keys.
+) -> [K; LANES] {
+    let mut place = [1usize; LANES];
+    // SAFETY: `place` is below 2^LEVELS until the last step, which leads to an exit; columns are keys.
     unsafe {
         for _ in 0..LEVELS {
             macro_rules! step {
                 ($($tree:literal)*) => {
-                    $(place[$tree] = K::step::<$tree, LEVELS>(place[$tree], words, slots, keys);)*
+                    $(place[$tree] = K::step::<$tree, LEVELS>(place[$tree], words, columns, keys);)*
                 };
             }
             step!(0 1 2 3 4 5 6 7);

@@ -1,9 +1,12 @@
-//! The reference kernel: plain, and right by inspection.
+//! The scalar kernel: the reference for all others, simple enough to verify by reading.
 //!
-//! Positions are followed without checks of their own: the builder made sure that they are in range and that
-//! every path ends in a leaf.
+//! It follows positions without checks: the builder guarantees that they are in range and that every path
+//! ends in a leaf.
 
-use crate::ensemble::{Child, Codes, Comparison, Ensemble, Linear, Set, Split, Target, Test, Tree, ZERO};
+use crate::ensemble::{
+    CategorySet, ChildRef, ChildTarget, CodeRule, Ensemble, LinearLeaf, Split, SplitTest, ThresholdRule,
+    Tree, ZERO,
+};
 use crate::number::Real;
 
 /// Adds the leaves that each row reaches to its sums, tree by tree.
@@ -34,13 +37,13 @@ fn add_leaf<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, row: &[T], sums: &mut 
     }
 }
 
-/// Position of the leaf that a row reaches from `root`.
-pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: Child, row: &[T]) -> usize {
+/// Returns the position of the leaf that a row reaches from `root`.
+pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: ChildRef, row: &[T]) -> usize {
     let mut at = root;
     loop {
         match at.target() {
-            Target::Leaf(leaf) => return leaf,
-            Target::Split(position) => {
+            ChildTarget::Leaf(leaf) => return leaf,
+            ChildTarget::Split(position) => {
                 let split = &ensemble.splits[position];
                 let left = goes_left(ensemble, split, row[split.feature as usize]);
                 at = if left { split.left } else { split.right };
@@ -49,32 +52,32 @@ pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: Child, row: &[T]) -
     }
 }
 
-/// The decision of a split.
+/// Returns whether a number goes left at a split.
 pub(crate) fn goes_left<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T) -> bool {
     let missing = x.missing() || (split.zero_missing && x.to_f64().abs() <= f64::from(ZERO));
     match split.test {
-        Test::Missing => missing,
+        SplitTest::Missing => missing,
         _ if missing => split.missing_left,
-        Test::Threshold(threshold) => match ensemble.comparison {
-            Comparison::Less => x < threshold,
-            Comparison::LessEqual => x <= threshold,
+        SplitTest::Threshold(threshold) => match ensemble.comparison {
+            ThresholdRule::Less => x < threshold,
+            ThresholdRule::LessEqual => x <= threshold,
         },
-        Test::Member(set) => is_member(ensemble, split, &ensemble.sets[set as usize], x),
+        SplitTest::Member(set) => is_member(ensemble, split, &ensemble.sets[set as usize], x),
     }
 }
 
-fn is_member<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, set: &Set, x: T) -> bool {
+fn is_member<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, set: &CategorySet, x: T) -> bool {
     let code = ensemble.codes.of(x.to_f64());
     match ensemble.codes {
-        Codes::NonNegative | Codes::Truncated => code.is_some_and(|code| set.contains(code)),
-        Codes::NonNegativeElseMissing => code
+        CodeRule::NonNegative | CodeRule::Truncated => code.is_some_and(|code| set.contains(code)),
+        CodeRule::NonNegativeElseMissing => code
             .filter(|code| u64::from(*code) < set.capacity())
             .map_or(split.missing_left, |code| set.contains(code)),
     }
 }
 
-/// A linear leaf's number; `plain` if any of its inputs is missing.
-fn evaluate<T: Real>(linear: &Linear, row: &[T], plain: T) -> T {
+/// Evaluates a linear leaf. Returns `plain` if one of its inputs is missing.
+fn evaluate<T: Real>(linear: &LinearLeaf, row: &[T], plain: T) -> T {
     let mut sum = linear.constant;
     for (feature, coefficient) in &linear.terms {
         let x = row[*feature as usize];

@@ -1,14 +1,14 @@
-//! Every kernel against the scalar reference, bit by bit, on random forests and rows.
+//! Compares every kernel with the scalar reference, bit by bit, on random forests and rows.
 
-use super::super::builder::{Builder, Node, Rest};
-use super::super::ensemble::{Codes, Comparison, Ensemble, Finish, Input, Test};
-use super::super::number::Real;
-use super::{Kernel, KernelName, Work, scalar};
+use crate::builder::{EnsembleBuilder, EnsembleSettings, Node};
+use crate::ensemble::{CodeRule, Ensemble, InputRule, MarginRule, SplitTest, ThresholdRule};
+use crate::kernel::KernelFloat;
+use crate::kernel::{Kernel, KernelName, KernelScratch, scalar};
 
-/// A small random generator (splitmix64): the tests must fail alike everywhere.
-struct Random(u64);
+/// A random generator (splitmix64) with a fixed seed, so that failures can be reproduced.
+struct RandomSource(u64);
 
-impl Random {
+impl RandomSource {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -22,30 +22,30 @@ impl Random {
     }
 }
 
-/// What a random forest looks like.
+/// The parameters of a random forest.
 #[derive(Clone, Copy, Debug)]
-struct Shape {
+struct ForestShape {
     trees: usize,
     leaves: usize,
-    /// No path is longer.
+    /// The longest path.
     depth: usize,
     features: usize,
     groups: usize,
-    /// Distinct thresholds on a feature.
+    /// Distinct thresholds per feature.
     thresholds: usize,
-    /// Of eight splits, so many ask for a category.
+    /// The share of categorical splits, in eighths.
     categorical: usize,
-    /// Every third tree has few leaves, or one.
+    /// Every third tree has four leaves or fewer.
     uneven: bool,
-    /// All splits of a level ask the same, and trees are complete.
+    /// All splits of a level are equal, and trees are complete.
     symmetric: bool,
-    /// Splits may count zero as missing, or ask only whether a number is missing.
-    odd: bool,
-    comparison: Comparison,
-    codes: Codes,
+    /// Splits may count zero as missing, or test only for missing.
+    special: bool,
+    comparison: ThresholdRule,
+    codes: CodeRule,
 }
 
-const PLAIN: Shape = Shape {
+const PLAIN: ForestShape = ForestShape {
     trees: 40,
     leaves: 64,
     depth: 6,
@@ -55,17 +55,17 @@ const PLAIN: Shape = Shape {
     categorical: 0,
     uneven: false,
     symmetric: false,
-    odd: false,
-    comparison: Comparison::Less,
-    codes: Codes::NonNegative,
+    special: false,
+    comparison: ThresholdRule::Less,
+    codes: CodeRule::NonNegative,
 };
 
 /// A node of a random tree: a leaf, or a split with its children.
-type Drawn = Option<(usize, usize)>;
+type RandomNode = Option<(usize, usize)>;
 
-/// A tree of up to so many leaves, by splitting leaves at random.
-fn draw(random: &mut Random, shape: &Shape) -> Vec<Drawn> {
-    let mut nodes: Vec<Drawn> = vec![None];
+/// Draws a tree of up to `shape.leaves` leaves by splitting leaves at random.
+fn draw(random: &mut RandomSource, shape: &ForestShape) -> Vec<RandomNode> {
+    let mut nodes: Vec<RandomNode> = vec![None];
     let mut open = vec![(0, 0)];
     let mut leaves = 1;
     while leaves < shape.leaves && !open.is_empty() {
@@ -86,11 +86,11 @@ fn draw(random: &mut Random, shape: &Shape) -> Vec<Drawn> {
     nodes
 }
 
-/// What a node asks (test, feature, missing goes left, zero is missing) and its value as a leaf.
-type Asked<T> = (Test<T>, usize, bool, bool, [T; 1]);
+/// A node's test, feature, `missing_left` and `zero_missing`, and its value as a leaf.
+type NodeSpec<T> = (SplitTest<T>, usize, bool, bool, [T; 1]);
 
-/// How deep each node lies; children come after their parents.
-fn levels(nodes: &[Drawn]) -> Vec<usize> {
+/// Returns the depth of each node. Children come after their parents.
+fn levels(nodes: &[RandomNode]) -> Vec<usize> {
     let mut levels = vec![0; nodes.len()];
     for (node, children) in nodes.iter().enumerate() {
         if let Some((left, right)) = children {
@@ -101,8 +101,8 @@ fn levels(nodes: &[Drawn]) -> Vec<usize> {
     levels
 }
 
-/// The k-th threshold of every feature; a few are special.
-fn threshold<T: Real>(k: usize) -> T {
+/// Returns the k-th threshold of every feature. A few are special.
+fn threshold<T: KernelFloat>(k: usize) -> T {
     match k {
         0 => T::cast(f32::INFINITY),
         1 => T::cast(0f32),
@@ -112,11 +112,11 @@ fn threshold<T: Real>(k: usize) -> T {
     }
 }
 
-fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
-    let mut builder = Builder::new(shape.comparison, shape.codes, Input::AsIs);
+fn forest<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> Ensemble<T> {
+    let mut builder = EnsembleBuilder::new(shape.comparison, shape.codes, InputRule::AsIs);
     for tree in 0..shape.trees {
         let few = 1 + tree % 4;
-        let of_tree = Shape {
+        let of_tree = ForestShape {
             leaves: if shape.uneven && tree % 3 == 0 {
                 few
             } else {
@@ -126,17 +126,17 @@ fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
         };
         let nodes = draw(random, &of_tree);
         let levels = levels(&nodes);
-        let mut tests: Vec<Asked<T>> = Vec::new();
+        let mut tests: Vec<NodeSpec<T>> = Vec::new();
         for node in 0..nodes.len() {
             let test = if random.below(8) < shape.categorical {
                 let members = (0..1 + random.below(6)).map(|_| u32::try_from(random.below(70)).unwrap());
                 builder.set(members.collect()).unwrap()
-            } else if shape.odd && random.below(9) == 0 {
-                Test::Missing
+            } else if shape.special && random.below(9) == 0 {
+                SplitTest::Missing
             } else {
-                Test::Threshold(threshold(random.below(shape.thresholds)))
+                SplitTest::Threshold(threshold(random.below(shape.thresholds)))
             };
-            let zero_missing = shape.odd && !matches!(test, Test::Member(_)) && random.below(2) == 0;
+            let zero_missing = shape.special && !matches!(test, SplitTest::Member(_)) && random.below(2) == 0;
             let value = T::cast(random.below(1 << 20) as f64 / 3e5 - 1.7);
             let feature = random.below(shape.features);
             let same = (0..node).find(|other| shape.symmetric && levels[*other] == levels[node]);
@@ -171,17 +171,17 @@ fn forest<T: Real>(random: &mut Random, shape: &Shape) -> Ensemble<T> {
             .unwrap();
         builder.group(tree, u32::try_from(tree % shape.groups).unwrap());
     }
-    let rest = Rest {
+    let rest = EnsembleSettings {
         features: shape.features,
         groups: shape.groups,
         base: vec![T::cast(0.5); shape.groups],
-        finish: Finish::None,
+        finish: MarginRule::None,
     };
     builder.finish(rest).unwrap().ensemble
 }
 
-/// A number that is likely to tell kernels apart.
-fn number<T: Real>(random: &mut Random, shape: &Shape) -> T {
+/// Draws a number that is likely to expose a difference between kernels.
+fn number<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> T {
     let near = threshold::<f32>(random.below(shape.thresholds));
     match random.below(12) {
         0 => T::cast(f32::NAN),
@@ -199,16 +199,16 @@ fn number<T: Real>(random: &mut Random, shape: &Shape) -> T {
     }
 }
 
-fn agree_in<T: Real>(shape: &Shape, must: bool) {
-    let mut random = Random(shape.trees as u64 * 31 + shape.leaves as u64);
+fn agree_in<T: KernelFloat>(shape: &ForestShape, must: bool) {
+    let mut random = RandomSource(shape.trees as u64 * 31 + shape.leaves as u64);
     let ensemble = forest::<T>(&mut random, shape);
     for name in KernelName::ALL.into_iter().filter(|name| name.available()) {
         let Some(kernel) = Kernel::of(name, &ensemble) else {
-            let large = name == KernelName::Sliced && shape.leaves > 256;
+            let large = name == KernelName::BitSliced && shape.leaves > 256;
             assert!(!must || large, "{name} does not take {shape:?}");
             continue;
         };
-        let mut work = Work::default();
+        let mut work = KernelScratch::default();
         for rows in [1, 2, 5, 64, 67, 160, 257] {
             let values: Vec<T> = (0..rows * shape.features)
                 .map(|_| number(&mut random, shape))
@@ -225,9 +225,9 @@ fn agree_in<T: Real>(shape: &Shape, must: bool) {
     }
 }
 
-fn agree(shape: Shape) {
-    for comparison in [Comparison::Less, Comparison::LessEqual] {
-        let shape = Shape { comparison, ..shape };
+fn agree(shape: ForestShape) {
+    for comparison in [ThresholdRule::Less, ThresholdRule::LessEqual] {
+        let shape = ForestShape { comparison, ..shape };
         agree_in::<f32>(&shape, true);
         agree_in::<f64>(&shape, true);
     }
@@ -236,17 +236,17 @@ fn agree(shape: Shape) {
 #[test]
 fn agree_on_shapes_at_the_edges() {
     for trees in [1, 7, 8, 31, 32, 33, 65] {
-        agree(Shape { trees, ..PLAIN });
+        agree(ForestShape { trees, ..PLAIN });
     }
     for leaves in [1, 2, 3, 63, 64, 65, 255] {
-        agree(Shape {
+        agree(ForestShape {
             leaves,
             depth: 40,
             ..PLAIN
         });
     }
     for depth in 0..=11 {
-        agree(Shape {
+        agree(ForestShape {
             depth,
             leaves: 1 << depth,
             trees: 9,
@@ -256,10 +256,10 @@ fn agree_on_shapes_at_the_edges() {
 }
 
 #[test]
-fn agree_on_lopsided_trees_beside_others() {
-    // More slots than the tops ask, up to what a byte can name, and beyond.
+fn agree_on_unbalanced_trees_beside_others() {
+    // Above the columns of the upper levels, up to what a byte can address, and beyond.
     for (leaves, features) in [(64, 30), (64, 110), (200, 120), (256, 30), (257, 30), (100, 140)] {
-        agree(Shape {
+        agree(ForestShape {
             trees: 37,
             leaves,
             features,
@@ -269,7 +269,7 @@ fn agree_on_lopsided_trees_beside_others() {
             ..PLAIN
         });
     }
-    let shape = Shape {
+    let shape = ForestShape {
         categorical: 4,
         features: 12,
         leaves: 64,
@@ -284,7 +284,7 @@ fn agree_on_lopsided_trees_beside_others() {
 #[test]
 fn agree_on_symmetric_trees() {
     for depth in 1..=8 {
-        agree(Shape {
+        agree(ForestShape {
             symmetric: true,
             depth,
             leaves: 1 << depth,
@@ -296,7 +296,7 @@ fn agree_on_symmetric_trees() {
 #[test]
 fn agree_on_many_thresholds_and_features() {
     for thresholds in [1, 7, 8, 9, 15, 16, 17, 71, 72, 73, 254, 255, 256, 257, 600, 5000] {
-        agree(Shape {
+        agree(ForestShape {
             thresholds,
             features: 2,
             leaves: 255,
@@ -306,34 +306,37 @@ fn agree_on_many_thresholds_and_features() {
         });
     }
     for features in [1, 7, 8, 15, 16, 63, 64, 65, 127, 128, 129, 2000] {
-        agree(Shape { features, ..PLAIN });
+        agree(ForestShape { features, ..PLAIN });
     }
 }
 
 #[test]
-fn agree_on_groups_and_odd_splits() {
+fn agree_on_groups_and_special_splits() {
     for groups in [2, 3, 10] {
-        agree(Shape {
+        agree(ForestShape {
             groups,
-            odd: true,
+            special: true,
             leaves: 31,
             depth: 9,
             ..PLAIN
         });
     }
-    agree(Shape { odd: true, ..PLAIN });
+    agree(ForestShape {
+        special: true,
+        ..PLAIN
+    });
 }
 
 #[test]
 fn agree_on_categories() {
     for codes in [
-        Codes::NonNegative,
-        Codes::NonNegativeElseMissing,
-        Codes::Truncated,
+        CodeRule::NonNegative,
+        CodeRule::NonNegativeElseMissing,
+        CodeRule::Truncated,
     ] {
         for categorical in [1, 4, 8] {
             for trees in [3, 40] {
-                let shape = Shape {
+                let shape = ForestShape {
                     categorical,
                     codes,
                     trees,
@@ -341,7 +344,7 @@ fn agree_on_categories() {
                     depth: 8,
                     ..PLAIN
                 };
-                // A model too small for its table of categories may be refused.
+                // Kernels may reject a model that is smaller than its category table.
                 agree_in::<f32>(&shape, false);
                 agree_in::<f64>(&shape, false);
             }

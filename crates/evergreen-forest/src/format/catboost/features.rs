@@ -1,39 +1,39 @@
-//! `features_info`: the inputs, and what each kind of split asks of which.
+//! Reads `features_info`: the inputs, and which of them each kind of split tests.
 
-use super::super::super::builder::Builder;
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::super::super::{Categories, Feature, FeatureKind};
+use crate::builder::EnsembleBuilder;
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::{Categories, Feature, FeatureKind};
 
 /// The inputs of a model.
-pub(super) struct Inputs {
+pub(super) struct CatBoostInputs {
     /// By position in a row.
     pub(super) features: Vec<Feature>,
-    /// The names come from the file.
+    /// True if names come from the file.
     pub(super) named: bool,
-    floats: Vec<Option<Float>>,
-    categories: Vec<Option<Category>>,
+    floats: Vec<Option<FloatInput>>,
+    categories: Vec<Option<CategoricalInput>>,
 }
 
-/// A feature of numbers.
+/// A numeric feature.
 #[derive(Clone)]
-struct Float {
+struct FloatInput {
     position: u32,
-    /// A missing value counts as less than any border.
+    /// A missing value is less than every border.
     missing_left: bool,
 }
 
-/// A feature of categories.
+/// A categorical feature.
 #[derive(Clone)]
-struct Category {
+struct CategoricalInput {
     position: u32,
-    /// Hash of a category and the test for it.
-    tests: Vec<(i64, Test<f64>)>,
+    /// The hash of each category, with the test for it.
+    tests: Vec<(i64, SplitTest<f64>)>,
 }
 
-/// What an entry of any list says.
+/// An entry of any feature list.
 #[derive(Default)]
-struct Entry {
+struct FeatureEntry {
     name: String,
     index: usize,
     position: u32,
@@ -41,31 +41,31 @@ struct Entry {
     values: Vec<i64>,
 }
 
-/// Reads the inputs; one-hot categories get their sets in `builder`.
+/// Reads the inputs and adds the sets of one-hot categories to `builder`.
 pub(super) fn read<'a, D: Document<'a>>(
     document: &mut D,
-    builder: &mut Builder<f64>,
-) -> Result<Inputs, Fault> {
+    builder: &mut EnsembleBuilder<f64>,
+) -> Result<CatBoostInputs, Fault> {
     let mut floats = Vec::new();
     let mut categories = Vec::new();
-    let mut computed = Vec::new();
+    let mut unsupported = Vec::new();
     let start = document.offset();
     document.object(|document, key| match key {
         "float_features" => entries(document, &mut floats),
         "categorical_features" => entries(document, &mut categories),
-        "text_features" => named(document, "text feature", &mut computed),
-        "embedding_features" => named(document, "embedding feature", &mut computed),
-        "ctrs" => ctrs(document, &mut computed),
+        "text_features" => named(document, "text feature", &mut unsupported),
+        "embedding_features" => named(document, "embedding feature", &mut unsupported),
+        "ctrs" => ctrs(document, &mut unsupported),
         _ => document.skip(),
     })?;
-    refuse_computed(&computed, &categories).map_err(|why| Fault::new(start, why))?;
-    let mut inputs = Inputs {
+    reject_unsupported(&unsupported, &categories).map_err(|why| Fault::new(start, why))?;
+    let mut inputs = CatBoostInputs {
         features: Vec::new(),
         named: false,
         floats: Vec::new(),
         categories: Vec::new(),
     };
-    // Positions are indices into a row; a file of so many entries has no business with larger ones.
+    // Positions index a row, so they are below the number of entries.
     let count = floats.len() + categories.len();
     inputs.features = (0..count).map(unnamed).collect();
     let fault = |why: String| Fault::new(start, why);
@@ -78,20 +78,20 @@ pub(super) fn read<'a, D: Document<'a>>(
     Ok(inputs)
 }
 
-/// Something that the library computes from features while it predicts.
-enum Computed {
-    /// By its own name.
+/// A feature that the library computes during prediction.
+enum UnsupportedInput {
+    /// A feature with a name of its own.
     Named(&'static str, String),
-    /// From categorical features.
+    /// Statistics of these categorical features.
     Ctr(Vec<usize>),
 }
 
-fn refuse_computed(computed: &[Computed], categories: &[Entry]) -> Result<(), String> {
+fn reject_unsupported(unsupported: &[UnsupportedInput], categories: &[FeatureEntry]) -> Result<(), String> {
     let mut names = Vec::new();
-    for computed in computed {
-        match computed {
-            Computed::Named(kind, name) => names.push(format!("{kind} `{name}`")),
-            Computed::Ctr(indices) => names.extend(indices.iter().map(|index| {
+    for unsupported in unsupported {
+        match unsupported {
+            UnsupportedInput::Named(kind, name) => names.push(format!("{kind} `{name}`")),
+            UnsupportedInput::Ctr(indices) => names.extend(indices.iter().map(|index| {
                 let entry = categories.iter().find(|entry| entry.index == *index);
                 format!("`{}`", entry.map_or("?", |entry| entry.name.as_str()))
             })),
@@ -104,13 +104,13 @@ fn refuse_computed(computed: &[Computed], categories: &[Entry]) -> Result<(), St
     }
     names.truncate(20);
     Err(format!(
-        "the model uses statistics (CTR), texts or embeddings of {}; train with one_hot_max_size at least the number \
+        "CTR statistics, text and embedding features are not supported, found {}; train with one_hot_max_size at least the number \
          of categories, or encode these features before training",
         names.join(", ")
     ))
 }
 
-/// An input that no entry describes.
+/// Creates an input without an entry.
 fn unnamed(position: usize) -> Feature {
     Feature {
         name: position.to_string(),
@@ -121,13 +121,12 @@ fn unnamed(position: usize) -> Feature {
     }
 }
 
-impl Inputs {
-    fn describe(&mut self, entry: &Entry, count: usize) -> Result<&mut Feature, String> {
+impl CatBoostInputs {
+    fn describe(&mut self, entry: &FeatureEntry, count: usize) -> Result<&mut Feature, String> {
         let position = entry.position as usize;
-        let feature = self
-            .features
-            .get_mut(position)
-            .ok_or_else(|| format!("flat_feature_index {position} for {count} features"))?;
+        let feature = self.features.get_mut(position).ok_or_else(|| {
+            format!("flat_feature_index {position} is out of range: the model has {count} features")
+        })?;
         if !entry.name.is_empty() && entry.name != position.to_string() {
             self.named = true;
             feature.name.clone_from(&entry.name);
@@ -135,29 +134,36 @@ impl Inputs {
         Ok(feature)
     }
 
-    fn add_float(&mut self, entry: Entry, count: usize) -> Result<(), String> {
+    fn add_float(&mut self, entry: FeatureEntry, count: usize) -> Result<(), String> {
         self.describe(&entry, count)?;
         let missing_left = match entry.treatment.as_str() {
             "AsTrue" => false,
-            // As it is, NaN is greater than no border.
+            // Without a rule, NaN is greater than no border.
             "AsFalse" | "AsIs" | "" => true,
             other => {
                 let other: String = other.chars().take(32).collect();
-                return Err(format!("unknown nan_value_treatment `{other}`"));
+                return Err(format!(
+                    "unknown nan_value_treatment `{other}`, expected AsTrue, AsFalse or AsIs"
+                ));
             }
         };
-        place(&mut self.floats, entry.index, count)?.replace(Float {
+        place(&mut self.floats, entry.index, count)?.replace(FloatInput {
             position: entry.position,
             missing_left,
         });
         Ok(())
     }
 
-    fn add_category(&mut self, entry: Entry, count: usize, builder: &mut Builder<f64>) -> Result<(), String> {
+    fn add_category(
+        &mut self,
+        entry: FeatureEntry,
+        count: usize,
+        builder: &mut EnsembleBuilder<f64>,
+    ) -> Result<(), String> {
         let mut hashes = Vec::with_capacity(entry.values.len());
         let mut tests = Vec::with_capacity(entry.values.len());
         for (code, value) in entry.values.iter().enumerate() {
-            let code = u32::try_from(code).map_err(|_| "too many categories")?;
+            let code = u32::try_from(code).map_err(|_| "the feature has too many categories")?;
             tests.push((*value, builder.set(vec![code])?));
             hashes.push(hash(*value)?);
         }
@@ -165,58 +171,62 @@ impl Inputs {
         feature.kind = FeatureKind::Category;
         feature.categories = Some(Categories::Hashes(hashes));
         tests.sort_by_key(|(value, _)| *value);
-        place(&mut self.categories, entry.index, count)?.replace(Category {
+        place(&mut self.categories, entry.index, count)?.replace(CategoricalInput {
             position: entry.position,
             tests,
         });
         Ok(())
     }
 
-    /// Position, test and missing rule of a split on a number; a yes is `x <= border`.
-    pub(super) fn float(&self, index: usize, border: f32) -> Result<(u32, Test<f64>, bool), String> {
+    /// Returns the position, test and missing rule of a split on a number. The test is `x <= border`.
+    pub(super) fn float(&self, index: usize, border: f32) -> Result<(u32, SplitTest<f64>, bool), String> {
         let float = self.floats.get(index).and_then(Option::as_ref);
         let float = float.ok_or_else(|| format!("float feature {index} does not exist"))?;
         Ok((
             float.position,
-            Test::Threshold(f64::from(border)),
+            SplitTest::Threshold(f64::from(border)),
             float.missing_left,
         ))
     }
 
-    /// Position and test of a split on a category; a yes is "it is this one".
-    pub(super) fn category(&self, index: usize, value: i64) -> Result<(u32, Test<f64>), String> {
+    /// Returns the position and test of a split on a category. The test is "x is this category".
+    pub(super) fn category(&self, index: usize, value: i64) -> Result<(u32, SplitTest<f64>), String> {
         let category = self.categories.get(index).and_then(Option::as_ref);
         let category = category.ok_or_else(|| format!("categorical feature {index} does not exist"))?;
         let test = category.tests.binary_search_by_key(&value, |(value, _)| *value);
         let test = test.ok().and_then(|at| category.tests.get(at));
-        let (_, test) = test.ok_or_else(|| format!("category {value} is not among the feature's values"))?;
+        let (_, test) =
+            test.ok_or_else(|| format!("category {value} is missing from the feature's values"))?;
         Ok((category.position, *test))
     }
 }
 
-/// The place of an entry in a list by index, which grows to it.
+/// Returns the place of an entry in a list by index, and extends the list up to it.
 fn place<T: Clone>(list: &mut Vec<Option<T>>, index: usize, count: usize) -> Result<&mut Option<T>, String> {
     if index >= count {
-        return Err(format!("feature_index {index} for {count} features"));
+        return Err(format!(
+            "feature_index {index} is out of range: the model has {count} features"
+        ));
     }
     if list.len() <= index {
         list.resize(index + 1, None);
     }
-    list.get_mut(index).ok_or_else(|| "too many features".to_owned())
+    list.get_mut(index)
+        .ok_or_else(|| "the model has too many features".to_owned())
 }
 
-/// A hash, which the file writes as a signed number.
+/// Converts a hash, which the file writes as a signed number.
 #[expect(clippy::cast_sign_loss, reason = "the same 32 bits")]
 fn hash(value: i64) -> Result<u32, String> {
     i32::try_from(value)
         .map(|value| value as u32)
         .or_else(|_| u32::try_from(value))
-        .map_err(|_| format!("{value} is no 32-bit hash"))
+        .map_err(|_| format!("values: {value} is not a 32-bit hash"))
 }
 
-fn entries<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Entry>) -> Result<(), Fault> {
+fn entries<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<FeatureEntry>) -> Result<(), Fault> {
     document.array(|document, _| {
-        let mut entry = Entry::default();
+        let mut entry = FeatureEntry::default();
         document.object(|document, key| match key {
             "feature_id" => document.text().map(|name| entry.name = name.into_owned()),
             "feature_index" => index(document).map(|index| entry.index = index as usize),
@@ -238,15 +248,19 @@ fn index<'a, D: Document<'a>>(document: &mut D) -> Result<u32, Fault> {
 fn named<'a, D: Document<'a>>(
     document: &mut D,
     kind: &'static str,
-    into: &mut Vec<Computed>,
+    into: &mut Vec<UnsupportedInput>,
 ) -> Result<(), Fault> {
     let mut found = Vec::new();
     entries(document, &mut found)?;
-    into.extend(found.into_iter().map(|entry| Computed::Named(kind, entry.name)));
+    into.extend(
+        found
+            .into_iter()
+            .map(|entry| UnsupportedInput::Named(kind, entry.name)),
+    );
     Ok(())
 }
 
-fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Computed>) -> Result<(), Fault> {
+fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<UnsupportedInput>) -> Result<(), Fault> {
     document.array(|document, _| {
         let mut indices = Vec::new();
         document.object(|document, key| match key {
@@ -258,7 +272,7 @@ fn ctrs<'a, D: Document<'a>>(document: &mut D, into: &mut Vec<Computed>) -> Resu
             }),
             _ => document.skip(),
         })?;
-        into.push(Computed::Ctr(indices));
+        into.push(UnsupportedInput::Ctr(indices));
         Ok(())
     })
 }

@@ -1,13 +1,13 @@
-//! The library's losses, and the prediction that its estimators give by default for each.
+//! The library's losses, and the prediction that its estimators return by default.
 
-use super::super::super::transform::Link;
-use super::super::super::{ClassRule, Task};
+use crate::transform::LinkFunction;
+use crate::{ClassRule, Task};
 
-/// What a loss means to a prediction.
+/// How predictions follow from a loss.
 #[derive(Clone, Copy)]
 pub(super) struct Loss {
     pub(super) task: Task,
-    pub(super) link: Link,
+    pub(super) link: LinkFunction,
 }
 
 impl Loss {
@@ -49,18 +49,20 @@ const RAW: &[&str] = &[
     "Cox",
 ];
 
-/// Looks a loss up; a model that does not name its own (a sum of models) has raw predictions.
+/// Looks up a loss. A model that records none (a sum of models) has raw predictions.
 pub(super) fn find(name: &str) -> Result<Loss, String> {
-    let logistic = Link::Sigmoid64 { steepness: 1.0 };
+    let logistic = LinkFunction::Sigmoid64 { steepness: 1.0 };
     let (task, link) = match name {
         "Logloss" | "CrossEntropy" | "MultiLogloss" | "MultiCrossEntropy" => (Task::Binary, logistic),
-        "MultiClass" => (Task::Multiclass, Link::Softmax64),
+        "MultiClass" => (Task::Multiclass, LinkFunction::Softmax64),
         "MultiClassOneVsAll" => (Task::Multiclass, logistic),
-        "Poisson" | "Tweedie" => (Task::Value, Link::Exp64),
-        raw if RAW.contains(&raw) => (Task::Value, Link::Identity),
+        "Poisson" | "Tweedie" => (Task::Value, LinkFunction::Exp64),
+        raw if RAW.contains(&raw) => (Task::Value, LinkFunction::Identity),
         other => {
             let other: String = other.chars().take(32).collect();
-            return Err(format!("the predictions of loss `{other}` are not known exactly"));
+            return Err(format!(
+                "unsupported loss `{other}`: its predictions cannot be reproduced exactly"
+            ));
         }
     };
     Ok(Loss { task, link })

@@ -1,64 +1,64 @@
-//! Trees, symmetric or nested, as nodes for the builder.
+//! Reads trees, oblivious or nested, as nodes for the builder.
 //!
-//! A symmetric tree of depth d asks the same d questions on every path; bit `b` of a leaf's number is the answer
-//! to question `b` (1: greater than the border, or this category). It is laid out as a heap whose root asks the
-//! last question, so that leaves come in the order of their numbers.
+//! An oblivious tree of depth d tests the same d splits on every path. Bit `b` of a leaf's number is the
+//! result of split `b` (1: greater than the border, or this category). It is stored as a heap whose root is
+//! the last split, so that leaves are in the order of their numbers.
 
-use super::super::super::builder::{Builder, Node};
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::features::Inputs;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::format::catboost::features::CatBoostInputs;
 
-/// A question; a yes of the ensemble goes left.
+/// A split. In the ensemble, a test that holds goes left.
 #[derive(Clone, Copy)]
-struct Question {
+struct CatBoostSplit {
     feature: u32,
-    test: Test<f64>,
+    test: SplitTest<f64>,
     missing_left: bool,
-    /// The library calls the ensemble's yes a 1.
+    /// The library counts a test that holds as 1.
     yes_is_one: bool,
 }
 
-/// A node of the tree at hand.
-enum Raw {
+/// A node of the current tree.
+enum CatBoostNode {
     /// Number and training weight of a leaf.
     Leaf(u32, f64),
-    /// A question, where the library's 0 and 1 go, and the training weight.
-    Split(Question, usize, usize, f64),
+    /// A split, the nodes for the library's 0 and 1, and the training weight.
+    Split(CatBoostSplit, usize, usize, f64),
 }
 
-/// Reads trees; kept from tree to tree so that only the largest allocates.
+/// Reads trees. Its buffers are reused, so that only the largest tree allocates.
 #[derive(Default)]
-pub(super) struct Reader {
-    nodes: Vec<Raw>,
+pub(super) struct CatBoostTreeReader {
+    nodes: Vec<CatBoostNode>,
     values: Vec<f64>,
     leaves: usize,
     has_weights: bool,
-    questions: Vec<Question>,
+    splits: Vec<CatBoostSplit>,
     weights: Vec<f64>,
 }
 
-impl Reader {
-    /// Forgets the tree before.
+impl CatBoostTreeReader {
+    /// Clears the previous tree.
     pub(super) fn clear(&mut self) {
         self.nodes.clear();
         self.values.clear();
         self.leaves = 0;
         self.has_weights = true;
-        self.questions.clear();
+        self.splits.clear();
         self.weights.clear();
     }
 
-    /// Reads a symmetric tree.
+    /// Reads an oblivious tree.
     pub(super) fn symmetric<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(), Fault> {
         let start = document.offset();
         document.object(|document, key| match key {
             "splits" => document.array(|document, _| {
-                self.questions.push(question(document, inputs)?);
+                self.splits.push(split(document, inputs)?);
                 Ok(())
             }),
             "leaf_values" => document.f64s(&mut self.values),
@@ -69,17 +69,22 @@ impl Reader {
     }
 
     fn lay_out(&mut self) -> Result<(), String> {
-        let depth = self.questions.len();
-        // The leaves are spelt out in the file, so their number bounds that of the nodes.
+        let depth = self.splits.len();
+        // The file lists the leaves, so their number limits that of the nodes.
         self.leaves = u32::try_from(depth)
             .ok()
             .and_then(|depth| 1usize.checked_shl(depth))
             .filter(|leaves| *leaves <= self.values.len())
-            .ok_or_else(|| format!("{} leaf_values for {depth} splits", self.values.len()))?;
+            .ok_or_else(|| {
+                format!(
+                    "leaf_values: {} numbers do not fit a tree of {depth} splits",
+                    self.values.len()
+                )
+            })?;
         self.has_weights = self.weights.len() == self.leaves;
         if !self.has_weights && !self.weights.is_empty() {
             return Err(format!(
-                "{} leaf_weights for {} leaves",
+                "leaf_weights: found {} numbers, expected {}",
                 self.weights.len(),
                 self.leaves
             ));
@@ -98,11 +103,11 @@ impl Reader {
         }
         for (node, weight) in weights.iter().enumerate() {
             let level = (node + 1).ilog2() as usize;
-            let question = depth.checked_sub(level + 1).and_then(|at| self.questions.get(at));
-            self.nodes.push(match question {
-                Some(question) => Raw::Split(*question, 2 * node + 1, 2 * node + 2, *weight),
-                None => Raw::Leaf(
-                    u32::try_from(node - inner).map_err(|_| "too many leaves")?,
+            let split = depth.checked_sub(level + 1).and_then(|at| self.splits.get(at));
+            self.nodes.push(match split {
+                Some(split) => CatBoostNode::Split(*split, 2 * node + 1, 2 * node + 2, *weight),
+                None => CatBoostNode::Leaf(
+                    u32::try_from(node - inner).map_err(|_| "the tree has too many leaves")?,
                     *weight,
                 ),
             });
@@ -110,60 +115,61 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a nested tree. The document's limit on nesting limits the recursion.
+    /// Reads a nested tree. The nesting limit of the document limits the recursion.
     pub(super) fn nested<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(), Fault> {
         self.node(document, inputs).map(drop)
     }
 
-    /// Reads a node and those below it; gives its position and training weight.
+    /// Reads a node and its descendants. Returns its position and training weight.
     fn node<'a, D: Document<'a>>(
         &mut self,
         document: &mut D,
-        inputs: &Inputs,
+        inputs: &CatBoostInputs,
     ) -> Result<(usize, f64), Fault> {
         let start = document.offset();
         let position = self.nodes.len();
-        self.nodes.push(Raw::Leaf(0, 0.0));
-        let (mut zero, mut one, mut asked) = (None, None, None);
+        self.nodes.push(CatBoostNode::Leaf(0, 0.0));
+        let (mut zero, mut one, mut tested) = (None, None, None);
         let (mut values, mut weight) = (None, None);
         document.object(|document, key| match key {
             "left" => self.node(document, inputs).map(|node| zero = Some(node)),
             "right" => self.node(document, inputs).map(|node| one = Some(node)),
-            "split" => question(document, inputs).map(|question| asked = Some(question)),
+            "split" => split(document, inputs).map(|split| tested = Some(split)),
             "value" => self.value(document).map(|count| values = Some(count)),
             "weight" => document.f64().map(|number| weight = Some(number)),
             _ => document.skip(),
         })?;
-        let (raw, weight) = match (zero, one, asked, values) {
-            (Some((zero, left)), Some((one, right)), Some(question), None) => {
-                (Raw::Split(question, zero, one, left + right), left + right)
+        let (raw, weight) = match (zero, one, tested, values) {
+            (Some((zero, left)), Some((one, right)), Some(split), None) => {
+                (CatBoostNode::Split(split, zero, one, left + right), left + right)
             }
             (None, None, None, Some(())) => {
                 self.has_weights &= weight.is_some();
                 let number = self.leaves;
                 self.leaves += 1;
-                let number = u32::try_from(number).map_err(|_| Fault::new(start, "too many leaves"))?;
+                let number =
+                    u32::try_from(number).map_err(|_| Fault::new(start, "the tree has too many leaves"))?;
                 let weight = weight.unwrap_or(0.0);
-                (Raw::Leaf(number, weight), weight)
+                (CatBoostNode::Leaf(number, weight), weight)
             }
             _ => {
-                let why = "a node is either a leaf with a value or a split with left and right";
+                let why = "expected a leaf with a value, or a split with left and right";
                 return Err(Fault::new(start, why));
             }
         };
-        if let Some(slot) = self.nodes.get_mut(position) {
-            *slot = raw;
+        if let Some(node) = self.nodes.get_mut(position) {
+            *node = raw;
         }
         Ok((position, weight))
     }
 
     /// Reads a leaf's numbers.
     fn value<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
-        if document.shape()? == super::Shape::Array {
+        if document.shape()? == crate::format::catboost::ValueKind::Array {
             return document.array(|document, _| {
                 self.values.push(document.f64()?);
                 Ok(())
@@ -173,12 +179,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Hands the tree to the builder; gives the numbers per leaf.
-    pub(super) fn build(&self, builder: &mut Builder<f64>) -> Result<usize, String> {
+    /// Passes the tree to the builder. Returns the numbers per leaf.
+    pub(super) fn build(&self, builder: &mut EnsembleBuilder<f64>) -> Result<usize, String> {
         let width = self.values.len() / self.leaves.max(1);
         if width == 0 || width * self.leaves != self.values.len() {
             return Err(format!(
-                "{} leaf values for {} leaves",
+                "leaf_values: {} numbers are not a multiple of {} leaves",
                 self.values.len(),
                 self.leaves
             ));
@@ -195,23 +201,26 @@ impl Reader {
 
     fn describe(&self, node: usize, width: usize) -> Result<Node<'_, f64>, String> {
         match self.nodes.get(node) {
-            Some(Raw::Leaf(id, cover)) => {
+            Some(CatBoostNode::Leaf(id, cover)) => {
                 let start = *id as usize * width;
                 Ok(Node::Leaf {
                     id: *id,
-                    value: self.values.get(start..start + width).ok_or("no such leaf")?,
+                    value: self
+                        .values
+                        .get(start..start + width)
+                        .ok_or("leaf does not exist")?,
                     cover: *cover,
                 })
             }
-            Some(Raw::Split(question, zero, one, cover)) => {
-                let (left, right) = match question.yes_is_one {
+            Some(CatBoostNode::Split(split, zero, one, cover)) => {
+                let (left, right) = match split.yes_is_one {
                     true => (*one, *zero),
                     false => (*zero, *one),
                 };
                 Ok(Node::Split {
-                    feature: question.feature,
-                    test: question.test,
-                    missing_left: question.missing_left,
+                    feature: split.feature,
+                    test: split.test,
+                    missing_left: split.missing_left,
                     zero_missing: false,
                     left,
                     right,
@@ -219,13 +228,13 @@ impl Reader {
                     gain: 0.0,
                 })
             }
-            None => Err("no such node".into()),
+            None => Err("node does not exist".into()),
         }
     }
 }
 
-/// Reads a question.
-fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Question, Fault> {
+/// Reads a split.
+fn split<'a, D: Document<'a>>(document: &mut D, inputs: &CatBoostInputs) -> Result<CatBoostSplit, Fault> {
     let start = document.offset();
     let mut kind = String::new();
     let (mut border, mut value, mut float, mut category) = (None, None, None, None);
@@ -245,7 +254,7 @@ fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Qu
     match (kind.as_str(), border, float, value, category) {
         ("FloatFeature", Some(border), Some(index), ..) => {
             let (feature, test, missing_left) = inputs.float(index, border).map_err(fault)?;
-            Ok(Question {
+            Ok(CatBoostSplit {
                 feature,
                 test,
                 missing_left,
@@ -254,7 +263,7 @@ fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Qu
         }
         ("OneHotFeature", _, _, Some(value), Some(index)) => {
             let (feature, test) = inputs.category(index, value).map_err(fault)?;
-            Ok(Question {
+            Ok(CatBoostSplit {
                 feature,
                 test,
                 missing_left: false,
@@ -263,7 +272,9 @@ fn question<'a, D: Document<'a>>(document: &mut D, inputs: &Inputs) -> Result<Qu
         }
         _ => {
             let kind: String = kind.chars().take(32).collect();
-            Err(fault(format!("a split of type `{kind}` cannot be evaluated")))
+            Err(fault(format!(
+                "unsupported split type `{kind}`, expected FloatFeature or OneHotFeature"
+            )))
         }
     }
 }

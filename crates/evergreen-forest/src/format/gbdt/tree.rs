@@ -1,21 +1,21 @@
-//! One tree: a list of nodes, the root first; a child of 0 is none.
+//! Reads one tree: a list of nodes, the root first; child 0 means none.
 //!
-//! A split at which a missing value stops becomes two nodes: "is it missing?", which leads to a leaf of the
-//! node's own prediction, and the split itself. To the builder, of `n` nodes of the file, `i` is node `i`,
-//! `n + i` that leaf, and `2n + i` that split.
+//! A split at which a missing value stops becomes two nodes: a test for missing, whose left child is a leaf
+//! with the node's own prediction, and the split itself. Of `n` nodes in the file, the builder sees node `i`
+//! as `i`, that leaf as `n + i`, and that split as `2n + i`.
 
-use super::super::super::builder::{Builder, Node};
-use super::super::super::document::{Document, Fault, Shape};
-use super::super::super::ensemble::Test;
-use super::count;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::document::{Document, Fault, ValueKind};
+use crate::ensemble::SplitTest;
+use crate::format::gbdt::count;
 
-/// A node as the file has it.
+/// A node as in the file.
 #[derive(Default)]
-struct Raw {
+struct GbdtNode {
     feature: u32,
     threshold: f32,
     prediction: f32,
-    /// −1 left, 0 stop here, anything else right.
+    /// −1 left, 0 stops here, other values right.
     missing: i64,
     is_leaf: bool,
     left: usize,
@@ -24,16 +24,16 @@ struct Raw {
 
 /// The nodes of a tree.
 #[derive(Default)]
-pub(super) struct Nodes(Vec<Raw>);
+pub(super) struct GbdtTree(Vec<GbdtNode>);
 
-impl Nodes {
+impl GbdtTree {
     /// Reads the next tree.
     pub(super) fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         self.0.clear();
         document.object(|document, key| match key {
             "tree" => document.object(|document, key| match key {
                 "tree" => document.array(|document, _| {
-                    let mut raw = Raw::default();
+                    let mut raw = GbdtNode::default();
                     raw.read(document)?;
                     self.0.push(raw);
                     Ok(())
@@ -44,8 +44,8 @@ impl Nodes {
         })
     }
 
-    /// Hands the tree to the builder.
-    pub(super) fn build(&self, builder: &mut Builder<f32>) -> Result<(), String> {
+    /// Passes the tree to the builder.
+    pub(super) fn build(&self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         builder
             .tree(self.0.len().saturating_mul(3), |node| self.node(node))
             .map_err(|fault| format!("node {}: {}", fault.node, fault.reason))
@@ -54,24 +54,26 @@ impl Nodes {
     fn node(&self, node: usize) -> Result<Node<'_, f32>, String> {
         let count = self.0.len();
         let position = node % count.max(1);
-        let raw = self.0.get(position).ok_or("a tree without nodes")?;
+        let raw = self.0.get(position).ok_or("the tree has no nodes")?;
         if raw.is_leaf || node / count == 1 {
             return Ok(Node::Leaf {
-                id: u32::try_from(position).map_err(|_| "too many nodes")?,
+                id: u32::try_from(position).map_err(|_| "the tree has too many nodes")?,
                 value: std::slice::from_ref(&raw.prediction),
                 cover: 0.0,
             });
         }
         let child = |child: usize| match child {
-            0 => Err("a split without a child".to_owned()),
-            child if child >= count => Err(format!("child {child} is out of range")),
+            0 => Err("a split needs two children".to_owned()),
+            child if child >= count => Err(format!(
+                "child {child} is out of range: the tree has {count} nodes"
+            )),
             child => Ok(child),
         };
         let (test, left, right) = if raw.missing == 0 && node < count {
-            (Test::Missing, count + position, 2 * count + position)
+            (SplitTest::Missing, count + position, 2 * count + position)
         } else {
             (
-                Test::Threshold(raw.threshold),
+                SplitTest::Threshold(raw.threshold),
                 child(raw.left)?,
                 child(raw.right)?,
             )
@@ -89,7 +91,7 @@ impl Nodes {
     }
 }
 
-impl Raw {
+impl GbdtNode {
     fn read<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "left" => count(document).map(|child| self.left = child),
@@ -97,7 +99,8 @@ impl Raw {
             "value" => document.object(|document, key| match key {
                 "feature_index" => {
                     let index = document.integer()?;
-                    self.feature = u32::try_from(index).map_err(|_| document.fault("not an index"))?;
+                    self.feature = u32::try_from(index)
+                        .map_err(|_| document.fault("expected a non-negative feature index"))?;
                     Ok(())
                 }
                 "feature_value" => number(document).map(|number| self.threshold = number),
@@ -111,9 +114,10 @@ impl Raw {
     }
 }
 
-/// A number; `null` is how the crate writes one that is not finite, which matters only where it is used.
+/// Reads a number. The crate writes `null` for numbers that are not finite; the builder rejects them where
+/// they are used.
 fn number<'a, D: Document<'a>>(document: &mut D) -> Result<f32, Fault> {
-    if document.shape()? == Shape::Null {
+    if document.shape()? == ValueKind::Null {
         document.skip()?;
         return Ok(f32::NAN);
     }

@@ -1,29 +1,29 @@
-//! The header: everything before the first tree.
+//! Reads the header: everything before the first tree.
 
-use super::super::super::FormatError;
-use super::lines::{Lines, number};
+use crate::FormatError;
+use crate::format::lightgbm::lines::{LineReader, number};
 
-/// What the header says.
+/// The contents of the header.
 #[derive(Default)]
-pub(super) struct Header {
+pub(super) struct LightGbmHeader {
     pub(super) version: String,
     /// Trees per iteration: one for each group.
     pub(super) groups: usize,
     pub(super) features: usize,
-    /// As the library writes it, with its parameters: `binary sigmoid:1`; empty for a custom objective.
+    /// The objective with its parameters: `binary sigmoid:1`; empty for a custom objective.
     pub(super) objective: String,
     /// The sum is divided by the number of iterations.
     pub(super) average: bool,
     pub(super) names: Vec<String>,
-    /// The names are not just the library's own.
+    /// True if the names are not the library's defaults.
     pub(super) named: bool,
     /// Which features are categories.
     pub(super) categorical: Vec<bool>,
 }
 
-impl Header {
+impl LightGbmHeader {
     /// Reads up to the first tree.
-    pub(super) fn read(lines: &mut Lines<'_>) -> Result<Self, FormatError> {
+    pub(super) fn read(lines: &mut LineReader<'_>) -> Result<Self, FormatError> {
         let mut header = Self::default();
         while let Some(line) = lines.peek() {
             if line.starts_with("Tree=") || line == "end of trees" {
@@ -32,7 +32,7 @@ impl Header {
             lines.next();
             header.line(line).map_err(|why| lines.fault(why))?;
         }
-        Err(lines.fault("the file ends inside its header"))
+        Err(lines.fault("the file ends in its header; expected `Tree=0` or `end of trees`"))
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
@@ -55,12 +55,12 @@ impl Header {
         Ok(())
     }
 
-    fn check(mut self, lines: &Lines<'_>) -> Result<Self, FormatError> {
+    fn check(mut self, lines: &LineReader<'_>) -> Result<Self, FormatError> {
         if !matches!(self.version.as_str(), "v3" | "v4") {
             let version: String = self.version.chars().take(16).collect();
             return Err(lines.fault(format!(
-                "version `{version}` is not one that can be read exactly (v3, v4); load the model with LightGBM 3 \
-                 or newer and save it again"
+                "unsupported version `{version}`, expected v3 or v4; load the model with LightGBM 3 or newer and save \
+                 it again"
             )));
         }
         for (what, length) in [("names", self.names.len()), ("infos", self.categorical.len())] {
@@ -77,7 +77,7 @@ impl Header {
     }
 }
 
-/// A number's info is its range `[a:b]`, a category's the list `a:b:c`, that of an unused feature `none`.
+/// Returns whether a feature info lists categories `a:b:c`, rather than a range `[a:b]` or `none` (unused).
 fn lists_categories(info: &str) -> bool {
     info != "none" && !info.starts_with('[')
 }

@@ -1,16 +1,16 @@
-//! The lines of a text, and where one is.
+//! Reads a text line by line and locates errors.
 
-use super::super::super::FormatError;
-use super::super::super::document::Fault;
+use crate::FormatError;
+use crate::document::Fault;
 
-/// Goes through a text line by line.
-pub(super) struct Lines<'a> {
+/// Reads a text line by line.
+pub(super) struct LineReader<'a> {
     rest: &'a str,
-    /// Of the line that was handed out last, from 1.
+    /// The number of the last line returned, from 1.
     number: usize,
 }
 
-impl<'a> Lines<'a> {
+impl<'a> LineReader<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self {
             rest: text,
@@ -18,7 +18,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The next line without its end, not passed over; `None` at the end.
+    /// Returns the next line without its end and without consuming it, or `None` at the end.
     pub(super) fn peek(&self) -> Option<&'a str> {
         if self.rest.is_empty() {
             return None;
@@ -27,7 +27,7 @@ impl<'a> Lines<'a> {
         Some(line.strip_suffix('\r').unwrap_or(line))
     }
 
-    /// The next line.
+    /// Returns the next line and consumes it.
     pub(super) fn next(&mut self) -> Option<&'a str> {
         let line = self.peek()?;
         self.rest = self.rest.split_once('\n').map_or("", |(_, rest)| rest);
@@ -35,7 +35,7 @@ impl<'a> Lines<'a> {
         Some(line)
     }
 
-    /// A fault at the line that was handed out last.
+    /// Creates an error at the last line returned.
     pub(super) fn fault(&self, reason: impl Into<String>) -> FormatError {
         FormatError {
             at: format!("line {}", self.number),
@@ -43,7 +43,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// A fault inside that line.
+    /// Creates an error inside the last line returned.
     pub(super) fn within(&self, fault: Fault) -> FormatError {
         let inner = FormatError::from(fault);
         FormatError {
@@ -53,7 +53,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Replaces `into` by the numbers of a value.
+/// Replaces `into` with the numbers of a value.
 pub(super) fn numbers<N: std::str::FromStr>(value: &str, into: &mut Vec<N>) -> Result<(), String> {
     into.clear();
     for word in value.split_ascii_whitespace() {
@@ -62,10 +62,10 @@ pub(super) fn numbers<N: std::str::FromStr>(value: &str, into: &mut Vec<N>) -> R
     Ok(())
 }
 
-/// One number.
+/// Parses one number.
 pub(super) fn number<N: std::str::FromStr>(word: &str) -> Result<N, String> {
     word.parse().map_err(|_| {
         let word: String = word.chars().take(32).collect();
-        format!("`{word}` is not a number that belongs here")
+        format!("`{word}` is not a valid number here")
     })
 }

@@ -1,16 +1,16 @@
-//! The library's objectives and their links.
+//! The library's objectives and their transforms.
 
-use super::super::super::transform::Link;
-use super::super::super::{ClassRule, Task};
-use super::lines::number;
+use crate::format::lightgbm::lines::number;
+use crate::transform::LinkFunction;
+use crate::{ClassRule, Task};
 
-/// What an objective means to a prediction.
-pub(super) struct Objective {
+/// How predictions follow from an objective.
+pub(super) struct LightGbmObjective {
     pub(super) task: Task,
-    pub(super) link: Link,
+    pub(super) link: LinkFunction,
 }
 
-impl Objective {
+impl LightGbmObjective {
     pub(super) fn classes(&self) -> ClassRule {
         match (self.task, self.link) {
             (Task::Multiclass, _) => ClassRule::GreatestValue,
@@ -20,8 +20,8 @@ impl Objective {
     }
 }
 
-/// Reads an objective with its parameters: `binary sigmoid:1`, `regression sqrt`.
-pub(super) fn find(text: &str) -> Result<Objective, String> {
+/// Parses an objective with its parameters: `binary sigmoid:1`, `regression sqrt`.
+pub(super) fn find(text: &str) -> Result<LightGbmObjective, String> {
     let mut words = text.split_ascii_whitespace();
     let name = words.next().unwrap_or("custom");
     let (mut steepness, mut sqrt) = (1.0, false);
@@ -32,23 +32,25 @@ pub(super) fn find(text: &str) -> Result<Objective, String> {
             _ => {}
         }
     }
-    let logistic = Link::Sigmoid64 { steepness };
+    let logistic = LinkFunction::Sigmoid64 { steepness };
     let (task, link) = match name {
         "regression" | "regression_l1" | "huber" | "fair" | "quantile" | "mape" => match sqrt {
-            true => (Task::Value, Link::SignedSquare64),
-            false => (Task::Value, Link::Identity),
+            true => (Task::Value, LinkFunction::SignedSquare64),
+            false => (Task::Value, LinkFunction::Identity),
         },
-        "lambdarank" | "rank_xendcg" | "custom" | "none" => (Task::Value, Link::Identity),
-        "poisson" | "gamma" | "tweedie" => (Task::Value, Link::Exp64),
+        "lambdarank" | "rank_xendcg" | "custom" | "none" => (Task::Value, LinkFunction::Identity),
+        "poisson" | "gamma" | "tweedie" => (Task::Value, LinkFunction::Exp64),
         "binary" => (Task::Binary, logistic),
-        "cross_entropy" => (Task::Binary, Link::Sigmoid64 { steepness: 1.0 }),
-        "cross_entropy_lambda" => (Task::Value, Link::Log1pExp64),
-        "multiclass" => (Task::Multiclass, Link::Softmax64),
+        "cross_entropy" => (Task::Binary, LinkFunction::Sigmoid64 { steepness: 1.0 }),
+        "cross_entropy_lambda" => (Task::Value, LinkFunction::Log1pExp64),
+        "multiclass" => (Task::Multiclass, LinkFunction::Softmax64),
         "multiclassova" => (Task::Multiclass, logistic),
         other => {
             let other: String = other.chars().take(32).collect();
-            return Err(format!("unknown objective `{other}`"));
+            return Err(format!(
+                "unknown objective `{other}`; expected an objective of LightGBM such as binary or regression"
+            ));
         }
     };
-    Ok(Objective { task, link })
+    Ok(LightGbmObjective { task, link })
 }

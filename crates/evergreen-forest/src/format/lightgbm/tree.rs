@@ -1,16 +1,16 @@
-//! One tree: `num_leaves − 1` inner nodes and `num_leaves` leaves, each kind numbered from 0.
+//! Reads one tree: `num_leaves − 1` inner nodes and `num_leaves` leaves, both numbered from 0.
 //!
-//! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. To the builder, leaf `l` is node
-//! `num_leaves − 1 + l`, so that a tree of one leaf has its root at 0 too.
+//! A child `c ≥ 0` is inner node `c`, a negative one leaf `!c`. The builder sees leaf `l` as node `num_leaves
+//! − 1 + l`, so that the root of a tree with one leaf is node 0.
 
-use super::super::super::FormatError;
-use super::super::super::builder::{Builder, Node};
-use super::super::super::ensemble::{Linear, Test};
-use super::lines::{Lines, number, numbers};
+use crate::FormatError;
+use crate::builder::{EnsembleBuilder, Node};
+use crate::ensemble::{LinearLeaf, SplitTest};
+use crate::format::lightgbm::lines::{LineReader, number, numbers};
 
-/// The arrays of a tree; kept from tree to tree so that only the largest allocates.
+/// The arrays of a tree. They are reused, so that only the largest tree allocates.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct LightGbmTree {
     leaves: usize,
     feature: Vec<u32>,
     gain: Vec<f64>,
@@ -28,14 +28,14 @@ pub(super) struct Columns {
     terms: Vec<usize>,
     term_feature: Vec<u32>,
     coefficient: Vec<f64>,
-    /// Test of each set of categories.
-    sets: Vec<Test<f64>>,
+    /// The test of each set of categories.
+    sets: Vec<SplitTest<f64>>,
 }
 
-/// What is missing at a split.
+/// Which values are missing at a split.
 #[derive(Clone, Copy, PartialEq)]
-enum Missing {
-    /// Nothing: NaN counts as 0.
+enum MissingType {
+    /// None: NaN counts as 0.
     None,
     /// NaN and zeros.
     Zero,
@@ -43,9 +43,9 @@ enum Missing {
     Nan,
 }
 
-impl Columns {
+impl LightGbmTree {
     fn clear(&mut self) {
-        // Arrays that a tree leaves out must not be those of the tree before.
+        // Clear everything: a tree may omit arrays that the previous tree had.
         *self = Self {
             leaves: 0,
             is_linear: false,
@@ -79,7 +79,7 @@ impl Columns {
     }
 
     /// Reads the lines of a tree, up to the empty line after it.
-    pub(super) fn read(&mut self, lines: &mut Lines<'_>) -> Result<(), FormatError> {
+    pub(super) fn read(&mut self, lines: &mut LineReader<'_>) -> Result<(), FormatError> {
         self.clear();
         while let Some(line) = lines.next() {
             if line.is_empty() {
@@ -91,7 +91,9 @@ impl Columns {
     }
 
     fn line(&mut self, line: &str) -> Result<(), String> {
-        let (key, value) = line.split_once('=').ok_or("expected key=value")?;
+        let (key, value) = line
+            .split_once('=')
+            .ok_or("expected key=value, such as num_leaves=31")?;
         match key {
             "num_leaves" => self.leaves = number(value)?,
             "split_feature" => numbers(value, &mut self.feature)?,
@@ -115,8 +117,8 @@ impl Columns {
         Ok(())
     }
 
-    /// Hands the tree to the builder.
-    pub(super) fn build(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+    /// Passes the tree to the builder.
+    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder<f64>) -> Result<(), String> {
         self.check_lengths()?;
         self.collect_sets(builder)?;
         let linear = if self.is_linear {
@@ -135,7 +137,9 @@ impl Columns {
 
     fn check_lengths(&self) -> Result<(), String> {
         let leaves = self.leaves;
-        let splits = leaves.checked_sub(1).ok_or("a tree without leaves")?;
+        let splits = leaves
+            .checked_sub(1)
+            .ok_or("num_leaves: expected at least 1, found 0")?;
         let lengths = [
             ("leaf_value", self.value.len(), leaves),
             ("split_feature", self.feature.len(), splits),
@@ -145,7 +149,7 @@ impl Columns {
             ("right_child", self.right.len(), splits),
         ];
         for (what, length, expected) in lengths {
-            // A tree of one leaf may leave its empty arrays out, or fill them in vain.
+            // A tree of one leaf may omit its empty arrays.
             if length != expected {
                 return Err(format!("{what} has {length} entries, expected {expected}"));
             }
@@ -163,26 +167,26 @@ impl Columns {
         Ok(())
     }
 
-    fn collect_sets(&mut self, builder: &mut Builder<f64>) -> Result<(), String> {
+    fn collect_sets(&mut self, builder: &mut EnsembleBuilder<f64>) -> Result<(), String> {
         self.sets.clear();
         for bounds in self.category_bounds.windows(2) {
             let words = match bounds {
                 [from, to] => self.category_words.get(*from..*to),
                 _ => None,
             };
-            let words = words.ok_or("cat_boundaries are out of range")?;
+            let words = words.ok_or("cat_boundaries are outside cat_threshold")?;
             self.sets.push(builder.set_of_words(words)?);
         }
         Ok(())
     }
 
     fn node(&self, node: usize) -> Result<Node<'_, f64>, String> {
-        // All columns are as long as their kind of node; what is beyond is no node.
+        // All arrays have the length of their kind of node; nodes beyond it do not exist.
         let splits = self.left.len();
         if node >= splits {
             let leaf = node - splits;
             return Ok(Node::Leaf {
-                id: u32::try_from(leaf).map_err(|_| "too many leaves")?,
+                id: u32::try_from(leaf).map_err(|_| "the tree has too many leaves")?,
                 value: self.value.get(leaf..=leaf).ok_or("no such leaf")?,
                 cover: self.leaf_count.get(leaf).copied().unwrap_or_default(),
             });
@@ -206,21 +210,21 @@ impl Columns {
         })
     }
 
-    /// The test of the set whose number stands where a threshold would.
-    fn set(&self, number: f64) -> Result<Test<f64>, String> {
+    /// Returns the test of a set; its number is stored as the threshold.
+    fn set(&self, number: f64) -> Result<SplitTest<f64>, String> {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "saturates, and what is out of range is refused"
+            reason = "saturates, and what is out of range is rejected"
         )]
         self.sets
             .get(number as usize)
             .copied()
-            .ok_or_else(|| format!("there is no set {number} of categories"))
+            .ok_or_else(|| format!("category set {number} does not exist"))
     }
 
-    /// The linear functions of the leaves. A leaf without terms is its constant.
-    fn linear(&mut self) -> Result<Vec<Linear>, String> {
+    /// Returns the linear functions of the leaves. A leaf without terms is constant.
+    fn linear(&mut self) -> Result<Vec<LinearLeaf>, String> {
         let total = self
             .terms
             .iter()
@@ -230,7 +234,9 @@ impl Columns {
             && total == Some(self.term_feature.len())
             && total == Some(self.coefficient.len());
         if !fits {
-            return Err("num_features, leaf_const, leaf_features and leaf_coeff do not fit".into());
+            return Err(
+                "num_features, leaf_const, leaf_features and leaf_coeff do not match in length".into(),
+            );
         }
         let mut pairs = self
             .term_feature
@@ -241,12 +247,12 @@ impl Columns {
         for ((terms, constant), value) in self.terms.iter().zip(&self.constant).zip(&mut self.value) {
             let terms: Vec<(u32, f64)> = pairs.by_ref().take(*terms).collect();
             if !(constant.is_finite() && terms.iter().all(|(_, coefficient)| coefficient.is_finite())) {
-                return Err("a linear leaf is not finite".into());
+                return Err("a linear leaf has a coefficient that is not finite".into());
             }
             if terms.is_empty() {
                 *value = *constant;
             }
-            all.push(Linear {
+            all.push(LinearLeaf {
                 constant: *constant,
                 terms,
             });
@@ -255,27 +261,35 @@ impl Columns {
     }
 }
 
-/// The test of a numeric split, and what is missing to it.
-fn numeric(decision: u8, threshold: f64) -> Result<(Test<f64>, bool, bool), String> {
+/// Returns the test, `missing_left` and `zero_missing` of a numeric split.
+fn numeric(decision: u8, threshold: f64) -> Result<(SplitTest<f64>, bool, bool), String> {
     let default_left = decision & 2 != 0;
     let missing = match decision >> 2 & 3 {
-        0 => Missing::None,
-        1 => Missing::Zero,
-        2 => Missing::Nan,
-        other => return Err(format!("unknown kind {other} of missing value")),
+        0 => MissingType::None,
+        1 => MissingType::Zero,
+        2 => MissingType::Nan,
+        other => {
+            return Err(format!(
+                "decision_type: unknown missing type {other}, expected 0, 1 or 2"
+            ));
+        }
     };
     let missing_left = match missing {
-        Missing::None => 0.0 <= threshold,
-        Missing::Zero | Missing::Nan => default_left,
+        MissingType::None => 0.0 <= threshold,
+        MissingType::Zero | MissingType::Nan => default_left,
     };
-    Ok((Test::Threshold(threshold), missing_left, missing == Missing::Zero))
+    Ok((
+        SplitTest::Threshold(threshold),
+        missing_left,
+        missing == MissingType::Zero,
+    ))
 }
 
 fn child(column: &[i32], node: usize, splits: usize) -> Result<usize, String> {
     let child = column.get(node).copied().unwrap_or_default();
     let (position, first) = if child < 0 { (!child, splits) } else { (child, 0) };
-    let position = usize::try_from(position).map_err(|_| "a child is out of range")?;
-    // An inner node's number must not reach into the leaves.
+    let position = usize::try_from(position).map_err(|_| "child is out of range")?;
+    // The number of an inner node must not reach the leaves.
     if first == 0 && position >= splits {
         return Err(format!("child {child} is out of range"));
     }

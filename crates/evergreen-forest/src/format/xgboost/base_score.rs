@@ -1,16 +1,16 @@
-//! `base_score`: what the sums begin with.
+//! Parses `base_score`, the initial value of the sums.
 //!
-//! A text, in the space of the *values*: one number up to 3.0 (`5E-1`), a list from 3.1 (`[5E-1]`, one number for
-//! all groups or one for each). It is turned into margins once, in `f32`.
+//! It is a string, in the space of the *values*: one number up to release 3.0 (`5E-1`), a list since 3.1
+//! (`[5E-1]`, one number for all groups or one per group). It is converted to margins once, in `f32`.
 
-use super::super::super::transform::LEAST_GAP;
-use super::objective::{BaseLink, Objective};
+use crate::format::xgboost::objective::{BaseLink, XgBoostObjective};
+use crate::transform::LEAST_GAP;
 
-/// The margins that each group's sum begins with.
+/// Returns the initial margin of each group.
 pub(super) fn margins(
     text: &str,
     groups: usize,
-    objective: &Objective,
+    objective: &XgBoostObjective,
     version: &[u32],
 ) -> Result<Vec<f32>, String> {
     let inner = text
@@ -19,20 +19,25 @@ pub(super) fn margins(
         .trim_end_matches([']', ')']);
     let mut scores = Vec::new();
     for part in inner.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let score: f32 = part.parse().map_err(|_| format!("`{part}` is not a number"))?;
+        let score: f32 = part
+            .parse()
+            .map_err(|_| format!("expected a number such as 0.5, found `{part}`"))?;
         scores.push(score);
     }
     match scores.as_slice() {
         [one] => scores = vec![*one; groups],
         all if all.len() == groups => {}
-        all => return Err(format!("{} numbers for {groups} groups", all.len())),
+        all => return Err(format!("expected 1 or {groups} numbers, found {}", all.len())),
     }
     let clamps = version >= [3, 2].as_slice();
     link(&mut scores, objective.base, clamps);
     if scores.iter().all(|margin| margin.is_finite()) {
         Ok(scores)
     } else {
-        Err(format!("`{text}` has no finite margin under {}", objective.name))
+        Err(format!(
+            "`{text}` has no finite margin for objective {}",
+            objective.name
+        ))
     }
 }
 
@@ -57,7 +62,7 @@ fn link(scores: &mut [f32], link: BaseLink, clamps: bool) {
                     _ => continue,
                 };
                 if let Some(score) = scores.get_mut(at) {
-                    // The gaps are kept away from zero by the same amount that the transform adds.
+                    // Keep the gaps away from zero by the amount that the transform adds.
                     let gap = (gap - LEAST_GAP).max(LEAST_GAP);
                     *score = gap + (-(-gap).exp_m1()).ln();
                 }

@@ -1,11 +1,11 @@
-//! `cats` (3.1 on): the categories of the training data; a category's position is its code.
+//! Reads `cats` (since 3.1): the categories of the training data. A category's position is its code.
 //!
-//! Names are stored as the signed bytes of all names in one array, cut by offsets.
+//! Names are stored as the signed bytes of all names in one array, divided by offsets.
 
-use super::super::super::Categories;
-use super::super::super::document::{Document, Fault, Shape};
+use crate::Categories;
+use crate::document::{Document, Fault, ValueKind};
 
-/// Reads the container; `None` for features without categories.
+/// Reads the container. Features without categories are `None`.
 pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Vec<Option<Categories>>, Fault> {
     let mut all = Vec::new();
     document.object(|document, key| match key {
@@ -28,7 +28,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
         "values" => {
             let mut numbers = Vec::new();
             document.array(|document, _| {
-                if document.shape()? != Shape::Scalar {
+                if document.shape()? != ValueKind::Scalar {
                     return Err(document.fault("expected a number"));
                 }
                 numbers.push(document.f64()?);
@@ -46,7 +46,7 @@ fn encoding<'a, D: Document<'a>>(document: &mut D) -> Result<Option<Categories>,
     match offsets {
         Some(offsets) => names(&offsets, &values).map_err(|why| Fault::new(start, why)),
         None if values.is_empty() => Ok(None),
-        // Categories that are fractions are left to the caller to encode.
+        // Fractional categories are left to the caller to encode.
         None if fractions => Ok(Some(Categories::Codes)),
         None => Ok(Some(Categories::Integers(values))),
     }
@@ -61,7 +61,7 @@ fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String
         let byte = i8::try_from(*value)
             .map(i8::cast_unsigned)
             .or_else(|_| u8::try_from(*value));
-        bytes.push(byte.map_err(|_| format!("{value} is not a byte"))?);
+        bytes.push(byte.map_err(|_| format!("{value} is not a byte of a category name"))?);
     }
     let mut names = Vec::with_capacity(offsets.len() - 1);
     for pair in offsets.windows(2) {
@@ -69,8 +69,8 @@ fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String
             [from, to] => bytes.get(*from..*to),
             _ => None,
         };
-        let name = name.ok_or("the offsets of the names are out of range")?;
-        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a name is not valid UTF-8")?);
+        let name = name.ok_or("offsets are outside the category names")?;
+        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a category name is not valid UTF-8")?);
     }
     Ok(Some(Categories::Names(names)))
 }

@@ -1,18 +1,18 @@
-//! One tree: a handful of arrays, one entry per node.
+//! Reads one tree: a few arrays with one entry per node.
 //!
-//! `split_conditions` holds thresholds and, at leaves, leaf values. A categorical node's condition is a
+//! `split_conditions` holds thresholds and, at leaves, leaf values. The condition of a categorical node is a
 //! placeholder; its categories are `categories[segments[k]..][..sizes[k]]` where `categories_nodes[k]` is the
-//! node, and they go *right*. A vector leaf's numbers are a row of `leaf_weights` named by its right child
-//! (3.2 on) or, before that, the leaf's own row of `base_weights`.
+//! node, and they go *right*. A vector leaf is a row of `leaf_weights`, whose number is stored as its right
+//! child (since 3.2), or its own row of `base_weights` (before).
 
-use super::super::super::builder::Node;
-use super::super::super::document::{Document, Fault};
-use super::super::super::ensemble::Test;
-use super::{Builder, count};
+use crate::builder::{EnsembleBuilder, Node};
+use crate::document::{Document, Fault};
+use crate::ensemble::SplitTest;
+use crate::format::xgboost::count;
 
-/// The arrays of a tree; kept from tree to tree so that only the largest allocates.
+/// The arrays of a tree. They are reused, so that only the largest tree allocates.
 #[derive(Default)]
-pub(super) struct Columns {
+pub(super) struct XgBoostTree {
     left: Vec<i32>,
     right: Vec<i32>,
     feature: Vec<i32>,
@@ -27,13 +27,13 @@ pub(super) struct Columns {
     category_nodes: Vec<usize>,
     category_segments: Vec<usize>,
     category_sizes: Vec<usize>,
-    /// Test of each categorical node.
-    sets: Vec<Option<Test<f32>>>,
+    /// The test of each categorical node.
+    sets: Vec<Option<SplitTest<f32>>>,
     nodes: Option<usize>,
     leaf_width: usize,
 }
 
-impl Columns {
+impl XgBoostTree {
     fn clear(&mut self) {
         for column in [&mut self.left, &mut self.right, &mut self.feature] {
             column.clear();
@@ -81,7 +81,7 @@ impl Columns {
             "categories_sizes" => document.integers(&mut self.category_sizes),
             "tree_param" => document.object(|document, key| match key {
                 "num_nodes" => count(document).map(|nodes| self.nodes = Some(nodes)),
-                // 0 and 1 both mean a plain number.
+                // 0 and 1 both mean a scalar leaf.
                 "size_leaf_vector" => count(document).map(|width| self.leaf_width = width.max(1)),
                 _ => document.skip(),
             }),
@@ -89,8 +89,8 @@ impl Columns {
         })
     }
 
-    /// Hands the tree to the builder.
-    pub(super) fn build(&mut self, builder: &mut Builder) -> Result<(), String> {
+    /// Passes the tree to the builder.
+    pub(super) fn build(&mut self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         self.check_lengths()?;
         builder.leaf_width(self.leaf_width)?;
         if self.cover.is_empty() {
@@ -113,10 +113,12 @@ impl Columns {
         ];
         for (what, length) in lengths {
             if length != nodes {
-                return Err(format!("{what} is {length}, but there are {nodes} left_children"));
+                return Err(format!(
+                    "{what}: expected {nodes} as for left_children, found {length}"
+                ));
             }
         }
-        // Old releases have no categories, and up to 3.1 trees with vector leaves no statistics.
+        // Old releases lack categories; up to 3.1, trees with vector leaves lack statistics.
         let optional = [
             ("split_type", self.split_type.len()),
             ("loss_changes", self.gain.len()),
@@ -124,28 +126,30 @@ impl Columns {
         ];
         for (what, length) in optional {
             if length != 0 && length != nodes {
-                return Err(format!("{what} is {length}, but there are {nodes} left_children"));
+                return Err(format!(
+                    "{what}: expected {nodes} as for left_children, found {length}"
+                ));
             }
         }
         Ok(())
     }
 
-    fn collect_sets(&mut self, builder: &mut Builder) -> Result<(), String> {
+    fn collect_sets(&mut self, builder: &mut EnsembleBuilder<f32>) -> Result<(), String> {
         self.sets.clear();
         let count = self.category_nodes.len();
         if self.category_segments.len() != count || self.category_sizes.len() != count {
-            return Err("categories_nodes, _segments and _sizes differ in length".into());
+            return Err("categories_nodes, categories_segments and categories_sizes differ in length".into());
         }
         if count == 0 {
             return Ok(());
         }
-        // Segments that overlap could make a small file large in memory.
+        // Overlapping segments could make a small file large in memory.
         let total = self
             .category_sizes
             .iter()
             .try_fold(0usize, |sum, size| sum.checked_add(*size));
         if total.is_none_or(|total| total > self.categories.len()) {
-            return Err("categories_sizes add up to more than there are categories".into());
+            return Err("categories_sizes add up to more than the length of categories".into());
         }
         self.sets.resize(self.left.len(), None);
         let segments = self.category_segments.iter().zip(&self.category_sizes);
@@ -153,40 +157,41 @@ impl Columns {
             let members = start
                 .checked_add(*size)
                 .and_then(|end| self.categories.get(*start..end))
-                .ok_or_else(|| format!("node {node}: its categories are out of range"))?;
-            let slot = self
+                .ok_or_else(|| format!("node {node}: categories_segments is outside categories"))?;
+            let test = self
                 .sets
                 .get_mut(*node)
-                .ok_or_else(|| format!("categories_nodes names node {node}, which does not exist"))?;
-            *slot = Some(builder.set(members.to_vec())?);
+                .ok_or_else(|| format!("categories_nodes: node {node} does not exist"))?;
+            *test = Some(builder.set(members.to_vec())?);
         }
         Ok(())
     }
 
     fn node(&self, node: usize) -> Result<Node<'_, f32>, String> {
-        // All columns are as long as `left`; what is beyond it is no node.
+        // All arrays have the length of `left`; nodes beyond it do not exist.
         let number = |column: &[f32]| column.get(node).copied().unwrap_or_default();
         let index = |column: &[i32]| column.get(node).copied().unwrap_or_default();
         let (left, right) = (index(&self.left), index(&self.right));
         let cover = number(&self.cover);
         if left == -1 {
-            let id = u32::try_from(node).map_err(|_| "too many nodes")?;
+            let id = u32::try_from(node).map_err(|_| "the tree has too many nodes")?;
             let value = self.leaf_value(node, right)?;
             return Ok(Node::Leaf { id, value, cover });
         }
-        let feature = u32::try_from(index(&self.feature)).map_err(|_| "negative split index")?;
+        let feature = u32::try_from(index(&self.feature))
+            .map_err(|_| "split_indices: expected a non-negative index")?;
         let child = |child: i32| usize::try_from(child).map_err(|_| format!("child {child} is out of range"));
         let (left, right) = (child(left)?, child(right)?);
         let default_left = self.default_left.get(node) == Some(&1);
         let categorical = self.split_type.get(node) == Some(&1);
-        // Members go right in the file; in the ensemble a yes goes left.
+        // Members go right in the file; in the ensemble, a test that holds goes left.
         let (test, left, right, missing_left) = if categorical {
             let set = self.sets.get(node).copied().flatten();
-            let set = set.ok_or("a categorical split without categories")?;
+            let set = set.ok_or("the categorical split has no categories")?;
             (set, right, left, !default_left)
         } else {
             (
-                Test::Threshold(number(&self.condition)),
+                SplitTest::Threshold(number(&self.condition)),
                 left,
                 right,
                 default_left,
@@ -209,12 +214,12 @@ impl Columns {
             1 => (&self.condition, node),
             _ if self.leaf_weights.is_empty() => (&self.base_weights, node),
             _ => {
-                let row = usize::try_from(right).map_err(|_| "a leaf without a row of leaf_weights")?;
+                let row = usize::try_from(right).map_err(|_| "the leaf has no row of leaf_weights")?;
                 (&self.leaf_weights, row)
             }
         };
         row.checked_mul(self.leaf_width)
             .and_then(|start| weights.get(start..start.checked_add(self.leaf_width)?))
-            .ok_or_else(|| format!("row {row} of the leaf weights does not exist"))
+            .ok_or_else(|| format!("leaf weights: row {row} does not exist"))
     }
 }

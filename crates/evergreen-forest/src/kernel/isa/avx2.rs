@@ -1,0 +1,137 @@
+//! The AVX2 instruction set: one instruction evaluates a predicate of 32 trees.
+
+mod count_passed;
+mod upper_levels;
+
+use std::arch::x86_64::__m256i;
+
+use crate::ensemble::{Ensemble, ThresholdRule};
+use crate::kernel::KernelFloat;
+use crate::kernel::binned::BinnedKernel;
+use crate::kernel::binned::leaf_sum::ExitIndices;
+use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
+use crate::kernel::bit_sliced::{BitSlicedKernel, BufferLine};
+use crate::kernel::isa::{Isa, UpperLevelsIsa};
+pub(crate) use count_passed::CountPassed;
+
+/// Returns whether this CPU has AVX2, BMI1, BMI2 and POPCNT.
+pub(in crate::kernel) fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("popcnt")
+}
+
+/// Adds the leaves that each row reaches to its sums, with the binned kernel.
+///
+/// # Safety
+/// The instruction set is [`available`].
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
+    binned: &BinnedKernel<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    bins: &mut Vec<u8>,
+) {
+    macro_rules! with {
+        ($tables:literal, $strictly:literal) => {
+            // SAFETY: the caller guarantees the ISA.
+            unsafe { binned.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, bins) }
+        };
+    }
+    let strictly = binned.quantizer.comparison() == ThresholdRule::LessEqual;
+    match (binned.upper_columns.div_ceil(16), strictly) {
+        (..=2, false) => with!(2, false),
+        (..=2, true) => with!(2, true),
+        (..=4, false) => with!(4, false),
+        (..=4, true) => with!(4, true),
+        (..=8, false) => with!(8, false),
+        (..=8, true) => with!(8, true),
+        (_, false) => with!(16, false),
+        (_, true) => with!(16, true),
+    }
+}
+
+/// Adds the leaves that each row reaches to its sums, with the bit-sliced kernel.
+///
+/// # Safety
+/// The instruction set is [`available`].
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
+    bit_sliced: &BitSlicedKernel<T>,
+    ensemble: &Ensemble<T>,
+    rows: &[T],
+    sums: &mut [T],
+    work: &mut Vec<BufferLine>,
+    many: bool,
+) {
+    // SAFETY: the caller guarantees the ISA.
+    unsafe {
+        match (many, ensemble.comparison) {
+            (true, ThresholdRule::Less) => {
+                bit_sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work)
+            }
+            (true, ThresholdRule::LessEqual) => {
+                bit_sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
+            (false, ThresholdRule::Less) => {
+                bit_sliced.add_leaves::<u64, Avx2<2, false>>(ensemble, rows, sums, work)
+            }
+            (false, ThresholdRule::LessEqual) => {
+                bit_sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work)
+            }
+        }
+    }
+}
+
+/// AVX2, for models whose upper levels use up to `16 · N` columns.
+struct Avx2<const N: usize, const STRICTLY: bool>;
+
+impl<const N: usize, const STRICTLY: bool> Isa for Avx2<N, STRICTLY> {
+    #[inline(always)]
+    unsafe fn count_passed<T: KernelFloat, const B: usize>(_: ThresholdRule, block: &[T; B], x: T) -> u32 {
+        // SAFETY: the caller guarantees the ISA.
+        unsafe { T::count_passed(block, x, STRICTLY) }
+    }
+
+    // Measured: beyond this a search is faster.
+    const SCAN_LIMIT: usize = 80;
+
+    #[inline(always)]
+    unsafe fn passed_mask<T: KernelFloat>(_: ThresholdRule, numbers: *const T, threshold: T) -> u32 {
+        // SAFETY: the caller guarantees the ISA and the numbers.
+        unsafe { T::passed_mask(numbers, threshold, STRICTLY) }
+    }
+
+    #[inline(always)]
+    unsafe fn missing_mask<T: KernelFloat>(numbers: *const T) -> u32 {
+        // SAFETY: the caller guarantees the ISA and the numbers.
+        unsafe { <T as CountPassed>::missing_mask(numbers) }
+    }
+
+    #[inline(always)]
+    fn number_of_bit<T: KernelFloat>(bit: usize) -> usize {
+        T::number_of_bit(bit)
+    }
+}
+
+impl<const N: usize, const STRICTLY: bool> UpperLevelsIsa for Avx2<N, STRICTLY> {
+    #[inline(always)]
+    unsafe fn complete(lines: *const PredicateLine, levels: usize, bins: *const u8) -> ExitIndices {
+        // SAFETY: guaranteed by the caller.
+        unsafe { upper_levels::complete::<N>(lines, levels, bins) }
+    }
+
+    #[inline(always)]
+    unsafe fn oblivious(lines: &[PredicateLine], bins: *const u8) -> ExitIndices {
+        // SAFETY: guaranteed by the caller.
+        unsafe { upper_levels::oblivious::<N>(lines, bins) }
+    }
+
+    #[inline(always)]
+    unsafe fn preorder(steps: &[PreorderStep], bins: *const u8) -> ExitIndices {
+        // SAFETY: guaranteed by the caller.
+        unsafe { upper_levels::preorder::<N>(steps, bins) }
+    }
+}
