@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::values::band::Band;
 use evergreen_forest::KernelName;
@@ -25,7 +25,8 @@ pub struct ModelsSection {
     /// Kernel that evaluates the trees: `"auto"` times all of them on each model when it is loaded and takes the
     /// fastest; `"scalar"`, `"direct"`, `"binned"` and `"bit-sliced"` force one and refuse models that it cannot
     /// evaluate. All give the same bits.
-    pub kernel: KernelSetting,
+    #[serde(with = "kernel")]
+    pub kernel: Option<KernelName>,
     /// Probation of new versions.
     pub watch: WatchSection,
     /// Which versions of a model serve.
@@ -40,7 +41,7 @@ impl Default for ModelsSection {
             poll_seconds: 5.0,
             repository_api: false,
             state_file: PathBuf::new(),
-            kernel: KernelSetting::Auto,
+            kernel: None,
             watch: WatchSection::default(),
             policy: BTreeMap::new(),
         }
@@ -54,31 +55,29 @@ impl ModelsSection {
     }
 }
 
-/// `kernel`: all give the same bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KernelSetting {
-    /// The fastest for each model, measured on the model itself when it is loaded.
-    Auto,
-    /// One row, one tree, one split at a time.
-    Scalar,
-    /// Numbers as they are, eight trees abreast; any machine.
-    Direct,
-    /// Thirty-two trees to an instruction; x86-64 with AVX2.
-    Avx2,
-    /// A bit for each row.
-    Sliced,
-}
+/// `kernel` of `[models]`: the name of a kernel, or `auto` for `None`.
+mod kernel {
+    use super::{Deserialize, Deserializer, KernelName, Serializer};
+    use serde::de::Error as _;
 
-impl KernelSetting {
-    /// The kernel to insist on.
-    pub fn name(self) -> Option<KernelName> {
-        match self {
-            Self::Auto => None,
-            Self::Scalar => Some(KernelName::Scalar),
-            Self::Direct => Some(KernelName::Direct),
-            Self::Avx2 => Some(KernelName::Binned),
-            Self::Sliced => Some(KernelName::BitSliced),
+    const AUTO: &str = "auto";
+
+    pub(super) fn serialize<S: Serializer>(
+        kernel: &Option<KernelName>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match kernel {
+            None => serializer.serialize_str(AUTO),
+            Some(name) => serializer.collect_str(name),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<KernelName>, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            AUTO => Ok(None),
+            name => name.parse().map(Some).map_err(D::Error::custom),
         }
     }
 }

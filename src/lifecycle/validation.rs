@@ -81,7 +81,7 @@ impl Lifecycle {
         let mut context = GateContext {
             live: live.map(|servable| &*servable.model),
             check_features: Some(&mut check_features),
-            kernel: self.settings.kernel.name(),
+            kernel: self.settings.kernel,
         };
         let validate = || self.repository.validate(name, version, files, &mut context);
         catch_unwind(AssertUnwindSafe(validate)).unwrap_or_else(|_| {

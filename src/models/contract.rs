@@ -60,7 +60,7 @@ pub struct ModelSection {
     /// The model file, in the bundle's folder.
     pub file: String,
     /// Insist on a format; otherwise it is detected from the bytes.
-    pub format: Option<FormatName>,
+    pub format: Option<Format>,
     /// What a row is about: the name of the id.
     #[serde(default = "default_entity")]
     pub entity: String,
@@ -68,7 +68,7 @@ pub struct ModelSection {
     pub trained_at: Option<toml::value::Datetime>,
     /// Which boosting rounds take part.
     #[serde(default)]
-    pub iterations: IterationsName,
+    pub iterations: Iterations,
     /// Free text pairs, echoed by the API: run, data, commit.
     #[serde(default)]
     pub lineage: BTreeMap<String, String>,
@@ -76,48 +76,6 @@ pub struct ModelSection {
 
 fn default_entity() -> String {
     "id".to_owned()
-}
-
-/// `format` of `[model]`.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "each is the library of that name")]
-pub enum FormatName {
-    XgBoost,
-    LightGbm,
-    CatBoost,
-    Gbdt,
-}
-
-impl From<FormatName> for Format {
-    fn from(name: FormatName) -> Self {
-        match name {
-            FormatName::XgBoost => Self::XgBoost,
-            FormatName::LightGbm => Self::LightGbm,
-            FormatName::CatBoost => Self::CatBoost,
-            FormatName::Gbdt => Self::Gbdt,
-        }
-    }
-}
-
-/// `iterations` of `[model]`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IterationsName {
-    /// All rounds.
-    #[default]
-    All,
-    /// Up to the best one.
-    Best,
-}
-
-impl From<IterationsName> for Iterations {
-    fn from(name: IterationsName) -> Self {
-        match name {
-            IterationsName::All => Self::All,
-            IterationsName::Best => Self::Best,
-        }
-    }
 }
 
 /// `[output]`
@@ -294,8 +252,8 @@ impl Contract {
     /// How the model file is to be read.
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
-            format: self.model.format.map(Into::into),
-            iterations: self.model.iterations.into(),
+            format: self.model.format,
+            iterations: self.model.iterations,
             kernel: None,
         }
     }

@@ -13,6 +13,11 @@ pub struct LoadOptions {
 
 /// The boosting rounds that a prediction uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Iterations {
     /// Every round in the file, as the library's `predict` does by default.
     #[default]

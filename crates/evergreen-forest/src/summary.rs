@@ -2,6 +2,11 @@
 
 /// The library that saved a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize),
+    serde(rename_all = "lowercase")
+)]
 pub enum Format {
     /// XGBoost JSON or UBJSON.
     XgBoost,
