@@ -2,7 +2,9 @@
 //! Feast's own HTTP feature server.
 
 mod bytes;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
 mod redis;
 mod registry;
 mod server;
@@ -20,7 +22,8 @@ use rustc_hash::FxHashMap;
 
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
-use crate::config::source::FeastSection;
+use crate::config::source::{FeastPostgres, FeastSection, RedisConnection};
+use crate::features::sources::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::entity_id::EntityId;
 use crate::values::time::now;
@@ -38,7 +41,9 @@ pub struct FeastStore {
 /// Where Feast keeps the online features.
 #[derive(Debug)]
 enum OnlineStore {
+    #[cfg(feature = "redis")]
     Redis(redis::FeastRedis),
+    #[cfg(feature = "postgres")]
     Postgres(postgres::FeastPostgresStore),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::FeastSqlite),
@@ -86,37 +91,21 @@ impl FeastStore {
             online: Arc::new(OnlineStore::new(section)?),
         })
     }
+}
 
-    /// Whether the registry has a feature, keyed by `entity`.
-    ///
-    /// # Errors
-    /// Says what it has instead.
-    pub fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
+impl StoreClient for FeastStore {
+    fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
         let registry = self.registry.current();
         let view = registry.find(feature.group(), feature.column(), &self.section.service)?;
         KeyType::of(registry.key_type(view, entity)?).map(|_| ())
     }
 
-    /// The feature view that a feature is in.
-    pub fn view(&self, feature: &FeatureContract) -> Option<String> {
-        let registry = self.registry.current();
-        let view = registry.find(feature.group(), feature.column(), &self.section.service);
-        view.ok().map(|view| view.name.clone())
-    }
-
-    /// Whether the registry has all of a layout, with one type of key.
-    ///
-    /// # Errors
-    /// Says what it has instead.
-    pub fn check_all(&self, layout: &Layout) -> Result<(), String> {
+    fn check_all(&self, layout: &Layout) -> Result<(), String> {
         FeastQuery::new(&self.registry.current(), &self.section, layout).map(|_| ())
     }
 
-    /// Binds the store to a layout, and follows the registry file from now on.
-    ///
-    /// # Errors
-    /// The registry lacks something.
-    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+    /// Binds the store to a layout, and follows changes of the registry file from then on.
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
         let registry = self.registry.current();
         let wanted = FeastQuery::new(&registry, &self.section, &layout)?;
         let bound = Arc::new(FeastSource {
@@ -127,20 +116,46 @@ impl FeastStore {
         tokio::spawn(follow(Arc::downgrade(&bound), registry));
         Ok(bound)
     }
+
+    fn group(&self, feature: &FeatureContract) -> Option<String> {
+        let registry = self.registry.current();
+        let view = registry.find(feature.group(), feature.column(), &self.section.service);
+        view.ok().map(|view| view.name.clone())
+    }
 }
 
 impl OnlineStore {
     fn new(section: &FeastSection) -> Result<Self, String> {
-        if let Some(redis) = &section.redis {
-            return redis::FeastRedis::new(redis).map(Self::Redis);
+        if let Some(section) = &section.redis {
+            return Self::redis(section);
         }
-        if let Some(postgres) = &section.postgres {
-            return postgres::FeastPostgresStore::new(postgres).map(Self::Postgres);
+        if let Some(section) = &section.postgres {
+            return Self::postgres(section);
         }
         if let Some(path) = &section.sqlite {
             return Self::sqlite(path);
         }
         server::FeatureServer::new(section.server.as_deref().unwrap_or_default()).map(Self::Server)
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(section: &RedisConnection) -> Result<Self, String> {
+        redis::FeastRedis::new(section).map(Self::Redis)
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn redis(_: &RedisConnection) -> Result<Self, String> {
+        Err(super::not_built("redis", "Redis"))
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(section: &FeastPostgres) -> Result<Self, String> {
+        postgres::FeastPostgresStore::new(section).map(Self::Postgres)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &FeastPostgres) -> Result<Self, String> {
+        Err(super::not_built("postgres", "PostgreSQL"))
     }
 
     #[cfg(feature = "sqlite")]
@@ -152,7 +167,8 @@ impl OnlineStore {
     fn sqlite(path: &Path) -> Result<Self, String> {
         let path = path.display();
         Err(format!(
-            "feast.sqlite {path}: this program was built without SQLite; build it with --features sqlite"
+            "feast.sqlite {path}: {}",
+            super::not_built("sqlite", "SQLite")
         ))
     }
 }
@@ -172,7 +188,9 @@ impl FeatureSource for FeastSource {
                 lane,
             };
             match &*self.store.online {
+                #[cfg(feature = "redis")]
                 OnlineStore::Redis(store) => store.fetch(ask).await,
+                #[cfg(feature = "postgres")]
                 OnlineStore::Postgres(store) => store.fetch(ask).await,
                 #[cfg(feature = "sqlite")]
                 OnlineStore::Sqlite(store) => store.fetch(ask).await,

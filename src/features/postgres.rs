@@ -13,7 +13,10 @@ use tokio_postgres::{Column, Row, Statement};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
+use super::sql::quoted;
 use crate::config::source::PostgresSection;
+use crate::features::sources::StoreClient;
+use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
@@ -62,27 +65,6 @@ impl PostgresStore {
             section: Arc::new(section.clone()),
         })
     }
-
-    /// Binds the store to a layout.
-    pub fn bind(&self, layout: Arc<Layout>) -> Arc<dyn FeatureSource> {
-        let section = &self.section;
-        let id = if section.id.is_empty() {
-            layout.entity.clone()
-        } else {
-            section.id.clone()
-        };
-        let query = if section.query.is_empty() {
-            select(section, &id, &layout)
-        } else {
-            section.query.clone()
-        };
-        Arc::new(PostgresSource {
-            store: self.clone(),
-            layout,
-            id,
-            query,
-        })
-    }
 }
 
 /// The query over a table.
@@ -97,9 +79,31 @@ fn select(section: &PostgresSection, id: &str, layout: &Layout) -> String {
     format!("SELECT {columns} FROM {table} WHERE {id} = ANY($1)")
 }
 
-/// A name as PostgreSQL takes it, whatever is in it.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+impl StoreClient for PostgresStore {
+    fn check(&self, _feature: &FeatureContract, _entity: &str) -> Result<(), String> {
+        // The columns are known after the first query only.
+        Ok(())
+    }
+
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        let section = &self.section;
+        let id = if section.id.is_empty() {
+            layout.entity.clone()
+        } else {
+            section.id.clone()
+        };
+        let query = if section.query.is_empty() {
+            select(section, &id, &layout)
+        } else {
+            section.query.clone()
+        };
+        Ok(Arc::new(PostgresSource {
+            store: self.clone(),
+            layout,
+            id,
+            query,
+        }))
+    }
 }
 
 impl FeatureSource for PostgresSource {

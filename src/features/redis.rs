@@ -12,6 +12,7 @@ use redis::{Cmd, Value, cmd};
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
+use crate::features::sources::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
@@ -64,34 +65,6 @@ impl RedisStore {
         })
     }
 
-    /// Whether a feature's column is one that the store can have.
-    ///
-    /// # Errors
-    /// A column is no path where it has to be one, or the other way round.
-    pub fn check(&self, feature: &FeatureContract) -> Result<(), String> {
-        self.place(feature.column(), &mut Vec::new()).map(|_| ())
-    }
-
-    /// Binds the store to a layout.
-    ///
-    /// # Errors
-    /// A column is no path where it has to be one.
-    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
-        let mut columns = Vec::new();
-        let mut place = |column: &str| self.place(column, &mut columns);
-        let places = layout.fields.iter().map(|field| place(&field.column));
-        let places = places.collect::<Result<_, _>>()?;
-        let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
-        let as_of = as_of.map(place).transpose()?;
-        Ok(Arc::new(RedisSource {
-            store: self.clone(),
-            layout,
-            columns,
-            places,
-            as_of,
-        }))
-    }
-
     fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<FieldPath, String> {
         let (field, path) = match column.find('$') {
             Some(at) => (&column[..at], Some(JsonPath::parse(&column[at..])?)),
@@ -119,6 +92,28 @@ impl RedisStore {
             columns.len() - 1
         });
         Ok(FieldPath { column, path })
+    }
+}
+
+impl StoreClient for RedisStore {
+    fn check(&self, feature: &FeatureContract, _entity: &str) -> Result<(), String> {
+        self.place(feature.column(), &mut Vec::new()).map(|_| ())
+    }
+
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        let mut columns = Vec::new();
+        let mut place = |column: &str| self.place(column, &mut columns);
+        let places = layout.fields.iter().map(|field| place(&field.column));
+        let places = places.collect::<Result<_, _>>()?;
+        let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
+        let as_of = as_of.map(place).transpose()?;
+        Ok(Arc::new(RedisSource {
+            store: self.clone(),
+            layout,
+            columns,
+            places,
+            as_of,
+        }))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::models::contract::FeatureContract;
 use crate::suggest::hint;
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
-use store::StoreClient;
+pub(in crate::features) use store::StoreClient;
 
 /// All sources of the settings. The snapshot, which changes, is given where it is needed.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Sources {
 #[derive(Debug)]
 struct ConfiguredSource {
     section: SourceSection,
-    store: StoreClient,
+    store: Box<dyn StoreClient>,
 }
 
 /// What is wanted of each source, by the entity that its ids are of.
@@ -56,7 +56,7 @@ impl Sources {
     pub fn new(config: &Config, metrics: FeatureMetrics) -> Result<Self, String> {
         let mut remote = BTreeMap::new();
         for (name, section) in &config.source {
-            let store = StoreClient::new(section).map_err(|message| format!("[source.{name}] {message}"))?;
+            let store = store::open(section).map_err(|message| format!("[source.{name}] {message}"))?;
             let section = section.clone();
             remote.insert(name.clone(), ConfiguredSource { section, store });
         }

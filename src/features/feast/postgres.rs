@@ -7,10 +7,10 @@ use tokio_postgres::types::Type;
 use super::{FeastFetch, QueryView, VectorBuilders};
 use crate::config::source::FeastPostgres;
 use crate::features::layout::Vector;
-use crate::features::postgres::quoted;
 use crate::features::postgres::session::{Session, Sessions};
 use crate::features::postgres::value::{RawValue, cell};
 use crate::features::source::SourceError;
+use crate::features::sql::quoted;
 use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::{FeastFetch, VectorBuilders};
 use crate::features::layout::Vector;
-use crate::features::postgres::quoted;
 use crate::features::source::SourceError;
+use crate::features::sql::quoted;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 
