@@ -232,7 +232,7 @@ impl Server {
 /// Reads the settings anew on every SIGHUP.
 async fn settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: LiveSettings) {
     while hangup.recv().await.is_some() {
-        settings.take_over(&app).await;
+        settings.reload(&app).await;
     }
 }
 

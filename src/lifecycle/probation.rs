@@ -34,7 +34,7 @@ pub(super) fn misbehaves(
     let non_finite = rate(now.non_finite, now);
     if non_finite > settings.non_finite_rate && non_finite > 2.0 * was(before.non_finite) {
         return Some(format!(
-            "{} of {seen} scores are no finite number (models.watch.non_finite_rate allows {})",
+            "{} of {seen} scores are not finite (models.watch.non_finite_rate allows {})",
             now.non_finite, settings.non_finite_rate
         ));
     }
@@ -46,13 +46,13 @@ pub(super) fn misbehaves(
         ));
     }
     let far = beyond_chance(&now.expected, &now.bins)?;
-    // Whoever asks may be unlike those at training: then the version before was far from its training as well.
+    // Requests may differ from the training data: then the previous version was far from its training as well.
     let scored = before.bins.iter().sum::<u64>() >= settings.samples.max(1);
     let was_far = beyond_chance(&before.expected, &before.bins).filter(|_| scored);
     let limit = settings.psi.max(was_far.map_or(0.0, |was| 2.0 * was));
     (settings.psi > 0.0 && far > limit).then(|| {
         format!(
-            "the scores of {} entities are far from those at training: a population stability index of {far:.2} beyond \
+            "the scores of {} entities are far from those at training: a population stability index of {far:.2} above \
              chance (models.watch.psi allows {})",
             now.scored, settings.psi
         )

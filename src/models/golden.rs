@@ -30,8 +30,7 @@ pub struct Agreement {
 /// Replays golden rows. Returns the agreement and the inputs of the rows, row-major.
 ///
 /// # Errors
-/// A line is not a golden row (names the line), or a result is farther from the library's than the contract allows
-/// (names the line and both numbers).
+/// A line is not a golden row, or a result differs by more than the contract allows; the message names the line.
 pub fn replay(
     text: &[u8],
     forest: &Forest,

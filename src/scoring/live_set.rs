@@ -68,7 +68,7 @@ impl LiveSet {
     /// A model of the repository, live or not.
     ///
     /// # Errors
-    /// There is none of that name; the text lists those there are.
+    /// No model has that name; the message lists the known ones.
     pub fn entry(&self, name: &str) -> Result<&ModelEntry, Error> {
         self.models.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
@@ -83,16 +83,14 @@ impl LiveSet {
     /// The version that answers for `model`.
     ///
     /// # Errors
-    /// There is no such model, version or label, or none of its versions passed the gate.
+    /// The model, version or label is unknown, or no version passed the gate.
     pub fn find(&self, model: &ModelRef) -> Result<&Arc<Servable>, Error> {
         let name = &model.name;
         let entry = self.entry(name)?;
         let number = match &model.version {
             VersionSelector::Live => {
                 let live = entry.live.as_ref();
-                return live.ok_or_else(|| {
-                    Error::unavailable(format!("model `{name}` has no version that may go live"))
-                });
+                return live.ok_or_else(|| Error::unavailable(format!("model `{name}` has no live version")));
             }
             VersionSelector::Number(version) => *version,
             VersionSelector::Label(label) => *entry.labels.get(label).ok_or_else(|| {
