@@ -1,5 +1,5 @@
-//! Features in a Feast online store: Redis, PostgreSQL and SQLite read directly from their bytes, any other store through
-//! Feast's own HTTP feature server.
+//! Features in a Feast online store. Redis, PostgreSQL and SQLite are read directly; any other store is read through
+//! Feast's HTTP feature server.
 
 mod bytes;
 #[cfg(feature = "postgres")]
@@ -38,7 +38,7 @@ pub struct FeastStore {
     online: Arc<OnlineStore>,
 }
 
-/// Where Feast keeps the online features.
+/// The online store behind Feast.
 #[derive(Debug)]
 enum OnlineStore {
     #[cfg(feature = "redis")]
@@ -50,16 +50,16 @@ enum OnlineStore {
     Server(server::FeatureServer),
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct FeastSource {
     store: FeastStore,
     layout: Arc<Layout>,
-    /// Made anew when the registry file changes.
+    /// Rebuilt when the registry file changes.
     wanted: ArcSwap<FeastQuery>,
 }
 
-/// What is wanted, in Feast's terms.
+/// The query for a layout, in Feast's terms.
 #[derive(Debug)]
 struct FeastQuery {
     project: String,
@@ -68,19 +68,19 @@ struct FeastQuery {
     views: Vec<QueryView>,
 }
 
-/// One feature view of those wanted.
+/// A feature view of the query.
 #[derive(Debug)]
 struct QueryView {
     name: String,
-    /// Its features, with their fields in the layout.
+    /// Its features and their fields in the layout.
     features: Vec<(String, usize)>,
-    /// The groups of the layout that its instants are for.
+    /// The groups of the layout that its `as_of` times belong to.
     groups: Vec<usize>,
     max_age: Option<f64>,
 }
 
 impl FeastStore {
-    /// Prepares a store: the registry is read, nothing is connected yet.
+    /// Prepares a store: reads the registry, but does not connect yet.
     ///
     /// # Errors
     /// The registry file cannot be read, or the store's address or certificate.
@@ -225,7 +225,7 @@ impl FeastQuery {
             let found = KeyType::of(registry.key_type(spec, &layout.entity)?)?;
             if *kind.get_or_insert(found) != found {
                 return Err(format!(
-                    "feature view `{}` has another type of `{}`",
+                    "feature view `{}`: its `{}` has another type than in the other views",
                     spec.name, layout.entity
                 ));
             }
@@ -254,7 +254,7 @@ impl FeastQuery {
         })
     }
 
-    /// An id as JSON, of the type that the keys have.
+    /// An id as JSON, in the type of the keys.
     fn json(&self, id: &EntityId) -> serde_json::Value {
         match id {
             EntityId::Int(id) if self.keys.is_whole() => (*id).into(),
@@ -262,14 +262,14 @@ impl FeastQuery {
         }
     }
 
-    /// The keys of entities; `None` for an id that is of another type than the keys.
+    /// The keys of entities; `None` for an id of another type than the keys.
     fn keys(&self, ids: &[EntityId]) -> Vec<Option<Vec<u8>>> {
         ids.iter().map(|id| self.keys.write(id)).collect()
     }
 }
 
 impl QueryView {
-    /// Puts a serialized value into its field.
+    /// Sets a field from a serialized value.
     fn set(builder: &mut VectorBuilder<'_>, field: usize, bytes: &[u8]) {
         let value = Value::read(bytes);
         match value.as_ref().map_err(Clone::clone).and_then(Value::cell) {
@@ -278,7 +278,7 @@ impl QueryView {
         }
     }
 
-    /// Puts the instant of its values where it belongs.
+    /// Sets the `as_of` time of the view's groups.
     fn as_of(&self, builder: &mut VectorBuilder<'_>, seconds: f64) {
         self.groups
             .iter()
@@ -286,8 +286,7 @@ impl QueryView {
     }
 }
 
-/// Takes a registry over that is another than `last`, for as long as the store is in use. One that lacks what is wanted is
-/// not taken.
+/// Follows changes of the registry file while the source is in use. A registry that lacks something is ignored.
 async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
     loop {
         let Some(seconds) = bound.upgrade().map(|bound| bound.store.section.registry_seconds) else {
@@ -302,18 +301,15 @@ async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
         match FeastQuery::new(&registry, &bound.store.section, &bound.layout) {
             Ok(wanted) => {
                 bound.wanted.store(Arc::new(wanted));
-                tracing::info!("Feast's registry has changed, and was taken over");
+                tracing::info!("Feast registry reloaded");
             }
-            Err(error) => tracing::error!(
-                error,
-                "Feast's registry has changed for the worse; the last one stays"
-            ),
+            Err(error) => tracing::error!(error, "Feast registry reload failed, keeping the previous one"),
         }
         last = registry;
     }
 }
 
-/// The vectors of the entities of one fetch, filled by rows in any order.
+/// Builds the vectors of one fetch from rows in any order.
 struct VectorBuilders<'a> {
     ask: FeastFetch<'a>,
     now: f64,
@@ -335,9 +331,9 @@ impl<'a> VectorBuilders<'a> {
         }
     }
 
-    /// Puts a feature of a view, and the instant of its values, where they belong.
+    /// Sets a feature of a view and its `as_of` time.
     fn put(&mut self, view: &QueryView, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
-        // What is not asked for, or no longer in the view, says nothing of the rest.
+        // Skip features not requested or no longer in the view.
         let asked = view.features.iter().find(|(name, _)| name == feature);
         let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
             return;
@@ -354,7 +350,7 @@ impl<'a> VectorBuilders<'a> {
     }
 }
 
-/// The vectors of entities from builders: an entity of which nothing was found is unknown.
+/// Finishes vectors; an entity without any value is unknown.
 fn finish(builders: Vec<Option<VectorBuilder<'_>>>) -> Vec<Vector> {
     let now = now();
     let finished = builders

@@ -1,4 +1,4 @@
-//! Features in a table or behind a query of PostgreSQL, one row per entity.
+//! Features in PostgreSQL: a table or a query with one row per entity.
 
 pub(crate) mod session;
 pub(crate) mod value;
@@ -24,14 +24,14 @@ use crate::values::time::now;
 use session::Sessions;
 use value::{RawValue, cell};
 
-/// A PostgreSQL that keeps features.
+/// A PostgreSQL server with features.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     sessions: Arc<Sessions>,
     section: Arc<PostgresSection>,
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct PostgresSource {
     store: PostgresStore,
@@ -40,7 +40,7 @@ struct PostgresSource {
     query: String,
 }
 
-/// Where the columns of a statement are.
+/// The positions of the columns in a result.
 struct ResultColumns {
     id: usize,
     as_of: Option<usize>,
@@ -128,7 +128,7 @@ impl PostgresSource {
     fn columns(&self, columns: &[Column]) -> Result<ResultColumns, String> {
         let find = |name: &str| {
             let position = columns.iter().position(|column| column.name() == name);
-            position.ok_or_else(|| format!("the query gives no column `{name}`"))
+            position.ok_or_else(|| format!("the query has no column `{name}`"))
         };
         let as_of = Some(self.store.section.as_of.as_str()).filter(|column| !column.is_empty());
         let fields = self.layout.fields.iter().map(|field| find(&field.column));
@@ -148,7 +148,7 @@ impl PostgresSource {
                 continue;
             };
             vectors[position] = if vectors[position].is_known() {
-                self.layout.invalid(now, "the query gives two rows for one id")
+                self.layout.invalid(now, "the query returns two rows for one id")
             } else {
                 self.vector(row, columns, now)
             };
@@ -181,7 +181,7 @@ fn read<'a>(row: &'a Row, column: usize, digits: &'a mut String) -> Result<Cell<
     cell(row.columns()[column].type_(), raw.0, digits)
 }
 
-/// The id of a row, in the one form that stands for all spellings of it.
+/// The canonical id of a row.
 fn id(row: &Row, column: usize) -> Option<EntityId> {
     match read(row, column, &mut String::new()).ok()? {
         Cell::Int(id) => Some(EntityId::Int(id)),
@@ -190,7 +190,7 @@ fn id(row: &Row, column: usize) -> Option<EntityId> {
     }
 }
 
-/// The ids as the array that the query takes. An id that is no number is in no column of numbers: it is left out.
+/// The ids as the array that the query takes. For a column of numbers, ids that are not numbers are left out.
 fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + Sync + Send>, String> {
     let numbers = || {
         ids.iter().filter_map(|id| match id {
@@ -212,10 +212,10 @@ fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + 
             ids.iter().map(EntityId::to_string).collect::<Vec<String>>(),
         )),
         [other] => Err(format!(
-            "the query takes {other}; ids are whole numbers or texts: cast the column to text"
+            "the query takes {other}; expected an array of whole numbers or texts; cast the column to text"
         )),
         others => Err(format!(
-            "the query takes {} parameters; it must take one, the array of ids",
+            "the query takes {} parameters; expected one, the array of ids",
             others.len()
         )),
     }

@@ -21,29 +21,29 @@ use crate::values::time::now;
 use connect::{Connections, Reply};
 use path::JsonPath;
 
-/// A Redis that keeps features.
+/// A Redis server with features.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connections: Arc<Connections>,
-    /// The key's text before and after the id.
+    /// The parts of the key before and after the id.
     key: (String, String),
     document: RedisDocument,
     as_of: String,
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct RedisSource {
     store: RedisStore,
     layout: Arc<Layout>,
-    /// Hash fields to ask for; empty for a document.
+    /// Hash fields to read; empty for a document.
     columns: Vec<String>,
-    /// Where each field of the layout is.
+    /// The position of each field of the layout.
     places: Vec<FieldPath>,
     as_of: Option<FieldPath>,
 }
 
-/// A column, and the way into it when it holds JSON.
+/// A column, and the path in its JSON.
 #[derive(Debug)]
 struct FieldPath {
     column: usize,
@@ -77,13 +77,13 @@ impl RedisStore {
                     path: Some(path),
                 }),
                 _ => Err(format!(
-                    "`{column}`: in a JSON document a column is a path such as $.events.count"
+                    "`{column}`: expected a path in the JSON document, such as $.events.count"
                 )),
             };
         }
         if field.is_empty() {
             return Err(format!(
-                "`{column}`: in a hash a path begins with a field, such as profile$.zip"
+                "`{column}`: expected a hash field before the path, such as profile$.zip"
             ));
         }
         let known = columns.iter().position(|known| known == field);
@@ -207,7 +207,7 @@ impl RedisSource {
     }
 }
 
-/// The text of a value; what is not UTF-8 reads as an empty text would: no value.
+/// The text of a value; one that is not UTF-8 counts as no value.
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -229,7 +229,7 @@ fn set_json(
     match document {
         Err(reason) => builder.mark_invalid(field, reason),
         Ok(document) => {
-            // A path that leads nowhere is a value that is not there.
+            // A path without a value leaves the field absent.
             let Some(value) = path.find(document) else { return };
             match cell(value) {
                 Ok(cell) => builder.set(field, cell),
@@ -247,8 +247,8 @@ fn cell(value: &serde_json::Value) -> Result<Cell<'_>, &'static str> {
         serde_json::Value::String(text) => Ok(Cell::Text(text)),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(whole) => Ok(Cell::Int(whole)),
-            // Above i64 a whole number is beyond 2^53 anyway: refused where it has to be exact.
-            None => number.as_f64().map(Cell::Float).ok_or("a number out of reach"),
+            // A larger whole number exceeds 2^53, and is refused where it must be exact.
+            None => number.as_f64().map(Cell::Float).ok_or("a number out of range"),
         },
         serde_json::Value::Array(_) => Err("expected one value, found a list"),
         serde_json::Value::Object(_) => Err("expected one value, found an object"),

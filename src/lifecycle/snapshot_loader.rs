@@ -116,7 +116,7 @@ impl SnapshotLoader {
         };
         let fetched = storage.fetch("", &entry)?;
         let table = Table::open(fetched.path()).map_err(|error| error.to_string())?;
-        match self.sources.unfed(model, &table) {
+        match self.sources.missing_columns(model, &table) {
             Some(reason) => Err(reason),
             None => Ok(format!("{} has every column", storage.location().display())),
         }
@@ -188,7 +188,10 @@ impl SnapshotLoader {
             |error: &dyn std::fmt::Display| SnapshotRejection::new("unreadable", error.to_string());
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
         let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
-        if let Some(reason) = models.iter().find_map(|model| self.sources.unfed(model, &table)) {
+        if let Some(reason) = models
+            .iter()
+            .find_map(|model| self.sources.missing_columns(model, &table))
+        {
             return Err(SnapshotRejection::new("unreadable", reason));
         }
         let has = |name: &&str| table.columns().iter().any(|known| known == name);

@@ -36,7 +36,7 @@ impl FeastPostgresStore {
         let session = self.sessions.session(ask.lane).await?;
         let keys = ask.wanted.keys(ask.ids);
         let known: Vec<&[u8]> = keys.iter().flatten().map(Vec::as_slice).collect();
-        // All views at the same time: the queries travel together.
+        // All views at once: the queries are pipelined.
         let asked = ask
             .wanted
             .views

@@ -1,6 +1,6 @@
-//! The way to one value in a JSON document: the part of JSONPath (RFC 9535) that names exactly one place, such as
-//! `$.events.subscribe_hover.count`, `$['odd key'].x` or `$.visits[0]`. A whole JSONPath library finds many places, which
-//! a feature cannot be.
+//! Paths to one value in a JSON document: the part of JSONPath (RFC 9535) that selects exactly one value, such as
+//! `$.events.subscribe_hover.count`, `$['odd key'].x` or `$.visits[0]`. A full JSONPath selects many values, which a feature
+//! cannot use.
 
 use serde_json::Value;
 
@@ -18,10 +18,12 @@ impl JsonPath {
     /// Parses a path that begins with `$`.
     ///
     /// # Errors
-    /// Says what is not understood.
+    /// The path is not valid; the message says where.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = |rest: &str| {
-            format!("`{text}`: not a path to one value, at `{rest}`; such as $.a.b, $['a b'], $.a[0]")
+            format!(
+                "`{text}`: expected a path to one value such as $.a.b, $['a b'] or $.a[0], found `{rest}`"
+            )
         };
         let mut rest = text.strip_prefix('$').ok_or_else(|| wrong(text))?;
         let mut steps = Vec::new();
