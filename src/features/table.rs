@@ -117,7 +117,7 @@ impl FileKind {
 }
 
 /// Reads one file in batches.
-trait Source {
+trait BatchReader {
     /// The next batch of the chosen columns; `None` at the end.
     fn next(&mut self) -> Result<Option<TableBatch>, TableError>;
 }
@@ -199,7 +199,7 @@ pub struct TableBatches<'a> {
     table: &'a Table,
     chosen: Vec<String>,
     file: usize,
-    open: Option<Box<dyn Source>>,
+    open: Option<Box<dyn BatchReader>>,
     /// Bytes of the files that are done.
     before: u64,
 }
@@ -233,7 +233,7 @@ impl TableBatches<'_> {
     }
 }
 
-fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn Source>, TableError> {
+fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn BatchReader>, TableError> {
     Ok(match kind {
         FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen)?),
         FileKind::Csv => Box::new(csv::CsvFile::open(path, chosen)?),

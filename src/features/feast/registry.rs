@@ -11,7 +11,7 @@ use crate::file_backed::FileBacked;
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FeastRegistry {
     #[prost(message, repeated, tag = "1")]
-    pub(super) entities: Vec<Entity>,
+    pub(super) entities: Vec<FeastEntity>,
     #[prost(message, repeated, tag = "6")]
     feature_views: Vec<FeatureView>,
     #[prost(message, repeated, tag = "7")]
@@ -22,7 +22,7 @@ pub(super) struct FeastRegistry {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Entity {
+pub(super) struct FeastEntity {
     #[prost(message, optional, tag = "1")]
     spec: Option<EntitySpec>,
 }
@@ -51,15 +51,15 @@ pub(super) struct ViewSpec {
     #[prost(string, repeated, tag = "3")]
     entities: Vec<String>,
     #[prost(message, repeated, tag = "4")]
-    features: Vec<Feature>,
+    features: Vec<FeastFeature>,
     #[prost(message, optional, tag = "6")]
     ttl: Option<Duration>,
     #[prost(message, repeated, tag = "12")]
-    entity_columns: Vec<Feature>,
+    entity_columns: Vec<FeastFeature>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Feature {
+struct FeastFeature {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(int32, tag = "2")]
@@ -94,7 +94,7 @@ struct Projection {
     #[prost(string, tag = "1")]
     view: String,
     #[prost(message, repeated, tag = "2")]
-    features: Vec<Feature>,
+    features: Vec<FeastFeature>,
     #[prost(string, tag = "3")]
     alias: String,
 }

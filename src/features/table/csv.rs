@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct CsvFile {
     path: Arc<PathBuf>,
@@ -84,7 +84,7 @@ impl CsvFile {
     }
 }
 
-impl Source for CsvFile {
+impl BatchReader for CsvFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();

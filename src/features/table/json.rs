@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::column::JsonCell;
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 use crate::values::json;
 use crate::values::json::Scalar;
 
@@ -95,7 +95,7 @@ impl JsonFile {
     }
 }
 
-impl Source for JsonFile {
+impl BatchReader for JsonFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<(Vec<JsonCell>, TextColumn)> = self

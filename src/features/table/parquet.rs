@@ -9,7 +9,7 @@ use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct ParquetFile {
     path: Arc<PathBuf>,
@@ -116,7 +116,7 @@ impl ParquetFile {
     }
 }
 
-impl Source for ParquetFile {
+impl BatchReader for ParquetFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         if !self.open_group()? {
             return Ok(None);
