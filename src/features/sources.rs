@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::features::metrics::FeatureMetrics;
 use crate::models::ModelVersion;
 use crate::models::contract::FeatureContract;
-use crate::suggest::hint;
+use crate::suggest::{hint, unknown};
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
 pub(in crate::features) use store::StoreClient;
@@ -161,11 +161,8 @@ impl Sources {
     /// No source has that name; the message lists the known ones.
     pub fn forget(&self, source: &str, id: Option<&EntityId>) -> Result<(), Error> {
         if !self.remote.contains_key(source) {
-            let known: Vec<&str> = self.remote.keys().map(String::as_str).collect();
-            return Err(Error::entity_not_found(format!(
-                "no feature source `{source}`; there are: {}",
-                known.join(", ")
-            )));
+            let known = self.remote.keys().map(String::as_str);
+            return Err(Error::entity_not_found(unknown("feature source", source, known)));
         }
         let id = id.map(EntityId::canonical);
         for remote in self.remotes().iter().filter(|remote| remote.name == source) {

@@ -10,7 +10,7 @@ use super::servable::Servable;
 use crate::error::Error;
 use crate::features::snapshot::Snapshot;
 use crate::models::status::{Event, VersionStatus};
-use crate::suggest::hint;
+use crate::suggest::unknown;
 
 /// Everything that can answer at one moment.
 #[derive(Debug, Default)]
@@ -71,12 +71,8 @@ impl LiveSet {
     /// No model has that name; the message lists the known ones.
     pub fn entry(&self, name: &str) -> Result<&ModelEntry, Error> {
         self.models.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
-            let hint = hint(name, known.iter().copied());
-            Error::model_not_found(format!(
-                "no model `{name}`{hint}; there are: {}",
-                known.join(", ")
-            ))
+            let known = self.models.keys().map(String::as_str);
+            Error::model_not_found(unknown("model", name, known))
         })
     }
 
@@ -94,13 +90,8 @@ impl LiveSet {
             }
             VersionSelector::Number(version) => *version,
             VersionSelector::Label(label) => *entry.labels.get(label).ok_or_else(|| {
-                let known: Vec<&str> = entry.labels.keys().map(String::as_str).collect();
-                let hint = hint(label, known.iter().copied());
-                let known = match known.as_slice() {
-                    [] => "it has none".to_owned(),
-                    known => format!("there are: {}", known.join(", ")),
-                };
-                Error::model_not_found(format!("model `{name}` has no label `{label}`{hint}; {known}"))
+                let known = entry.labels.keys().map(String::as_str);
+                Error::model_not_found(format!("model `{name}`: {}", unknown("label", label, known)))
             })?,
         };
         entry.version(number).ok_or_else(|| {
