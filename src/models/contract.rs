@@ -352,12 +352,12 @@ file = "g.jsonl"
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_line_and_field() {
+    fn an_error_names_line_and_field() {
         for (from, to, expected) in [
             (
                 "range = [0, 500]",
                 "range = [9, 5]",
-                "b.toml:8: feature `calls`: range [9, 5]",
+                "b.toml:8: feature `calls`: range: expected [low, high], found [9, 5]",
             ),
             (
                 "type = \"int\"",
@@ -365,18 +365,18 @@ file = "g.jsonl"
                 "b.toml:11: unknown variant `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
-            ("\"36h\"", "\"soon\"", "feature `calls`: max_age \"soon\""),
-            ("from = 0.7", "from = 0.0", "bands: `high` must start above `low`"),
+            ("\"36h\"", "\"soon\"", "feature `calls`: max_age: expected a duration such as"),
+            ("from = 0.7", "from = 0.0", "bands: expected `high` to start above `low`"),
             (
                 "format = 1",
                 "format = 2",
-                "format 2: this Evergreen reads format 1",
+                "format: expected 1, found 2",
             ),
-            ("\"g.jsonl\" = \"11\"", "", "no checksum for \"g.jsonl\""),
+            ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
             (
                 "\"g.jsonl\" = \"11\"",
                 "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"",
-                "plain file name",
+                "expected a file name without a folder",
             ),
         ] {
             let error = parse(&GOOD.replace(from, to)).unwrap_err();

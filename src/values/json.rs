@@ -195,7 +195,7 @@ mod tests {
         assert!(
             object_of_scalars(r#"{"a": 1, "a": 2}"#)
                 .unwrap_err()
-                .contains("`a` stands twice")
+                .contains("duplicate key `a`")
         );
         assert!(
             object_of_scalars(r#"{"a": 1e999}"#)
