@@ -83,7 +83,7 @@ pub fn replay(
         agreement.value_ulp = agreement.value_ulp.max(value);
     }
     if agreement.rows == 0 {
-        Err("expected at least one row, found none".to_owned())
+        Err("line 1: expected a golden row, found none".to_owned())
     } else {
         Ok((agreement, rows))
     }
