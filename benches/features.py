@@ -18,9 +18,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 import redis  # noqa: E402
-from customers import ID, IDS, ROWS  # noqa: E402
-from stores import Proxy, free_port, redis_server  # noqa: E402
-from test_redis import fill  # noqa: E402
+
+from evergreen_testing.feature_stores import Proxy, redis_server  # noqa: E402
+from evergreen_testing.paths import SCRIPTS  # noqa: E402
+from evergreen_testing.processes import free_port  # noqa: E402
+from evergreen_testing.sample_customers import (  # noqa: E402
+    ID,
+    IDS,
+    ROWS,
+    fill,  # noqa: E402
+)
 
 FEAST = """
 import json, sys, time
@@ -47,7 +54,7 @@ def feast(folder, store_port, ids):
         sys.exit("FEAST_PYTHON names no Python with Feast: tests/run makes one in target/venv-feast")
     repo = folder / "repo"
     repo.mkdir()
-    script = ROOT / "tests" / "python" / "feast_repo.py"
+    script = SCRIPTS / "feast_repo.py"
     subprocess.run([python, script, repo, "redis", str(store_port), ROOT / "models" / "customers.parquet"], check=True, capture_output=True)
     done = subprocess.run([python, "-c", FEAST, repo, ids], check=True, capture_output=True, text=True)
     sdk = {int(entities): micros for entities, micros in json.loads(done.stdout.splitlines()[-1]).items()}

@@ -6,9 +6,10 @@ import time
 
 import grpc
 import pytest
-from conftest import serving
-from repository import until
-from stopping import PATH
+
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
+from evergreen_testing.shutdown import PATH
 
 HEAD = b"GET " + PATH.encode() + b" HTTP/1.1\r\nhost: x\r\n"
 

@@ -11,10 +11,9 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from conftest import serving
-from google.protobuf.any_pb2 import Any
-from google.rpc import error_details_pb2, status_pb2
-from test_grpc import SERVICE, Client
+
+from evergreen_testing.grpc_client import SERVICE, Client, details
+from evergreen_testing.server_process import serving
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -144,19 +143,6 @@ def test_open_inferences_own_timeout_is_kept(server):
     body["parameters"]["timeout"] = "soon"
     answer = server.http.post("/v2/models/churn/infer", json=body)
     assert answer.status_code == 400 and "`timeout`" in answer.json()["error"]
-
-
-def details(error):
-    """The details of google.rpc that a failed call came with, by their type."""
-    metadata = dict(error.trailing_metadata())
-    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
-    assert status.message == error.details()
-    found = {}
-    for packed in status.details:
-        kind = getattr(error_details_pb2, packed.type_url.rsplit(".", 1)[1])
-        assert isinstance(packed, Any)
-        found[kind.__name__] = kind.FromString(packed.value)
-    return found
 
 
 @pytest.mark.parametrize("value", ["123456789S", "5", "5s", "S", "+5S"])

@@ -2,7 +2,7 @@
 
 import sys
 
-from conftest import ROOT
+from evergreen_testing.paths import ROOT
 
 sys.path.append(str(ROOT / "tests/soak"))
 import delivery  # noqa: E402

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import MODELS, serving
+
+from evergreen_testing.paths import MODELS
+from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(MODELS))
 

@@ -5,10 +5,10 @@ import threading
 import time
 
 import pytest
-from conftest import serving
-from customers import FEATURES, ID, IDS, ROWS, scores
-from stores import postgres_server
-from test_redis import strip
+
+from evergreen_testing.feature_stores import postgres_server
+from evergreen_testing.sample_customers import FEATURES, ID, IDS, ROWS, scores, strip
+from evergreen_testing.server_process import serving
 
 TYPES = {bool: "boolean", int: "integer", float: "double precision", str: "text", dt.datetime: "timestamptz"}
 

@@ -9,9 +9,12 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, serving
-from objects import BUCKET, object_store
-from repository import SAMPLE, Load, bundle, live, put, settings, status, until
+
+from evergreen_testing.model_repository import SAMPLE, Load, bundle, live, put, settings, status
+from evergreen_testing.object_store import BUCKET, object_store
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 IDS = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()[:50]
 

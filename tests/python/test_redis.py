@@ -8,9 +8,10 @@ import time
 
 import pytest
 import redis
-from conftest import serving
-from customers import ID, IDS, ROWS, metric, plain, scores, text
-from stores import Proxy, redis_cluster, redis_server
+
+from evergreen_testing.feature_stores import Proxy, redis_cluster, redis_server
+from evergreen_testing.sample_customers import ID, IDS, ROWS, fill, metric, plain, scores, strip, text
+from evergreen_testing.server_process import serving
 
 KEY = "customer:{id}"
 
@@ -31,13 +32,6 @@ urls = {json.dumps([url] if isinstance(url, str) else url)}
     return path
 
 
-def fill(client, rows=ROWS):
-    pipeline = client.pipeline(transaction=False)
-    for row in rows:
-        pipeline.hset(f"customer:{row[ID]}", mapping={name: text(value) for name, value in row.items() if name != ID})
-    pipeline.execute()
-
-
 @pytest.fixture
 def store(tmp_path):
     with redis_server(tmp_path / "redis") as server:
@@ -45,11 +39,6 @@ def store(tmp_path):
         fill(client)
         server.client = client
         yield server
-
-
-def strip(results):
-    """Results without where the features come from."""
-    return [{key: value for key, value in result.items() if key != "features"} for result in results]
 
 
 def test_every_customer_has_the_snapshots_score(evergreen, server, store, tmp_path):
@@ -73,7 +62,7 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
     models.mkdir(parents=True)
     import shutil
 
-    from conftest import MODELS
+    from evergreen_testing.paths import MODELS
 
     for file in (MODELS / "churn" / "1").iterdir():
         shutil.copy(file, models / file.name)
@@ -164,7 +153,7 @@ def test_users_passwords_and_certificates(evergreen, tmp_path):
     (tmp_path / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     make("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
          "-out", "server.pem", "-extfile", "names")  # fmt: skip
-    from stores import free_port
+    from evergreen_testing.processes import free_port
 
     tls = free_port()
     arguments = ["--tls-port", str(tls), "--tls-cert-file", tmp_path / "server.pem", "--tls-key-file", tmp_path / "server.key"]

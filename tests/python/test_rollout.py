@@ -2,8 +2,11 @@
 
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, serving
-from repository import Load, bundle, live, order, put, settings, until
+
+from evergreen_testing.model_repository import Load, bundle, live, order, put, settings
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 EVERYONE = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()
 

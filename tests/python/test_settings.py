@@ -3,8 +3,9 @@
 import signal
 import subprocess
 
-from conftest import serving
-from repository import bundle, live, put, settings, until
+from evergreen_testing.model_repository import bundle, live, put, settings
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 
 def ask(server, count=1):

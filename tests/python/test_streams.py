@@ -9,8 +9,9 @@ import zlib
 
 import grpc
 import pytest
-from conftest import serving
-from test_grpc import Client
+
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.server_process import serving
 
 PATH = "/v1/models/churn/scores"
 

@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import ROOT, serving
+
+from evergreen_testing.paths import ROOT
+from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(ROOT / "models"))
 from evergreen_bundle import save_bundle  # noqa: E402

@@ -8,10 +8,12 @@ import threading
 import grpc
 import httpx
 import pytest
-from certificates import Authority, settings
-from conftest import MODELS, serving
-from repository import until
-from test_grpc import Client
+
+from evergreen_testing.certificates import Authority, settings
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.paths import MODELS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 PATH = "/v1/models/churn/scores/C-1042"
 

@@ -29,9 +29,9 @@ sys.path[:0] = [str(ROOT / "tests/python")]
 def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
     """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server that
     refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
-    from instance import Instance
-    from nginx import nginx
-    from traffic import Traffic, percentile
+    from evergreen_testing.nginx import nginx
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import Traffic, percentile
 
     config = f"[server]\ndrain_seconds = {drain}\n[log]\nlevel = 'warn'\n"
     instances = [Instance(binary, work, name, config) for name in ("a", "b")]
@@ -67,20 +67,20 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
 
 def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
     """The four moments: exit code, seconds, failed requests."""
-    import stopping
-    from stores import redis_server
+    from evergreen_testing import shutdown
+    from evergreen_testing.feature_stores import redis_server
 
     def at(name):
         folder = work / name
         folder.mkdir()
         return folder
 
-    found = {"load": stopping.during_load(binary, at("load"), rows)}
+    found = {"load": shutdown.during_load(binary, at("load"), rows)}
     for how in ("kill", "stop"):
         with redis_server(at(f"redis-{how}")) as redis:
-            found[f"outage_{how}"] = stopping.during_outage(binary, at(how), redis, how, timeout=duration, waits=50)
-    found["idle"] = stopping.with_idle_connections(binary, at("idle"), idle)
-    found["request"] = stopping.with_request_under_way(binary, at("request"), duration)
+            found[f"outage_{how}"] = shutdown.during_outage(binary, at(how), redis, how, timeout=duration, waits=50)
+    found["idle"] = shutdown.with_idle_connections(binary, at("idle"), idle)
+    found["request"] = shutdown.with_request_under_way(binary, at("request"), duration)
     found["request"]["answer"] = found["request"]["answer"].split(b"\r\n")[0].decode()
     return found
 
@@ -142,8 +142,8 @@ def probing(instance, done, times):
 
 def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_flight=10_000, factor=5):
     """Goodput beside the peak, p99 of what was admitted, the probes, memory, and how soon it is over."""
-    from instance import Instance
-    from traffic import percentile
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import percentile
 
     config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
     with Instance(binary, work, config=config) as instance:
@@ -193,9 +193,9 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
 
 def rotation(binary, work, changes=30, rate=100, pause=1.0):
     """A new certificate every `pause` seconds: failed requests of connections that stay and of new ones."""
-    from certificates import Authority, settings
-    from instance import Instance
-    from traffic import Traffic
+    from evergreen_testing.certificates import Authority, settings
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import Traffic
 
     authority = Authority(work)
     certificate, key = authority.issue()
@@ -247,7 +247,7 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
 
 def footprint(binary, work, starts=10):
     """Start to ready, and resident memory before any request and after a thousand."""
-    from instance import Instance
+    from evergreen_testing.server_process import Instance
 
     ready, idle, after = [], [], []
     for number in range(starts):

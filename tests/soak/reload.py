@@ -32,6 +32,7 @@ def train(folder, rounds, seed):
     import numpy as np
     import pandas as pd
     import xgboost
+
     from evergreen_bundle import save_bundle
 
     random = np.random.default_rng(seed)
@@ -58,7 +59,7 @@ def ask(kind, address):
             return body["model"]["version"], body["score"]
 
         return rest
-    from repository import grpc_scorer
+    from evergreen_testing.model_repository import grpc_scorer
 
     return grpc_scorer(address, "big")
 
@@ -101,8 +102,8 @@ def main():
     arguments.add_argument("--steady", type=float, default=20, help="seconds of steady load before and after")
     arguments.add_argument("--keep", help="a folder for the trained models, to be used again")
     options = arguments.parse_args()
-    from conftest import serving
-    from traffic import percentile
+    from evergreen_testing.server_process import serving
+    from evergreen_testing.traffic import percentile
 
     work = Path(tempfile.mkdtemp(prefix="evergreen-soak-"))
     kept = Path(options.keep) if options.keep else work

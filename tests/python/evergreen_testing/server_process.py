@@ -1,18 +1,68 @@
-"""A server on ports that it keeps when it is restarted, and how it goes up and down."""
+"""Running servers: on free ports for a block, or on ports that are kept over restarts."""
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-from conftest import CUSTOMERS, MODELS
-from stores import free_port
+import httpx
+import pytest
+
+from evergreen_testing.paths import CUSTOMERS, MODELS
+from evergreen_testing.processes import free_port
+
+
+class Server:
+    """A running `evergreen serve` and its addresses."""
+
+    def __init__(self, process, log, banner):
+        self.process, self.log, self.banner = process, log, banner
+
+        def address(word):
+            return re.search(rf"{word} +(?:https?://)?(\S+)", banner).group(1)
+
+        self.http = httpx.Client(base_url=f"http://{address('REST')}", timeout=30)
+        self.ops = httpx.Client(base_url=f"http://{address('operations')}", timeout=30)
+        self.grpc = address("gRPC")
+
+    def stop(self, number=signal.SIGTERM):
+        """Sends a signal and returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=None, user=None, **environment):
+    """Starts a server on free ports and waits until it has said where it listens."""
+    command = [evergreen, "serve"]
+    command += ["--models", str(models)] if models else []
+    command += ["--customers", str(customers)] if customers else []
+    command += [word for port in ("http", "grpc", "ops") for word in (f"--{port}", "127.0.0.1:0")]
+    command += ["--config", str(config)] if config else []
+    out, err = Path(folder) / "stdout", Path(folder) / "stderr"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=os.environ | environment, user=user)
+    try:
+        deadline = time.monotonic() + 60
+        while "operations" not in out.read_text():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the server did not start: {err.read_text()}")
+            time.sleep(0.02)
+        yield Server(process, err, out.read_text())
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 class Instance:
+    """A server on ports that it keeps when it is restarted."""
+
     def __init__(self, binary, folder, name="a", config="", models=MODELS, customers=CUSTOMERS):
         self.binary, self.folder, self.name = binary, Path(folder), name
         self.models, self.customers = models, customers

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Bool, Float64, Int64, String
 
 folder, kind, connection, customers = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]

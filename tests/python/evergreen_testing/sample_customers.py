@@ -3,7 +3,8 @@
 import datetime as dt
 
 import pandas as pd
-from conftest import CUSTOMERS
+
+from evergreen_testing.paths import CUSTOMERS
 
 FRAME = pd.read_parquet(CUSTOMERS)
 ID = "customer_id"
@@ -48,3 +49,15 @@ def metric(server, name, **labels):
         if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
             total += float(line.rsplit(" ", 1)[1])
     return total
+
+
+def fill(client, rows=ROWS):
+    pipeline = client.pipeline(transaction=False)
+    for row in rows:
+        pipeline.hset(f"customer:{row[ID]}", mapping={name: text(value) for name, value in row.items() if name != ID})
+    pipeline.execute()
+
+
+def strip(results):
+    """Results without where the features come from."""
+    return [{key: value for key, value in result.items() if key != "features"} for result in results]

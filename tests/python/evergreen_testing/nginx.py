@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import subprocess
 
-from stores import free_port, wait_for
+from evergreen_testing.processes import free_port, wait_for
 
 SETTINGS = """
 daemon off;

@@ -27,7 +27,8 @@ def rest_client(address, tls):
 
 def grpc_client(address, tls):
     import grpc
-    from test_grpc import Client
+
+    from evergreen_testing.grpc_client import Client
 
     if tls:
         with open(tls, "rb") as file:

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from conftest import CUSTOMERS
-from instance import Instance
+
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.server_process import Instance
 
 PATH = "/v1/models/churn/scores/C-1042"
 STORE = """

@@ -5,14 +5,15 @@ import json
 import re
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import grpc
 import httpx
-from conftest import MODELS
 from google.protobuf.message_factory import GetMessageClass
-from test_grpc import Client
+
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.paths import MODELS
+from evergreen_testing.processes import until
 
 SAMPLE = MODELS / "churn/1"
 
@@ -55,17 +56,6 @@ def status(server, version, name="churn"):
 def live(server, name="churn"):
     body = server.ops.get(f"/v1/models/{name}").json()["live"]
     return body and body["version"]
-
-
-def until(what, seconds=30):
-    """Waits until `what()` is true, and returns it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = what()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        time.sleep(0.02)
 
 
 def order(server, path, method="POST", **body):
