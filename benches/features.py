@@ -26,7 +26,7 @@ from evergreen_testing.sample_customers import (  # noqa: E402
     ID,
     IDS,
     ROWS,
-    fill,  # noqa: E402
+    fill,
 )
 
 FEAST = """

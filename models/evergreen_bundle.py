@@ -379,7 +379,7 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         save=lambda path: model.save_model(str(path), format="json"),
         predict=predict,
         # CatBoost hashes the strings of categories and keeps no list of them.
-        categories={i: None for i in model.get_cat_feature_indices()},
+        categories=dict.fromkeys(model.get_cat_feature_indices()),
         missing_category=False,
     )
 

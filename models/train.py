@@ -404,7 +404,7 @@ def write(models: Path) -> None:
         models / "churn" / "1",
         bands=BANDS,
         labels=LABELS,
-        defaults={count: 0 for count in COUNTS},
+        defaults=dict.fromkeys(COUNTS, 0),
         ranges={"nps": (0, 10)},
         out_of_range={"nps": "missing"},
         lineage={
@@ -416,7 +416,7 @@ def write(models: Path) -> None:
         overwrite=True,
     )
     progress("customers")
-    latest = features(history, TODAY).astype({name: "str" for name in CATEGORIES})
+    latest = features(history, TODAY).astype(dict.fromkeys(CATEGORIES, "str"))
     latest.insert(0, "customer_id", [f"C-{number + 1}" for number in latest.index])
     latest["as_of"] = pd.Timestamp(TODAY, tz="UTC") + pd.Timedelta(hours=3)
     write_parquet(latest, models / "customers.parquet")

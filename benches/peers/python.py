@@ -46,8 +46,8 @@ def catboost_peer(directory, rounds):
 
 
 def onnx_peer(directory, name, rounds):
-    import onnxruntime
     import onnxmltools
+    import onnxruntime
     import xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 

@@ -1,6 +1,7 @@
 """CatBoost: symmetric and other trees, kinds of missing values, one-hot features, losses."""
 
 import json
+import pathlib
 
 import catboost as cb
 import numpy as np
@@ -39,7 +40,7 @@ def target(loss, signal):
 
 def borders(path):
     """Column -> borders, from a saved file."""
-    features = json.loads(open(path, encoding="utf-8").read())["features_info"]["float_features"]
+    features = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["features_info"]["float_features"]
     return {feature["flat_feature_index"]: feature.get("borders") or [] for feature in features}
 
 

@@ -10,7 +10,6 @@ import pathlib
 
 import numpy as np
 
-
 #: The cases that every release is tried on where all of them would be too much to keep.
 CORE = {
     "binary-logistic", "base-binary-logistic-0.3", "base-binary-logitraw-0.3",

@@ -31,7 +31,7 @@ def place(target, name):
 
 def xgboost():
     """Each layout of the booster, in both encodings."""
-    matrix, kinds = data.table(rows=120)
+    matrix, _kinds = data.table(rows=120)
     signal = data.score(matrix)
     plain = matrix[:, :3]
     label = np.digitize(signal, [0, 1])

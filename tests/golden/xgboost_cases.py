@@ -1,6 +1,7 @@
 """XGBoost: every objective, booster and way of splitting that the installed release can train."""
 
 import json
+import pathlib
 
 import numpy as np
 import xgboost as xgb
@@ -24,7 +25,7 @@ SINCE = {
 def thresholds(path):
     """Column -> thresholds, from a saved JSON file."""
     found = {}
-    booster = json.loads(open(path, encoding="utf-8").read())["learner"]["gradient_booster"]
+    booster = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["learner"]["gradient_booster"]
     model = booster.get("gbtree", booster)["model"]
     for tree in model["trees"]:
         for left, feature, condition in zip(tree["left_children"], tree["split_indices"], tree["split_conditions"]):
@@ -122,7 +123,7 @@ class Cases:
     def all(self):
         """Every case that this release can train."""
         for objective in SCALAR:
-            if VERSION >= SINCE.get(objective, (1, 0)):
+            if SINCE.get(objective, (1, 0)) <= VERSION:
                 self.train(objective.replace(":", "-"), {"objective": objective, **self.extra(objective)})
         self.base_scores()
         self.classes()

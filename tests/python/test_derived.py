@@ -15,8 +15,8 @@ from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(MODELS))
 
-from evergreen_bundle import save_bundle  # noqa: E402
-from evergreen_derive import derive  # noqa: E402
+from evergreen_bundle import save_bundle
+from evergreen_derive import derive
 
 DEFINITIONS = {
     "tenure_days": {"days_since": "signed_up"},
@@ -114,7 +114,7 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    "change, expected",
     [
         ('{ days_since = "price" }', "`price` must be of type timestamp"),
         ('{ days_since = "nothing" }', "`nothing` is neither an [[operand]] nor a feature that is stored"),

@@ -15,7 +15,7 @@ from evergreen_testing.paths import ROOT
 from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import save_bundle  # noqa: E402
+from evergreen_bundle import save_bundle
 
 CITIES = ["Delft", "Łódź", "Gent", "Århus", "Utrecht", "Breda"]
 

@@ -300,7 +300,7 @@ def test_the_next_run_begins_with_warm_caches(evergreen, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    "config, expected",
     [
         ('[source.online]\n', "[source.online] needs exactly one of the tables redis, feast, postgres"),
         ('[source.online.redis]\nkey = "customer"\n', "redis.key must contain {id}"),

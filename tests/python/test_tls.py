@@ -42,9 +42,11 @@ def serial(server, authority):
     import socket
 
     address = server.http.base_url
-    with socket.create_connection((address.host, address.port)) as plain:
-        with context(authority).wrap_socket(plain, server_hostname="localhost") as encrypted:
-            return encrypted.getpeercert()["serialNumber"]
+    with (
+        socket.create_connection((address.host, address.port)) as plain,
+        context(authority).wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        return encrypted.getpeercert()["serialNumber"]
 
 
 def score_grpc(server, authority, **options):
@@ -91,7 +93,7 @@ def test_mutual_tls_wants_a_certificate_of_the_right_authority(evergreen, tmp_pa
         with rest(server, authority, certificate=mine[0], key=mine[1]) as client:
             score = client.get(PATH).json()["score"]
         assert score_grpc(server, authority, certificate=mine[0], key=mine[1]) == score
-        for shown in ({}, dict(certificate=strange[0], key=strange[1])):
+        for shown in ({}, {"certificate": strange[0], "key": strange[1]}):
             with rest(server, authority, **shown) as client, pytest.raises(httpx.TransportError):
                 client.get(PATH)
             with pytest.raises(grpc.RpcError) as refused:

@@ -14,6 +14,7 @@ nginx (rolling) and redis-server (sigterm) have to be installed. Short forms run
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -241,7 +242,7 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
         "asked": traffic.asked(),
         "new_connections": new[0],
         "failed": sum(map(len, traffic.failures.values())) + len(failed),
-        "first": [*failed, *sum(traffic.failures.values(), [])][:3],
+        "first": [*failed, *itertools.chain.from_iterable(traffic.failures.values())][:3],
     }
 
 

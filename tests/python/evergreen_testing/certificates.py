@@ -5,7 +5,7 @@ from pathlib import Path
 
 import trustme
 
-NOW = datetime.datetime.now(datetime.timezone.utc)
+NOW = datetime.datetime.now(datetime.UTC)
 
 
 class Authority:
