@@ -127,7 +127,7 @@ def save_bundle(
     X = X.set_axis(X.columns.map(str), axis=1).reset_index(drop=True)
 
     trained = _adapt(model, X, iterations)
-    options = {
+    options: dict[str, Any] = {
         "label": labels,
         "source": {**trained.renamed, **(sources or {})},
         "default": defaults,
@@ -240,7 +240,7 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     unnamed = booster.feature_names is None
     names = [f"f{i}" for i in range(booster.num_features())] if unnamed else list(booster.feature_names)
     names = _named(names, X, invented=unnamed)
-    categories = {i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"}
+    categories: dict[int, list | None] = {i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"}
     if categories and hasattr(booster, "get_categories"):  # models of XGBoost >= 3.1 hold their categories
         for i, (_, saved) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
             if saved is not None:
@@ -521,7 +521,7 @@ def _output(kind: str, bands: Mapping[str, float] | None, calibration: Mapping[s
             raise BundleError(f"bands {dict(bands)}: the first must start at 0, or low scores have none")
         output["bands"] = [{"name": band, "from": start} for band, start in zip(bands, starts)]
     if calibration:
-        keys = {"platt": {"kind", "a", "b"}, "isotonic": {"kind", "x", "y"}}.get(calibration.get("kind"))
+        keys = {"platt": {"kind", "a", "b"}, "isotonic": {"kind", "x", "y"}}.get(calibration.get("kind", ""))
         if keys != set(calibration):
             raise BundleError(
                 f"calibration {dict(calibration)}: give kind = platt with numbers a and b, or kind = isotonic with "

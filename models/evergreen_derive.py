@@ -16,7 +16,7 @@
 pandas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ import pandas as pd
 DAY = 86_400.0
 
 
-def derive(frame: pd.DataFrame, definitions: Mapping[str, Mapping[str, Any]], now: Any = None) -> pd.DataFrame:
+def derive(
+    frame: pd.DataFrame, definitions: Mapping[str, Mapping[str, Any]], now: Any = None
+) -> pd.DataFrame:
     """`frame` with the derived columns added.
 
     All arithmetic is that of 64-bit floats; what has no value, or a ratio to zero, has no value (NaN).
@@ -91,4 +93,9 @@ def _map(frame: pd.DataFrame, of: Mapping[str, Any], now: Any) -> pd.Series:
     return looked_up.astype("float64")
 
 
-RULES = {"days_since": _days_since, "ratio": _ratio, "difference": _difference, "map": _map}
+RULES: dict[str, Callable[[pd.DataFrame, Any, Any], pd.Series]] = {
+    "days_since": _days_since,
+    "ratio": _ratio,
+    "difference": _difference,
+    "map": _map,
+}

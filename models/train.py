@@ -468,7 +468,9 @@ def main() -> int:
     if parser.parse_args().check:
         return check()
     write(HERE)
-    print(BETWEEN.search((HERE / "README.md").read_text(encoding="utf-8"))[0])
+    found = BETWEEN.search((HERE / "README.md").read_text(encoding="utf-8"))
+    assert found, "README.md lost the marks around the evaluation"
+    print(found[0])
     return 0
 
 

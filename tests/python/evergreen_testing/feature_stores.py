@@ -33,7 +33,10 @@ class Redis:
         return self
 
     def answers(self):
-        return subprocess.run(self.cli("ping"), capture_output=True).stdout.strip() in (b"PONG", b"NOAUTH Authentication required.")
+        return subprocess.run(self.cli("ping"), capture_output=True).stdout.strip() in (
+            b"PONG",
+            b"NOAUTH Authentication required.",
+        )
 
     def cli(self, *arguments):
         return [program("redis-cli"), "-p", str(self.port), *arguments]
@@ -63,10 +66,19 @@ def redis_cluster(folder):
         for number in range(6):
             # The cluster's own port is 10,000 higher.
             port = next(p for p in iter(free_port, None) if p < 50_000)
-            arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no"]
+            arguments = [
+                "--cluster-enabled",
+                "yes",
+                "--cluster-node-timeout",
+                "2000",
+                "--cluster-require-full-coverage",
+                "no",
+            ]
             nodes.append(Redis(Path(folder) / str(number), *arguments, port=port).start())
         create = [program("redis-cli"), "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
-        subprocess.run(create + [f"127.0.0.1:{node.port}" for node in nodes], check=True, capture_output=True, timeout=60)
+        subprocess.run(
+            create + [f"127.0.0.1:{node.port}" for node in nodes], check=True, capture_output=True, timeout=60
+        )
 
         def says(node, *arguments):
             return subprocess.run(node.cli(*arguments), capture_output=True, text=True).stdout
@@ -132,26 +144,43 @@ class Postgres:
 
     def command(self, name, *arguments):
         command = [str(self.programs / name), *arguments]
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command] if os.geteuid() == 0 else command
+        return (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+            if os.geteuid() == 0
+            else command
+        )
 
     def run(self, name, *arguments):
         subprocess.run(self.command(name, *arguments), check=True, capture_output=True, cwd="/")
 
     def start(self):
-        settings = ["-p", str(self.port), "-k", str(self.folder), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        settings = [
+            "-p",
+            str(self.port),
+            "-k",
+            str(self.folder),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+        ]
         command = self.command("postgres", "-D", str(self.folder / "data"), *settings)
         log = (self.folder.parent / "postgres.log").open("a")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
 
         def ready():
-            check = self.command("pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres")
+            check = self.command(
+                "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
+            )
             return subprocess.run(check, capture_output=True, cwd="/").returncode == 0
 
         wait_for(ready, f"PostgreSQL (see {log.name})", 90)
         return self
 
     def sql(self, text):
-        command = self.command("psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres")
+        command = self.command(
+            "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
+        )
         command += ["-v", "ON_ERROR_STOP=1", "-q", "-c", text]
         subprocess.run(command, check=True, capture_output=True, cwd="/", text=True)
 

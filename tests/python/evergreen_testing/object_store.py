@@ -28,7 +28,9 @@ class Objects:
 
     def start(self):
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=os.environ | self.environment)
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=self.log, env=os.environ | self.environment
+        )
         deadline = time.monotonic() + 60
         while True:
             try:

@@ -1,26 +1,36 @@
-"""Finding programs and ports, and waiting for what a program does."""
+"""Programs to start, free ports for them, and waiting for what they do."""
 
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
-
-def program(name, *folders):
-    """The path of a program, or a failure that says what to install."""
-    path = shutil.which(name) or next((p for f in folders for p in map(str, Path("/").glob(f"{f}/{name}"))), None)
-    return path or pytest.fail(f"{name} is not installed: tests/run installs it (Debian: redis-server, postgresql)")
+T = TypeVar("T")
 
 
-def free_port():
+def program(name: str, *folders: str) -> str:
+    """Returns the path of a program: from PATH, else from `folders` (patterns below /). Fails the test where there is
+    none, and says what to install."""
+    below = (str(path) for folder in folders for path in Path("/").glob(f"{folder}/{name}"))
+    path = shutil.which(name) or next(below, "")
+    if not path:
+        pytest.fail(f"{name} is not installed: tests/run installs it (Debian: redis-server, postgresql)")
+    return path
+
+
+def free_port() -> int:
+    """Returns a TCP port of 127.0.0.1 that is free now; another program may take it before it is used."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
-def wait_for(ready, what, seconds=30):
+def wait_for(ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Waits until `ready()` is true. Fails the test after `seconds`, and names `what` did not start."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
@@ -28,8 +38,8 @@ def wait_for(ready, what, seconds=30):
         time.sleep(0.02)
 
 
-def until(what, seconds=30):
-    """Waits until `what()` is true, and returns it."""
+def until(what: Callable[[], T | None], seconds: float = 30) -> T:
+    """Calls `what` until its result is true, and returns the result. Raises AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = what()

@@ -53,7 +53,11 @@ def during_load(binary, folder, rows):
     with instance.start(wait=False):
         while "version loaded" not in instance.log.read_text():
             time.sleep(0.01)
-        said = {"livez": instance.ask("/livez")[0], "readyz": instance.reasons(), "metrics": instance.ask("/metrics")[0]}
+        said = {
+            "livez": instance.ask("/livez")[0],
+            "readyz": instance.reasons(),
+            "metrics": instance.ask("/metrics")[0],
+        }
         said["http"] = instance.ask(PATH, port="http")
         start = time.monotonic()
         instance.terminate()
@@ -78,7 +82,9 @@ def during_outage(binary, folder, redis, how, timeout, waits):
     """SIGTERM while the store is away and `waits` requests wait for it. `how` takes the store away; "stop" brings it
     back after two thirds of the timeout."""
     fill(redis)
-    with Instance(binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None) as instance:
+    with Instance(
+        binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None
+    ) as instance:
         instance.start()
         before = json.loads(instance.ask(PATH, port="http")[1])
         redis.kill() if how == "kill" else redis.signal(signal.SIGSTOP)
@@ -142,7 +148,9 @@ def with_request_under_way(binary, folder, duration):
         instance.start()
         body = json.dumps({"model": "churn", "entities": [{"id": "C-1042"}]}).encode()
         with socket.create_connection(("127.0.0.1", instance.ports["http"])) as client:
-            client.sendall(f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+            client.sendall(
+                f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            )
             time.sleep(0.2)
             start = time.monotonic()
             instance.terminate()

@@ -84,7 +84,9 @@ class Traffic:
     def __init__(self, addresses, rate, workers=4, tls=None):
         self.phase, self.results = multiprocessing.Value("i", 1), multiprocessing.Queue()
         self.processes = [
-            multiprocessing.Process(target=work, args=(kind, address, rate, workers, tls, self.phase, self.results))
+            multiprocessing.Process(
+                target=work, args=(kind, address, rate, workers, tls, self.phase, self.results)
+            )
             for kind, address in addresses.items()
         ]
         self.times, self.failures = {}, {}
