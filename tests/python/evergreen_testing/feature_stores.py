@@ -7,24 +7,30 @@ import pwd
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from evergreen_testing.processes import free_port, program, wait_for
 
 
 class Redis:
-    """A Redis that can be killed, paused and started again on the same port."""
+    """A Redis that can be killed, paused and started again on the same port. It keeps its data in `folder`, and gets
+    `arguments` on its command line."""
 
-    def __init__(self, folder, *arguments, port=None):
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, folder: Path | str, *arguments: str, port: int | None = None) -> None:
         self.folder, self.arguments, self.port = Path(folder), arguments, port or free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = None
 
     @property
-    def url(self):
+    def url(self) -> str:
+        """The address in the form of the settings."""
         return f"redis://127.0.0.1:{self.port}"
 
-    def start(self, answers=True):
+    def start(self, answers: bool = True) -> Self:
+        """Starts the server, and waits until it answers unless `answers` is false."""
         command = [program("redis-server"), "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
         self.process = subprocess.Popen(command + list(self.arguments), stdout=open(self.folder / "log", "a"))
@@ -32,25 +38,30 @@ class Redis:
             wait_for(self.answers, "Redis")
         return self
 
-    def answers(self):
+    def answers(self) -> bool:
+        """Returns true if the server answers, also if it asks for a password."""
         return subprocess.run(self.cli("ping"), capture_output=True).stdout.strip() in (
             b"PONG",
             b"NOAUTH Authentication required.",
         )
 
-    def cli(self, *arguments):
+    def cli(self, *arguments: str) -> list[str]:
+        """Returns the command that runs redis-cli with these arguments."""
         return [program("redis-cli"), "-p", str(self.port), *arguments]
 
-    def kill(self):
+    def kill(self) -> None:
+        """Kills the server and waits for its end."""
         self.process.kill()
         self.process.wait()
 
-    def signal(self, number):
+    def signal(self, number: int) -> None:
+        """Sends a signal, such as SIGSTOP to pause the server."""
         self.process.send_signal(number)
 
 
 @contextlib.contextmanager
-def redis_server(folder, *arguments):
+def redis_server(folder: Path | str, *arguments: str) -> Iterator[Redis]:
+    """Runs a Redis for the length of a block."""
     redis = Redis(folder, *arguments).start()
     try:
         yield redis
@@ -59,9 +70,9 @@ def redis_server(folder, *arguments):
 
 
 @contextlib.contextmanager
-def redis_cluster(folder):
-    """Three masters and three replicas."""
-    nodes = []
+def redis_cluster(folder: Path | str) -> Iterator[list[Redis]]:
+    """Runs a Redis Cluster of three masters and three replicas for the length of a block."""
+    nodes: list[Redis] = []
     try:
         for number in range(6):
             # The cluster's own port is 10,000 higher.
@@ -80,11 +91,11 @@ def redis_cluster(folder):
             create + [f"127.0.0.1:{node.port}" for node in nodes], check=True, capture_output=True, timeout=60
         )
 
-        def says(node, *arguments):
+        def says(node: Redis, *arguments: str) -> str:
             return subprocess.run(node.cli(*arguments), capture_output=True, text=True).stdout
 
         # A replica that has not had its master's data yet would not stand for election.
-        def whole(node):
+        def whole(node: Redis) -> bool:
             info = says(node, "cluster", "info")
             replication = says(node, "info", "replication")
             follows = "role:slave" not in replication or "master_link_status:up" in replication
@@ -98,24 +109,28 @@ def redis_cluster(folder):
 
 
 class Proxy:
-    """Stands between a client and a store, and hands bytes on after a delay in seconds, half of it in each direction."""
+    """A proxy in front of the port `target`: it passes bytes on after half of `delay` (seconds) in each direction.
+    `delay` may change while it runs. It ends with the process."""
 
-    def __init__(self, target, delay=0.0):
+    def __init__(self, target: int, delay: float = 0.0) -> None:
         self.port, self.target, self.delay = free_port(), target, delay
         started = threading.Event()
         threading.Thread(target=asyncio.run, args=(self.run(started),), daemon=True).start()
         started.wait()
 
-    async def run(self, started):
+    async def run(self, started: threading.Event) -> None:
+        """Accepts connections for ever."""
         async with await asyncio.start_server(self.connect, "127.0.0.1", self.port) as server:
             started.set()
             await server.serve_forever()
 
-    async def connect(self, reader, writer):
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Connects a client with the target."""
         theirs = await asyncio.open_connection("127.0.0.1", self.target)
         await asyncio.gather(self.pump(reader, theirs[1]), self.pump(theirs[0], writer))
 
-    async def pump(self, reader, writer):
+    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Passes bytes on in one direction."""
         loop, last = asyncio.get_running_loop(), 0.0
         while data := await reader.read(1 << 20):
             # In order, also when the delay becomes shorter.
@@ -125,10 +140,13 @@ class Proxy:
 
 
 class Postgres:
-    """A PostgreSQL in a folder of its own. It refuses to run as root: then it runs as the user `postgres`."""
+    """A PostgreSQL in a folder of its own. PostgreSQL refuses to run as root: where the tests do, the user `postgres`
+    runs it."""
 
-    def __init__(self, folder):
-        self.folder, self.port, self.process = Path(folder) / "postgres", free_port(), None
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder, self.port = Path(folder) / "postgres", free_port()
         self.programs = Path(program("initdb", "usr/lib/postgresql/*/bin")).resolve().parent
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
         self.folder.mkdir(parents=True)
@@ -139,10 +157,12 @@ class Postgres:
         self.run("initdb", "-D", str(self.folder / "data"), "-U", "evergreen", "--auth=trust", "--no-sync")
 
     @property
-    def connect(self):
+    def connect(self) -> str:
+        """The address in the form of the settings."""
         return f"host=127.0.0.1 port={self.port} user=evergreen dbname=postgres"
 
-    def command(self, name, *arguments):
+    def command(self, name: str, *arguments: str) -> list[str]:
+        """Returns the command that runs a program of PostgreSQL as the right user."""
         command = [str(self.programs / name), *arguments]
         return (
             ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
@@ -150,10 +170,12 @@ class Postgres:
             else command
         )
 
-    def run(self, name, *arguments):
+    def run(self, name: str, *arguments: str) -> None:
+        """Runs a program of PostgreSQL to its end."""
         subprocess.run(self.command(name, *arguments), check=True, capture_output=True, cwd="/")
 
-    def start(self):
+    def start(self) -> Self:
+        """Starts the server and waits until it answers."""
         settings = [
             "-p",
             str(self.port),
@@ -168,7 +190,7 @@ class Postgres:
         log = (self.folder.parent / "postgres.log").open("a")
         self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
 
-        def ready():
+        def ready() -> bool:
             check = self.command(
                 "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
             )
@@ -177,21 +199,23 @@ class Postgres:
         wait_for(ready, f"PostgreSQL (see {log.name})", 90)
         return self
 
-    def sql(self, text):
+    def sql(self, text: str) -> None:
+        """Executes SQL; raises CalledProcessError at the first error."""
         command = self.command(
             "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
         )
         command += ["-v", "ON_ERROR_STOP=1", "-q", "-c", text]
         subprocess.run(command, check=True, capture_output=True, cwd="/", text=True)
 
-    def kill(self):
-        """As a crash: no goodbye to the clients."""
+    def kill(self) -> None:
+        """Stops the server as in a crash: connections break off."""
         self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
         self.process.wait()
 
 
 @contextlib.contextmanager
-def postgres_server(folder):
+def postgres_server(folder: Path | str) -> Iterator[Postgres]:
+    """Runs a PostgreSQL for the length of a block."""
     postgres = Postgres(folder).start()
     try:
         yield postgres
