@@ -18,8 +18,8 @@ class Authority:
         self.ca.cert_pem.write_to_path(str(self.file))
 
     def issue(self, name: str = "server", days: int = 1, identity: str = "localhost") -> tuple[Path, Path]:
-        """Writes a certificate for `identity` and 127.0.0.1 with its key, and returns the paths of both. It is valid
-        for `days` from now; with negative days it has expired."""
+        """Writes a certificate for `identity` and 127.0.0.1 with its key, and returns the paths of both. It
+        is valid for `days` from now; with negative days it has expired."""
         start, end = NOW - datetime.timedelta(days=30), NOW + datetime.timedelta(days=days)
         leaf = self.ca.issue_cert(identity, "127.0.0.1", not_before=start, not_after=end)
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
@@ -36,8 +36,8 @@ def settings(
     poll: float = 0.1,
     more: str = "",
 ) -> Path:
-    """Writes a settings file with TLS and returns its path. With `client_ca`, clients need a certificate of that
-    authority; `poll` is in seconds; `more` is appended."""
+    """Writes a settings file with TLS and returns its path. With `client_ca`, clients need a certificate of
+    that authority; `poll` is in seconds; `more` is appended."""
     path = Path(folder) / "tls.toml"
     authority = f"client_ca = '{client_ca}'\n" if client_ca else ""
     path.write_text(

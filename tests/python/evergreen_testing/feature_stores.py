@@ -15,8 +15,8 @@ from evergreen_testing.processes import free_port, program, wait_for
 
 
 class Redis:
-    """A Redis that can be killed, paused and started again on the same port. It keeps its data in `folder`, and gets
-    `arguments` on its command line."""
+    """A Redis that can be killed, paused and started again on the same port. It keeps its data in `folder`,
+    and gets `arguments` on its command line."""
 
     process: subprocess.Popen[bytes]
 
@@ -33,7 +33,8 @@ class Redis:
         """Starts the server, and waits until it answers unless `answers` is false."""
         command = [program("redis-server"), "--port", str(self.port), "--dir", str(self.folder)]
         command += ["--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(command + list(self.arguments), stdout=open(self.folder / "log", "a"))
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen([*command, *self.arguments], stdout=log)
         if answers:
             wait_for(self.answers, "Redis")
         return self
@@ -109,8 +110,8 @@ def redis_cluster(folder: Path | str) -> Iterator[list[Redis]]:
 
 
 class Proxy:
-    """A proxy in front of the port `target`: it passes bytes on after half of `delay` (seconds) in each direction.
-    `delay` may change while it runs. It ends with the process."""
+    """A proxy in front of the port `target`: it passes bytes on after half of `delay` (seconds) in each
+    direction. `delay` may change while it runs. It ends with the process."""
 
     def __init__(self, target: int, delay: float = 0.0) -> None:
         self.port, self.target, self.delay = free_port(), target, delay
@@ -140,8 +141,8 @@ class Proxy:
 
 
 class Postgres:
-    """A PostgreSQL in a folder of its own. PostgreSQL refuses to run as root: where the tests do, the user `postgres`
-    runs it."""
+    """A PostgreSQL in a folder of its own. PostgreSQL refuses to run as root: where the tests do, the user
+    `postgres` runs it."""
 
     process: subprocess.Popen[bytes]
 

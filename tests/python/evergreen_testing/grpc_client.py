@@ -42,7 +42,8 @@ class Client:
         return call(request, timeout=10)
 
     def stream(self, batches: Iterable[dict[str, Any]], **options: Any) -> Iterator[Any]:
-        """Calls `ScoreStream` with batches given as fields, and returns the answers. `options` go to the call."""
+        """Calls `ScoreStream` with batches given as fields, and returns the answers. `options` go to the
+        call."""
         request, response = self.messages("ScoreStream")
         call = self.channel.stream_stream(
             f"/{SERVICE}/ScoreStream",

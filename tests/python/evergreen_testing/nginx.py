@@ -48,8 +48,8 @@ http {{
 
 @contextlib.contextmanager
 def nginx(folder: Path, instances: Sequence[Instance]) -> Iterator[dict[str, str]]:
-    """Starts nginx in `folder` and yields its addresses: a URL for `rest`, HOST:PORT for `grpc`. It spreads requests
-    over the instances, and asks another one when one refuses."""
+    """Starts nginx in `folder` and yields its addresses: a URL for `rest`, HOST:PORT for `grpc`. It spreads
+    requests over the instances, and asks another one when one refuses."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = {"http": free_port(), "grpc": free_port()}
 

@@ -20,7 +20,8 @@ BUCKET = "evergreen"
 class Objects:
     """An S3 server and a client for it.
 
-    `settings` is text for a settings file and `environment` are variables, with which a program uses the server.
+    `settings` is text for a settings file and `environment` are variables, with which a program uses the
+    server.
     """
 
     process: subprocess.Popen[bytes]

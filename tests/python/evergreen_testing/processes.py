@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 
 def program(name: str, *folders: str) -> str:
-    """Returns the path of a program: from PATH, else from `folders` (patterns below /). Fails the test where there is
-    none, and says what to install."""
+    """Returns the path of a program: from PATH, else from `folders` (patterns below /). Fails the test where
+    there is none, and says what to install."""
     below = (str(path) for folder in folders for path in Path("/").glob(f"{folder}/{name}"))
     path = shutil.which(name) or next(below, "")
     if not path:
@@ -39,7 +39,8 @@ def wait_for(ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
 
 
 def until(what: Callable[[], T | None], seconds: float = 30) -> T:
-    """Calls `what` until its result is true, and returns the result. Raises AssertionError after `seconds`."""
+    """Calls `what` until its result is true, and returns the result. Raises AssertionError after
+    `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         found = what()

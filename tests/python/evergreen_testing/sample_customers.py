@@ -36,8 +36,8 @@ def plain(value: Any) -> Any:
 
 
 def scores(server: Server, ids: Sequence[str], **request: Any) -> list[dict[str, Any]]:
-    """Scores `ids` over REST in batches of 1,000, and returns their results in order. `request` adds fields to each
-    request."""
+    """Scores `ids` over REST in batches of 1,000, and returns their results in order. `request` adds fields
+    to each request."""
     out = []
     for start in range(0, len(ids), 1000):
         entities = [{"id": id} for id in ids[start : start + 1000]]
@@ -48,8 +48,8 @@ def scores(server: Server, ids: Sequence[str], **request: Any) -> list[dict[str,
 
 
 def metric(server: Server, name: str, **labels: str) -> float:
-    """Returns the sum of a metric's samples with these labels; 0 where there are none. The metric needs at least one
-    label."""
+    """Returns the sum of a metric's samples with these labels; 0 where there are none. The metric needs at
+    least one label."""
     total = 0.0
     for line in server.ops.get("/metrics").text.splitlines():
         if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):

@@ -22,8 +22,8 @@ from evergreen_testing.processes import free_port
 class Server:
     """A running `evergreen serve` and its addresses.
 
-    `log` is the file of its log, `banner` what it wrote to standard output at the start. `http` and `ops` are clients
-    of its REST and operations ports, `grpc` is the address of its gRPC port (HOST:PORT).
+    `log` is the file of its log, `banner` what it wrote to standard output at the start. `http` and `ops` are
+    clients of its REST and operations ports, `grpc` is the address of its gRPC port (HOST:PORT).
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, banner: str) -> None:
@@ -56,8 +56,9 @@ def serving(
 ) -> Iterator[Server]:
     """Starts a server on free ports, waits until it has printed its addresses, and kills it after the block.
 
-    `evergreen` is the path of the binary, `folder` takes its output. `models`, `customers` and `config` become
-    options unless they are None; `user` runs the server, and `environment` is added to the environment.
+    `evergreen` is the path of the binary, `folder` takes its output. `models`, `customers` and `config`
+    become options unless they are None; `user` runs the server, and `environment` is added to the
+    environment.
     """
     command = [evergreen, "serve"]
     command += ["--models", str(models)] if models else []
@@ -85,8 +86,8 @@ def serving(
 class Instance:
     """A server that keeps its ports when it is restarted. Leaving its block kills it.
 
-    `ports` has the ports by name (http, grpc, ops); `config` is its settings file, written from text; `log` is the
-    file of its log, to which each start appends.
+    `ports` has the ports by name (http, grpc, ops); `config` is its settings file, written from text; `log`
+    is the file of its log, to which each start appends.
     """
 
     process: subprocess.Popen[bytes]
@@ -130,8 +131,8 @@ class Instance:
         body: str | bytes | None = None,
         timeout: float = 10,
     ) -> tuple[int | None, str]:
-        """Sends a request over a new connection. Returns the status and the text of the answer; without an answer,
-        None and the error."""
+        """Sends a request over a new connection. Returns the status and the text of the answer; without an
+        answer, None and the error."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=timeout)
         try:
             connection.request(method, path, body)
@@ -143,8 +144,8 @@ class Instance:
             connection.close()
 
     def until_ready(self, seconds: float = 120) -> None:
-        """Waits until /readyz answers 200. Raises AssertionError with the log after `seconds`, or when the server has
-        ended."""
+        """Waits until /readyz answers 200. Raises AssertionError with the log after `seconds`, or when the
+        server has ended."""
         end = time.monotonic() + seconds
         while self.ask("/readyz")[0] != 200:
             assert self.process.poll() is None and time.monotonic() < end, self.log.read_text()

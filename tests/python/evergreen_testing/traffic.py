@@ -1,7 +1,7 @@
 """Steady load from other processes.
 
-Requests start at fixed instants (an open loop) and are timed from the instant at which they should have started, so
-that a server that stalls is charged for the requests that it kept waiting.
+Requests start at fixed instants (an open loop) and are timed from the instant at which they should have
+started, so that a server that stalls is charged for the requests that it kept waiting.
 """
 
 import multiprocessing
@@ -17,7 +17,8 @@ PATH, BODY = "/v1/score", {"model": "churn", "entities": [{"id": "C-1042"}]}
 
 
 def rest_client(address: str, tls: str | None) -> Callable[[], None]:
-    """Returns a function that scores over REST, over one connection. `tls` is the file of a CA certificate."""
+    """Returns a function that scores over REST, over one connection. `tls` is the file of a CA
+    certificate."""
     import ssl
 
     import httpx
@@ -32,7 +33,8 @@ def rest_client(address: str, tls: str | None) -> Callable[[], None]:
 
 
 def grpc_client(address: str, tls: str | None) -> Callable[[], None]:
-    """Returns a function that scores over gRPC, over one connection. `tls` is the file of a CA certificate."""
+    """Returns a function that scores over gRPC, over one connection. `tls` is the file of a CA
+    certificate."""
     import grpc
 
     from evergreen_testing.grpc_client import Client
@@ -64,7 +66,8 @@ def work(
     phase: Any,
     results: "multiprocessing.Queue[Result]",
 ) -> None:
-    """Sends `rate` requests per second from `workers` threads in turn until the phase is 0; then puts its result."""
+    """Sends `rate` requests per second from `workers` threads in turn until the phase is 0; then puts its
+    result."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     times: dict[int, list[float]] = {}
     failures: list[tuple[int, str]] = []
@@ -100,9 +103,9 @@ def work(
 class Traffic:
     """Load on one or both protocols for the length of a block.
 
-    `addresses` has one address per protocol (rest, grpc), `rate` is in requests per second over each protocol. Setting
-    `phase.value` marks the requests that follow. After the block, `times` has the seconds per request by protocol and
-    phase, and `failures` the failures with their phase by protocol.
+    `addresses` has one address per protocol (rest, grpc), `rate` is in requests per second over each
+    protocol. Setting `phase.value` marks the requests that follow. After the block, `times` has the seconds
+    per request by protocol and phase, and `failures` the failures with their phase by protocol.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class Traffic:
 
     def __exit__(self, *_: object) -> None:
         self.phase.value = 0
-        for _ in self.processes:
+        for _process in self.processes:
             kind, times, failures = self.results.get(timeout=60)
             self.times[kind], self.failures[kind] = times, failures
         for process in self.processes:
