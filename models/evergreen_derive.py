@@ -12,8 +12,8 @@
     ...
     save_bundle(model, X, "models/churn/8", derived=definitions, operands={"signed_up": {"type": "timestamp"}})
 
-`now` is the instant as of which the row is true: in training that of the row, in serving that of the request. Needs only
-pandas.
+`now` is the instant as of which the row is true: in training that of the row, in serving that of the request. Needs
+only pandas.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,7 +35,8 @@ def derive(
     days_since    whole days from a timestamp until `now`: floor((now - then) / 86400 s)
     ratio         the first over the second
     difference    the first minus the second
-    map           a category looked up in a table, to numbers or to other categories; one that is not listed has no value
+    map           a category looked up in a table, to numbers or to other categories; one that is not listed has
+                  no value
     """
     frame = frame.copy()
     for name, definition in definitions.items():

@@ -16,7 +16,7 @@ CORE = {
     "dart-classes", "survival-aft", "category-partition",
     "vector-leaf", "expectiles",
     "binary", "missing-zero", "missing-off", "category", "forest", "linear-tree", "cross_entropy_lambda", "sklearn-pandas",
-}
+}  # fmt: skip
 
 #: Rows that are kept of a case where all of them would be too much.
 FEW = 60

@@ -75,7 +75,10 @@ def test_the_access_log_names_the_request_and_no_one_else(evergreen, tmp_path):
         lines = [line for line in server.log.read_text().splitlines() if "answered" in line]
     assert "C-1042" not in "".join(lines)
     assert all('request_id="order-8"' in line and f"trace_id={TRACE}" in line for line in lines[:1])
-    found = [re.search(r'(?:model="(\w+)".*)?answered operation=(.*) status=(\d+) micros=\d+', line) for line in lines]
+    found = [
+        re.search(r'(?:model="(\w+)".*)?answered operation=(.*) status=(\d+) micros=\d+', line)
+        for line in lines
+    ]
     reflection = "grpc.reflection"
     assert [match.groups() for match in found if reflection not in match.group(2)] == [
         ("churn", "POST /v1/score", "200"),
@@ -155,7 +158,12 @@ def test_a_deadline_that_cannot_be_read_is_named_over_grpc(server, value):
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         h2c.initiate_connection()
-        pseudo = [(":method", "POST"), (":scheme", "http"), (":path", f"/{SERVICE}/Score"), (":authority", "x")]
+        pseudo = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", f"/{SERVICE}/Score"),
+            (":authority", "x"),
+        ]
         own = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", value)]
         h2c.send_headers(1, pseudo + own)
         h2c.send_data(1, b"\0" + len(body).to_bytes(4, "big") + body, end_stream=True)

@@ -22,11 +22,16 @@ def test_what_can_change_changes_and_the_rest_is_named(evergreen, tmp_path):
 
     def change(text):
         settings(tmp_path, text)
-        read = server.log.read_text().count("settings read") + server.log.read_text().count("settings are wrong")
+        read = server.log.read_text().count("settings read") + server.log.read_text().count(
+            "settings are wrong"
+        )
         server.process.send_signal(signal.SIGHUP)
         until(
-            lambda: server.log.read_text().count("settings read") + server.log.read_text().count("settings are wrong")
-            > read
+            lambda: (
+                server.log.read_text().count("settings read")
+                + server.log.read_text().count("settings are wrong")
+                > read
+            )
         )
 
     with serving(evergreen, tmp_path, models=models, config=config) as server:
@@ -59,5 +64,7 @@ def test_a_kernel_can_be_insisted_on(evergreen, tmp_path, server):
             assert forced.ops.get("/v1/models/churn").json()["live"]["kernel"] == kernel
             assert ask(forced).json()["results"][0]["score"] == score
     config = settings(tmp_path, "[models]\nkernel = 'fastest'\n")
-    refused = subprocess.run([evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(
+        [evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60
+    )
     assert refused.returncode != 0 and "unknown variant `fastest`" in refused.stderr

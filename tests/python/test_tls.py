@@ -28,7 +28,9 @@ def context(authority, certificate=None, key=None, http2=False):
 
 
 def rest(server, authority, **options):
-    return httpx.Client(base_url=f"https://{server.http.base_url.netloc.decode()}", verify=context(authority, **options))
+    return httpx.Client(
+        base_url=f"https://{server.http.base_url.netloc.decode()}", verify=context(authority, **options)
+    )
 
 
 def channel(server, authority, certificate=None, key=None):
@@ -76,10 +78,20 @@ def test_rest_speaks_http2_where_tls_agrees_on_it(evergreen, tmp_path):
     config = settings(tmp_path, *authority.issue())
     with serving(evergreen, tmp_path, config=config) as server:
         url = f"https://{server.http.base_url.netloc.decode()}{PATH}"
-        command = ["curl", "--silent", "--show-error", "--cacert", str(authority.file), "--output", os.devnull]
+        command = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--cacert",
+            str(authority.file),
+            "--output",
+            os.devnull,
+        ]
         for option, version in (("--http2", "2 200"), ("--http1.1", "1.1 200")):
             found = subprocess.run(
-                [*command, option, "--write-out", "%{http_version} %{http_code}", url], capture_output=True, text=True
+                [*command, option, "--write-out", "%{http_version} %{http_code}", url],
+                capture_output=True,
+                text=True,
             )
             assert found.stdout == version, found
 
@@ -129,7 +141,11 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
                 client.get(PATH).raise_for_status()
 
         kept = rest(server, authority)
-        loads = [new_connection, lambda: kept.get(PATH).raise_for_status(), lambda: score_grpc(server, authority)]
+        loads = [
+            new_connection,
+            lambda: kept.get(PATH).raise_for_status(),
+            lambda: score_grpc(server, authority),
+        ]
         threads = [threading.Thread(target=ask, args=(load,)) for load in loads]
         for thread in threads:
             thread.start()

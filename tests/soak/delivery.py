@@ -28,8 +28,8 @@ sys.path[:0] = [str(ROOT / "tests/python")]
 
 
 def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
-    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server that
-    refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
+    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server
+    that refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
     from evergreen_testing.nginx import nginx
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import Traffic, percentile
@@ -79,7 +79,9 @@ def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
     found = {"load": shutdown.during_load(binary, at("load"), rows)}
     for how in ("kill", "stop"):
         with redis_server(at(f"redis-{how}")) as redis:
-            found[f"outage_{how}"] = shutdown.during_outage(binary, at(how), redis, how, timeout=duration, waits=50)
+            found[f"outage_{how}"] = shutdown.during_outage(
+                binary, at(how), redis, how, timeout=duration, waits=50
+            )
     found["idle"] = shutdown.with_idle_connections(binary, at("idle"), idle)
     found["request"] = shutdown.with_request_under_way(binary, at("request"), duration)
     found["request"]["answer"] = found["request"]["answer"].split(b"\r\n")[0].decode()
@@ -90,7 +92,9 @@ class Flood:
     """Raw HTTP/1.1 over asyncio: the load must cost less than what it asks for."""
 
     def __init__(self, port, entities, explain):
-        body = json.dumps({"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}).encode()
+        body = json.dumps(
+            {"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}
+        ).encode()
         head = f"POST /v1/score HTTP/1.1\r\nhost: x\r\naccept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         self.port, self.message, self.seen = port, head.encode() + body, []
 
@@ -98,7 +102,11 @@ class Flood:
         reader, writer = streams
         writer.write(self.message)
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
         await reader.readexactly(length)
         return int(head.split()[1]), b"retry-after" in head.lower()
 
@@ -203,7 +211,10 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
     config = settings(work, certificate, key, more="[log]\nlevel = 'info'\n").read_text()
     with Instance(binary, work, config=config) as instance:
         instance.start()
-        addresses = {"rest": f"https://127.0.0.1:{instance.ports['http']}", "grpc": f"localhost:{instance.ports['grpc']}"}
+        addresses = {
+            "rest": f"https://127.0.0.1:{instance.ports['http']}",
+            "grpc": f"localhost:{instance.ports['grpc']}",
+        }
         new, failed = [0], []
         done = threading.Event()
 
@@ -213,7 +224,9 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
 
             context = ssl.create_default_context(cafile=str(authority.file))
             while not done.is_set():
-                connection = http.client.HTTPSConnection("127.0.0.1", instance.ports["http"], context=context, timeout=30)
+                connection = http.client.HTTPSConnection(
+                    "127.0.0.1", instance.ports["http"], context=context, timeout=30
+                )
                 try:
                     connection.request("GET", "/v1/models/churn/scores/C-1042")
                     assert connection.getresponse().status == 200
@@ -271,7 +284,9 @@ def footprint(binary, work, starts=10):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["rolling", "sigterm", "overload", "rotation", "footprint"])
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
     options = parser.parse_args()

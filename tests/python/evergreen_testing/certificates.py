@@ -40,7 +40,6 @@ def settings(
     that authority; `poll` is in seconds; `more` is appended."""
     path = Path(folder) / "tls.toml"
     authority = f"client_ca = '{client_ca}'\n" if client_ca else ""
-    path.write_text(
-        f"[server]\npoll_seconds = {poll}\n[tls]\ncertificate = '{certificate}'\nkey = '{key}'\n{authority}{more}"
-    )
+    tls = f"certificate = '{certificate}'\nkey = '{key}'\n{authority}"
+    path.write_text(f"[server]\npoll_seconds = {poll}\n[tls]\n{tls}{more}")
     return path
