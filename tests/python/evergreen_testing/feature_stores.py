@@ -41,10 +41,8 @@ class Redis:
 
     def answers(self) -> bool:
         """Returns true if the server answers, also if it asks for a password."""
-        return subprocess.run(self.cli("ping"), capture_output=True).stdout.strip() in (
-            b"PONG",
-            b"NOAUTH Authentication required.",
-        )
+        answer = subprocess.run(self.cli("ping"), capture_output=True).stdout.strip()
+        return answer in (b"PONG", b"NOAUTH Authentication required.")
 
     def cli(self, *arguments: str) -> list[str]:
         """Returns the command that runs redis-cli with these arguments."""
@@ -78,14 +76,8 @@ def redis_cluster(folder: Path | str) -> Iterator[list[Redis]]:
         for number in range(6):
             # The cluster's own port is 10,000 higher.
             port = next(p for p in iter(free_port, None) if p < 50_000)
-            arguments = [
-                "--cluster-enabled",
-                "yes",
-                "--cluster-node-timeout",
-                "2000",
-                "--cluster-require-full-coverage",
-                "no",
-            ]
+            arguments = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+            arguments += ["--cluster-require-full-coverage", "no"]
             nodes.append(Redis(Path(folder) / str(number), *arguments, port=port).start())
         create = [program("redis-cli"), "--cluster", "create", "--cluster-replicas", "1", "--cluster-yes"]
         subprocess.run(
@@ -120,13 +112,13 @@ class Proxy:
         started.wait()
 
     async def run(self, started: threading.Event) -> None:
-        """Accepts connections for ever."""
+        """Accepts connections until the process ends."""
         async with await asyncio.start_server(self.connect, "127.0.0.1", self.port) as server:
             started.set()
             await server.serve_forever()
 
     async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Connects a client with the target."""
+        """Connects a client to the target."""
         theirs = await asyncio.open_connection("127.0.0.1", self.target)
         await asyncio.gather(self.pump(reader, theirs[1]), self.pump(theirs[0], writer))
 
@@ -165,11 +157,9 @@ class Postgres:
     def command(self, name: str, *arguments: str) -> list[str]:
         """Returns the command that runs a program of PostgreSQL as the right user."""
         command = [str(self.programs / name), *arguments]
-        return (
-            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-            if os.geteuid() == 0
-            else command
-        )
+        if os.geteuid() != 0:
+            return command
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
 
     def run(self, name: str, *arguments: str) -> None:
         """Runs a program of PostgreSQL to its end."""
@@ -177,19 +167,12 @@ class Postgres:
 
     def start(self) -> Self:
         """Starts the server and waits until it answers."""
-        settings = [
-            "-p",
-            str(self.port),
-            "-k",
-            str(self.folder),
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "fsync=off",
-        ]
+        settings = ["-p", str(self.port), "-k", str(self.folder)]
+        settings += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
         command = self.command("postgres", "-D", str(self.folder / "data"), *settings)
-        log = (self.folder.parent / "postgres.log").open("a")
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
+        path = self.folder.parent / "postgres.log"
+        with path.open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/")
 
         def ready() -> bool:
             check = self.command(
@@ -197,7 +180,7 @@ class Postgres:
             )
             return subprocess.run(check, capture_output=True, cwd="/").returncode == 0
 
-        wait_for(ready, f"PostgreSQL (see {log.name})", 90)
+        wait_for(ready, f"PostgreSQL (see {path})", 90)
         return self
 
     def sql(self, text: str) -> None:
