@@ -1,6 +1,8 @@
 """The way from an id to a score through Redis beside a bare HMGET, Feast's SDK and Feast's feature server, in one run.
 
-    python benches/features.py [--delay MS]      needs redis-server, and FEAST_PYTHON=…/python with Feast (tests/run makes one)
+    python benches/features.py [--delay MS]
+
+It needs redis-server, and a Python with Feast that FEAST_PYTHON names (tests/run makes one).
 
 --delay puts so many milliseconds between the program and Redis, both ways together (through a proxy).
 """
@@ -18,9 +20,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 import redis  # noqa: E402
-from customers import ID, IDS, ROWS  # noqa: E402
-from stores import Proxy, free_port, redis_server  # noqa: E402
-from test_redis import fill  # noqa: E402
+
+from evergreen_testing.feature_stores import Proxy, redis_server  # noqa: E402
+from evergreen_testing.paths import SCRIPTS  # noqa: E402
+from evergreen_testing.processes import free_port  # noqa: E402
+from evergreen_testing.sample_customers import (  # noqa: E402
+    ID,
+    IDS,
+    ROWS,
+    fill,
+)
 
 FEAST = """
 import json, sys, time
@@ -47,8 +56,12 @@ def feast(folder, store_port, ids):
         sys.exit("FEAST_PYTHON names no Python with Feast: tests/run makes one in target/venv-feast")
     repo = folder / "repo"
     repo.mkdir()
-    script = ROOT / "tests" / "python" / "feast_repo.py"
-    subprocess.run([python, script, repo, "redis", str(store_port), ROOT / "models" / "customers.parquet"], check=True, capture_output=True)
+    script = SCRIPTS / "feast_repo.py"
+    subprocess.run(
+        [python, script, repo, "redis", str(store_port), ROOT / "models" / "customers.parquet"],
+        check=True,
+        capture_output=True,
+    )
     done = subprocess.run([python, "-c", FEAST, repo, ids], check=True, capture_output=True, text=True)
     sdk = {int(entities): micros for entities, micros in json.loads(done.stdout.splitlines()[-1]).items()}
     port = free_port()
@@ -69,7 +82,9 @@ def feast(folder, store_port, ids):
             for start in range(0, 50 * entities, entities):
                 some = [IDS[(start + i) % len(IDS)] for i in range(entities)]
                 begin = time.perf_counter()
-                answer = client.post("/get-online-features", json={"feature_service": "churn_v1", "entities": {ID: some}})
+                answer = client.post(
+                    "/get-online-features", json={"feature_service": "churn_v1", "entities": {ID: some}}
+                )
                 times.append(time.perf_counter() - begin)
                 assert answer.status_code == 200, answer.text
             medians[entities] = sorted(times)[len(times) // 2] * 1e6
@@ -79,8 +94,12 @@ def feast(folder, store_port, ids):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--delay", type=float, default=0.0, metavar="MS", help="network delay to Redis, both ways together")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--delay", type=float, default=0.0, metavar="MS", help="network delay to Redis, both ways together"
+    )
     delay = parser.parse_args().delay
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name) / "redis") as server:
         folder = Path(name)
@@ -88,8 +107,13 @@ def main():
         port = Proxy(server.port, delay / 1000).port if delay else server.port
         (folder / "ids").write_text("\n".join(IDS))
         (folder / "ids.json").write_text(json.dumps(IDS))
-        environment = os.environ | {"BENCH_REDIS": f"redis://127.0.0.1:{port}", "BENCH_IDS": str(folder / "ids")}
-        subprocess.run(["cargo", "bench", "--quiet", "--bench", "features"], cwd=ROOT, env=environment, check=True)
+        environment = os.environ | {
+            "BENCH_REDIS": f"redis://127.0.0.1:{port}",
+            "BENCH_IDS": str(folder / "ids"),
+        }
+        subprocess.run(
+            ["cargo", "bench", "--quiet", "--bench", "features"], cwd=ROOT, env=environment, check=True
+        )
         sdk, medians = feast(folder, port, folder / "ids.json")
         print("\n| entities | Feast's SDK | Feast's feature server |\n|---|---|---|")
         for entities in (1, 64):

@@ -127,7 +127,7 @@ def save_bundle(
     X = X.set_axis(X.columns.map(str), axis=1).reset_index(drop=True)
 
     trained = _adapt(model, X, iterations)
-    options = {
+    options: dict[str, Any] = {
         "label": labels,
         "source": {**trained.renamed, **(sources or {})},
         "default": defaults,
@@ -202,7 +202,9 @@ class _Trained:
     predict: Callable[[pd.DataFrame], tuple[np.ndarray, np.ndarray]]  # rows -> (margins, values)
     # index of each category feature -> its categories in code order; None where the model does not keep them
     categories: dict[int, list | None] = field(default_factory=dict)
-    renamed: dict[str, str] = field(default_factory=dict)  # feature -> column of X, where the library renamed it
+    renamed: dict[str, str] = field(
+        default_factory=dict
+    )  # feature -> column of X, where the library renamed it
     iterations: str = "all"
     missing_category: bool = True  # does the library predict rows in which a category is missing?
 
@@ -240,7 +242,9 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     unnamed = booster.feature_names is None
     names = [f"f{i}" for i in range(booster.num_features())] if unnamed else list(booster.feature_names)
     names = _named(names, X, invented=unnamed)
-    categories = {i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"}
+    categories: dict[int, list | None] = {
+        i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"
+    }
     if categories and hasattr(booster, "get_categories"):  # models of XGBoost >= 3.1 hold their categories
         for i, (_, saved) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
             if saved is not None:
@@ -248,7 +252,10 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
 
     def predict(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         # Category codes, as Evergreen hands them over: by name XGBoost can take one category for another, see below.
-        codes = {c: frame[c].cat.codes.astype("float64").replace(-1, np.nan) for c in frame.select_dtypes("category")}
+        codes = {
+            c: frame[c].cat.codes.astype("float64").replace(-1, np.nan)
+            for c in frame.select_dtypes("category")
+        }
         types = ["c" if i in categories else "float" for i in range(len(names))]
         data = xgboost.DMatrix(frame.assign(**codes), feature_types=types)
         same = {"iteration_range": rounds, "validate_features": not unnamed}
@@ -335,7 +342,9 @@ def _lightgbm(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         version=lightgbm.__version__,
         file="model.txt",
         names=names,
-        kind="probability" if objective in ("binary", "multiclass", "multiclassova", "cross_entropy") else "value",
+        kind="probability"
+        if objective in ("binary", "multiclass", "multiclassova", "cross_entropy")
+        else "value",
         save=lambda path: booster.save_model(path, num_iteration=rounds),
         predict=predict,
         categories=dict(zip(indices, known)),
@@ -347,7 +356,9 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     import catboost
 
     if iterations == "best":
-        raise BundleError('iterations = "best": CatBoost itself drops the other trees when trained with use_best_model')
+        raise BundleError(
+            'iterations = "best": CatBoost itself drops the other trees when trained with use_best_model'
+        )
     for what, indices in {
         "text": model.get_text_feature_indices(),
         "embedding": model.get_embedding_feature_indices(),
@@ -379,7 +390,7 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         save=lambda path: model.save_model(str(path), format="json"),
         predict=predict,
         # CatBoost hashes the strings of categories and keeps no list of them.
-        categories={i: None for i in model.get_cat_feature_indices()},
+        categories=dict.fromkeys(model.get_cat_feature_indices()),
         missing_category=False,
     )
 
@@ -395,7 +406,9 @@ def _named(names: list[str], X: pd.DataFrame, invented: bool) -> list[str]:
             )
         names, missing = list(X.columns), []
     if missing:
-        raise BundleError(f"X lacks {len(missing)} of the model's {len(names)} features: {', '.join(missing)}")
+        raise BundleError(
+            f"X lacks {len(missing)} of the model's {len(names)} features: {', '.join(missing)}"
+        )
     twice = X.columns[X.columns.duplicated()].intersection(names)
     if len(twice):
         raise BundleError(f"X has more than one column named {', '.join(twice)}: keep one")
@@ -405,7 +418,9 @@ def _named(names: list[str], X: pd.DataFrame, invented: bool) -> list[str]:
 # --- The contract of the features ------------------------------------------------------------------------------------
 
 
-def _feature(column: pd.Series, name: str, declared: str | None, trained: _Trained, index: int) -> tuple[dict, Any]:
+def _feature(
+    column: pd.Series, name: str, declared: str | None, trained: _Trained, index: int
+) -> tuple[dict, Any]:
     """One feature's contract, and its values: float64 with NaN for missing, or a pandas categorical in code order."""
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     if index in trained.categories and not categorical:
@@ -499,7 +514,9 @@ def _default(spec: dict, where: str) -> Any:
     value, kind = spec["default"], spec["type"]
     if kind == "category":
         if str(value) not in spec["categories"]:
-            raise BundleError(f"{where}: default {value!r} is none of its categories {', '.join(spec['categories'])}")
+            raise BundleError(
+                f"{where}: default {value!r} is none of its categories {', '.join(spec['categories'])}"
+            )
         return str(value)
     number = float(value)
     if not math.isfinite(number):
@@ -521,7 +538,7 @@ def _output(kind: str, bands: Mapping[str, float] | None, calibration: Mapping[s
             raise BundleError(f"bands {dict(bands)}: the first must start at 0, or low scores have none")
         output["bands"] = [{"name": band, "from": start} for band, start in zip(bands, starts)]
     if calibration:
-        keys = {"platt": {"kind", "a", "b"}, "isotonic": {"kind", "x", "y"}}.get(calibration.get("kind"))
+        keys = {"platt": {"kind", "a", "b"}, "isotonic": {"kind", "x", "y"}}.get(calibration.get("kind", ""))
         if keys != set(calibration):
             raise BundleError(
                 f"calibration {dict(calibration)}: give kind = platt with numbers a and b, or kind = isotonic with "
@@ -532,7 +549,9 @@ def _output(kind: str, bands: Mapping[str, float] | None, calibration: Mapping[s
             for key, value in calibration.items()
         }
         points = output["calibration"]
-        if "x" in points and (len(points["x"]) != len(points["y"]) or points["x"] != sorted(set(points["x"]))):
+        if "x" in points and (
+            len(points["x"]) != len(points["y"]) or points["x"] != sorted(set(points["x"]))
+        ):
             raise BundleError("calibration: isotonic x must be strictly ascending and as long as y")
     return output
 
@@ -592,7 +611,8 @@ def _golden(frame: pd.DataFrame, features: list[dict], trained: _Trained, limit:
     lines = []
     for row, margin, value in zip(rows.itertuples(index=False, name=None), margins, values):
         cells = {
-            spec["name"]: None if pd.isna(cell) else reader(cell) for spec, reader, cell in zip(features, readers, row)
+            spec["name"]: None if pd.isna(cell) else reader(cell)
+            for spec, reader, cell in zip(features, readers, row)
         }
         # float() widens f32 exactly, and json writes the shortest digits that read back to the same bits.
         out = {"features": cells, "margin": [float(v) for v in margin], "value": [float(v) for v in value]}
@@ -697,7 +717,9 @@ def _load(path: Path) -> Any:
         import lightgbm
 
         return lightgbm.Booster(model_file=path)
-    if path.suffix == ".cbm" or (path.suffix == ".json" and "oblivious_trees" in json.loads(path.read_bytes())):
+    if path.suffix == ".cbm" or (
+        path.suffix == ".json" and "oblivious_trees" in json.loads(path.read_bytes())
+    ):
         import catboost
 
         return catboost.CatBoost().load_model(str(path), format=path.suffix[1:])
@@ -705,7 +727,9 @@ def _load(path: Path) -> Any:
         import xgboost
 
         return xgboost.Booster(model_file=path)
-    raise BundleError(f"{path}: unknown ending: .ubj or .json of XGBoost, .txt of LightGBM, .cbm or .json of CatBoost")
+    raise BundleError(
+        f"{path}: unknown ending: .ubj or .json of XGBoost, .txt of LightGBM, .cbm or .json of CatBoost"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -720,13 +744,19 @@ From Python, save_bundle() takes labels, defaults, ranges and all else a contrac
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, metavar="MODEL_FILE", help=".ubj, .json, .txt or .cbm")
-    parser.add_argument("sample", type=Path, metavar="SAMPLE.parquet", help="as pandas wrote it, categories included")
+    parser.add_argument(
+        "sample", type=Path, metavar="SAMPLE.parquet", help="as pandas wrote it, categories included"
+    )
     parser.add_argument("directory", type=Path, metavar="DIRECTORY", help="by convention models/NAME/VERSION")
-    parser.add_argument("--entity", default="customer_id", help="key in the feature store (default: %(default)s)")
+    parser.add_argument(
+        "--entity", default="customer_id", help="key in the feature store (default: %(default)s)"
+    )
     parser.add_argument("--name", help="the model's name (default: from DIRECTORY)")
     parser.add_argument("--kind", choices=KINDS, help="what the score is (default: from the objective)")
     parser.add_argument("--iterations", choices=("all", "best"), help="trees to use, after early stopping")
-    parser.add_argument("--band", action="append", default=[], metavar="NAME=FROM", help="may be given repeatedly")
+    parser.add_argument(
+        "--band", action="append", default=[], metavar="NAME=FROM", help="may be given repeatedly"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     args = vars(parser.parse_args(arguments))
     model, sample, bands = args.pop("model"), args.pop("sample"), args.pop("band")

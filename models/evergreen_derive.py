@@ -12,11 +12,11 @@
     ...
     save_bundle(model, X, "models/churn/8", derived=definitions, operands={"signed_up": {"type": "timestamp"}})
 
-`now` is the instant as of which the row is true: in training that of the row, in serving that of the request. Needs only
-pandas.
+`now` is the instant as of which the row is true: in training that of the row, in serving that of the request. Needs
+only pandas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,9 @@ import pandas as pd
 DAY = 86_400.0
 
 
-def derive(frame: pd.DataFrame, definitions: Mapping[str, Mapping[str, Any]], now: Any = None) -> pd.DataFrame:
+def derive(
+    frame: pd.DataFrame, definitions: Mapping[str, Mapping[str, Any]], now: Any = None
+) -> pd.DataFrame:
     """`frame` with the derived columns added.
 
     All arithmetic is that of 64-bit floats; what has no value, or a ratio to zero, has no value (NaN).
@@ -33,7 +35,8 @@ def derive(frame: pd.DataFrame, definitions: Mapping[str, Mapping[str, Any]], no
     days_since    whole days from a timestamp until `now`: floor((now - then) / 86400 s)
     ratio         the first over the second
     difference    the first minus the second
-    map           a category looked up in a table, to numbers or to other categories; one that is not listed has no value
+    map           a category looked up in a table, to numbers or to other categories; one that is not listed has
+                  no value
     """
     frame = frame.copy()
     for name, definition in definitions.items():
@@ -91,4 +94,9 @@ def _map(frame: pd.DataFrame, of: Mapping[str, Any], now: Any) -> pd.Series:
     return looked_up.astype("float64")
 
 
-RULES = {"days_since": _days_since, "ratio": _ratio, "difference": _difference, "map": _map}
+RULES: dict[str, Callable[[pd.DataFrame, Any, Any], pd.Series]] = {
+    "days_since": _days_since,
+    "ratio": _ratio,
+    "difference": _difference,
+    "map": _map,
+}

@@ -154,7 +154,9 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
         anger *= 0.7
 
         # Prices rise once a year, in February for old customers, and when a starter's discount ends.
-        rise = np.where((month.month == 2) & (age > 6), rng.choice([0, 3, 6, 12], n, p=[0.3, 0.3, 0.25, 0.15]), 0)
+        rise = np.where(
+            (month.month == 2) & (age > 6), rng.choice([0, 3, 6, 12], n, p=[0.3, 0.3, 0.25, 0.15]), 0
+        )
         rise = np.where((age.astype(int) == 6) & (plan == 0) & (rng.random(n) < 0.5), 15, rise) * active
         unit_price *= 1 + rise / 100
         anger += 0.09 * rise
@@ -177,15 +179,23 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
         last = np.where(cancels, leaves, last_day)
         # Back soon (a pause, no churn), or much later (won back after churn), or never.
         fate = rng.random(n)
-        gap = np.where(fate < 0.25, rng.integers(4, 45, n), np.where(fate < 0.35, rng.integers(50, 240, n), 10**6))
+        gap = np.where(
+            fate < 0.25, rng.integers(4, 45, n), np.where(fate < 0.35, rng.integers(50, 240, n), 10**6)
+        )
 
         def scatter(rate: np.ndarray) -> dict:
             """So many events a month, spread over the days the customer was there."""
             counts = rng.poisson(np.where(active, rate * (last - first) / 30.4, 0))
             who = np.repeat(np.arange(n), counts)
-            return {"customer": who, "at": first[who] + (rng.random(len(who)) * (last - first)[who]).astype(int)}
+            return {
+                "customer": who,
+                "at": first[who] + (rng.random(len(who)) * (last - first)[who]).astype(int),
+            }
 
-        visits, hovers = np.exp(1.7 + 0.6 * mood + 0.15 * funds + 0.2 * plan), np.exp(-0.9 + 0.6 * mood + 0.5 * funds)
+        visits, hovers = (
+            np.exp(1.7 + 0.6 * mood + 0.15 * funds + 0.2 * plan),
+            np.exp(-0.9 + 0.6 * mood + 0.5 * funds),
+        )
         tables["visits"].append(scatter(visits * np.where(leaving, 0.6, 1)))
         tables["hovers"].append(scatter(hovers * np.where(leaving, 0.5, 1)))
         calls = scatter(np.exp(-1.0 - 0.8 * mood + 0.25 * anger + 0.4 * (age < 3)))
@@ -211,7 +221,9 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
         leaves[gone] = -1
 
     running = np.flatnonzero(since >= 0)
-    tables["periods"].append({"customer": running, "at": since[running], "end": np.full(len(running), end_of_time)})
+    tables["periods"].append(
+        {"customer": running, "at": since[running], "end": np.full(len(running), end_of_time)}
+    )
     frames = {name: pd.concat(map(pd.DataFrame, parts), ignore_index=True) for name, parts in tables.items()}
     frames["customers"] = pd.DataFrame({
         "customer": np.arange(n), "at": signed_up, "plan": np.take(PLANS, plan), "segment": np.take(SEGMENTS, segment),
@@ -250,8 +262,12 @@ def churned(periods: list[tuple[pd.Timestamp, pd.Timestamp]], cutoff: pd.Timesta
 
 def label(history: History, cutoff: pd.Timestamp, customers: pd.Index) -> pd.Series:
     if cutoff + HORIZON + GRACE > TODAY:
-        raise ValueError(f"labels of {cutoff:%Y-%m-%d} are known only from {cutoff + HORIZON + GRACE:%Y-%m-%d} on")
-    periods = {customer: list(zip(rows["at"], rows["end"])) for customer, rows in history.periods.groupby("customer")}
+        raise ValueError(
+            f"labels of {cutoff:%Y-%m-%d} are known only from {cutoff + HORIZON + GRACE:%Y-%m-%d} on"
+        )
+    periods = {
+        customer: list(zip(rows["at"], rows["end"])) for customer, rows in history.periods.groupby("customer")
+    }
     return pd.Series([churned(periods[customer], cutoff) for customer in customers], index=customers)
 
 
@@ -278,7 +294,12 @@ def features(history: History, cutoff: pd.Timestamp) -> pd.DataFrame:
     who = seen.customers.set_index("customer").loc[ids]
     age = (cutoff - who["at"]).dt.days / 30.4375
     last_bill = seen.invoices.groupby("customer").last().reindex(ids)
-    past = seen.invoices[seen.invoices["at"] < cutoff - pd.Timedelta(days=90)].groupby("customer").last().reindex(ids)
+    past = (
+        seen.invoices[seen.invoices["at"] < cutoff - pd.Timedelta(days=90)]
+        .groupby("customer")
+        .last()
+        .reindex(ids)
+    )
     paid = seen.invoices.assign(late=(seen.invoices["paid"].fillna(cutoff) - seen.invoices["at"]).dt.days)
     overdue = paid[paid["late"] > 5]
     returns = seen.periods.groupby("customer").size().reindex(ids) - 1
@@ -370,7 +391,13 @@ def evaluate(model: xgb.Booster, train: tuple, test: tuple, bands: dict[str, flo
     out += ["", "Calibration, by tenths of the customers in order of score:", ""]
     out += ["| customers | mean score | churned |", "|--:|--:|--:|"]
     out += [f"| {rows} | {said:.1%} | {was:.1%} |" for rows, said, was in calibration_error(y, p)[1]]
-    out += ["", "The bands:", "", "| band | from | customers | churned | of all churn |", "|---|--:|--:|--:|--:|"]
+    out += [
+        "",
+        "The bands:",
+        "",
+        "| band | from | customers | churned | of all churn |",
+        "|---|--:|--:|--:|--:|",
+    ]
     edges = [*bands.values(), np.inf]
     for band, low, high in zip(bands, edges, edges[1:]):
         inside = (p >= low) & (p < high)
@@ -404,7 +431,7 @@ def write(models: Path) -> None:
         models / "churn" / "1",
         bands=BANDS,
         labels=LABELS,
-        defaults={count: 0 for count in COUNTS},
+        defaults=dict.fromkeys(COUNTS, 0),
         ranges={"nps": (0, 10)},
         out_of_range={"nps": "missing"},
         lineage={
@@ -416,7 +443,7 @@ def write(models: Path) -> None:
         overwrite=True,
     )
     progress("customers")
-    latest = features(history, TODAY).astype({name: "str" for name in CATEGORIES})
+    latest = features(history, TODAY).astype(dict.fromkeys(CATEGORIES, "str"))
     latest.insert(0, "customer_id", [f"C-{number + 1}" for number in latest.index])
     latest["as_of"] = pd.Timestamp(TODAY, tz="UTC") + pd.Timedelta(hours=3)
     write_parquet(latest, models / "customers.parquet")
@@ -430,7 +457,10 @@ def write(models: Path) -> None:
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Plain columns, as a nightly job in any language would write them: no pandas metadata, strings as strings."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    types = {field.name: pa.string() if pa.types.is_large_string(field.type) else field.type for field in arrow.schema}
+    types = {
+        field.name: pa.string() if pa.types.is_large_string(field.type) else field.type
+        for field in arrow.schema
+    }
     types["as_of"] = pa.timestamp("us", tz="UTC")
     pq.write_table(arrow.cast(pa.schema(types.items())), path, compression="snappy", store_schema=False)
 
@@ -463,12 +493,18 @@ def progress(what: str, done: int = 0, of: int = 0) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Train the sample model and write models/ (some 15 seconds).")
-    parser.add_argument("--check", action="store_true", help="only verify that the files in place are what this makes")
+    parser = argparse.ArgumentParser(
+        description="Train the sample model and write models/ (some 15 seconds)."
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only verify that the files in place are what this makes"
+    )
     if parser.parse_args().check:
         return check()
     write(HERE)
-    print(BETWEEN.search((HERE / "README.md").read_text(encoding="utf-8"))[0])
+    found = BETWEEN.search((HERE / "README.md").read_text(encoding="utf-8"))
+    assert found, "README.md lost the marks around the evaluation"
+    print(found[0])
     return 0
 
 

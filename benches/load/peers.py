@@ -1,5 +1,7 @@
 """What a user would otherwise run: MLServer with its XGBoost runtime, and FastAPI with XGBoost, on one model.
 
+Usage:
+
     python peers.py train                     a model into ./models, as each server wants it
     python peers.py mlserver HOST:PORT HOST:PORT
     python peers.py fastapi HOST:PORT

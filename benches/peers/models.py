@@ -49,10 +49,17 @@ def xgb(path, trees, depth, features=30, classes=0, categories=0):
 def lgb(path, trees, leaves, depth=-1, features=30, categories=0):
     x, score = data(features, 1, categories=categories)
     params = {
-        "objective": "binary", "num_leaves": leaves, "max_depth": depth, "learning_rate": 0.05,
-        "num_threads": 1, "verbose": -1, "min_data_in_leaf": 5,
+        "objective": "binary",
+        "num_leaves": leaves,
+        "max_depth": depth,
+        "learning_rate": 0.05,
+        "num_threads": 1,
+        "verbose": -1,
+        "min_data_in_leaf": 5,
     }
-    matrix = lightgbm.Dataset(x.astype(numpy.float64), score > 0.3, categorical_feature=list(range(categories)))
+    matrix = lightgbm.Dataset(
+        x.astype(numpy.float64), score > 0.3, categorical_feature=list(range(categories))
+    )
     lightgbm.train(params, matrix, trees).save_model(path + ".txt")
 
 

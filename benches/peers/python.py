@@ -3,8 +3,8 @@
     python python.py DIRECTORY [--rounds N]
 
 Prints the least and the median time of a row, as the main table does, on one thread by its own processor time; the call
-from Python is part of it. `symmetric` is CatBoost's; `100x4` and `500x6` (XGBoost's) are turned into ONNX if `onnxmltools`,
-`onnx` and `onnxruntime` are there.
+from Python is part of it. `symmetric` is CatBoost's; `100x4` and `500x6` (XGBoost's) are turned into ONNX if
+`onnxmltools`, `onnx` and `onnxruntime` are there.
 """
 
 import argparse
@@ -19,7 +19,7 @@ SLICE = 0.01
 
 def timed(predict, rows, batch, rounds):
     times = []
-    blocks = [rows[at:at + batch] for at in range(0, len(rows) - batch + 1, batch)]
+    blocks = [rows[at : at + batch] for at in range(0, len(rows) - batch + 1, batch)]
     for _ in range(rounds + 1):
         start, done = time.thread_time(), 0
         while (spent := time.thread_time() - start) < SLICE:
@@ -32,7 +32,10 @@ def timed(predict, rows, batch, rounds):
 def report(model, engine, predict, rows, rounds):
     for batch in (1, 64, 4096):
         times = timed(predict, rows, batch, rounds)
-        print(f"| {model} | {batch} | {engine} | {statistics.median(times):.3f} | {min(times):.3f} |", flush=True)
+        print(
+            f"| {model} | {batch} | {engine} | {statistics.median(times):.3f} | {min(times):.3f} |",
+            flush=True,
+        )
 
 
 def catboost_peer(directory, rounds):
@@ -41,13 +44,18 @@ def catboost_peer(directory, rounds):
     model = catboost.CatBoostClassifier()
     model.load_model(os.path.join(directory, "symmetric.cbm"))
     rows = numpy.fromfile(os.path.join(directory, "symmetric.rows"), numpy.float32).reshape(4096, -1)
-    report("symmetric.cat.json", "CatBoost (Python)",
-           lambda x: model.predict(x, prediction_type="Probability", thread_count=1), rows, rounds)
+    report(
+        "symmetric.cat.json",
+        "CatBoost (Python)",
+        lambda x: model.predict(x, prediction_type="Probability", thread_count=1),
+        rows,
+        rounds,
+    )
 
 
 def onnx_peer(directory, name, rounds):
-    import onnxruntime
     import onnxmltools
+    import onnxruntime
     import xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 

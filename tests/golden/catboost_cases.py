@@ -1,6 +1,7 @@
 """CatBoost: symmetric and other trees, kinds of missing values, one-hot features, losses."""
 
 import json
+import pathlib
 
 import catboost as cb
 import numpy as np
@@ -11,15 +12,17 @@ LOSSES = [
     "RMSE", "MAE", "Quantile:alpha=0.3", "MAPE", "Poisson", "Tweedie:variance_power=1.5", "LogCosh", "Huber:delta=1.0",
     "Expectile:alpha=0.4", "Lq:q=2", "Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll",
     "MultiRMSE", "MultiLogloss", "QueryRMSE", "YetiRank",
-]
+]  # fmt: skip
 
 
 def texts(seed=5, rows=600):
     """Columns of texts whose lengths go through every branch of the hash that the model stores."""
     rng = np.random.default_rng(seed)
     words = ["", "a", "ab", "ä", "four", "sevench", "eight888", "ninechars", "sixteen_chars_16", "seventeen_chars17",
-             "thirty-two characters exactly 32", "thirty-three characters exactly33", "x" * 48, "y" * 64, "z" * 65, "longer than " * 9, "w" * 128]
-    return np.array(words, dtype=object)[rng.integers(len(words), size=rows)], rng.integers(0, 5, rows).astype(str)
+             "thirty-two characters exactly 32", "thirty-three characters exactly33", "x" * 48, "y" * 64, "z" * 65, "longer than " * 9, "w" * 128]  # fmt: skip
+    return np.array(words, dtype=object)[rng.integers(len(words), size=rows)], rng.integers(
+        0, 5, rows
+    ).astype(str)
 
 
 def target(loss, signal):
@@ -39,7 +42,7 @@ def target(loss, signal):
 
 def borders(path):
     """Column -> borders, from a saved file."""
-    features = json.loads(open(path, encoding="utf-8").read())["features_info"]["float_features"]
+    features = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["features_info"]["float_features"]
     return {feature["flat_feature_index"]: feature.get("borders") or [] for feature in features}
 
 
@@ -64,7 +67,7 @@ class Cases:
             label = label ^ (columns[0] == "four") if loss == "Logloss" else label
         pool = self.pool(matrix, columns, label, loss)
         params = {"iterations": 12, "depth": 4, "learning_rate": 0.4, "one_hot_max_size": 30, "thread_count": 2,
-                  "random_seed": 1, "verbose": False, "allow_writing_files": False, **params}
+                  "random_seed": 1, "verbose": False, "allow_writing_files": False, **params}  # fmt: skip
         model = cb.CatBoost(params).fit(pool)
         self.save(case, model, matrix, kinds, columns, shap, loss)
 
@@ -100,7 +103,9 @@ class Cases:
         asked = []
         for column in columns:
             rng = np.random.default_rng(9)
-            known = np.append(np.unique(column.astype(str)), ["never seen", "neither", "nor this, which is longer than 32"])
+            known = np.append(
+                np.unique(column.astype(str)), ["never seen", "neither", "nor this, which is longer than 32"]
+            )
             asked.append(known[rng.integers(len(known), size=len(rows))].astype(object))
         pool = self.pool(rows, asked)
         outputs = {
@@ -123,15 +128,27 @@ class Cases:
             outputs["contributions"] = model.get_feature_importance(pool, type="ShapValues")
         if columns:
             rows = np.concatenate([rows, np.full((len(rows), len(columns)), np.nan, np.float32)], axis=1)
-        self.recorder.record(case, path, rows, outputs, texts={str(matrix.shape[1] + at): list(column) for at, column in enumerate(asked)})
+        self.recorder.record(
+            case,
+            path,
+            rows,
+            outputs,
+            texts={str(matrix.shape[1] + at): list(column) for at, column in enumerate(asked)},
+        )
 
     def all(self):
         """Every case."""
         for loss in LOSSES:
             self.train(loss.split(":")[0], {"loss_function": loss})
         for policy in ("Lossguide", "Depthwise"):
-            self.train(policy.lower(), {"loss_function": "Logloss", "grow_policy": policy}, shap=policy == "Depthwise")
-        self.train("lossguide-classes", {"loss_function": "MultiClass", "grow_policy": "Lossguide"}, shap=False)
+            self.train(
+                policy.lower(),
+                {"loss_function": "Logloss", "grow_policy": policy},
+                shap=policy == "Depthwise",
+            )
+        self.train(
+            "lossguide-classes", {"loss_function": "MultiClass", "grow_policy": "Lossguide"}, shap=False
+        )
         for mode in ("Min", "Max"):
             self.train(f"nan-{mode.lower()}", {"loss_function": "Logloss", "nan_mode": mode})
         full = (np.nan_to_num(self.numeric[0], nan=0.25), self.numeric[1])
@@ -140,7 +157,12 @@ class Cases:
         self.train("deep", {"loss_function": "RMSE", "iterations": 150, "depth": 8})
         columns = texts()
         self.train("onehot", {"loss_function": "Logloss", "iterations": 30}, columns=columns)
-        self.train("onehot-lossguide", {"loss_function": "Logloss", "grow_policy": "Lossguide", "iterations": 30}, columns=columns, shap=False)
+        self.train(
+            "onehot-lossguide",
+            {"loss_function": "Logloss", "grow_policy": "Lossguide", "iterations": 30},
+            columns=columns,
+            shap=False,
+        )
         if self.table is not None:
             self.telco()
 
@@ -150,7 +172,13 @@ class Cases:
         plain = (matrix, np.zeros_like(kinds))
         self.table = plain
         for policy in ("SymmetricTree", "Lossguide"):
-            self.train(f"telco-{policy.lower()}", {"loss_function": "Logloss", "iterations": 300, "depth": 6, "grow_policy": policy}, table=plain, label=left, shap=False)
+            self.train(
+                f"telco-{policy.lower()}",
+                {"loss_function": "Logloss", "iterations": 300, "depth": 6, "grow_policy": policy},
+                table=plain,
+                label=left,
+                shap=False,
+            )
 
 
 def run(recorder, table):

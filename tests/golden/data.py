@@ -53,12 +53,12 @@ def trying_rows(matrix, kinds, thresholds, seed=11, random=40, infinite=True, wi
     matrix = matrix.astype(width)
     rows = [matrix[rng.integers(len(matrix))].copy() for _ in range(random)]
     zero = width(np.float32(1e-35))
-    special = [0.0, -0.0, 1e-45, -1e-45, 1e-39, zero, -zero, np.nextafter(zero, width(1)), 3e38, -3e38, np.nan]
+    special = [0.0, -0.0, 1e-45, -1e-45, 1e-39, zero, -zero, np.nextafter(zero, width(1)), 3e38, -3e38, np.nan]  # fmt: skip
     if width is np.float64:
         special += [5e-324, -5e-324, 1e300, -1e300]
     if infinite:
         special += [np.inf, -np.inf]
-    codes = [-0.5, -1.0, -7.0, 0.0, -0.0, 0.9, 1.5, 31.0, 32.0, 63.5, 64.0, 1e6, 16777215.0, 16777216.0, 2147483647.0, 4e9, np.nan]
+    codes = [-0.5, -1.0, -7.0, 0.0, -0.0, 0.9, 1.5, 31.0, 32.0, 63.5, 64.0, 1e6, 16777215.0, 16777216.0, 2147483647.0, 4e9, np.nan]  # fmt: skip
     for column in range(matrix.shape[1]):
         values = list(codes if kinds[column] else special)
         if kinds[column]:
@@ -66,7 +66,11 @@ def trying_rows(matrix, kinds, thresholds, seed=11, random=40, infinite=True, wi
         else:
             known = np.array(sorted(thresholds.get(column, ())), dtype=width)
             for threshold in known[rng.permutation(len(known))[:6]]:
-                values += [threshold, np.nextafter(threshold, width(np.inf)), np.nextafter(threshold, width(-np.inf))]
+                values += [
+                    threshold,
+                    np.nextafter(threshold, width(np.inf)),
+                    np.nextafter(threshold, width(-np.inf)),
+                ]
         for value in values:
             row = matrix[rng.integers(len(matrix))].copy()
             row[column] = value

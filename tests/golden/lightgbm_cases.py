@@ -10,7 +10,7 @@ VERSION = tuple(int(part) for part in lgb.__version__.split(".")[:2])
 OBJECTIVES = [
     "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie", "binary",
     "multiclass", "multiclassova", "cross_entropy", "cross_entropy_lambda", "lambdarank", "rank_xendcg",
-]
+]  # fmt: skip
 
 
 def thresholds(booster):
@@ -71,9 +71,9 @@ class Cases:
         params = {
             "verbosity": -1, "num_leaves": 12, "learning_rate": 0.3, "min_data_in_leaf": 5, "num_threads": 2,
             "deterministic": True, "force_row_wise": True, "min_data_per_group": 5, "cat_smooth": 1.0, **params,
-        }
+        }  # fmt: skip
         keywords = {"group": [50] * (len(matrix) // 50)} if "rank" in objective else {}
-        train = lgb.Dataset(matrix, label, categorical_feature=[int(c) for c in np.flatnonzero(kinds)], params=params, free_raw_data=False, **keywords)
+        train = lgb.Dataset(matrix, label, categorical_feature=[int(c) for c in np.flatnonzero(kinds)], params=params, free_raw_data=False, **keywords)  # fmt: skip
         booster = lgb.train(params, train, rounds)
         self.save(case, booster, matrix, kinds, shap)
 
@@ -117,11 +117,26 @@ class Cases:
     def shapes(self):
         """Boostings, linear trees, transforms with a parameter, one leaf."""
         self.train("dart", {"boosting": "dart", "objective": "binary", "drop_rate": 0.5}, rounds=12)
-        self.train("forest", {"boosting": "rf", "objective": "binary", "bagging_freq": 1, "bagging_fraction": 0.6}, rounds=7)
-        self.train("forest-regression", {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}, rounds=7)
-        self.train("forest-classes", {"boosting": "rf", "objective": "multiclass", "bagging_freq": 1, "bagging_fraction": 0.6}, rounds=3)
+        self.train(
+            "forest",
+            {"boosting": "rf", "objective": "binary", "bagging_freq": 1, "bagging_fraction": 0.6},
+            rounds=7,
+        )
+        self.train(
+            "forest-regression", {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}, rounds=7
+        )
+        self.train(
+            "forest-classes",
+            {"boosting": "rf", "objective": "multiclass", "bagging_freq": 1, "bagging_fraction": 0.6},
+            rounds=3,
+        )
         self.train("linear-tree", {"objective": "regression", "linear_tree": True}, rounds=8, shap=False)
-        self.train("linear-tree-binary", {"objective": "binary", "linear_tree": True, "linear_lambda": 0.1}, rounds=8, shap=False)
+        self.train(
+            "linear-tree-binary",
+            {"objective": "binary", "linear_tree": True, "linear_lambda": 0.1},
+            rounds=8,
+            shap=False,
+        )
         self.train("sqrt", {"objective": "regression", "reg_sqrt": True})
         self.train("sigmoid", {"objective": "binary", "sigmoid": 2.3})
         self.train("sigmoid-ova", {"objective": "multiclassova", "sigmoid": 0.7})
@@ -144,10 +159,15 @@ class Cases:
         import pandas as pd
 
         matrix, kinds = self.categorical
-        frame = pd.DataFrame(matrix[:, ~kinds], columns=[f"n {i}" if VERSION >= (4, 0) else f"n{i}" for i in range((~kinds).sum())])
-        names = np.array(["red", "blue", "grün \"x\""], dtype=object)
+        frame = pd.DataFrame(
+            matrix[:, ~kinds],
+            columns=[f"n {i}" if VERSION >= (4, 0) else f"n{i}" for i in range((~kinds).sum())],
+        )
+        names = np.array(["red", "blue", 'grün "x"'], dtype=object)
         codes = matrix[:, 7]
-        frame["colour"] = pd.Categorical(np.where(np.isnan(codes), None, names[np.nan_to_num(codes).astype(int)]))
+        frame["colour"] = pd.Categorical(
+            np.where(np.isnan(codes), None, names[np.nan_to_num(codes).astype(int)])
+        )
         frame["size"] = pd.Categorical(matrix[:, 8])
         label = np.digitize(data.score(matrix), [0, 1])
         model = lgb.LGBMClassifier(n_estimators=5, num_leaves=8, verbosity=-1, n_jobs=2, min_data_per_group=5)
@@ -159,7 +179,11 @@ class Cases:
         coded = part.copy()
         for name in ("colour", "size"):
             coded[name] = coded[name].cat.codes.replace(-1, np.nan)
-        outputs = {"margin": model.predict(part, raw_score=True), "value": model.predict_proba(part), "class": model.predict(part)}
+        outputs = {
+            "margin": model.predict(part, raw_score=True),
+            "value": model.predict_proba(part),
+            "class": model.predict(part),
+        }
         self.recorder.record(case, path, coded.to_numpy(np.float64), outputs)
 
     def telco(self):
@@ -171,12 +195,16 @@ class Cases:
             ("telco", {"objective": "binary"}, plain),
             ("telco-category", {"objective": "binary"}, kinds),
             ("telco-dart", {"objective": "binary", "boosting": "dart"}, kinds),
-            ("telco-forest", {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, kinds),
+            (
+                "telco-forest",
+                {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5},
+                kinds,
+            ),
             ("telco-linear", {"objective": "binary", "linear_tree": True}, plain),
             ("telco-zero", {"objective": "binary", "zero_as_missing": True}, kinds),
         ]:
             self.table = (matrix, mask)
-            self.train(case, {"num_leaves": 31, **params}, rounds=100, table=self.table, label=left, shap="linear" not in case)
+            self.train(case, {"num_leaves": 31, **params}, rounds=100, table=self.table, label=left, shap="linear" not in case)  # fmt: skip
 
 
 def run(recorder, table):

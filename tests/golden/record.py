@@ -10,14 +10,13 @@ import pathlib
 
 import numpy as np
 
-
 #: The cases that every release is tried on where all of them would be too much to keep.
 CORE = {
     "binary-logistic", "base-binary-logistic-0.3", "base-binary-logitraw-0.3",
     "dart-classes", "survival-aft", "category-partition",
     "vector-leaf", "expectiles",
     "binary", "missing-zero", "missing-off", "category", "forest", "linear-tree", "cross_entropy_lambda", "sklearn-pandas",
-}
+}  # fmt: skip
 
 #: Rows that are kept of a case where all of them would be too much.
 FEW = 60

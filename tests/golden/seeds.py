@@ -31,7 +31,7 @@ def place(target, name):
 
 def xgboost():
     """Each layout of the booster, in both encodings."""
-    matrix, kinds = data.table(rows=120)
+    matrix, _kinds = data.table(rows=120)
     signal = data.score(matrix)
     plain = matrix[:, :3]
     label = np.digitize(signal, [0, 1])
@@ -60,7 +60,11 @@ def lightgbm():
         ("zero", {"objective": "regression", "zero_as_missing": True}, signal),
         ("classes", {"objective": "multiclass", "num_class": 3}, np.digitize(signal, [0, 1])),
         ("linear", {"objective": "regression", "linear_tree": True}, signal),
-        ("forest", {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}, signal > 0),
+        (
+            "forest",
+            {"objective": "binary", "boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6},
+            signal > 0,
+        ),
     ]:
         params = {"num_leaves": 4, "verbosity": -1, "min_data_in_leaf": 5, "min_data_per_group": 5, **params}
         categories = [int(at) for at in np.flatnonzero(kinds)] if name != "linear" else []
@@ -85,7 +89,7 @@ def catboost():
         ("nested", {"loss_function": "RMSE", "grow_policy": "Lossguide"}, signal),
         ("classes", {"loss_function": "MultiClass"}, np.digitize(signal, [0, 1])),
     ]:
-        params = {"iterations": 2, "depth": 2, "one_hot_max_size": 5, "verbose": False, "allow_writing_files": False, **params}
+        params = {"iterations": 2, "depth": 2, "one_hot_max_size": 5, "verbose": False, "allow_writing_files": False, **params}  # fmt: skip
         model = cb.CatBoost(params).fit(cb.Pool(frame, y, cat_features=["text"]))
         path = place("catboost", f"{name}.json")
         model.save_model(path, format="json")

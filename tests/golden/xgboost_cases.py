@@ -1,6 +1,7 @@
 """XGBoost: every objective, booster and way of splitting that the installed release can train."""
 
 import json
+import pathlib
 
 import numpy as np
 import xgboost as xgb
@@ -14,20 +15,25 @@ SCALAR = [
     "binary:logistic", "binary:logitraw", "binary:hinge", "count:poisson", "reg:gamma", "reg:tweedie",
     "survival:cox", "survival:aft", "rank:pairwise", "rank:ndcg", "rank:map", "reg:quantileerror",
     "reg:expectileerror",
-]
+]  # fmt: skip
 SINCE = {
-    "reg:pseudohubererror": (1, 1), "reg:absoluteerror": (1, 7), "survival:aft": (1, 2),
-    "reg:quantileerror": (2, 0), "reg:expectileerror": (3, 3),
+    "reg:pseudohubererror": (1, 1),
+    "reg:absoluteerror": (1, 7),
+    "survival:aft": (1, 2),
+    "reg:quantileerror": (2, 0),
+    "reg:expectileerror": (3, 3),
 }
 
 
 def thresholds(path):
     """Column -> thresholds, from a saved JSON file."""
     found = {}
-    booster = json.loads(open(path, encoding="utf-8").read())["learner"]["gradient_booster"]
+    booster = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))["learner"]["gradient_booster"]
     model = booster.get("gbtree", booster)["model"]
     for tree in model["trees"]:
-        for left, feature, condition in zip(tree["left_children"], tree["split_indices"], tree["split_conditions"]):
+        for left, feature, condition in zip(
+            tree["left_children"], tree["split_indices"], tree["split_conditions"]
+        ):
             if left != -1:
                 found.setdefault(feature, set()).add(condition)
     return found
@@ -38,8 +44,19 @@ def target(objective, signal):
     if objective.startswith(("binary", "reg:logistic")):
         return (signal > 0.4).astype(np.float32)
     if objective.startswith("rank"):
-        return np.digitize(signal, [0, 1]).astype(np.float32) if objective != "rank:map" else (signal > 0.4) * 1.0
-    if objective in ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft", "reg:squaredlogerror"):
+        return (
+            np.digitize(signal, [0, 1]).astype(np.float32)
+            if objective != "rank:map"
+            else (signal > 0.4) * 1.0
+        )
+    if objective in (
+        "count:poisson",
+        "reg:gamma",
+        "reg:tweedie",
+        "survival:cox",
+        "survival:aft",
+        "reg:squaredlogerror",
+    ):
         return np.round(np.exp(np.clip(signal, -3, 3)) + 0.5).astype(np.float32)
     return signal.astype(np.float32)
 
@@ -91,7 +108,9 @@ class Cases:
             for extension in (".json", ".ubj"):
                 self.recorder.path(f"{self.root}/{case}", extension).unlink(missing_ok=True)
 
-    def save(self, case, booster, matrix, kinds, ubj=False, shap=True, model=None, iterations="all", limit=None):
+    def save(
+        self, case, booster, matrix, kinds, ubj=False, shap=True, model=None, iterations="all", limit=None
+    ):
         """Saves a booster and what it answers to the trying rows."""
         case = f"{self.root}/{case}"
         if model is None:
@@ -122,7 +141,7 @@ class Cases:
     def all(self):
         """Every case that this release can train."""
         for objective in SCALAR:
-            if VERSION >= SINCE.get(objective, (1, 0)):
+            if SINCE.get(objective, (1, 0)) <= VERSION:
                 self.train(objective.replace(":", "-"), {"objective": objective, **self.extra(objective)})
         self.base_scores()
         self.classes()
@@ -147,9 +166,16 @@ class Cases:
     def base_scores(self):
         """base_score by hand, where the library converts it."""
         for objective, score in [
-            ("binary:logistic", 0.3), ("binary:logitraw", 0.3), ("reg:squarederror", -1.7), ("count:poisson", 2.5),
-            ("multi:softprob", 0.3), ("binary:logistic", 0.999999), ("binary:logistic", 1e-7), ("reg:gamma", 1.3),
-            ("binary:hinge", 0.2), ("survival:cox", 0.9),
+            ("binary:logistic", 0.3),
+            ("binary:logitraw", 0.3),
+            ("reg:squarederror", -1.7),
+            ("count:poisson", 2.5),
+            ("multi:softprob", 0.3),
+            ("binary:logistic", 0.999999),
+            ("binary:logistic", 1e-7),
+            ("reg:gamma", 1.3),
+            ("binary:hinge", 0.2),
+            ("survival:cox", 0.9),
         ]:
             if VERSION < (1, 1) and score in (0.999999, 1e-7):
                 continue  # saved as 0.000000 or 1.000000, which that release itself refuses to load
@@ -172,8 +198,15 @@ class Cases:
         self.train("boosted-forest", {**logistic, "num_parallel_tree": 3, "subsample": 0.5}, rounds=3)
         self.train("dart", {**logistic, "booster": "dart", "rate_drop": 0.4, "one_drop": 1}, rounds=12)
         label = np.digitize(data.score(self.numeric[0]), [0, 1])
-        self.train("dart-classes", {"objective": "multi:softprob", "num_class": 3, "booster": "dart", "rate_drop": 0.4}, label=label)
-        self.train("lossguide", {**logistic, "tree_method": "hist", "grow_policy": "lossguide", "max_leaves": 24, "max_depth": 0})
+        self.train(
+            "dart-classes",
+            {"objective": "multi:softprob", "num_class": 3, "booster": "dart", "rate_drop": 0.4},
+            label=label,
+        )
+        self.train(
+            "lossguide",
+            {**logistic, "tree_method": "hist", "grow_policy": "lossguide", "max_leaves": 24, "max_depth": 0},
+        )
         self.train("exact", {**logistic, "tree_method": "exact", "gamma": 1.0, "max_depth": 6})
         self.train("stump", {**logistic, "gamma": 1e9}, rounds=2)
         self.train("deep", {**logistic, "max_depth": 10}, rounds=25)
@@ -210,13 +243,19 @@ class Cases:
             "leaf": wrapped.apply(rows),
         }
         self.recorder.record(case, model, rows, outputs, "best")
-        several = xgb.XGBClassifier(n_estimators=40, max_depth=3, early_stopping_rounds=2, num_parallel_tree=2, subsample=0.7)
+        several = xgb.XGBClassifier(
+            n_estimators=40, max_depth=3, early_stopping_rounds=2, num_parallel_tree=2, subsample=0.7
+        )
         label = np.digitize(data.score(matrix), [0, 1])
         several.fit(matrix[:300], label[:300], eval_set=[(matrix[300:], label[300:])], verbose=False)
         case = f"{self.root}/sklearn-early-stopping-classes"
         model = self.recorder.path(case, ".json")
         several.save_model(str(model))
-        outputs = {"margin": several.predict(rows, output_margin=True), "value": several.predict_proba(rows), "class": several.predict(rows)}
+        outputs = {
+            "margin": several.predict(rows, output_margin=True),
+            "value": several.predict_proba(rows),
+            "class": several.predict(rows),
+        }
         self.recorder.record(case, model, rows, outputs, "best")
 
     def vector_leaves(self):
@@ -231,11 +270,25 @@ class Cases:
         self.train("targets", {"objective": "reg:squarederror"}, label=targets)
         self.train("targets-logistic", {"objective": "binary:logistic"}, label=(targets > 0) * 1.0)
         self.train("vector-leaf", {"objective": "reg:squarederror", **vector}, label=targets, shap=False)
-        self.train("vector-leaf-ubjson", {"objective": "binary:logistic", **vector}, label=(targets > 0) * 1.0, shap=False, ubj=True)
-        self.train("vector-leaf-classes", {"objective": "multi:softprob", "num_class": 3, **vector}, label=label, shap=False)
+        self.train(
+            "vector-leaf-ubjson",
+            {"objective": "binary:logistic", **vector},
+            label=(targets > 0) * 1.0,
+            shap=False,
+            ubj=True,
+        )
+        self.train(
+            "vector-leaf-classes",
+            {"objective": "multi:softprob", "num_class": 3, **vector},
+            label=label,
+            shap=False,
+        )
         if VERSION >= (3, 3):
-            self.train("expectiles", {"objective": "reg:expectileerror", "expectile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"})
-        self.train("quantiles", {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"})
+            self.train("expectiles", {"objective": "reg:expectileerror", "expectile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"})  # fmt: skip
+        self.train(
+            "quantiles",
+            {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"},
+        )
 
     def telco(self):
         """The telecom customers: the whole matrix of ways to split."""
@@ -244,12 +297,18 @@ class Cases:
         self.table = plain
         logistic = {"objective": "binary:logistic", "tree_method": "hist"}
         self.train("telco", logistic, table=plain, label=left, rounds=200)
-        self.train("telco-dart", {**logistic, "booster": "dart", "rate_drop": 0.1}, table=plain, label=left, rounds=50)
+        self.train(
+            "telco-dart",
+            {**logistic, "booster": "dart", "rate_drop": 0.1},
+            table=plain,
+            label=left,
+            rounds=50,
+        )
         self.train("telco-squared", {"objective": "reg:squarederror"}, table=plain, label=left, rounds=100)
         if VERSION >= (1, 7):
             self.table = (matrix, kinds)
             self.train("telco-category", logistic, table=self.table, label=left, rounds=200)
-            self.train("telco-category-ubjson", {**logistic, "max_cat_to_onehot": 1}, table=self.table, label=left, rounds=200, ubj=True)
+            self.train("telco-category-ubjson", {**logistic, "max_cat_to_onehot": 1}, table=self.table, label=left, rounds=200, ubj=True)  # fmt: skip
 
 
 def run(recorder, table):

@@ -1,4 +1,6 @@
-"""Starts an image as its configuration says, on a read-only file system, and asks it: python3 tests/image/check.py IMAGE
+"""Starts an image as its configuration says, on a read-only file system, and asks it.
+
+    python3 tests/image/check.py IMAGE
 
 As root, with buildah. The ports of the image have to be free on this machine."""
 
@@ -47,14 +49,16 @@ def check(root, config):
     # The root becomes read-only but for /tmp, as `docker run --read-only --tmpfs /tmp` makes it.
     script = (
         f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && mount -t tmpfs -o mode=1777 tmpfs {root}/tmp"
-        f" && exec chroot --userspec={config['User']} {root} \"$@\""
+        f' && exec chroot --userspec={config["User"]} {root} "$@"'
     )
 
     def inside(*words):
         return ["unshare", "--mount", "sh", "-c", script, "sh", *words]
 
     def healthy():
-        return subprocess.run(inside(*config["Healthcheck"]["Test"][1:]), env=environment, capture_output=True).returncode
+        return subprocess.run(
+            inside(*config["Healthcheck"]["Test"][1:]), env=environment, capture_output=True
+        ).returncode
 
     assert healthy() == 1, "nothing runs yet, and the health check says that it does"
     entry = config["Entrypoint"] + config["Cmd"]

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import grpc
 import httpx
 import pytest
-from conftest import serving
-from repository import until
-from test_grpc import SERVICE, Client
+
+from evergreen_testing.grpc_client import SERVICE, Client
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 SCORE = "/v1/models/churn/scores/C-1042"
 ORIGIN = "https://sales.example.com"

@@ -197,7 +197,7 @@ def test_best_without_early_stopping_is_refused(X, booster, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("objective", "kind", "width"),
+    "objective, kind, width",
     [
         ("multi:softprob", "probability", (3, 3)),
         ("multi:softmax", "class", (3, 1)),
@@ -353,7 +353,7 @@ def change(**columns):
 
 
 @pytest.mark.parametrize(
-    ("changed", "options", "says"),
+    "changed, options, says",
     [
         (lambda X: X.drop(columns=["nps", "city"]), {}, "X lacks 2 of the model's 8 features: nps, city"),
         (lambda X: X.iloc[:0], {}, "expected a golden row"),
@@ -569,7 +569,7 @@ def test_command_line(plain, y, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("model", "sample", "says"),
+    "model, sample, says",
     [
         ("m.ubj", "sample.parquet", "error: X lacks 7 of the model's 8 features"),
         ("m.pkl", "sample.parquet", "unknown ending"),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+from evergreen_testing.paths import SCRIPTS
 
 
 @pytest.fixture(scope="module")
 def kserve(server):
-    command = [sys.executable, HERE / "kserve_client.py", str(server.http.base_url), server.grpc]
+    command = [sys.executable, SCRIPTS / "kserve_client.py", str(server.http.base_url), server.grpc]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout.splitlines()[-1])

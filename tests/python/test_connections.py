@@ -6,9 +6,10 @@ import time
 
 import grpc
 import pytest
-from conftest import serving
-from repository import until
-from stopping import PATH
+
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
+from evergreen_testing.shutdown import PATH
 
 HEAD = b"GET " + PATH.encode() + b" HTTP/1.1\r\nhost: x\r\n"
 
@@ -23,7 +24,9 @@ def strict(evergreen, tmp_path_factory):
 
 
 def connect(server, port="http"):
-    host, number = (server.http.base_url.host, server.http.base_url.port) if port == "http" else server.grpc.split(":")
+    host, number = (
+        (server.http.base_url.host, server.http.base_url.port) if port == "http" else server.grpc.split(":")
+    )
     return socket.create_connection((host, int(number)), timeout=20)
 
 
@@ -108,7 +111,9 @@ def test_an_answer_that_is_not_taken_does_not_hold_its_connection(strict):
         # More than all buffers on the way hold.
         client.sendall(page * 30)
         until(lambda: 'evergreen_connections{port="http"} 0' in strict.ops.get("/metrics").text)
-        size = len(strict.http.get("/docs/swagger-ui-bundle.js", headers={"accept-encoding": "identity"}).content)
+        size = len(
+            strict.http.get("/docs/swagger-ui-bundle.js", headers={"accept-encoding": "identity"}).content
+        )
         assert 0 < len(until_closed(client)[0]) < 30 * size
 
 

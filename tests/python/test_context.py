@@ -11,10 +11,9 @@ import h2.config
 import h2.connection
 import h2.events
 import pytest
-from conftest import serving
-from google.protobuf.any_pb2 import Any
-from google.rpc import error_details_pb2, status_pb2
-from test_grpc import SERVICE, Client
+
+from evergreen_testing.grpc_client import SERVICE, Client, details
+from evergreen_testing.server_process import serving
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -76,7 +75,10 @@ def test_the_access_log_names_the_request_and_no_one_else(evergreen, tmp_path):
         lines = [line for line in server.log.read_text().splitlines() if "answered" in line]
     assert "C-1042" not in "".join(lines)
     assert all('request_id="order-8"' in line and f"trace_id={TRACE}" in line for line in lines[:1])
-    found = [re.search(r'(?:model="(\w+)".*)?answered operation=(.*) status=(\d+) micros=\d+', line) for line in lines]
+    found = [
+        re.search(r'(?:model="(\w+)".*)?answered operation=(.*) status=(\d+) micros=\d+', line)
+        for line in lines
+    ]
     reflection = "grpc.reflection"
     assert [match.groups() for match in found if reflection not in match.group(2)] == [
         ("churn", "POST /v1/score", "200"),
@@ -146,19 +148,6 @@ def test_open_inferences_own_timeout_is_kept(server):
     assert answer.status_code == 400 and "`timeout`" in answer.json()["error"]
 
 
-def details(error):
-    """The details of google.rpc that a failed call came with, by their type."""
-    metadata = dict(error.trailing_metadata())
-    status = status_pb2.Status.FromString(metadata["grpc-status-details-bin"])
-    assert status.message == error.details()
-    found = {}
-    for packed in status.details:
-        kind = getattr(error_details_pb2, packed.type_url.rsplit(".", 1)[1])
-        assert isinstance(packed, Any)
-        found[kind.__name__] = kind.FromString(packed.value)
-    return found
-
-
 @pytest.mark.parametrize("value", ["123456789S", "5", "5s", "S", "+5S"])
 def test_a_deadline_that_cannot_be_read_is_named_over_grpc(server, value):
     # A client library writes its own grpc-timeout: a wrong one is sent by hand.
@@ -169,7 +158,12 @@ def test_a_deadline_that_cannot_be_read_is_named_over_grpc(server, value):
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         h2c = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         h2c.initiate_connection()
-        pseudo = [(":method", "POST"), (":scheme", "http"), (":path", f"/{SERVICE}/Score"), (":authority", "x")]
+        pseudo = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", f"/{SERVICE}/Score"),
+            (":authority", "x"),
+        ]
         own = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-timeout", value)]
         h2c.send_headers(1, pseudo + own)
         h2c.send_data(1, b"\0" + len(body).to_bytes(4, "big") + body, end_stream=True)

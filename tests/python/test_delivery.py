@@ -2,10 +2,10 @@
 
 import sys
 
-from conftest import ROOT
+from evergreen_testing.paths import ROOT
 
 sys.path.append(str(ROOT / "tests/soak"))
-import delivery  # noqa: E402
+import delivery
 
 
 def test_restarts_behind_nginx_lose_no_request(evergreen, tmp_path):

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import MODELS, serving
+
+from evergreen_testing.paths import MODELS
+from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(MODELS))
 
-from evergreen_bundle import save_bundle  # noqa: E402
-from evergreen_derive import derive  # noqa: E402
+from evergreen_bundle import save_bundle
+from evergreen_derive import derive
 
 DEFINITIONS = {
     "tenure_days": {"days_since": "signed_up"},
@@ -37,7 +39,9 @@ def frame():
     as_of = pd.Timestamp("2026-11-20T03:00:00Z") - pd.to_timedelta(rng.integers(0, 10**9, rows), unit="us")
     ago = pd.to_timedelta(rng.integers(0, 10**15, rows), unit="us")
     ago = ago.where(rng.random(rows) < 0.7, pd.to_timedelta(rng.integers(0, 3000, rows), unit="D"))
-    frame = pd.DataFrame({"id": [f"R-{row}" for row in range(rows)], "as_of": as_of, "signed_up": as_of - ago})
+    frame = pd.DataFrame(
+        {"id": [f"R-{row}" for row in range(rows)], "as_of": as_of, "signed_up": as_of - ago}
+    )
     frame["price"] = np.round(rng.gamma(2, 20, rows), 2)
     frame["last_price"] = np.where(rng.random(rows) < 0.2, 0.0, np.round(rng.gamma(2, 20, rows), 2))
     frame["plan"] = rng.choice(["free", "plus", "pro", "trial"], rows)
@@ -53,7 +57,9 @@ def derived(frame):
 
 def target(derived):
     noise = np.random.default_rng(12).normal(0, 1, len(derived))
-    signal = derived["tenure_days"].fillna(0) / 1000 + derived["price_ratio"].fillna(1) - derived["rank"].fillna(2)
+    signal = (
+        derived["tenure_days"].fillna(0) / 1000 + derived["price_ratio"].fillna(1) - derived["rank"].fillna(2)
+    )
     return ((signal + noise) > 0).astype(int)
 
 
@@ -64,25 +70,42 @@ def test_training_and_serving_agree_to_the_bit(evergreen, frame, derived, librar
         model = xgboost.train({"objective": "binary:logistic", "max_depth": 6}, xgboost.DMatrix(X, y), 60)
         margins = model.predict(xgboost.DMatrix(X), output_margin=True)
     else:
-        model = lightgbm.train({"objective": "binary", "verbosity": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(X, y), 60)
+        model = lightgbm.train(
+            {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(X, y), 60
+        )
         margins = model.predict(X, raw_score=True)
     bundle = save_bundle(model, X, tmp_path / "m" / "1", entity="id", derived=DEFINITIONS, operands=OPERANDS)
     frame.to_parquet(tmp_path / "rows.parquet")
-    command = [evergreen, "score", "--model", bundle, "--input", tmp_path / "rows.parquet", "--output", tmp_path / "out.csv"]
+    command = [
+        evergreen,
+        "score",
+        "--model",
+        bundle,
+        "--input",
+        tmp_path / "rows.parquet",
+        "--output",
+        tmp_path / "out.csv",
+    ]
     done = subprocess.run([*command, "--kind", "margin"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(tmp_path / "out.csv", float_precision="round_trip")
     ours = found.iloc[:, 1].to_numpy(dtype=margins.dtype)
-    differ = int((ours.view(f"u{margins.dtype.itemsize}") != margins.view(f"u{margins.dtype.itemsize}")).sum())
+    differ = int(
+        (ours.view(f"u{margins.dtype.itemsize}") != margins.view(f"u{margins.dtype.itemsize}")).sum()
+    )
     assert differ == 0, f"{differ} of {len(margins)} margins differ"
 
 
 def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
     X = derived[INPUTS]
     model = xgboost.train({"objective": "binary:logistic"}, xgboost.DMatrix(X, target(derived)), 20)
-    save_bundle(model, X, tmp_path / "models" / "m" / "1", entity="id", derived=DEFINITIONS, operands=OPERANDS)
+    save_bundle(
+        model, X, tmp_path / "models" / "m" / "1", entity="id", derived=DEFINITIONS, operands=OPERANDS
+    )
     frame.to_parquet(tmp_path / "rows.parquet")
-    with serving(evergreen, tmp_path, models=tmp_path / "models", customers=tmp_path / "rows.parquet") as server:
+    with serving(
+        evergreen, tmp_path, models=tmp_path / "models", customers=tmp_path / "rows.parquet"
+    ) as server:
         before = time.time()
         for row in range(60):
             answer = server.http.get(f"/v1/models/m/features/R-{row}").json()
@@ -98,11 +121,17 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
                 got = None if seen[name] is None else np.float32(seen[name])
                 assert got == want, (row, name, got, want)
         # What the request says of an operand, or of the feature itself, goes before what is stored.
-        ask = lambda features: server.http.post("/v1/score", json={"model": "m", "entities": [{"id": "R-1", "features": features}]})  # noqa: E731
+
+        def ask(features):
+            entities = [{"id": "R-1", "features": features}]
+            return server.http.post("/v1/score", json={"model": "m", "entities": entities})
+
         base = {"price": 10.0, "price_before": 5.0, "plan": "pro", "signed_up": "2020-01-01T00:00:00Z"}
         by_operands = ask(base).json()["results"][0]
         whole_days = float(np.floor((time.time() - 1577836800) / 86400))
-        by_features = ask({"price": 10.0, "price_ratio": 2.0, "price_change": 5.0, "rank": 7, "tenure_days": whole_days})
+        by_features = ask(
+            {"price": 10.0, "price_ratio": 2.0, "price_change": 5.0, "rank": 7, "tenure_days": whole_days}
+        )
         assert by_operands["score"] == by_features.json()["results"][0]["score"]
         # A plan that the table does not list.
         unknown = ask({**base, "plan": "gratis"}).json()["results"][0]
@@ -112,7 +141,7 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    "change, expected",
     [
         ('{ days_since = "price" }', "expected `price` of type timestamp"),
         ('{ days_since = "nothing" }', "`nothing` is neither an [[operand]] nor a stored feature"),

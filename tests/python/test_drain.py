@@ -1,5 +1,6 @@
 """The way down: SIGTERM in the middle of things loses nothing, and the server is gone in time."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -8,14 +9,15 @@ import time
 
 import grpc
 import pytest
-import stopping
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from instance import Instance
-from repository import until
-from stores import redis_server
 
-PATH = stopping.PATH
+from evergreen_testing import shutdown
+from evergreen_testing.feature_stores import redis_server
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import Instance
+
+PATH = shutdown.PATH
 
 # Kinds of frames of HTTP/2 (RFC 9113, section 6).
 SETTINGS, PING, GOAWAY = 4, 6, 7
@@ -40,7 +42,7 @@ def frames(client):
 
 
 def test_while_models_load_probes_answer_and_a_signal_ends_it(evergreen, tmp_path):
-    seen = stopping.during_load(evergreen, tmp_path, rows=150_000)
+    seen = shutdown.during_load(evergreen, tmp_path, rows=150_000)
     assert seen["said"]["livez"] == seen["said"]["metrics"] == 200
     assert seen["said"]["readyz"] == (503, ["the models are being loaded"])
     # Refused at once, so that a load balancer asks another.
@@ -51,19 +53,19 @@ def test_while_models_load_probes_answer_and_a_signal_ends_it(evergreen, tmp_pat
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_requests_that_wait_for_a_store_are_answered(evergreen, tmp_path, how):
     with redis_server(tmp_path / "redis") as redis:
-        seen = stopping.during_outage(evergreen, tmp_path, redis, how, timeout=3, waits=8)
+        seen = shutdown.during_outage(evergreen, tmp_path, redis, how, timeout=3, waits=8)
     assert (seen["code"], seen["failed"]) == (0, 0)
     # A store that comes back in time: the requests under way have its features.
     assert how == "kill" or seen["whole"] == 8
 
 
 def test_idle_connections_are_closed(evergreen, tmp_path):
-    seen = stopping.with_idle_connections(evergreen, tmp_path, count=100)
+    seen = shutdown.with_idle_connections(evergreen, tmp_path, count=100)
     assert (seen["code"], seen["closed"]) == (0, 100)
 
 
 def test_a_request_under_way_is_finished_and_no_other_begins(evergreen, tmp_path):
-    seen = stopping.with_request_under_way(evergreen, tmp_path, duration=2)
+    seen = shutdown.with_request_under_way(evergreen, tmp_path, duration=2)
     assert seen["code"] == 0 and seen["refused"]
     head, _, body = seen["answer"].partition(b"\r\n\r\n")
     assert b"200 OK" in head and b"connection: close" in head.lower()
@@ -75,14 +77,12 @@ def test_draining_serves_on_says_so_and_asks_clients_to_leave(evergreen, tmp_pat
         instance.start()
         address = f"127.0.0.1:{instance.ports['grpc']}"
         told = []
-        with grpc.insecure_channel(address) as channel, stopping.idle_connections(instance, 1) as [kept]:
+        with grpc.insecure_channel(address) as channel, shutdown.idle_connections(instance, 1) as [kept]:
             health = health_pb2_grpc.HealthStub(channel)
 
             def watch():
-                try:
+                with contextlib.suppress(grpc.RpcError):
                     told.extend(answer.status for answer in health.Watch(health_pb2.HealthCheckRequest()))
-                except grpc.RpcError:
-                    pass
 
             watching = threading.Thread(target=watch)
             watching.start()

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import CUSTOMERS, MODELS, serving
-from customers import scores
-from stores import free_port, postgres_server, redis_server, wait_for
 
-HERE = Path(__file__).parent
+from evergreen_testing.feature_stores import postgres_server, redis_server
+from evergreen_testing.paths import CUSTOMERS, MODELS, SCRIPTS
+from evergreen_testing.processes import free_port, wait_for
+from evergreen_testing.sample_customers import scores
+from evergreen_testing.server_process import serving
+
 FEAST = os.environ.get("FEAST_PYTHON")
 
 STALE = 3600  # the TTL of the view "usage"
@@ -31,7 +33,7 @@ def feast(*arguments, **options):
 def populate(folder, kind, connection=""):
     folder.mkdir()
     try:
-        feast(HERE / "feast_repo.py", folder, kind, connection, CUSTOMERS)
+        feast(SCRIPTS / "feast_repo.py", folder, kind, connection, CUSTOMERS)
     except subprocess.CalledProcessError as error:
         pytest.fail(error.stderr[-3000:])
     return json.loads((folder / "expected.json").read_text())
@@ -172,9 +174,9 @@ def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_
         with serving(evergreen, tmp_path, customers=None, config=config) as online:
             [before] = scores(online, expected["ids"][3:4])
             assert "visits_30d" in before["features"]["stale"]
-            feast(HERE / "feast_change.py", tmp_path / "repo", "ttl", 7 * 24 * 3600)
+            feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "ttl", 7 * 24 * 3600)
             wait_for(lambda: scores(online, expected["ids"][3:4])[0]["status"] == "ok", "the registry's new TTL", 10)
-            feast(HERE / "feast_change.py", tmp_path / "repo", "drop")
+            feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "drop")
             wait_for(lambda: "registry reload failed" in online.log.read_text(), "the log's word on the worse registry", 10)
             assert scores(online, expected["ids"][3:4])[0]["status"] == "ok"
 
@@ -183,7 +185,7 @@ def test_a_version_that_feast_cannot_feed_is_refused_and_the_live_one_serves_on(
     """Its view has whole numbers for keys, where the live version's views have text."""
     with redis_server(tmp_path / "redis") as redis:
         expected = populate(tmp_path / "repo", "redis", redis.port)
-        feast(HERE / "feast_change.py", tmp_path / "repo", "numbers")
+        feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "numbers")
         config = settings(tmp_path, tmp_path / "repo", f'redis = {{ urls = ["{redis.url}"] }}')
         config.write_text("[models]\npoll_seconds = 0.1\n" + config.read_text())
         models = tmp_path / "models"

@@ -6,51 +6,10 @@ import time
 import grpc
 import h2.connection
 import pytest
-from conftest import serving
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-SERVICE = "evergreen.v1.ScoringService"
-
-
-class Client:
-    """Calls methods of the scoring service by name, with messages made from the server's own descriptors."""
-
-    def __init__(self, channel):
-        self.channel = channel
-        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-        self.service = pool.FindServiceByName(SERVICE)
-
-    def messages(self, name):
-        """The request's and the answer's class."""
-        method = self.service.methods_by_name[name]
-        return GetMessageClass(method.input_type), GetMessageClass(method.output_type)
-
-    def prepare(self, name, **fields):
-        """A method to call, and its request."""
-        request, response = self.messages(name)
-        call = self.channel.unary_unary(
-            f"/{SERVICE}/{name}",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        return call, request(**fields)
-
-    def __call__(self, name, **fields):
-        call, request = self.prepare(name, **fields)
-        return call(request, timeout=10)
-
-    def stream(self, batches, **options):
-        """`ScoreStream` with batches given as fields."""
-        request, response = self.messages("ScoreStream")
-        call = self.channel.stream_stream(
-            f"/{SERVICE}/ScoreStream",
-            request_serializer=request.SerializeToString,
-            response_deserializer=response.FromString,
-        )
-        return call((request(**batch) for batch in batches), **options)
+from evergreen_testing.grpc_client import SERVICE, Client
+from evergreen_testing.server_process import serving
 
 
 @pytest.fixture(scope="module")

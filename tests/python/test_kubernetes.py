@@ -11,8 +11,9 @@ import httpx
 import kubernetes_validate
 import pytest
 import yaml
-from conftest import CUSTOMERS, MODELS, ROOT
-from instance import Instance
+
+from evergreen_testing.paths import CUSTOMERS, MODELS, ROOT
+from evergreen_testing.server_process import Instance
 
 OVERLAYS = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
 RELEASES = ["1.29.0", "1.31.0", "1.33.0", "1.35.0", "1.37.0"]

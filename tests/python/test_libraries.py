@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import ROOT, serving
+
+from evergreen_testing.paths import ROOT
+from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import save_bundle  # noqa: E402
+from evergreen_bundle import save_bundle
 
 CITIES = ["Delft", "Łódź", "Gent", "Århus", "Utrecht", "Breda"]
 
@@ -37,7 +39,9 @@ def data():
 
 
 def train_xgboost(frame, label):
-    model = xgboost.XGBClassifier(n_estimators=40, max_depth=4, enable_categorical=True, max_cat_to_onehot=2, n_jobs=1)
+    model = xgboost.XGBClassifier(
+        n_estimators=40, max_depth=4, enable_categorical=True, max_cat_to_onehot=2, n_jobs=1
+    )
     return model.fit(frame, label), lambda model, frame: model.predict_proba(frame)[:, 1]
 
 
@@ -50,10 +54,14 @@ def train_catboost(frame, label):
     model = catboost.CatBoostClassifier(
         iterations=40, depth=4, one_hot_max_size=10, thread_count=1, verbose=False, allow_writing_files=False
     )
-    return model.fit(frame, label, cat_features=["city"]), lambda model, frame: model.predict_proba(frame)[:, 1]
+    return model.fit(frame, label, cat_features=["city"]), lambda model, frame: model.predict_proba(frame)[
+        :, 1
+    ]
 
 
-@pytest.mark.parametrize("train", [train_xgboost, train_lightgbm, train_catboost], ids=lambda train: train.__name__)
+@pytest.mark.parametrize(
+    "train", [train_xgboost, train_lightgbm, train_catboost], ids=lambda train: train.__name__
+)
 def test_a_bundle_serves_its_librarys_numbers(evergreen, tmp_path, data, train):
     frame, label = data
     model, predict = train(frame, label)
@@ -65,7 +73,9 @@ def test_a_bundle_serves_its_librarys_numbers(evergreen, tmp_path, data, train):
     golden = next(step for step in steps if step["step"] == "golden")
     assert "margins bit-equal" in golden["detail"]
     customers = tmp_path / "customers.parquet"
-    frame.assign(id=[f"C-{row}" for row in range(len(frame))], city=frame["city"].astype(str)).to_parquet(customers)
+    frame.assign(id=[f"C-{row}" for row in range(len(frame))], city=frame["city"].astype(str)).to_parquet(
+        customers
+    )
     with serving(evergreen, tmp_path, models=tmp_path / "models", customers=customers) as server:
         body = {"model": "m", "entities": [{"id": f"C-{row}"} for row in range(len(frame))]}
         results = server.http.post("/v1/score", json=body).json()["results"]
@@ -84,7 +94,10 @@ def test_reasons_of_a_class_are_those_of_its_margin(evergreen, tmp_path, data):
     save_bundle(booster, frame, tmp_path / "models/m/1", entity="id", kind="class")
     customers = tmp_path / "customers.parquet"
     frame.assign(id=range(len(frame))).to_parquet(customers)
-    contributions, classes = booster.predict(matrix, pred_contribs=True), booster.predict(matrix).argmax(axis=1)
+    contributions, classes = (
+        booster.predict(matrix, pred_contribs=True),
+        booster.predict(matrix).argmax(axis=1),
+    )
     with serving(evergreen, tmp_path, models=tmp_path / "models", customers=customers) as server:
         body = {"model": "m", "entities": [{"id": row} for row in range(60)], "explain": 9}
         results = server.http.post("/v1/score", json=body).json()["results"]

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import tritonclient.http as over_http
 import xgboost
-from conftest import CUSTOMERS, MODELS
 from tritonclient.utils import InferenceServerException
+
+from evergreen_testing.paths import CUSTOMERS, MODELS
 
 MODEL = "churn"
 

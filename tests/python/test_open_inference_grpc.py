@@ -4,8 +4,9 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as over_grpc
-from test_open_inference import MODEL, ZEROS, booster, contract, customers, truth  # noqa: F401
 from tritonclient.utils import InferenceServerException
+
+from test_open_inference import MODEL, ZEROS, booster, contract, customers, truth  # noqa: F401
 
 
 @pytest.fixture(scope="module")

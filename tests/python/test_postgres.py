@@ -5,10 +5,10 @@ import threading
 import time
 
 import pytest
-from conftest import serving
-from customers import FEATURES, ID, IDS, ROWS, scores
-from stores import postgres_server
-from test_redis import strip
+
+from evergreen_testing.feature_stores import postgres_server
+from evergreen_testing.sample_customers import FEATURES, ID, IDS, ROWS, scores, strip
+from evergreen_testing.server_process import serving
 
 TYPES = {bool: "boolean", int: "integer", float: "double precision", str: "text", dt.datetime: "timestamptz"}
 
@@ -34,10 +34,13 @@ def store(tmp_path_factory):
     with postgres_server(tmp_path_factory.mktemp("store")) as postgres:
         columns = [ID, *FEATURES, "as_of"]
         definitions = ", ".join(f'"{name}" {column_type(name)}' for name in columns)
-        postgres.sql(f"CREATE SCHEMA features; CREATE TABLE features.customers ({definitions}, PRIMARY KEY ({ID}))")
+        postgres.sql(
+            f"CREATE SCHEMA features; CREATE TABLE features.customers ({definitions}, PRIMARY KEY ({ID}))"
+        )
         for start in range(0, len(ROWS), 500):
             rows = ", ".join(
-                "(" + ", ".join(literal(row[name]) for name in columns) + ")" for row in ROWS[start : start + 500]
+                "(" + ", ".join(literal(row[name]) for name in columns) + ")"
+                for row in ROWS[start : start + 500]
             )
             postgres.sql(f"INSERT INTO features.customers VALUES {rows}")
         yield postgres

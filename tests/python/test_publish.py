@@ -9,9 +9,12 @@ import time
 
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, serving
-from objects import BUCKET, object_store
-from repository import SAMPLE, Load, bundle, live, put, settings, status, until
+
+from evergreen_testing.model_repository import SAMPLE, Load, bundle, live, put, settings, status
+from evergreen_testing.object_store import BUCKET, object_store
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 IDS = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()[:50]
 
@@ -174,7 +177,9 @@ def test_two_publishers_at_once_in_object_storage(evergreen, tmp_path, store):
     config = settings(tmp_path, store.settings)
     command = [evergreen, "publish", "--json", SAMPLE, f"s3://{BUCKET}/race", "--config", config]
     environment = os.environ | store.environment
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)
+    ]
     versions = [json.loads(process.communicate(timeout=60)[0])["version"] for process in running]
     assert sorted(versions) == [1, 2, 3, 4]
     for version in versions:
@@ -198,5 +203,3 @@ def test_a_publisher_to_object_storage_killed_at_any_moment(evergreen, tmp_path,
         evergreen, tmp_path, models=f"s3://{BUCKET}/killed", config=config, **store.environment
     ) as server:
         assert live(server) == newest
-
-

@@ -8,9 +8,10 @@ import time
 
 import pytest
 import redis
-from conftest import serving
-from customers import ID, IDS, ROWS, metric, plain, scores, text
-from stores import Proxy, redis_cluster, redis_server
+
+from evergreen_testing.feature_stores import Proxy, redis_cluster, redis_server
+from evergreen_testing.sample_customers import ID, IDS, ROWS, fill, metric, plain, scores, strip, text
+from evergreen_testing.server_process import serving
 
 KEY = "customer:{id}"
 
@@ -31,13 +32,6 @@ urls = {json.dumps([url] if isinstance(url, str) else url)}
     return path
 
 
-def fill(client, rows=ROWS):
-    pipeline = client.pipeline(transaction=False)
-    for row in rows:
-        pipeline.hset(f"customer:{row[ID]}", mapping={name: text(value) for name, value in row.items() if name != ID})
-    pipeline.execute()
-
-
 @pytest.fixture
 def store(tmp_path):
     with redis_server(tmp_path / "redis") as server:
@@ -45,11 +39,6 @@ def store(tmp_path):
         fill(client)
         server.client = client
         yield server
-
-
-def strip(results):
-    """Results without where the features come from."""
-    return [{key: value for key, value in result.items() if key != "features"} for result in results]
 
 
 def test_every_customer_has_the_snapshots_score(evergreen, server, store, tmp_path):
@@ -73,7 +62,7 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
     models.mkdir(parents=True)
     import shutil
 
-    from conftest import MODELS
+    from evergreen_testing.paths import MODELS
 
     for file in (MODELS / "churn" / "1").iterdir():
         shutil.copy(file, models / file.name)
@@ -82,7 +71,9 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
     for name in ("visits_30d", "nps"):
         assert written.count(f'name = "{name}"\n') == 1
         path = f"$.events['{name}'].value"
-        written = written.replace(f'name = "{name}"\n', f'name = "{name}"\nsource = "{path}"\nparse = "tolerant"\n')
+        written = written.replace(
+            f'name = "{name}"\n', f'name = "{name}"\nsource = "{path}"\nparse = "tolerant"\n'
+        )
     for line in [line for line in written.splitlines() if line.startswith("source = ") and "$" not in line]:
         written = written.replace(line + "\n", "")
     import re
@@ -101,9 +92,19 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
             del document["visits_30d"], document["nps"]
             pipeline.set(f"customer:{row[ID]}", json.dumps(document))
         pipeline.execute()
-        config = settings(tmp_path, store.url, redis_extra='document = "json"').read_text().replace('"as_of"', '"$.as_of"')
+        config = (
+            settings(tmp_path, store.url, redis_extra='document = "json"')
+            .read_text()
+            .replace('"as_of"', '"$.as_of"')
+        )
         (tmp_path / "evergreen.toml").write_text(config)
-        with serving(evergreen, tmp_path, models=tmp_path / "models", customers=None, config=tmp_path / "evergreen.toml") as online:
+        with serving(
+            evergreen,
+            tmp_path,
+            models=tmp_path / "models",
+            customers=None,
+            config=tmp_path / "evergreen.toml",
+        ) as online:
             assert strip(scores(online, IDS[:500])) == strip(scores(server, IDS[:500]))
 
 
@@ -133,7 +134,9 @@ def test_a_cluster_answers_and_follows_a_moved_slot(evergreen, server, tmp_path)
         client = redis.RedisCluster(host="127.0.0.1", port=nodes[0].port)
         for row in ROWS:
             client.hset(f"customer:{row[ID]}", mapping={k: text(v) for k, v in row.items() if k != ID})
-        config = settings(tmp_path, [nodes[0].url, nodes[1].url], 'timeout = "2s"\ncache.bytes = 0').read_text()
+        config = settings(
+            tmp_path, [nodes[0].url, nodes[1].url], 'timeout = "2s"\ncache.bytes = 0'
+        ).read_text()
         (tmp_path / "evergreen.toml").write_text(config + "cluster = true\n")
         with serving(evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml") as online:
             expected = strip(scores(server, IDS))
@@ -152,22 +155,56 @@ def move_slots(node, count):
     masters = [line.split() for line in ask("cluster", "nodes").splitlines() if "master" in line]
     mine = next(fields[0] for fields in masters if "myself" in fields[2])
     other = next(fields[0] for fields in masters if fields[0] != mine)
-    command = node.cli("--cluster", "reshard", f"127.0.0.1:{node.port}", "--cluster-from", mine, "--cluster-to", other)
+    command = node.cli(
+        "--cluster", "reshard", f"127.0.0.1:{node.port}", "--cluster-from", mine, "--cluster-to", other
+    )
     command += ["--cluster-slots", str(count), "--cluster-yes"]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
 def test_users_passwords_and_certificates(evergreen, tmp_path):
     make = lambda *words: subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=tmp_path)  # noqa: E731
-    make("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=ca")
-    make("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+    make(
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=ca",
+    )
+    make(
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.csr",
+        "-subj",
+        "/CN=localhost",
+    )
     (tmp_path / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     make("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
          "-out", "server.pem", "-extfile", "names")  # fmt: skip
-    from stores import free_port
+    from evergreen_testing.processes import free_port
 
     tls = free_port()
-    arguments = ["--tls-port", str(tls), "--tls-cert-file", tmp_path / "server.pem", "--tls-key-file", tmp_path / "server.key"]
+    arguments = [
+        "--tls-port",
+        str(tls),
+        "--tls-cert-file",
+        tmp_path / "server.pem",
+        "--tls-key-file",
+        tmp_path / "server.key",
+    ]
     arguments += ["--tls-ca-cert-file", tmp_path / "ca.pem", "--tls-auth-clients", "no"]
     arguments += ["--user", "scorer", "on", ">sesame", "~customer:*", "+@read", "+@connection"]
     with redis_server(tmp_path / "redis", *map(str, arguments)) as store:
@@ -177,9 +214,13 @@ def test_users_passwords_and_certificates(evergreen, tmp_path):
         (tmp_path / "evergreen.toml").write_text(config)
         variable = "EVERGREEN_SOURCE__ONLINE__REDIS__SERVER__PASSWORD"
         right = {variable: "sesame"}
-        with serving(evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml", **right) as online:
+        with serving(
+            evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml", **right
+        ) as online:
             assert {result["status"] for result in scores(online, IDS[:10])} == {"ok"}
-        with serving(evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml", **{variable: "wrong"}) as online:
+        with serving(
+            evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml", **{variable: "wrong"}
+        ) as online:
             [result] = scores(online, IDS[:1])
             assert result["status"] == "degraded" and result["features"]["unavailable"] == ["online"]
             log = online.log.read_text()
@@ -258,7 +299,10 @@ def test_every_request_is_answered_while_the_store_is_away(evergreen, store, tmp
         assert fault == "reset" or degraded > 0
         after = max([start - back for start, _, _, away in asked if away], default=0.0)
         slowest = max(took for _, took, _, _ in asked)
-        print(f"{fault}: {len(asked)} asked, {degraded} degraded, slowest {slowest:.3f} s, last degraded {after:.3f} s after")
+        print(
+            f"{fault}: {len(asked)} asked, {degraded} degraded, slowest {slowest:.3f} s, "
+            f"last degraded {after:.3f} s after"
+        )
         # It takes a fraction of a second; a busy machine gets more, but no restart.
         assert after < 5, f"still degraded {after:.1f} s after the store was back"
 
@@ -311,7 +355,7 @@ def test_the_next_run_begins_with_warm_caches(evergreen, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("config", "expected"),
+    "config, expected",
     [
         ('[source.online]\n', "[source.online] set exactly one of the tables redis, feast and postgres"),
         ('[source.online.redis]\nkey = "customer"\n', "redis.key: expected a text with {id}"),

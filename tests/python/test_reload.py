@@ -9,9 +9,12 @@ import time
 import grpc
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, serving
-from repository import SAMPLE, Load, bundle, live, order, put, settings, sign, status, until
-from test_grpc import Client
+
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.model_repository import SAMPLE, Load, bundle, live, order, put, settings, sign, status
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 IDS = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()[:100]
 POLL = "[models]\npoll_seconds = 0.1\n"

@@ -4,8 +4,10 @@ import json
 import subprocess
 
 import pytest
-from conftest import serving
-from repository import bundle, live, order, put, settings, status, until
+
+from evergreen_testing.model_repository import bundle, live, order, put, settings, status
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 POLL = "[models]\npoll_seconds = 0.05\nstate_file = 'state.json'\n"
 

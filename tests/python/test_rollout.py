@@ -2,8 +2,11 @@
 
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, serving
-from repository import Load, bundle, live, order, put, settings, until
+
+from evergreen_testing.model_repository import Load, bundle, live, order, put, settings
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 EVERYONE = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()
 
@@ -52,8 +55,10 @@ def test_a_canary_takes_its_share_and_a_customer_sees_one_version(server):
         for id in EVERYONE[:40]:
             single = server.http.get(f"/v1/models/churn/scores/{id}").json()
             assert (single["model"]["version"] == 2) == (id in by_canary)
-        tensors = {"inputs": [{"name": "customer_id", "shape": [40], "datatype": "BYTES", "data": EVERYONE[:40]}],
-                   "outputs": [{"name": "version"}, {"name": "score"}]}
+        tensors = {
+            "inputs": [{"name": "customer_id", "shape": [40], "datatype": "BYTES", "data": EVERYONE[:40]}],
+            "outputs": [{"name": "version"}, {"name": "score"}],
+        }
         outputs = server.http.post("/v2/models/churn/infer", json=tensors).json()["outputs"]
         assert outputs[0]["data"] == [2 if id in by_canary else 1 for id in EVERYONE[:40]]
         # Who names a version gets it.

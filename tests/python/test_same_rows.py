@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import tritonclient.grpc as over_grpc
 import tritonclient.http as over_http
-from conftest import CUSTOMERS
-from test_context import details
-from test_grpc import Client
+from tritonclient.utils import InferenceServerException
+
+from evergreen_testing.grpc_client import Client, details
+from evergreen_testing.paths import CUSTOMERS
 from test_open_inference import MODEL, booster, contract  # noqa: F401
 from test_streams import Lines
-from tritonclient.utils import InferenceServerException
 
 COUNT, PART = 10_000, 2_000
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import CUSTOMERS, MODELS
+
+from evergreen_testing.paths import CUSTOMERS, MODELS
 
 BUNDLE = MODELS / "churn/1"
 

@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 import pytest
 import xgboost
-from conftest import CUSTOMERS, MODELS, serving
+
+from evergreen_testing.paths import CUSTOMERS, MODELS
+from evergreen_testing.server_process import serving
 
 PROBLEM = "application/problem+json"
 

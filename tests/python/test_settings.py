@@ -3,8 +3,9 @@
 import signal
 import subprocess
 
-from conftest import serving
-from repository import bundle, live, put, settings, until
+from evergreen_testing.model_repository import bundle, live, put, settings
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 
 def ask(server, count=1):
@@ -21,11 +22,16 @@ def test_what_can_change_changes_and_the_rest_is_named(evergreen, tmp_path):
 
     def change(text):
         settings(tmp_path, text)
-        read = server.log.read_text().count("settings reloaded") + server.log.read_text().count("settings not valid")
+        read = server.log.read_text().count("settings reloaded") + server.log.read_text().count(
+            "settings not valid"
+        )
         server.process.send_signal(signal.SIGHUP)
         until(
-            lambda: server.log.read_text().count("settings reloaded") + server.log.read_text().count("settings not valid")
-            > read
+            lambda: (
+                server.log.read_text().count("settings reloaded")
+                + server.log.read_text().count("settings not valid")
+                > read
+            )
         )
 
     with serving(evergreen, tmp_path, models=models, config=config) as server:
@@ -59,5 +65,7 @@ def test_a_kernel_can_be_forced_by_its_name_or_alias(evergreen, tmp_path, server
             assert forced.ops.get("/v1/models/churn").json()["live"]["kernel"] == name
             assert ask(forced).json()["results"][0]["score"] == score
     config = settings(tmp_path, "[models]\nkernel = 'fastest'\n")
-    refused = subprocess.run([evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60)
+    refused = subprocess.run(
+        [evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60
+    )
     assert refused.returncode != 0 and 'unknown kernel "fastest"' in refused.stderr

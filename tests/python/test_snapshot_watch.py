@@ -4,9 +4,12 @@ import shutil
 
 import pandas as pd
 import pytest
-from conftest import CUSTOMERS, MODELS, serving
-from objects import BUCKET, object_store
-from repository import Load, settings, until
+
+from evergreen_testing.model_repository import Load, settings
+from evergreen_testing.object_store import BUCKET, object_store
+from evergreen_testing.paths import CUSTOMERS, MODELS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 CONFIG = "[features.watch]\nseconds = 0.1\n"
 FRAME = pd.read_parquet(CUSTOMERS)

@@ -6,11 +6,13 @@ import socket
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import grpc
 import pytest
-from conftest import serving
-from test_grpc import Client
+
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.server_process import serving
 
 PATH = "/v1/models/churn/scores"
 
@@ -211,7 +213,7 @@ def test_a_client_that_does_not_read_its_answers_is_waited_for_then_given_up(eve
         lines = Lines(server)
         lines.connection.sock.settimeout(6)
         block = b'{"id": "C-1042"}\n' * 10_000
-        with pytest.raises((TimeoutError, socket.timeout, ConnectionError)):
+        with pytest.raises((TimeoutError, socket.timeout, ConnectionError)):  # noqa: PT012 - any of many sends
             for _ in range(2000):
                 lines.send(block)
         assert memory(server) - before < 100 << 20
@@ -224,7 +226,7 @@ def test_a_client_that_does_not_read_its_answers_is_waited_for_then_given_up(eve
 
 
 def memory(server):
-    pages = int(open(f"/proc/{server.process.pid}/statm").read().split()[1])
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * 4096
 
 

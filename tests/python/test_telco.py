@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
-from conftest import ROOT, serving
+
+from evergreen_testing.paths import ROOT
+from evergreen_testing.server_process import serving
 
 sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import save_bundle  # noqa: E402
+from evergreen_bundle import save_bundle
 
 pytestmark = pytest.mark.telco
 
@@ -41,7 +43,13 @@ def customers(csv):
 def trained(customers, tmp_path_factory):
     _, features, label = customers
     matrix = xgboost.DMatrix(features, label, enable_categorical=True)
-    parameters = {"objective": "binary:logistic", "max_depth": 6, "eta": 0.1, "max_cat_to_onehot": 4, "nthread": 2}
+    parameters = {
+        "objective": "binary:logistic",
+        "max_depth": 6,
+        "eta": 0.1,
+        "max_cat_to_onehot": 4,
+        "nthread": 2,
+    }
     booster = xgboost.train(parameters, matrix, 200)
     models = tmp_path_factory.mktemp("models")
     save_bundle(booster, features, models / "telco/1", entity="customerID", bands={"low": 0.0, "high": 0.5})

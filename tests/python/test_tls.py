@@ -8,10 +8,12 @@ import threading
 import grpc
 import httpx
 import pytest
-from certificates import Authority, settings
-from conftest import MODELS, serving
-from repository import until
-from test_grpc import Client
+
+from evergreen_testing.certificates import Authority, settings
+from evergreen_testing.grpc_client import Client
+from evergreen_testing.paths import MODELS
+from evergreen_testing.processes import until
+from evergreen_testing.server_process import serving
 
 PATH = "/v1/models/churn/scores/C-1042"
 
@@ -26,7 +28,9 @@ def context(authority, certificate=None, key=None, http2=False):
 
 
 def rest(server, authority, **options):
-    return httpx.Client(base_url=f"https://{server.http.base_url.netloc.decode()}", verify=context(authority, **options))
+    return httpx.Client(
+        base_url=f"https://{server.http.base_url.netloc.decode()}", verify=context(authority, **options)
+    )
 
 
 def channel(server, authority, certificate=None, key=None):
@@ -40,9 +44,11 @@ def serial(server, authority):
     import socket
 
     address = server.http.base_url
-    with socket.create_connection((address.host, address.port)) as plain:
-        with context(authority).wrap_socket(plain, server_hostname="localhost") as encrypted:
-            return encrypted.getpeercert()["serialNumber"]
+    with (
+        socket.create_connection((address.host, address.port)) as plain,
+        context(authority).wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        return encrypted.getpeercert()["serialNumber"]
 
 
 def score_grpc(server, authority, **options):
@@ -72,10 +78,20 @@ def test_rest_speaks_http2_where_tls_agrees_on_it(evergreen, tmp_path):
     config = settings(tmp_path, *authority.issue())
     with serving(evergreen, tmp_path, config=config) as server:
         url = f"https://{server.http.base_url.netloc.decode()}{PATH}"
-        command = ["curl", "--silent", "--show-error", "--cacert", str(authority.file), "--output", os.devnull]
+        command = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--cacert",
+            str(authority.file),
+            "--output",
+            os.devnull,
+        ]
         for option, version in (("--http2", "2 200"), ("--http1.1", "1.1 200")):
             found = subprocess.run(
-                [*command, option, "--write-out", "%{http_version} %{http_code}", url], capture_output=True, text=True
+                [*command, option, "--write-out", "%{http_version} %{http_code}", url],
+                capture_output=True,
+                text=True,
             )
             assert found.stdout == version, found
 
@@ -89,7 +105,7 @@ def test_mutual_tls_wants_a_certificate_of_the_right_authority(evergreen, tmp_pa
         with rest(server, authority, certificate=mine[0], key=mine[1]) as client:
             score = client.get(PATH).json()["score"]
         assert score_grpc(server, authority, certificate=mine[0], key=mine[1]) == score
-        for shown in ({}, dict(certificate=strange[0], key=strange[1])):
+        for shown in ({}, {"certificate": strange[0], "key": strange[1]}):
             with rest(server, authority, **shown) as client, pytest.raises(httpx.TransportError):
                 client.get(PATH)
             with pytest.raises(grpc.RpcError) as refused:
@@ -125,7 +141,11 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
                 client.get(PATH).raise_for_status()
 
         kept = rest(server, authority)
-        loads = [new_connection, lambda: kept.get(PATH).raise_for_status(), lambda: score_grpc(server, authority)]
+        loads = [
+            new_connection,
+            lambda: kept.get(PATH).raise_for_status(),
+            lambda: score_grpc(server, authority),
+        ]
         threads = [threading.Thread(target=ask, args=(load,)) for load in loads]
         for thread in threads:
             thread.start()

@@ -29,7 +29,7 @@ def churned(*periods):
 
 
 @pytest.mark.parametrize(
-    ("periods", "expected"),
+    "periods, expected",
     [
         ([(-100, None)], False),
         ([(-100, 0)], True),  # cancels on the very day: not yet known when scored

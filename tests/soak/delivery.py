@@ -14,6 +14,7 @@ nginx (rolling) and redis-server (sigterm) have to be installed. Short forms run
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
 import sys
@@ -27,11 +28,11 @@ sys.path[:0] = [str(ROOT / "tests/python")]
 
 
 def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
-    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server that
-    refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
-    from instance import Instance
-    from nginx import nginx
-    from traffic import Traffic, percentile
+    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server
+    that refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
+    from evergreen_testing.nginx import nginx
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import Traffic, percentile
 
     config = f"[server]\ndrain_seconds = {drain}\n[log]\nlevel = 'warn'\n"
     instances = [Instance(binary, work, name, config) for name in ("a", "b")]
@@ -67,20 +68,22 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
 
 def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
     """The four moments: exit code, seconds, failed requests."""
-    import stopping
-    from stores import redis_server
+    from evergreen_testing import shutdown
+    from evergreen_testing.feature_stores import redis_server
 
     def at(name):
         folder = work / name
         folder.mkdir()
         return folder
 
-    found = {"load": stopping.during_load(binary, at("load"), rows)}
+    found = {"load": shutdown.during_load(binary, at("load"), rows)}
     for how in ("kill", "stop"):
         with redis_server(at(f"redis-{how}")) as redis:
-            found[f"outage_{how}"] = stopping.during_outage(binary, at(how), redis, how, timeout=duration, waits=50)
-    found["idle"] = stopping.with_idle_connections(binary, at("idle"), idle)
-    found["request"] = stopping.with_request_under_way(binary, at("request"), duration)
+            found[f"outage_{how}"] = shutdown.during_outage(
+                binary, at(how), redis, how, timeout=duration, waits=50
+            )
+    found["idle"] = shutdown.with_idle_connections(binary, at("idle"), idle)
+    found["request"] = shutdown.with_request_under_way(binary, at("request"), duration)
     found["request"]["answer"] = found["request"]["answer"].split(b"\r\n")[0].decode()
     return found
 
@@ -89,7 +92,9 @@ class Flood:
     """Raw HTTP/1.1 over asyncio: the load must cost less than what it asks for."""
 
     def __init__(self, port, entities, explain):
-        body = json.dumps({"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}).encode()
+        body = json.dumps(
+            {"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}
+        ).encode()
         head = f"POST /v1/score HTTP/1.1\r\nhost: x\r\naccept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
         self.port, self.message, self.seen = port, head.encode() + body, []
 
@@ -97,7 +102,11 @@ class Flood:
         reader, writer = streams
         writer.write(self.message)
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
         await reader.readexactly(length)
         return int(head.split()[1]), b"retry-after" in head.lower()
 
@@ -142,8 +151,8 @@ def probing(instance, done, times):
 
 def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_flight=10_000, factor=5):
     """Goodput beside the peak, p99 of what was admitted, the probes, memory, and how soon it is over."""
-    from instance import Instance
-    from traffic import percentile
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import percentile
 
     config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
     with Instance(binary, work, config=config) as instance:
@@ -193,16 +202,19 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
 
 def rotation(binary, work, changes=30, rate=100, pause=1.0):
     """A new certificate every `pause` seconds: failed requests of connections that stay and of new ones."""
-    from certificates import Authority, settings
-    from instance import Instance
-    from traffic import Traffic
+    from evergreen_testing.certificates import Authority, settings
+    from evergreen_testing.server_process import Instance
+    from evergreen_testing.traffic import Traffic
 
     authority = Authority(work)
     certificate, key = authority.issue()
     config = settings(work, certificate, key, more="[log]\nlevel = 'info'\n").read_text()
     with Instance(binary, work, config=config) as instance:
         instance.start()
-        addresses = {"rest": f"https://127.0.0.1:{instance.ports['http']}", "grpc": f"localhost:{instance.ports['grpc']}"}
+        addresses = {
+            "rest": f"https://127.0.0.1:{instance.ports['http']}",
+            "grpc": f"localhost:{instance.ports['grpc']}",
+        }
         new, failed = [0], []
         done = threading.Event()
 
@@ -212,7 +224,9 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
 
             context = ssl.create_default_context(cafile=str(authority.file))
             while not done.is_set():
-                connection = http.client.HTTPSConnection("127.0.0.1", instance.ports["http"], context=context, timeout=30)
+                connection = http.client.HTTPSConnection(
+                    "127.0.0.1", instance.ports["http"], context=context, timeout=30
+                )
                 try:
                     connection.request("GET", "/v1/models/churn/scores/C-1042")
                     assert connection.getresponse().status == 200
@@ -241,13 +255,13 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
         "asked": traffic.asked(),
         "new_connections": new[0],
         "failed": sum(map(len, traffic.failures.values())) + len(failed),
-        "first": [*failed, *sum(traffic.failures.values(), [])][:3],
+        "first": [*failed, *itertools.chain.from_iterable(traffic.failures.values())][:3],
     }
 
 
 def footprint(binary, work, starts=10):
     """Start to ready, and resident memory before any request and after a thousand."""
-    from instance import Instance
+    from evergreen_testing.server_process import Instance
 
     ready, idle, after = [], [], []
     for number in range(starts):
@@ -270,7 +284,9 @@ def footprint(binary, work, starts=10):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["rolling", "sigterm", "overload", "rotation", "footprint"])
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
     options = parser.parse_args()

@@ -32,13 +32,16 @@ def train(folder, rounds, seed):
     import numpy as np
     import pandas as pd
     import xgboost
+
     from evergreen_bundle import save_bundle
 
     random = np.random.default_rng(seed)
-    frame = pd.DataFrame(random.normal(size=(40_000, 20)).astype("float32"), columns=[f"f{n}" for n in range(20)])
+    frame = pd.DataFrame(
+        random.normal(size=(40_000, 20)).astype("float32"), columns=[f"f{n}" for n in range(20)]
+    )
     target = (frame.sum(axis=1) + random.normal(size=len(frame)) > 0).astype(int)
     parameters = {"objective": "binary:logistic", "max_depth": 9, "eta": 0.01, "min_child_weight": 0,
-                  "tree_method": "hist", "seed": seed, "lambda": 0}
+                  "tree_method": "hist", "seed": seed, "lambda": 0}  # fmt: skip
     booster = xgboost.train(parameters, xgboost.DMatrix(frame, target), rounds)
     save_bundle(booster, frame.head(2000), folder, entity="customer_id", bands={"low": 0.0, "high": 0.5})
     return frame
@@ -58,7 +61,7 @@ def ask(kind, address):
             return body["model"]["version"], body["score"]
 
         return rest
-    from repository import grpc_scorer
+    from evergreen_testing.model_repository import grpc_scorer
 
     return grpc_scorer(address, "big")
 
@@ -93,7 +96,9 @@ def resident(pid):
 
 
 def main():
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     arguments.add_argument("--binary", default=str(ROOT / "target/release/evergreen"))
     arguments.add_argument("--reloads", type=int, default=1000)
     arguments.add_argument("--trees", type=int, default=3000)
@@ -101,8 +106,8 @@ def main():
     arguments.add_argument("--steady", type=float, default=20, help="seconds of steady load before and after")
     arguments.add_argument("--keep", help="a folder for the trained models, to be used again")
     options = arguments.parse_args()
-    from conftest import serving
-    from traffic import percentile
+    from evergreen_testing.server_process import serving
+    from evergreen_testing.traffic import percentile
 
     work = Path(tempfile.mkdtemp(prefix="evergreen-soak-"))
     kept = Path(options.keep) if options.keep else work
@@ -125,7 +130,9 @@ def main():
     publish(2)
     config = work / "evergreen.toml"
     config.write_text("[models]\npoll_seconds = 0.05\n[models.watch]\nseconds = 0\n[log]\nlevel = 'warn'\n")
-    with serving(options.binary, work, models=models, customers=kept / "customers.parquet", config=config) as server:
+    with serving(
+        options.binary, work, models=models, customers=kept / "customers.parquet", config=config
+    ) as server:
 
         def live():
             with urllib.request.urlopen(f"{server.ops.base_url}/v1/models") as answer:
@@ -183,8 +190,10 @@ def main():
         for failure in each["failures"][:3]:
             print("  ", failure)
     base = memory.get(10) or next(iter(memory.values()))
-    print(f"resident after 10: {base:.0f} MB, after {options.reloads}: {memory[options.reloads]:.0f} MB, "
-          f"ratio {memory[options.reloads] / base:.3f}")
+    print(
+        f"resident after 10: {base:.0f} MB, after {options.reloads}: {memory[options.reloads]:.0f} MB, "
+        f"ratio {memory[options.reloads] / base:.3f}"
+    )
 
 
 if __name__ == "__main__":

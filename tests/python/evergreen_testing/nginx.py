@@ -1,10 +1,13 @@
-"""A real nginx in front of two servers, set up as its documentation says for backends that come and go."""
+"""A real nginx in front of servers, set up as its documentation says for backends that come and go."""
 
 import contextlib
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from stores import free_port, wait_for
+from evergreen_testing.processes import free_port, wait_for
+from evergreen_testing.server_process import Instance
 
 SETTINGS = """
 daemon off;
@@ -44,13 +47,16 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder, instances):
-    """The addresses of REST and gRPC in front of the instances."""
+def nginx(folder: Path, instances: Sequence[Instance]) -> Iterator[dict[str, str]]:
+    """Starts nginx in `folder` and yields its addresses: a URL for `rest`, HOST:PORT for `grpc`. It spreads
+    requests over the instances, and asks another one when one refuses."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = {"http": free_port(), "grpc": free_port()}
 
-    def servers(port):
-        return " ".join(f"server 127.0.0.1:{each.ports[port]} max_fails=1 fail_timeout=1s;" for each in instances)
+    def servers(port: str) -> str:
+        return " ".join(
+            f"server 127.0.0.1:{each.ports[port]} max_fails=1 fail_timeout=1s;" for each in instances
+        )
 
     settings = folder / "nginx.conf"
     settings.write_text(SETTINGS.format(folder=folder, rest=servers("http"), calls=servers("grpc"), **ports))

@@ -1,23 +1,33 @@
-"""A real server that speaks S3, on a free port."""
+"""A real server that speaks S3 (moto), on a free port."""
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO
 
 import boto3
 import httpx
+
+from evergreen_testing.processes import free_port
 
 BUCKET = "evergreen"
 
 
 class Objects:
-    """A running server, a client for it, and what a program must be told to use it."""
+    """An S3 server and a client for it.
 
-    def __init__(self, port, log):
-        self.port, self.log, self.process = port, log, None
+    `settings` is text for a settings file and `environment` are variables, with which a program uses the
+    server.
+    """
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, port: int, log: IO[str]) -> None:
+        self.port, self.log = port, log
         self.endpoint = f"http://127.0.0.1:{port}"
         self.settings = f'[storage]\nendpoint = "{self.endpoint}"\nallow_http = true\ntimeout_seconds = 5\n'
         self.environment = {
@@ -26,9 +36,12 @@ class Objects:
             "AWS_REGION": "us-east-1",
         }
 
-    def start(self):
+    def start(self) -> None:
+        """Starts the server, waits until it answers, and makes the bucket."""
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=os.environ | self.environment)
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=self.log, env=os.environ | self.environment
+        )
         deadline = time.monotonic() + 60
         while True:
             try:
@@ -46,29 +59,29 @@ class Objects:
         )
         self.client.create_bucket(Bucket=BUCKET)
 
-    def stop(self):
+    def stop(self) -> None:
+        """Kills the server."""
         self.process.kill()
         self.process.wait()
 
-    def put(self, folder, prefix, names=None):
-        """Uploads a folder's files, the contract last."""
+    def put(self, folder: Path, prefix: str, names: Collection[str] | None = None) -> None:
+        """Uploads a folder's files below `prefix`, the contract last; with `names`, only these files."""
         files = sorted(folder.iterdir(), key=lambda file: file.name == "bundle.toml")
         for file in files:
             if names is None or file.name in names:
                 self.client.put_object(Bucket=BUCKET, Key=f"{prefix}/{file.name}", Body=file.read_bytes())
 
-    def keys(self, prefix=""):
+    def keys(self, prefix: str = "") -> list[str]:
+        """Returns the keys of all objects below `prefix`."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
 
 @contextlib.contextmanager
-def object_store(folder):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def object_store(folder: Path) -> Iterator[Objects]:
+    """Runs an S3 server for the length of a block; its log is in `folder`."""
     with (folder / "objects.log").open("w") as log:
-        store = Objects(port, log)
+        store = Objects(free_port(), log)
         store.start()
         try:
             yield store

@@ -1,4 +1,5 @@
-"""How a server goes down in the middle of things: each function makes one such moment, and says what was seen."""
+"""Graceful shutdown in the middle of something: each function makes one such moment and returns what was
+seen."""
 
 import contextlib
 import http.client
@@ -7,11 +8,15 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from conftest import CUSTOMERS
-from instance import Instance
+
+from evergreen_testing.feature_stores import Redis
+from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.server_process import Instance
 
 PATH = "/v1/models/churn/scores/C-1042"
 STORE = """
@@ -29,8 +34,9 @@ default = "online"
 """
 
 
-def many_customers(folder, rows):
-    """The shipped customers, again and again under other ids, as CSV: slow to read."""
+def many_customers(folder: Path | str, rows: int) -> Path:
+    """Writes the shipped customers again and again under other ids, as CSV, which is slow to read; returns
+    the path."""
     shipped = pd.read_csv(CUSTOMERS) if CUSTOMERS.suffix == ".csv" else pd.read_parquet(CUSTOMERS)
     path = Path(folder) / "many.csv"
     for copy in range(rows // len(shipped) + 1):
@@ -40,19 +46,24 @@ def many_customers(folder, rows):
     return path
 
 
-def stopped(instance, start):
-    """Waits for the end: exit code, seconds since `start`."""
+def stopped(instance: Instance, start: float) -> tuple[int, float]:
+    """Waits for the end, and returns the exit code and the seconds since `start`."""
     code, _ = instance.wait()
     return code, time.monotonic() - start
 
 
-def during_load(binary, folder, rows):
-    """SIGTERM while the customers are read. What the probes said meanwhile, exit code, seconds."""
+def during_load(binary: str, folder: Path | str, rows: int) -> dict[str, Any]:
+    """Sends SIGTERM while the server reads its customers. Returns what the probes answered before (`said`),
+    the exit `code`, the `seconds` it took, and whether the customers were `loaded`."""
     instance = Instance(binary, folder, customers=many_customers(folder, rows))
     with instance.start(wait=False):
         while "version loaded" not in instance.log.read_text():
             time.sleep(0.01)
-        said = {"livez": instance.ask("/livez")[0], "readyz": instance.reasons(), "metrics": instance.ask("/metrics")[0]}
+        said = {
+            "livez": instance.ask("/livez")[0],
+            "readyz": instance.reasons(),
+            "metrics": instance.ask("/metrics")[0],
+        }
         said["http"] = instance.ask(PATH, port="http")
         start = time.monotonic()
         instance.terminate()
@@ -61,8 +72,8 @@ def during_load(binary, folder, rows):
     return {"said": said, "code": code, "seconds": seconds, "loaded": loaded}
 
 
-def fill(redis):
-    """The shipped customers as hashes."""
+def fill(redis: Redis) -> None:
+    """Writes some of the shipped customers, C-1042 among them, into Redis as hashes."""
     import redis as client
 
     frame = pd.read_parquet(CUSTOMERS).head(50).drop(columns=["as_of"], errors="ignore")
@@ -73,15 +84,21 @@ def fill(redis):
             opened.hset(f"customer:{row['customer_id']}", mapping=values)
 
 
-def during_outage(binary, folder, redis, how, timeout, waits):
-    """SIGTERM while the store is away and `waits` requests wait for it. `how` takes the store away; "stop" brings it
-    back after two thirds of the timeout."""
+def during_outage(
+    binary: str, folder: Path | str, redis: Redis, how: str, timeout: float, waits: int
+) -> dict[str, Any]:
+    """Sends SIGTERM while the store is away and `waits` requests wait for it. `how` takes the store away:
+    "kill" ends it, "stop" pauses it for two thirds of `timeout` (seconds). Returns the exit `code`, the
+    `seconds` it took, and how many requests were `answered`, answered with the score from before (`whole`),
+    and `failed`."""
     fill(redis)
-    with Instance(binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None) as instance:
+    with Instance(
+        binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None
+    ) as instance:
         instance.start()
         before = json.loads(instance.ask(PATH, port="http")[1])
         redis.kill() if how == "kill" else redis.signal(signal.SIGSTOP)
-        answers = []
+        answers: list[tuple[int | None, str]] = []
         asked = [
             threading.Thread(target=lambda: answers.append(instance.ask(PATH, port="http", timeout=60)))
             for _ in range(waits)
@@ -108,9 +125,9 @@ def during_outage(binary, folder, redis, how, timeout, waits):
 
 
 @contextlib.contextmanager
-def idle_connections(instance, count):
-    """Connections that have asked once and wait."""
-    opened = []
+def idle_connections(instance: Instance, count: int) -> Iterator[list[http.client.HTTPConnection]]:
+    """Yields connections that have been used once and are kept alive; closes them after the block."""
+    opened: list[http.client.HTTPConnection] = []
     try:
         for _ in range(count):
             connection = http.client.HTTPConnection("127.0.0.1", instance.ports["http"], timeout=30)
@@ -123,8 +140,9 @@ def idle_connections(instance, count):
             connection.close()
 
 
-def with_idle_connections(binary, folder, count, drain=0):
-    """SIGTERM with connections that are kept alive."""
+def with_idle_connections(binary: str, folder: Path | str, count: int, drain: float = 0) -> dict[str, Any]:
+    """Sends SIGTERM to a server with idle connections. Returns the exit `code`, the `seconds` it took, and
+    how many connections the server `closed`."""
     with Instance(binary, folder, config=f"[server]\ndrain_seconds = {drain}\n") as instance:
         instance.start()
         with idle_connections(instance, count) as connections:
@@ -135,13 +153,16 @@ def with_idle_connections(binary, folder, count, drain=0):
         return {"code": code, "seconds": seconds, "closed": closed}
 
 
-def with_request_under_way(binary, folder, duration):
-    """SIGTERM while a request arrives over `duration` seconds."""
+def with_request_under_way(binary: str, folder: Path | str, duration: float) -> dict[str, Any]:
+    """Sends SIGTERM while a request arrives over `duration` seconds. Returns the exit `code`, the `seconds`
+    it took, the `answer` as bytes, and whether a new connection was `refused` meanwhile."""
     with Instance(binary, folder) as instance:
         instance.start()
         body = json.dumps({"model": "churn", "entities": [{"id": "C-1042"}]}).encode()
         with socket.create_connection(("127.0.0.1", instance.ports["http"])) as client:
-            client.sendall(f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+            client.sendall(
+                f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            )
             time.sleep(0.2)
             start = time.monotonic()
             instance.terminate()

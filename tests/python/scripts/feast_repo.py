@@ -10,24 +10,27 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Bool, Float64, Int64, String
 
 folder, kind, connection, customers = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 VIEWS = {
-    "profile": (["plan", "segment", "region", "yearly_contract", "months_to_renewal", "auto_pay", "cohort_age_months"], 0),
+    "profile": (
+        ["plan", "segment", "region", "yearly_contract", "months_to_renewal", "auto_pay", "cohort_age_months"],
+        0,
+    ),
     "billing": (
-        ["times_returned", "days_since_return", "mattresses", "mattresses_change_90d", "monthly_price"]
-        + ["price_change_180d", "late_payments_180d", "unpaid_invoices", "days_late_180d"],
+        ["times_returned", "days_since_return", "mattresses", "mattresses_change_90d", "monthly_price",
+         "price_change_180d", "late_payments_180d", "unpaid_invoices", "days_late_180d"],
         0,
     ),
     # Its values of long ago are stale by Feast's own rules.
     "usage": (
-        ["visits_30d", "visits_trend", "days_since_visit", "subscribe_hovers_30d", "support_calls_30d"]
-        + ["support_calls_90d", "support_minutes_90d", "nps"],
+        ["visits_30d", "visits_trend", "days_since_visit", "subscribe_hovers_30d", "support_calls_30d",
+         "support_calls_90d", "support_minutes_90d", "nps"],
         3600,
     ),
-}
+}  # fmt: skip
 TYPES = {"object": String, "str": String, "string": String, "bool": Bool, "int64": Int64, "float64": Float64}
 
 online = {
@@ -72,7 +75,9 @@ for name, (columns, _) in VIEWS.items():
 
 ids = [*frame["customer_id"], "C-nobody"]
 refs = [f"{view}:{column}" for view, (columns, _) in VIEWS.items() for column in columns]
-response = store.get_online_features(features=refs, entity_rows=[{"customer_id": id} for id in ids], full_feature_names=True)
+response = store.get_online_features(
+    features=refs, entity_rows=[{"customer_id": id} for id in ids], full_feature_names=True
+)
 proto, out = response.proto, {}
 names = list(proto.metadata.feature_names.val)
 values = response.to_dict()

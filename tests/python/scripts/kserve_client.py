@@ -31,7 +31,10 @@ def request(name, array, datatype, binary):
 
 def answer(response):
     outputs = {output.name: output.as_numpy().ravel().tolist() for output in response.outputs}
-    text = lambda value: value.decode() if isinstance(value, bytes) else value  # noqa: E731
+
+    def text(value):
+        return value.decode() if isinstance(value, bytes) else value
+
     return {"id": response.id, "outputs": {name: list(map(text, values)) for name, values in outputs.items()}}
 
 
