@@ -41,7 +41,7 @@ pub(super) fn layer(
     select: SelectTimeout,
     failure: fn(BodyTooSlow) -> axum::Error,
 ) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + use<>> {
-    let limit = Arc::new(Limit {
+    let limit = Arc::new(BodyLimit {
         time: Duration::from_secs(app.config.server.body_seconds),
         stop: app.closing.clone(),
         select,
@@ -51,14 +51,14 @@ pub(super) fn layer(
 }
 
 #[derive(Debug)]
-struct Limit {
+struct BodyLimit {
     time: Duration,
     stop: CancellationToken,
     select: SelectTimeout,
     failure: fn(BodyTooSlow) -> axum::Error,
 }
 
-impl Limit {
+impl BodyLimit {
     fn apply(self: &Arc<Self>, request: Request) -> Request {
         if HttpBody::is_end_stream(request.body()) {
             return request;

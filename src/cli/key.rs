@@ -7,12 +7,12 @@ use crate::api::auth::{NewKey, Role};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen key front-end >> keys.toml                      a key that may request scores
-  evergreen key on-call --role administer >> keys.toml      a key that may load, roll back, empty caches
-  evergreen serve --config evergreen.toml                   with [auth] file = \"keys.toml\" in evergreen.toml
+  evergreen key front-end >> keys.toml                    a key for scores
+  evergreen key on-call --role administer >> keys.toml    a key for loading and rollback
 
-The file holds hashes, never keys. To replace a key, add a second one under another name, hand it to the user, then
-remove the entry of the first. A running server reloads the file by itself.";
+Set [auth] file = \"keys.toml\" in the settings to use the file. It holds hashes, never keys. To replace a key, add a \
+second one under another name, hand it to the user, then remove the entry of the first. A running server reloads the file \
+by itself.";
 
 /// Generate an API key: print the key to standard error, its entry for the key file to standard output
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(super) struct KeyCommand {
 
 impl KeyCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let key = NewKey::make(&self.name, &self.roles).map_err(|error| error.to_string())?;
+        let key = NewKey::generate(&self.name, &self.roles).map_err(|error| error.to_string())?;
         anstream::eprintln!(
             "API key of {}; it is not shown again:\n  {BOLD}{}{BOLD:#}",
             self.name,

@@ -13,7 +13,7 @@ Examples:
   evergreen models                                   list the models of the local server
   evergreen models churn                             show a model's versions, reasons and events
   evergreen models --json churn | jq .versions
-  evergreen models --server 10.1.2.3:8082            another server; in Kubernetes, the address of a pod";
+  evergreen models --server 10.1.2.3:8082            another server, such as a pod";
 
 /// List the models of a running server and the state of each version
 #[derive(Debug, Args)]

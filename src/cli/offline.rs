@@ -195,14 +195,14 @@ impl OfflineModel {
             let row = batch.first_row + row as u64;
             TableError::cell(&batch.path, row, &selection.columns[column], message)
         };
-        let mut found = Vec::with_capacity(selection.slots.len());
+        let mut values = Vec::with_capacity(selection.slots.len());
         for (slot, column) in selection.slots.iter().enumerate() {
             let Some(column) = *column else {
-                found.push(SlotValue::Absent);
+                values.push(SlotValue::Absent);
                 continue;
             };
             let encoded = self.encode(slot, batch.columns[column].cell(row));
-            found.push(match encoded.map_err(|message| fail(column, message))? {
+            values.push(match encoded.map_err(|message| fail(column, message))? {
                 EncodedCell::Value(value) => SlotValue::Value(value),
                 EncodedCell::Null => SlotValue::Null,
                 EncodedCell::UnknownCategory if self.refuses_unknown_categories() => {
@@ -223,11 +223,11 @@ impl OfflineModel {
         };
         for position in 0..self.inputs().len() {
             if let (Some(derived), None) = (self.derived(position), selection.slots[position]) {
-                let operands: Vec<SlotValue> = derived.slots().iter().map(|&slot| found[slot]).collect();
-                found[position] = derived.value(&operands, as_of.unwrap_or(now));
+                let operands: Vec<SlotValue> = derived.slots().iter().map(|&slot| values[slot]).collect();
+                values[position] = derived.value(&operands, as_of.unwrap_or(now));
             }
         }
-        Ok(found)
+        Ok(values)
     }
 
     fn encode(&self, slot: usize, cell: Cell<'_>) -> Result<EncodedCell, String> {

@@ -13,14 +13,14 @@ use crate::storage::Storage;
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen publish out/churn /mnt/models                   publish as the next version
-  evergreen publish out/churn s3://bucket/models            needs a build with --features object-store
-  evergreen publish model.json models --model churn         publish a model file without a contract
+  evergreen publish out/churn /mnt/models              publish as the next version
+  evergreen publish out/churn s3://bucket/models       publish to object storage
+  evergreen publish model.json models --model churn    publish a model file without a contract
   evergreen publish --json out/churn /mnt/models | jq .version
 
-The command runs the gate first, like `evergreen check`. A version appears whole or not at all, and two publishers get
-different numbers. Set the access to object storage in [storage] of the settings, or in the usual variables
-(AWS_ACCESS_KEY_ID, …).";
+The command runs the gate first, like `evergreen check`. A version appears whole or not at all, and two publishers get \
+different numbers. Object storage needs a build with --features object-store; set the access in [storage] of the settings \
+or in the usual variables (AWS_ACCESS_KEY_ID, …).";
 
 /// Check a bundle and copy it into a repository as the next version
 #[derive(Debug, Args)]

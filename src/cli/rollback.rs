@@ -9,11 +9,11 @@ use super::{CommandError, GREEN, print_line};
 const EXAMPLES: &str = "\
 Examples:
   evergreen rollback churn --reason 'scores of partners look wrong'
-  evergreen rollback churn --version 5 --hold        keep version 5, also when newer ones are published
+  evergreen rollback churn --version 5 --hold        keep version 5 until --release
   evergreen rollback churn --release                 end the hold
-  evergreen rollback churn --server 10.1.2.3:8082    another server; in Kubernetes, the address of a pod
+  evergreen rollback churn --server 10.1.2.3:8082    another server, such as a pod
 
-The command reaches one server. With several, run it for each, or set models.policy and send SIGHUP. Without --hold the
+The command reaches one server. With several, run it for each, or set models.policy and send SIGHUP. Without --hold the \
 next version that is published goes live.";
 
 /// Return to an older version of a model on a running server

@@ -18,8 +18,8 @@ Examples:
   evergreen score --model churn --input exports/ --output scores.csv --kind contributions
   evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
 
-Columns are matched to features by name; others are ignored. The output has the id (the contract's entity, or a column
-named like id, customer_id or customerID) and a column with the kind's name, or several, numbered from 0. Rows keep the
+Columns are matched to features by name; others are ignored. The output has the id (the contract's entity, or a column \
+named like id, customer_id or customerID) and a column with the kind's name, or several, numbered from 0. Rows keep the \
 input's order.";
 
 /// Score a table offline: Parquet, CSV or JSON lines in and out

@@ -15,10 +15,12 @@ use crate::server::{self, Addresses};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen serve                                     serve the sample, from the root of the source tree
+  evergreen serve                               serve the sample, in the root of the source tree
   evergreen serve --config evergreen.toml
   evergreen serve --models models --customers customers.csv --http 127.0.0.1:9000
-  EVERGREEN_LOG__LEVEL=debug evergreen serve          a setting as a variable; see evergreen.example.toml";
+  EVERGREEN_LOG__LEVEL=debug evergreen serve    override a setting with a variable
+
+evergreen.example.toml lists all settings.";
 
 /// Serve the models of a folder over REST and gRPC
 #[derive(Debug, Args)]

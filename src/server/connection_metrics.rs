@@ -64,8 +64,8 @@ impl ConnectionMetrics {
     }
 
     /// Counts a connection closed before use.
-    pub(super) fn refused(&self, why: CloseReason) {
-        match why {
+    pub(super) fn count_refused(&self, reason: CloseReason) {
+        match reason {
             CloseReason::Limit => self.limit.inc(),
             CloseReason::Handshake => self.handshake.inc(),
         }

@@ -105,7 +105,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, policy: Connect
             let connection = connection(stream, router.clone(), policy.clone(), permit);
             tasks.spawn(connection);
         }
-        Err(_) => policy.metrics.refused(CloseReason::Limit),
+        Err(_) => policy.metrics.count_refused(CloseReason::Limit),
     };
     loop {
         let accepted = tokio::select! {
@@ -182,10 +182,10 @@ async fn connection(
             serve_http(stream, http2, router, &policy).await;
         }
         Ok(Err(error)) => {
-            policy.metrics.refused(CloseReason::Handshake);
+            policy.metrics.count_refused(CloseReason::Handshake);
             tracing::debug!(%error, "TLS handshake failed");
         }
-        Err(_) => policy.metrics.refused(CloseReason::Handshake),
+        Err(_) => policy.metrics.count_refused(CloseReason::Handshake),
     }
 }
 

@@ -114,16 +114,16 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
         .map_err(|error| refuse(&error))?
         .collect();
-    let found = found.map_err(|error| refuse(&error))?;
-    if found.is_empty() {
+    let certificates = certificates.map_err(|error| refuse(&error))?;
+    if certificates.is_empty() {
         return Err(refuse(
             &"no certificate found; expected PEM with -----BEGIN CERTIFICATE-----",
         ));
     }
-    Ok(found)
+    Ok(certificates)
 }
 
 /// Checks that every certificate of a chain is valid now, and returns the earliest expiry.

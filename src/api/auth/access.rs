@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_described_operation_is_in_the_table() {
+    fn lists_every_operation_of_the_openapi_description() {
         for path in crate::api::http::openapi().paths.paths.keys() {
             assert_ne!(rest(Some(path)), ADMINISTER, "{path}");
         }
     }
 
     #[test]
-    fn an_unknown_operation_needs_the_strongest_role_and_an_unknown_path_a_key() {
+    fn unknown_operations_need_administer_and_unknown_paths_need_a_key() {
         assert_eq!(rest(Some("/v1/models/{model}/new")), ADMINISTER);
         assert_eq!(grpc("/evergreen.v1.NewService/New"), ADMINISTER);
         assert_eq!(grpc("nonsense"), ADMINISTER);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_something_needs_the_strongest_role() {
+    fn changes_need_administer() {
         for path in ["load", "unload"] {
             let path = format!("/v2/repository/models/{{model}}/{path}");
             assert_eq!(rest(Some(&path)), ADMINISTER);

@@ -131,7 +131,7 @@ impl NewKey {
     ///
     /// # Errors
     /// The name has other characters than letters, digits, - and _, or the random number generator failed.
-    pub fn make(name: &str, roles: &[Role]) -> Result<Self, InvalidKeyName> {
+    pub fn generate(name: &str, roles: &[Role]) -> Result<Self, InvalidKeyName> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || !name.bytes().all(plain) {
             return Err(InvalidKeyName::Name(name.to_owned()));
@@ -161,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn a_made_key_is_found_and_does_what_its_roles_say() {
-        let score = NewKey::make("front-end", &[Role::Score]).unwrap();
-        let admin = NewKey::make("on-call", &[Role::Administer]).unwrap();
+    fn finds_a_new_key_with_its_roles() {
+        let score = NewKey::generate("front-end", &[Role::Score]).unwrap();
+        let admin = NewKey::generate("on-call", &[Role::Administer]).unwrap();
         let keys = read(&format!("{}{}", score.entry, admin.entry)).unwrap();
         let found = keys.find(score.secret.as_bytes()).unwrap();
         assert_eq!(found.name, "front-end");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_named() {
+    fn names_an_invalid_entry() {
         let hash = "0".repeat(64);
         for (text, part) in [
             (

@@ -86,18 +86,18 @@ pub(super) async fn features(
         let features = state
             .scorer
             .features(&model, EntityId::Text(id.clone()), deadline);
-        let found = within(deadline, features).await?;
-        Ok(body(id, &found))
+        let features = within(deadline, features).await?;
+        Ok(entity_features_body(id, &features))
     };
     state.counters.features.count(result.await).map(Json)
 }
 
-fn body(id: String, found: &EntityFeatures) -> EntityFeaturesBody {
-    let features = found
+fn entity_features_body(id: String, entity: &EntityFeatures) -> EntityFeaturesBody {
+    let features = entity
         .model
         .inputs
         .iter()
-        .zip(&found.features)
+        .zip(&entity.features)
         .map(|(input, view)| EntityFeatureBody {
             feature: input.contract.name.clone(),
             label: input.contract.label().to_owned(),
@@ -107,10 +107,10 @@ fn body(id: String, found: &EntityFeatures) -> EntityFeaturesBody {
             as_of: view.as_of.and_then(rfc3339),
         });
     EntityFeaturesBody {
-        model: ModelVersionBody::from(&*found.model).into_owned(),
+        model: ModelVersionBody::from(&*entity.model).into_owned(),
         id,
-        from: found.from.label(),
-        unavailable: found.unavailable.clone(),
+        from: entity.from.label(),
+        unavailable: entity.unavailable.clone(),
         features: features.collect(),
     }
 }

@@ -121,11 +121,11 @@ impl BodyLines {
 
     /// Returns the bytes up to the end of the line; at the end of the body, all bytes left.
     fn line_length(&mut self) -> Option<usize> {
-        let found = memchr::memchr(b'\n', &self.buffer[self.searched..]);
-        let found = found.map(|position| self.searched + position);
+        let line_feed = memchr::memchr(b'\n', &self.buffer[self.searched..]);
+        let line_feed = line_feed.map(|position| self.searched + position);
         self.searched = self.buffer.len();
         let rest = || self.ended && (self.skipping || !self.buffer.is_empty());
-        found.or_else(|| rest().then_some(self.buffer.len()))
+        line_feed.or_else(|| rest().then_some(self.buffer.len()))
     }
 
     fn skip_long_line(&mut self) {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_is_passed_over() {
+    async fn skips_a_line_that_is_too_long() {
         let expected = vec![line(1, "ab"), (2, None), line(3, "c")];
         assert_eq!(lines(&["ab\nabcd\nc"], 3).await, expected);
         assert_eq!(
