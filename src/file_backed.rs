@@ -1,6 +1,6 @@
-//! A value that is read from files and reloaded when they change, for certificates, API keys and Feast's registry. Changes
-//! are detected by size, modification time and inode behind any link, so that the swapped links of a Kubernetes volume
-//! count. An invalid file is ignored; the previous value stays in use.
+//! A value that is read from files and reloaded when they change, for certificates, API keys and Feast's registry.
+//! Changes are detected by size, modification time and inode behind any link, so that the swapped links of a Kubernetes
+//! volume count. An invalid file is ignored; the previous value stays in use.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! The life of a server: start-up, serving and graceful shutdown. On shutdown it first reports unready and keeps serving
-//! for `server.drain_seconds`, then stops accepting and finishes running requests.
+//! The life of a server: start-up, serving and graceful shutdown. On shutdown it first reports unready and keeps
+//! serving for `server.drain_seconds`, then stops accepting and finishes running requests.
 
 mod connection_metrics;
 mod connections;
@@ -50,8 +50,8 @@ impl From<String> for ServeError {
     }
 }
 
-/// Loads the application with `build`, reports it with `welcome`, and serves until SIGTERM or Ctrl-C. A second signal stops
-/// it at once.
+/// Loads the application with `build`, reports it with `welcome`, and serves until SIGTERM or Ctrl-C. A second signal
+/// stops it at once.
 ///
 /// # Errors
 /// The server cannot start, or stopped with requests unfinished.

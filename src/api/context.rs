@@ -1,5 +1,5 @@
-//! Request context, for REST and gRPC: request id, trace and deadline. One layer reads them from the headers, returns the
-//! id and the trace, adds both to every log line of the request, and writes the access log.
+//! Request context, for REST and gRPC: request id, trace and deadline. One layer reads them from the headers, returns
+//! the id and the trace, adds both to every log line of the request, and writes the access log.
 
 pub(super) mod deadline;
 mod trace;
@@ -149,8 +149,8 @@ impl Operation {
         )
     }
 
-    /// Returns the HTTP status, or the gRPC status. The latter is a header only without a message; otherwise it follows in
-    /// the trailers, and 0 is assumed.
+    /// Returns the HTTP status, or the gRPC status. The latter is a header only without a message; otherwise it follows
+    /// in the trailers, and 0 is assumed.
     fn status<R>(&self, response: &Response<R>) -> u16 {
         match self {
             Self::Grpc(_) => {

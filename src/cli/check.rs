@@ -56,8 +56,8 @@ impl CheckCommand {
     }
 }
 
-/// Returns the model name and version of a path: `models/churn/3` is version 3 of churn. Other paths give the file stem and
-/// version 0.
+/// Returns the model name and version of a path: `models/churn/3` is version 3 of churn. Other paths give the file stem
+/// and version 0.
 pub(super) fn identity(path: &Path) -> (String, u64) {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = |path: Option<&std::ffi::OsStr>| {

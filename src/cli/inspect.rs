@@ -162,7 +162,9 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    print_line!("{BOLD}{} features{BOLD:#}\n{features}", forest.features().len());
+    let count = forest.features().len();
+    let noun = if count == 1 { "feature" } else { "features" };
+    print_line!("{BOLD}{count} {noun}{BOLD:#}\n{features}");
 }
 
 /// Returns the first few categories and the number of the others.

@@ -96,8 +96,8 @@ impl OfflineModel {
         self.version.derived.get(position)?.as_ref()
     }
 
-    /// Selects the columns to read from `table`: first the id (`id_column`, the contract's entity, or a column named like an
-    /// id), then the model's inputs. A derived feature that has a column of its own is read, not computed.
+    /// Selects the columns to read from `table`: first the id (`id_column`, the contract's entity, or a column named
+    /// like an id), then the model's inputs. A derived feature that has a column of its own is read, not computed.
     pub(super) fn select(&self, table: &Table, id_column: Option<&str>) -> Selection {
         let entity = self
             .version
@@ -145,14 +145,14 @@ impl OfflineModel {
         }
     }
 
-    /// Returns whether an unknown category is an error. With a contract, its policy decides. Without one, LightGBM treats
-    /// it as missing, and the other libraries refuse it.
+    /// Returns whether an unknown category is an error. With a contract, its policy decides. Without one, LightGBM
+    /// treats it as missing, and the other libraries refuse it.
     fn refuses_unknown_categories(&self) -> bool {
         self.version.contract.is_none() && self.version.forest.summary().format != Format::LightGbm
     }
 
-    /// Builds the input rows of a batch, row-major. A row that the contract rejects is all NaN, and `rejected` is called
-    /// with its position in the batch.
+    /// Builds the input rows of a batch, row-major. A row that the contract rejects is all NaN, and `rejected` is
+    /// called with its position in the batch.
     ///
     /// # Errors
     /// A cell cannot be converted to the feature's type.

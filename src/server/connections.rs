@@ -1,5 +1,5 @@
-//! Serves the connections of a port: limit, TLS, HTTP, timeouts and graceful shutdown. REST, gRPC and the operations port
-//! differ only in their [`ConnectionPolicy`].
+//! Serves the connections of a port: limit, TLS, HTTP, timeouts and graceful shutdown. REST, gRPC and the operations
+//! port differ only in their [`ConnectionPolicy`].
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -27,8 +27,8 @@ use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
 
-/// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB, so
-/// that a large request does not wait for window updates.
+/// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
+/// so that a large request does not wait for window updates.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
@@ -272,8 +272,8 @@ fn builder(http2: bool, received: &BytesReceived, policy: &ConnectionPolicy) -> 
     builder.http2_only()
 }
 
-/// Waits until a connection should close because the server stops. A new connection gets time for its first request, which
-/// may be in transit.
+/// Waits until a connection should close because the server stops. A new connection gets time for its first request,
+/// which may be in transit.
 async fn stop_signal(stop: &CancellationToken, received: &BytesReceived) {
     stop.cancelled().await;
     let until = Instant::now() + FIRST_BYTE_TIMEOUT;

@@ -1,6 +1,6 @@
-//! Binds the ports. All are bound before the models load, so that a port in use is reported at once. The operations port
-//! listens immediately. REST and gRPC listen once the models are loaded: until then a load balancer's connection is refused
-//! at once, and it tries another server instead of waiting.
+//! Binds the ports. All are bound before the models load, so that a port in use is reported at once. The operations
+//! port listens immediately. REST and gRPC listen once the models are loaded: until then a load balancer's connection
+//! is refused at once, and it tries another server instead of waiting.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! Signal handlers of the server. They are installed before the models load, as the default action would end the process
-//! at once, or, for process 1 of a container, do nothing.
+//! Signal handlers of the server. They are installed before the models load, as the default action would end the
+//! process at once, or, for process 1 of a container, do nothing.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -1,6 +1,6 @@
 //! Timeouts that hyper lacks: for request headers once their first byte has arrived (`server.header_seconds`), and for
-//! clients that do not read their responses (`server.idle_seconds`). hyper has one timeout for idle connections and headers,
-//! and none for writes.
+//! clients that do not read their responses (`server.idle_seconds`). hyper has one timeout for idle connections and
+//! headers, and none for writes.
 
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice, Result};
@@ -115,8 +115,8 @@ impl<I: AsyncWrite> AsyncWrite for CountedIo<I> {
     }
 }
 
-/// hyper's timer for request headers on one connection. hyper sets it to the idle timeout; the first byte shortens it to the
-/// header timeout.
+/// hyper's timer for request headers on one connection. hyper sets it to the idle timeout; the first byte shortens it
+/// to the header timeout.
 #[derive(Clone, Debug)]
 pub(super) struct HeaderTimer {
     pub(super) received: BytesReceived,

@@ -1,5 +1,5 @@
-//! TLS with rustls: one certificate for REST and gRPC, and optional CA certificates for client authentication. Changed files
-//! are reloaded: new connections get the new certificate, open ones keep the old one.
+//! TLS with rustls: one certificate for REST and gRPC, and optional CA certificates for client authentication. Changed
+//! files are reloaded: new connections get the new certificate, open ones keep the old one.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! API keys, stored as SHA-256 hashes. A fast hash is safe here: keys are 256 random bits, so that guessing is not feasible.
-//! Slow hashes protect passwords that people choose.
+//! API keys, stored as SHA-256 hashes. A fast hash is safe here: keys are 256 random bits, so that guessing is not
+//! feasible. Slow hashes protect passwords that people choose.
 
 use std::collections::BTreeMap;
 use std::path::Path;

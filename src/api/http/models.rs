@@ -130,8 +130,8 @@ struct EventBody {
 struct VersionStatusBody {
     /// The version's number.
     version: u64,
-    /// `live`; `loaded`: answers requests that name it; `available`: not wanted by the policy; `settling`: its files are
-    /// still changing; `refused`: failed the gate; `unloaded`; `rolled_back`.
+    /// `live`; `loaded`: answers requests that name it; `available`: not wanted by the policy; `settling`: its files
+    /// are still changing; `refused`: failed the gate; `unloaded`; `rolled_back`.
     #[schema(example = "live")]
     state: &'static str,
     /// Why it is in this state.

@@ -120,8 +120,8 @@ pub(in crate::api::http) struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_id")]
     #[schema(value_type = Option<IdBody>)]
     id: Option<&'a EntityId>,
-    /// `ok`; `degraded`: scored, but some features have issues, see `features`; `not_found`: unknown id; `error`: no score,
-    /// see `error`.
+    /// `ok`; `degraded`: scored, but some features have issues, see `features`; `not_found`: unknown id; `error`: no
+    /// score, see `error`.
     #[schema(example = "ok")]
     status: &'static str,
     /// The score, exactly as the model computes it.
