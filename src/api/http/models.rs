@@ -97,7 +97,7 @@ struct TrialBody {
     dropped: u64,
     /// Distinct customers compared; each counts once.
     customers: u64,
-    /// Distinct customers whose band differs.
+    /// Distinct customers whose band differed at their first comparison.
     moved_customers: u64,
     /// `moved_customers` in percent of `customers`.
     moved_percent: f64,
