@@ -12,8 +12,10 @@ WORKDIR /src
 # every target in the manifest.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
-RUN mkdir src benches \
+COPY crates crates
+RUN mkdir -p src benches tests/forest \
  && echo 'fn main() {}' > src/main.rs && touch src/lib.rs benches/engine.rs benches/features.rs \
+    tests/boundaries.rs tests/interface.rs tests/reference.rs tests/forest/main.rs tests/forest/allocations.rs \
  && cargo build --locked --profile dist --features full && rm -r src
 COPY src src
 RUN touch src/lib.rs src/main.rs && cargo build --locked --profile dist --features full

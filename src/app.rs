@@ -1,4 +1,4 @@
-//! The composition root: settings in, everything that serves out. Built once, then shared.
+//! The composition root: builds everything that serves from the settings. Built once, then shared.
 
 pub mod live_settings;
 
@@ -19,30 +19,30 @@ use crate::scoring::metrics::ScoringMetrics;
 /// Everything a running server needs.
 #[derive(Debug)]
 pub struct App {
-    /// Its settings.
+    /// The settings.
     pub config: Config,
-    /// The scoring path.
+    /// Scores requests.
     pub scorer: Arc<Scorer>,
     /// The feature stores.
     pub sources: Arc<Sources>,
-    /// The metrics.
+    /// The registry of metrics.
     pub registry: Registry,
-    /// Says that nothing more is accepted and streams are to end: what runs is finished, and that is all.
+    /// Cancelled when the server closes: it accepts nothing more, streams end, running requests finish.
     pub closing: CancellationToken,
-    /// Hands orders to the thread that loads models.
+    /// Sends commands to the lifecycle thread.
     pub lifecycle: LifecycleHandle,
-    /// Says that the server is about to stop: readiness fails from then on.
+    /// Cancelled when the server begins to stop: readiness fails from then on.
     pub stopping: CancellationToken,
-    /// The caches are being filled.
+    /// Whether the caches are still being filled.
     warming: AtomicBool,
 }
 
 impl App {
-    /// Loads models and customers. `progress` is told the bytes of the snapshot read so far and in all.
+    /// Loads models and customers. `progress` receives the bytes of the snapshot read so far and in total.
     ///
     /// # Errors
-    /// The models' folder or the snapshot cannot be read. A model that the gate refuses is no error: it is logged,
-    /// and readiness fails if none is left.
+    /// The repository or the snapshot cannot be read. A model that the gate refuses is not an error: it is logged, and
+    /// readiness fails if no model is live.
     pub fn build(
         config: Config,
         registry: Registry,
@@ -63,7 +63,7 @@ impl App {
         let scorer = Scorer::new(live, config.limits, scoring_metrics);
         let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
         let handle = lifecycle.run(&scorer).map_err(|error| error.to_string())?;
-        // From the first moment on: readiness must not be said before, and taken back.
+        // Set from the start, so that readiness is not reported and withdrawn again.
         let warming = !config.features.warm.as_os_str().is_empty();
         Ok(Self {
             config,
@@ -77,8 +77,7 @@ impl App {
         })
     }
 
-    /// Fills the caches with what they held when the last run ended. Readiness waits for it, but no longer than the
-    /// settings say.
+    /// Fills the caches with the entities of the last run. Readiness waits for it, up to `features.warm_timeout`.
     pub async fn warm(&self) {
         let features = &self.config.features;
         if features.warm.as_os_str().is_empty() {
@@ -91,7 +90,7 @@ impl App {
         self.warming.store(false, Ordering::Relaxed);
     }
 
-    /// Keeps what the caches hold for the next run.
+    /// Saves the ids in the caches for the next run.
     pub fn keep_warm(&self) {
         let path = &self.config.features.warm;
         if path.as_os_str().is_empty() {
@@ -103,7 +102,7 @@ impl App {
         }
     }
 
-    /// Why requests should go elsewhere; empty when ready.
+    /// The reasons why the server is not ready; empty if it is.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
         if self.warming.load(Ordering::Relaxed) {

@@ -305,7 +305,7 @@ mod tests {
             (
                 "[server]\nhttp = \"nowhere\"\n",
                 vec![],
-                "e.toml:2: invalid socket address",
+                "e.toml:2: expected an address such as",
             ),
             (
                 "",

@@ -35,7 +35,7 @@ use crate::models::repository::Repository;
 use crate::os;
 use crate::scoring::rollout::trial_metrics::TrialMetrics;
 use crate::scoring::{LiveSet, Scorer};
-use crate::suggest::hint;
+use crate::suggest::unknown;
 use activation::Activator;
 pub use command::Command;
 use command::PendingCommand;
@@ -215,12 +215,8 @@ impl Lifecycle {
 
     fn model(&mut self, name: &str) -> Result<&mut ModelState, Error> {
         if !self.models.contains_key(name) {
-            let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
-            let hint = hint(name, known.iter().copied());
-            return Err(Error::model_not_found(format!(
-                "no model `{name}`{hint}; there are: {}",
-                known.join(", ")
-            )));
+            let known = self.models.keys().map(String::as_str);
+            return Err(Error::model_not_found(unknown("model", name, known)));
         }
         Ok(self.models.entry(name.to_owned()).or_default())
     }

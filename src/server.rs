@@ -241,7 +241,7 @@ impl Server {
 /// Reloads the settings on every SIGHUP.
 async fn reload_settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: LiveSettings) {
     while hangup.recv().await.is_some() {
-        settings.take_over(&app).await;
+        settings.reload(&app).await;
     }
 }
 

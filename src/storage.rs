@@ -1,7 +1,7 @@
-//! Where files are kept: a local folder, or a prefix in object storage (S3 and what speaks its protocol, Google Cloud
-//! Storage, Azure). Local folders are used in place; objects are fetched into a folder of their own first.
+//! Storage of models and snapshots: a local folder, or a prefix in object storage (S3 and compatible servers, Google Cloud
+//! Storage, Azure). Local folders are used in place; objects are copied into a temporary folder first.
 //!
-//! Everything here blocks: it is called by the threads that load, never by one that answers requests.
+//! Every call blocks: only threads that load may use it, never one that answers requests.
 
 mod local;
 #[cfg(feature = "object-store")]
@@ -15,28 +15,29 @@ use serde::{Deserialize, Serialize};
 use crate::config::StorageSection;
 use crate::config::location::is_remote;
 
-/// A file as it is listed. Two listings that are equal mean the same content, as far as the storage can tell.
+/// A listed file. Equal values mean the same content, as far as the storage can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileStat {
-    /// Its name in its folder.
+    /// The name in its folder.
     pub name: String,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What changes with the content: time of change and inode of the file behind any link, or the object's entity tag.
+    /// A tag that changes with the content: modification time and inode of the file behind any link, or the object's entity
+    /// tag.
     pub tag: String,
 }
 
-/// What is at a path.
+/// A file or folder at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// A file.
     File(FileStat),
-    /// A folder with these files, by name; folders inside are left out.
+    /// A folder with these files, by name; without the folders inside.
     Folder(Vec<FileStat>),
 }
 
 impl Listing {
-    /// What it consists of.
+    /// The file itself, or the files of the folder.
     pub fn files(&self) -> &[FileStat] {
         match self {
             Self::File(file) => std::slice::from_ref(file),
@@ -45,7 +46,7 @@ impl Listing {
     }
 }
 
-/// One place where files are kept.
+/// A local folder or a prefix in object storage.
 #[derive(Debug)]
 pub struct Storage {
     location: PathBuf,
@@ -59,7 +60,7 @@ enum Backend {
     Object(object::Bucket),
 }
 
-/// A file or folder that can be read by its path; a copy made for that is removed when this is dropped.
+/// A file or folder that can be read by its path. A copy made for that is removed on drop.
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
@@ -78,16 +79,16 @@ impl Drop for LocalCopy {
         if let Some(copy) = &self.copy
             && let Err(error) = std::fs::remove_dir_all(copy)
         {
-            tracing::warn!(path = %copy.display(), %error, "a fetched copy could not be removed");
+            tracing::warn!(path = %copy.display(), %error, "temporary copy not removed");
         }
     }
 }
 
 impl Storage {
-    /// Opens a location: a path, or a URL such as `s3://bucket/prefix`. Nothing is asked of the storage yet.
+    /// Opens a location: a path, or a URL such as `s3://bucket/prefix`. The storage is not contacted yet.
     ///
     /// # Errors
-    /// The URL or its settings make no sense, or this build has no object storage.
+    /// The URL or its settings are not valid, or this build has no object storage.
     pub fn open(location: &Path, settings: &StorageSection) -> Result<Self, String> {
         let place = if is_remote(location) {
             remote(location, settings)?
@@ -98,12 +99,12 @@ impl Storage {
         Ok(Self { location, place })
     }
 
-    /// As it was given.
+    /// The location as it was given.
     pub fn location(&self) -> &Path {
         &self.location
     }
 
-    /// The names of the folders at `path` (`""` for the location itself), sorted; hidden ones (`.`) are left out.
+    /// Lists the folders at `path` (`""` for the location itself), sorted, without hidden ones (`.`).
     ///
     /// # Errors
     /// The storage cannot be reached or read; a local folder does not exist.
@@ -115,7 +116,7 @@ impl Storage {
         }
     }
 
-    /// What is at `path`, symbolic links followed; `None` when there is nothing.
+    /// Lists what is at `path`, following symbolic links; `None` if there is nothing.
     ///
     /// # Errors
     /// The storage cannot be reached or read.
@@ -127,11 +128,11 @@ impl Storage {
         }
     }
 
-    /// Makes what [`Storage::stat`] said of `path` readable as local files. A local path stays where it is, its
-    /// symbolic links resolved, so that a swap of the link does not mix two states.
+    /// Makes what [`Storage::stat`] returned for `path` readable as local files. A local path is used in place with its
+    /// symbolic links resolved, so that a swap of a link does not mix two states.
     ///
     /// # Errors
-    /// It is gone, has changed since, or there is no room for the copy.
+    /// It is gone or has changed since, or the copy does not fit on the disk.
     pub fn fetch(&self, path: &str, entry: &Listing) -> Result<LocalCopy, String> {
         match (&self.place, entry) {
             (Backend::Local(folder), _) => folder.resolve(path),
@@ -140,8 +141,8 @@ impl Storage {
         }
     }
 
-    /// Puts a bundle's files into `folder` as a new version, the first free number from `at_least`. No reader can see
-    /// a part of it: the version appears whole, with `manifest` last. `progress` is told the bytes written.
+    /// Publishes the files of a bundle in `folder` as a new version: the first free number from `at_least`. The version
+    /// appears as a whole, with `manifest` last. `progress` receives the bytes written.
     ///
     /// # Errors
     /// The storage cannot be written.
@@ -169,12 +170,12 @@ fn remote(location: &Path, settings: &StorageSection) -> Result<Backend, String>
 #[cfg(not(feature = "object-store"))]
 fn remote(location: &Path, _: &StorageSection) -> Result<Backend, String> {
     Err(format!(
-        "{}: this build has no object storage: build with --features object-store",
+        "{}: this build has no object storage; build with --features object-store",
         location.display()
     ))
 }
 
-/// A new name for something temporary beside others of this and of other processes.
+/// A unique name for something temporary, across processes.
 pub(crate) fn temporary_name(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -189,7 +190,7 @@ fn file_name(path: &Path) -> Result<&str, String> {
         .ok_or_else(|| format!("{}: not a file name", path.display()))
 }
 
-/// A version's folder is a plain integer without leading zeros.
+/// The version number of a folder name: an integer without leading zeros.
 pub(crate) fn version_number(name: &str) -> Option<u64> {
     name.parse()
         .ok()

@@ -1,24 +1,34 @@
-//! "Did you mean …?": the known name nearest to one that was not found.
+//! Suggestions for names that are unknown: "did you mean …?".
 
-/// The known name most like `wrong`, if one is like enough to be what was meant.
+/// The known name that is most similar to `wrong`, if one is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
-        .filter(|&(likeness, _)| likeness >= 0.5)
+        .filter(|&(similarity, _)| similarity >= 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
 
-/// `; did you mean `x`?` or nothing, to be put behind an error message.
+/// Returns "; did you mean `x`?", or nothing, to append to an error message.
 pub(crate) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(wrong, known)
         .map(|name| format!("; did you mean `{name}`?"))
         .unwrap_or_default()
 }
 
-/// Adds the nearest right name to serde's "unknown field" and "unknown variant" messages, which quote the wrong
-/// name first and then the known ones.
+/// Returns "no model `x`; expected one of a, b; did you mean `a`?" for a `what` that is unknown.
+pub(crate) fn unknown<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+    let hint = hint(wrong, known.clone());
+    let known: Vec<&str> = known.collect();
+    match known.as_slice() {
+        [] => format!("no {what} `{wrong}`; there is none"),
+        known => format!("no {what} `{wrong}`; expected one of {}{hint}", known.join(", ")),
+    }
+}
+
+/// Adds the nearest known name to serde's messages for an unknown field or variant, which quote the wrong name first and
+/// then the known ones.
 pub(crate) fn with_hint(message: &str) -> String {
     let message = message.trim_end();
     let mut quoted = message.split('`').skip(1).step_by(2);
@@ -27,5 +37,23 @@ pub(crate) fn with_hint(message: &str) -> String {
             format!("{message}{}", hint(wrong, quoted))
         }
         _ => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_comes_with_the_known_ones_and_the_nearest() {
+        let known = ["churn", "upsell"];
+        let message = |wrong| unknown("model", wrong, known.into_iter());
+        let nearest = "no model `chrun`; expected one of churn, upsell; did you mean `churn`?";
+        assert_eq!(message("chrun"), nearest);
+        assert_eq!(message("x"), "no model `x`; expected one of churn, upsell");
+        assert_eq!(
+            unknown("model", "x", [].into_iter()),
+            "no model `x`; there is none"
+        );
     }
 }

@@ -74,6 +74,8 @@ fn expand(prefix: &str, tree: &str, out: &mut Vec<String>) {
 /// The paths that a file names, with their lines: `use` declarations, and `crate::…` or `super::…` in the code.
 fn paths(text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
+    // Tests may use anything: they come last in a file.
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         let code = line.split("//").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Changed settings, taken over while the server runs where that is safe; the rest is named as needing a restart.
+//! Applies changed settings while the server runs, where that is safe, and names those that need a restart.
 
 use std::sync::Mutex;
 
@@ -9,10 +9,10 @@ use crate::config::Config;
 use crate::lifecycle::Command;
 use crate::log::LogLevel;
 
-/// Reads the settings anew, from the same places as at the start.
+/// Reads the settings again, from the same places as at the start.
 pub type ReadConfig = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
-/// What is needed to take settings over.
+/// The present settings, and how to read and apply changes.
 pub struct LiveSettings {
     read: ReadConfig,
     log: LogLevel,
@@ -25,7 +25,7 @@ impl std::fmt::Debug for LiveSettings {
     }
 }
 
-/// What can change while the server runs: these keys and everything below them.
+/// Settings that can change while the server runs: these keys and everything below them.
 const CHANGEABLE: [&str; 7] = [
     "limits.batch",
     "limits.in_flight",
@@ -37,18 +37,18 @@ const CHANGEABLE: [&str; 7] = [
 ];
 
 impl LiveSettings {
-    /// The settings that the server was started with, and how to read and apply others.
+    /// Starts with the settings of the server.
     pub fn new(config: Config, read: ReadConfig, log: LogLevel) -> Self {
         let current = Mutex::new(config);
         Self { read, log, current }
     }
 
-    /// Reads the settings anew and takes over what can be. What is wrong is logged, and everything stays as it was.
-    pub async fn take_over(&self, app: &App) {
+    /// Reads the settings again and applies those that can change. If they are not valid, nothing changes.
+    pub async fn reload(&self, app: &App) {
         let new = match (self.read)() {
             Ok(new) => new,
             Err(error) => {
-                tracing::error!(error, "the settings are wrong; everything stays as it was");
+                tracing::error!(error, "settings not valid, keeping the previous ones");
                 return;
             }
         };
@@ -61,10 +61,10 @@ impl LiveSettings {
             *current = new.clone();
             changed
         };
-        let (taken, restart): (Vec<String>, Vec<String>) =
+        let (applied, restart): (Vec<String>, Vec<String>) =
             changed.into_iter().partition(|key| is_changeable(key));
         if let Err(error) = self.log.set(&new.log.level) {
-            tracing::error!(error, "the log's level stays as it was");
+            tracing::error!(error, "log level not valid, keeping the previous one");
         }
         app.scorer.set_limits(new.limits);
         if let Err(error) = app
@@ -72,13 +72,13 @@ impl LiveSettings {
             .execute(Command::Settings(Box::new(new.models)))
             .await
         {
-            tracing::error!(%error, "settings of models not taken over");
+            tracing::error!(%error, "settings of models not applied");
         }
-        tracing::info!(taken = taken.join(", "), "settings read");
+        tracing::info!(applied = applied.join(", "), "settings reloaded");
         if !restart.is_empty() {
             tracing::warn!(
                 needs_restart = restart.join(", "),
-                "settings that need a restart were left as they were"
+                "settings that need a restart were not applied"
             );
         }
     }
@@ -92,7 +92,7 @@ fn is_changeable(key: &str) -> bool {
     CHANGEABLE.into_iter().any(below)
 }
 
-/// The keys whose values differ, with their sections.
+/// The keys with different values, with their sections.
 fn differences(old: &Config, new: &Config) -> Vec<String> {
     let table = |config: &Config| Table::try_from(config).unwrap_or_default();
     let mut keys = Vec::new();

@@ -35,9 +35,9 @@ pub(super) fn apply(
         let slot = slot(&mut table, path).ok_or_else(|| unknown(&name))?;
         *slot =
             value(slot, &text).map_err(|expected| format!("{name}: expected {expected}, found {text:?}"))?;
-        *config = table
-            .try_into()
-            .map_err(|error: toml::de::Error| format!("{name}: {}", error.message()))?;
+        // Through text, because a second deserializer would add to every build.
+        let text = toml::to_string(&table).map_err(|error| error.to_string())?;
+        *config = toml::from_str(&text).map_err(|error| format!("{name}: {}", error.message()))?;
     }
     Ok(())
 }

@@ -77,7 +77,10 @@ mod kernel {
     ) -> Result<Option<KernelName>, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             AUTO => Ok(None),
-            name => name.parse().map(Some).map_err(D::Error::custom),
+            name => name
+                .parse()
+                .map(Some)
+                .map_err(|error| D::Error::custom(format!("{error}, or auto"))),
         }
     }
 }

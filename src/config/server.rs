@@ -3,18 +3,21 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The three ports, and how long connections and shutdown may take.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
     /// Address of REST, its documentation (`/docs`) and `/openapi.json`.
+    #[serde(deserialize_with = "address")]
     pub http: SocketAddr,
     /// Address of gRPC: scoring, health and reflection.
+    #[serde(deserialize_with = "address")]
     pub grpc: SocketAddr,
     /// Address of the operations port: `/livez`, `/readyz`, `/metrics` and administration. Keep it off the public
     /// network.
+    #[serde(deserialize_with = "address")]
     pub ops: SocketAddr,
     /// Seconds to keep serving after SIGTERM while `/readyz` fails, so that load balancers notice. In Kubernetes: 5.
     pub drain_seconds: u64,
@@ -35,6 +38,16 @@ pub struct ServerSection {
     /// Minimum size in bytes of a response to be compressed, for clients that accept gzip or zstd (over REST also
     /// deflate). Smaller ones are not worth the time: gRPC clients often offer gzip by default.
     pub compress_bytes: usize,
+}
+
+/// Reads an address, with an error that shows an example.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "expected an address such as \"127.0.0.1:8080\", found {text:?}"
+        ))
+    })
 }
 
 impl Default for ServerSection {

@@ -1,8 +1,10 @@
-//! Features in a Feast online store: Redis, PostgreSQL and SQLite read directly from their bytes, any other store through
-//! Feast's own HTTP feature server.
+//! Features in a Feast online store. Redis, PostgreSQL and SQLite are read directly; any other store is read through
+//! Feast's HTTP feature server.
 
 mod bytes;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
 mod redis;
 mod registry;
 mod server;
@@ -20,7 +22,8 @@ use rustc_hash::FxHashMap;
 
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
-use crate::config::source::FeastSection;
+use crate::config::source::{FeastPostgres, FeastSection, RedisConnection};
+use crate::features::sources::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::entity_id::EntityId;
 use crate::values::time::now;
@@ -35,26 +38,28 @@ pub struct FeastStore {
     online: Arc<OnlineStore>,
 }
 
-/// Where Feast keeps the online features.
+/// The online store behind Feast.
 #[derive(Debug)]
 enum OnlineStore {
+    #[cfg(feature = "redis")]
     Redis(redis::FeastRedis),
+    #[cfg(feature = "postgres")]
     Postgres(postgres::FeastPostgresStore),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlite::FeastSqlite),
     Server(server::FeatureServer),
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct FeastSource {
     store: FeastStore,
     layout: Arc<Layout>,
-    /// Made anew when the registry file changes.
+    /// Rebuilt when the registry file changes.
     wanted: ArcSwap<FeastQuery>,
 }
 
-/// What is wanted, in Feast's terms.
+/// The query for a layout, in Feast's terms.
 #[derive(Debug)]
 struct FeastQuery {
     project: String,
@@ -63,19 +68,19 @@ struct FeastQuery {
     views: Vec<QueryView>,
 }
 
-/// One feature view of those wanted.
+/// A feature view of the query.
 #[derive(Debug)]
 struct QueryView {
     name: String,
-    /// Its features, with their fields in the layout.
+    /// Its features and their fields in the layout.
     features: Vec<(String, usize)>,
-    /// The groups of the layout that its instants are for.
+    /// The groups of the layout that its `as_of` times belong to.
     groups: Vec<usize>,
     max_age: Option<f64>,
 }
 
 impl FeastStore {
-    /// Prepares a store: the registry is read, nothing is connected yet.
+    /// Prepares a store: reads the registry, but does not connect yet.
     ///
     /// # Errors
     /// The registry file cannot be read, or the store's address or certificate.
@@ -86,37 +91,21 @@ impl FeastStore {
             online: Arc::new(OnlineStore::new(section)?),
         })
     }
+}
 
-    /// Whether the registry has a feature, keyed by `entity`.
-    ///
-    /// # Errors
-    /// Says what it has instead.
-    pub fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
+impl StoreClient for FeastStore {
+    fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String> {
         let registry = self.registry.current();
         let view = registry.find(feature.group(), feature.column(), &self.section.service)?;
         KeyType::of(registry.key_type(view, entity)?).map(|_| ())
     }
 
-    /// The feature view that a feature is in.
-    pub fn view(&self, feature: &FeatureContract) -> Option<String> {
-        let registry = self.registry.current();
-        let view = registry.find(feature.group(), feature.column(), &self.section.service);
-        view.ok().map(|view| view.name.clone())
-    }
-
-    /// Whether the registry has all of a layout, with one type of key.
-    ///
-    /// # Errors
-    /// Says what it has instead.
-    pub fn check_all(&self, layout: &Layout) -> Result<(), String> {
+    fn check_all(&self, layout: &Layout) -> Result<(), String> {
         FeastQuery::new(&self.registry.current(), &self.section, layout).map(|_| ())
     }
 
-    /// Binds the store to a layout, and follows the registry file from now on.
-    ///
-    /// # Errors
-    /// The registry lacks something.
-    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+    /// Binds the store to a layout, and follows changes of the registry file from then on.
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
         let registry = self.registry.current();
         let wanted = FeastQuery::new(&registry, &self.section, &layout)?;
         let bound = Arc::new(FeastSource {
@@ -127,20 +116,46 @@ impl FeastStore {
         tokio::spawn(follow(Arc::downgrade(&bound), registry));
         Ok(bound)
     }
+
+    fn group(&self, feature: &FeatureContract) -> Option<String> {
+        let registry = self.registry.current();
+        let view = registry.find(feature.group(), feature.column(), &self.section.service);
+        view.ok().map(|view| view.name.clone())
+    }
 }
 
 impl OnlineStore {
     fn new(section: &FeastSection) -> Result<Self, String> {
-        if let Some(redis) = &section.redis {
-            return redis::FeastRedis::new(redis).map(Self::Redis);
+        if let Some(section) = &section.redis {
+            return Self::redis(section);
         }
-        if let Some(postgres) = &section.postgres {
-            return postgres::FeastPostgresStore::new(postgres).map(Self::Postgres);
+        if let Some(section) = &section.postgres {
+            return Self::postgres(section);
         }
         if let Some(path) = &section.sqlite {
             return Self::sqlite(path);
         }
         server::FeatureServer::new(section.server.as_deref().unwrap_or_default()).map(Self::Server)
+    }
+
+    #[cfg(feature = "redis")]
+    fn redis(section: &RedisConnection) -> Result<Self, String> {
+        redis::FeastRedis::new(section).map(Self::Redis)
+    }
+
+    #[cfg(not(feature = "redis"))]
+    fn redis(_: &RedisConnection) -> Result<Self, String> {
+        Err(super::not_built("redis", "Redis"))
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(section: &FeastPostgres) -> Result<Self, String> {
+        postgres::FeastPostgresStore::new(section).map(Self::Postgres)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &FeastPostgres) -> Result<Self, String> {
+        Err(super::not_built("postgres", "PostgreSQL"))
     }
 
     #[cfg(feature = "sqlite")]
@@ -152,7 +167,8 @@ impl OnlineStore {
     fn sqlite(path: &Path) -> Result<Self, String> {
         let path = path.display();
         Err(format!(
-            "feast.sqlite {path}: this program was built without SQLite; build it with --features sqlite"
+            "feast.sqlite {path}: {}",
+            super::not_built("sqlite", "SQLite")
         ))
     }
 }
@@ -172,7 +188,9 @@ impl FeatureSource for FeastSource {
                 lane,
             };
             match &*self.store.online {
+                #[cfg(feature = "redis")]
                 OnlineStore::Redis(store) => store.fetch(ask).await,
+                #[cfg(feature = "postgres")]
                 OnlineStore::Postgres(store) => store.fetch(ask).await,
                 #[cfg(feature = "sqlite")]
                 OnlineStore::Sqlite(store) => store.fetch(ask).await,
@@ -207,7 +225,7 @@ impl FeastQuery {
             let found = KeyType::of(registry.key_type(spec, &layout.entity)?)?;
             if *kind.get_or_insert(found) != found {
                 return Err(format!(
-                    "feature view `{}` has another type of `{}`",
+                    "feature view `{}`: its `{}` has another type than in the other views",
                     spec.name, layout.entity
                 ));
             }
@@ -236,7 +254,7 @@ impl FeastQuery {
         })
     }
 
-    /// An id as JSON, of the type that the keys have.
+    /// An id as JSON, in the type of the keys.
     fn json(&self, id: &EntityId) -> serde_json::Value {
         match id {
             EntityId::Int(id) if self.keys.is_whole() => (*id).into(),
@@ -244,14 +262,14 @@ impl FeastQuery {
         }
     }
 
-    /// The keys of entities; `None` for an id that is of another type than the keys.
+    /// The keys of entities; `None` for an id of another type than the keys.
     fn keys(&self, ids: &[EntityId]) -> Vec<Option<Vec<u8>>> {
         ids.iter().map(|id| self.keys.write(id)).collect()
     }
 }
 
 impl QueryView {
-    /// Puts a serialized value into its field.
+    /// Sets a field from a serialized value.
     fn set(builder: &mut VectorBuilder<'_>, field: usize, bytes: &[u8]) {
         let value = Value::read(bytes);
         match value.as_ref().map_err(Clone::clone).and_then(Value::cell) {
@@ -260,7 +278,7 @@ impl QueryView {
         }
     }
 
-    /// Puts the instant of its values where it belongs.
+    /// Sets the `as_of` time of the view's groups.
     fn as_of(&self, builder: &mut VectorBuilder<'_>, seconds: f64) {
         self.groups
             .iter()
@@ -268,8 +286,7 @@ impl QueryView {
     }
 }
 
-/// Takes a registry over that is another than `last`, for as long as the store is in use. One that lacks what is wanted is
-/// not taken.
+/// Follows changes of the registry file while the source is in use. A registry that lacks something is ignored.
 async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
     loop {
         let Some(seconds) = bound.upgrade().map(|bound| bound.store.section.registry_seconds) else {
@@ -284,18 +301,15 @@ async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
         match FeastQuery::new(&registry, &bound.store.section, &bound.layout) {
             Ok(wanted) => {
                 bound.wanted.store(Arc::new(wanted));
-                tracing::info!("Feast's registry has changed, and was taken over");
+                tracing::info!("Feast registry reloaded");
             }
-            Err(error) => tracing::error!(
-                error,
-                "Feast's registry has changed for the worse; the last one stays"
-            ),
+            Err(error) => tracing::error!(error, "Feast registry reload failed, keeping the previous one"),
         }
         last = registry;
     }
 }
 
-/// The vectors of the entities of one fetch, filled by rows in any order.
+/// Builds the vectors of one fetch from rows in any order.
 struct VectorBuilders<'a> {
     ask: FeastFetch<'a>,
     now: f64,
@@ -317,9 +331,9 @@ impl<'a> VectorBuilders<'a> {
         }
     }
 
-    /// Puts a feature of a view, and the instant of its values, where they belong.
+    /// Sets a feature of a view and its `as_of` time.
     fn put(&mut self, view: &QueryView, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
-        // What is not asked for, or no longer in the view, says nothing of the rest.
+        // Skip features not requested or no longer in the view.
         let asked = view.features.iter().find(|(name, _)| name == feature);
         let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
             return;
@@ -336,7 +350,7 @@ impl<'a> VectorBuilders<'a> {
     }
 }
 
-/// The vectors of entities from builders: an entity of which nothing was found is unknown.
+/// Finishes vectors; an entity without any value is unknown.
 fn finish(builders: Vec<Option<VectorBuilder<'_>>>) -> Vec<Vector> {
     let now = now();
     let finished = builders

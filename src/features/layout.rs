@@ -1,5 +1,5 @@
-//! What is wanted of one remote source: the union of what the live models take from it, and how an entity's values are
-//! packed.
+//! The layout of a remote source: the fields that the live models need from it, and how the values of an entity are packed
+//! in a vector.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,10 @@ use crate::values::cell::Cell;
 use crate::values::feature_type::{FeatureType, Parse};
 use crate::values::slot_value::SlotValue;
 
-/// One value wanted.
+/// A value to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The store's name for the group it is in: a feature view, for Feast.
+    /// The group of the store, such as a feature view of Feast.
     pub group: Option<String>,
     /// The column, hash field or path.
     pub column: String,
@@ -21,14 +21,14 @@ pub struct Field {
     pub kind: FeatureType,
     /// How text is read as a number.
     pub parse: Parse,
-    /// Whether `f32` is enough: every model that takes it rounds its input to `f32` anyway.
+    /// Whether `f32` is enough, because every model that uses it rounds its input to `f32`.
     pub single: bool,
-    /// The categories that some model knows; a vector holds positions in this list.
+    /// The categories known to any model; a vector holds positions in this list.
     pub categories: Vec<String>,
 }
 
 impl Field {
-    /// As it stands in messages.
+    /// The name in messages.
     pub fn name(&self) -> String {
         match &self.group {
             Some(group) => format!("{group}:{}", self.column),
@@ -36,7 +36,7 @@ impl Field {
         }
     }
 
-    /// Whether it is the same value in the store, read the same way.
+    /// Whether it is the same value of the store, read the same way.
     fn is_same(&self, other: &Self) -> bool {
         (&self.group, &self.column, self.kind, self.parse)
             == (&other.group, &other.column, other.kind, other.parse)
@@ -47,14 +47,14 @@ impl Field {
     }
 }
 
-/// The fields of one source, with their places in a [`Vector`].
+/// The fields of one source and their positions in a [`Vector`].
 #[derive(Debug)]
 pub struct Layout {
-    /// What the ids are ids of.
+    /// The name of the id.
     pub entity: String,
     /// The fields.
     pub fields: Vec<Field>,
-    /// The distinct groups; an instant is kept for each.
+    /// The distinct groups; each has an `as_of` time.
     pub groups: Vec<Option<String>>,
     /// The group of each field.
     group_of: Vec<usize>,
@@ -63,16 +63,15 @@ pub struct Layout {
     words: usize,
     /// By field, the position of each category.
     codes: Vec<FxHashMap<String, u32>>,
-    /// When a value of this source was last complained about, so that a broken column does not flood the log.
-    complained: AtomicU64,
+    /// When an invalid value was last logged, in seconds since the Unix epoch, to limit the log.
+    last_logged: AtomicU64,
 }
 
-/// The values of one entity: the instant of fetching, an instant per group, then the fields. What is no number is a NaN
-/// that says why.
+/// The values of one entity: the fetch time, an `as_of` time per group, then the fields. A NaN says why there is no number.
 #[derive(Clone, Debug)]
 pub struct Vector(Arc<[u32]>);
 
-/// Why a place in a vector holds no number. As payloads of NaN, which no store's number has: those become null.
+/// Why a field of a vector holds no number, as the payload of a NaN. A NaN of a store becomes null, so it has none of these.
 #[derive(Clone, Copy)]
 enum Tag {
     Null = 1,
@@ -91,11 +90,11 @@ const TAGS: [(u32, SlotValue); 4] = [
 const NAN_32: u32 = 0x7fc0_0000;
 const NAN_64: u32 = 0x7ff8_0000;
 
-/// Words before the groups: the instant of fetching.
+/// Words before the groups: the fetch time.
 const HEAD: usize = 2;
 
 impl Layout {
-    /// A layout of `fields`.
+    /// Creates a layout of `fields`.
     pub fn new(entity: &str, fields: Vec<Field>) -> Self {
         let mut groups: Vec<Option<String>> = Vec::new();
         let mut group_of = Vec::with_capacity(fields.len());
@@ -122,11 +121,11 @@ impl Layout {
             group_of,
             offsets,
             words,
-            complained: AtomicU64::new(0),
+            last_logged: AtomicU64::new(0),
         }
     }
 
-    /// Whether vectors of this layout hold all that `wanted` asks for, as exactly.
+    /// Whether vectors of this layout have every field of `wanted`, with at least the same precision.
     pub fn covers(&self, wanted: &Self) -> bool {
         let holds = |field: &Field| {
             self.fields.iter().any(|held| {
@@ -141,8 +140,8 @@ impl Layout {
         self.entity == wanted.entity && wanted.fields.iter().all(holds)
     }
 
-    /// Whether vectors of this layout hold nothing that `wanted` does not ask for: what nobody wants any more may be gone
-    /// from the store. Further categories do no harm.
+    /// Whether vectors of this layout have no field beyond those of `wanted`: a field that no model needs any more may be gone
+    /// from the store. Additional categories are fine.
     pub fn is_within(&self, wanted: &Self) -> bool {
         self.fields
             .iter()
@@ -154,7 +153,7 @@ impl Layout {
         self.group_of[field]
     }
 
-    /// Begins the vector of an entity, all of it absent. `now` is in seconds since the Unix epoch.
+    /// Starts the vector of an entity with all fields absent; `now` is the fetch time in seconds since the Unix epoch.
     pub fn builder(&self, now: f64) -> VectorBuilder<'_> {
         let mut builder = VectorBuilder {
             layout: self,
@@ -170,43 +169,43 @@ impl Layout {
         builder
     }
 
-    /// What stands for an entity that the source does not know.
+    /// The vector of an entity that the source does not know.
     pub fn unknown(now: f64) -> Vector {
         let mut words = [0; HEAD];
         split(now, &mut words);
         Vector(Arc::from(words))
     }
 
-    /// What stands for an entity whose values cannot be read at all: every field is invalid.
+    /// The vector of an entity whose values cannot be read at all: every field is invalid.
     pub fn invalid(&self, now: f64, reason: &str) -> Vector {
         let mut builder = self.builder(now);
         (0..self.fields.len()).for_each(|field| builder.mark_invalid(field, reason));
         builder.finish()
     }
 
-    /// Bytes of a vector's values alone.
+    /// Bytes of the values of a vector.
     pub fn bytes(&self) -> usize {
         4 * (self.words - HEAD)
     }
 
-    /// Whether a complaint is due: at most one in ten seconds.
-    fn may_complain(&self, now: f64) -> bool {
+    /// Returns true at most once in ten seconds, to limit the log.
+    fn may_log(&self, now: f64) -> bool {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "seconds since 1970"
         )]
         let now = now as u64;
-        let last = self.complained.load(Ordering::Relaxed);
+        let last = self.last_logged.load(Ordering::Relaxed);
         now >= last + 10
             && self
-                .complained
+                .last_logged
                 .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 }
 
-/// A vector that is being put together.
+/// Builds a vector.
 #[derive(Debug)]
 pub struct VectorBuilder<'a> {
     layout: &'a Layout,
@@ -214,7 +213,7 @@ pub struct VectorBuilder<'a> {
 }
 
 impl VectorBuilder<'_> {
-    /// Sets a field. A value that the field's type does not take is marked as invalid, and complained about in the log.
+    /// Sets a field. A value that the field's type does not take is marked as invalid, and last_logged about in the log.
     pub fn set(&mut self, field: usize, cell: Cell<'_>) {
         match self.convert(field, cell) {
             Ok(SlotValue::Value(value)) => self.put(field, value),
@@ -224,32 +223,32 @@ impl VectorBuilder<'_> {
         }
     }
 
-    /// Marks a field as holding something that cannot be read, and complains about it in the log.
+    /// Marks a field as invalid, and logs the reason.
     pub fn mark_invalid(&mut self, field: usize, reason: &str) {
         self.tag(field, Tag::Invalid);
-        if self.layout.may_complain(join(&self.words)) {
+        if self.layout.may_log(join(&self.words)) {
             let name = self.layout.fields[field].name();
             tracing::warn!(
                 feature = name,
                 reason,
-                "a value of the feature store counts as missing"
+                "invalid value in a feature store counts as missing"
             );
         }
     }
 
-    /// Says when a group's values were true, in seconds since the Unix epoch.
+    /// Sets a group's `as_of` time, in seconds since the Unix epoch.
     pub fn as_of(&mut self, group: usize, seconds: f64) {
         self.put_wide(HEAD + 2 * group, seconds);
     }
 
-    /// Says when a part of a group's values were true: the oldest part counts.
+    /// Sets the `as_of` time of a part of a group; the oldest part counts.
     pub fn as_of_oldest(&mut self, group: usize, seconds: f64) {
         let known = join(&self.words[HEAD + 2 * group..]);
-        // `min` passes over the NaN of a group that has no instant yet.
+        // `min` ignores the NaN of a group without a time.
         self.as_of(group, known.min(seconds));
     }
 
-    /// The vector.
+    /// Finishes the vector.
     pub fn finish(self) -> Vector {
         Vector(Arc::from(self.words))
     }
@@ -308,12 +307,12 @@ impl Vector {
         join(&self.0)
     }
 
-    /// When a group's values were true, if the source says so: seconds since the Unix epoch.
+    /// The `as_of` time of a group in seconds since the Unix epoch, if the source has one.
     pub fn as_of(&self, group: usize) -> Option<f64> {
         Some(join(&self.0[HEAD + 2 * group..])).filter(|time| !time.is_nan())
     }
 
-    /// A field's value; of a category, the position in [`Field::categories`].
+    /// The value of a field; for a category, its position in [`Field::categories`].
     pub fn get(&self, layout: &Layout, field: usize) -> SlotValue {
         let offset = layout.offsets[field];
         let (value, low) = if layout.fields[field].single {

@@ -1,5 +1,5 @@
-//! Something that takes time to make, such as a connection: made once for all who want it, in a task of its own, so that
-//! it is finished even when everyone who waits has run out of time.
+//! A value that takes time to create, such as a connection: created once for all callers, in a task of its own, so that it
+//! completes even if every caller has given up.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,10 +8,10 @@ use futures_util::future::{BoxFuture, Shared};
 
 type SharedFuture<T> = Shared<BoxFuture<'static, Result<T, String>>>;
 
-/// The thing, or its making.
+/// The value, or its creation in progress.
 pub(crate) struct Lazy<T: Clone>(Mutex<LazyState<T>>);
 
-/// What was made, and how often something was.
+/// The last value, and the number of values created so far.
 struct LazyState<T: Clone> {
     made: Option<SharedFuture<T>>,
     number: u64,
@@ -33,10 +33,11 @@ impl<T: Clone> std::fmt::Debug for Lazy<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Lazy<T> {
-    /// The thing and its number; it is made if there is none, if the last attempt failed, or if it is no longer `good`.
+    /// Returns the value and its number. It is created if there is none, if the last attempt failed, or if it is not `good` any
+    /// more.
     ///
     /// # Errors
-    /// What the making said.
+    /// The creation failed.
     pub(crate) async fn get<M>(
         &self,
         make: impl FnOnce() -> M,
@@ -65,7 +66,7 @@ impl<T: Clone + Send + Sync + 'static> Lazy<T> {
         Ok((making.await?, number))
     }
 
-    /// Gives the thing of that number up: the next one who wants it makes it anew. One made since then stays.
+    /// Discards the value with that number: the next caller creates another one. A later value stays.
     pub(crate) fn forget(&self, number: u64) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.number == number {

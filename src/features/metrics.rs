@@ -1,4 +1,4 @@
-//! Metrics of feature stores, their caches, and of what became of each feature.
+//! Metrics of feature stores and their caches, and of the features of scored entities.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::metrics::{
 
 use crate::values::issues::{FeatureIssues, STATUSES};
 
-/// From a store on the same host to one that has gone to sleep.
+/// Upper bounds in seconds: from a store on the same host to one that hardly answers.
 const SECONDS: [f64; 14] = [
     5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 1e-1, 2e-1, 5e-1, 1.0,
 ];
@@ -43,8 +43,8 @@ pub struct SourceMetrics {
     last_logged: Arc<AtomicU64>,
 }
 
-/// The counts of one version. Nearly every feature is present, so presence is worked out from the rest when somebody
-/// looks: an entity about which nothing is to be said costs one addition.
+/// The counts of one version. Nearly every feature is present, so the count of present ones is derived from the others when
+/// metrics are read: an entity without issues costs one addition.
 #[derive(Debug)]
 pub struct FeatureCounters {
     features: Vec<FeatureCounter>,
@@ -56,9 +56,9 @@ struct FeatureCounter {
     present: IntCounter,
     /// By status.
     others: [IntCounter; STATUSES.len()],
-    /// Entities where something else became of it than being present.
+    /// Entities for which the feature was not present.
     otherwise: AtomicU64,
-    /// Entities where it was present that are in `present` already.
+    /// Entities already counted in `present`.
     told: AtomicU64,
 }
 
@@ -171,7 +171,7 @@ impl SourceMetrics {
 }
 
 impl FeatureCounters {
-    /// Counts what became of the features of some entities.
+    /// Counts the issues of some entities.
     pub fn count<'a>(&self, entities: impl Iterator<Item = &'a FeatureIssues>) {
         let mut seen = 0;
         for notes in entities {
@@ -181,7 +181,7 @@ impl FeatureCounters {
                 for &position in *list {
                     let feature = &self.features[position];
                     feature.others[status].inc();
-                    // A feature may be in two lists: missing, and a default in its place.
+                    // A feature may be in two lists: missing, and replaced by a default.
                     let counted = lists[..status].iter().any(|list| list.contains(&position));
                     if !counted {
                         feature.otherwise.fetch_add(1, Ordering::Relaxed);
@@ -192,11 +192,11 @@ impl FeatureCounters {
         self.entities.fetch_add(seen, Ordering::Relaxed);
     }
 
-    /// Brings the counters of what was present up to date.
+    /// Updates the counters of present features.
     pub fn update_present(&self) {
         let entities = self.entities.load(Ordering::Relaxed);
         for feature in &self.features {
-            // A request under way may have counted its features, and not yet itself.
+            // In-flight requests count features before entities.
             let present = entities.saturating_sub(feature.otherwise.load(Ordering::Relaxed));
             let told = feature.told.fetch_max(present, Ordering::Relaxed);
             feature.present.inc_by(present.saturating_sub(told));

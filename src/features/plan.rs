@@ -1,4 +1,4 @@
-//! Where each value of a model's row comes from: worked out once, when a model, a snapshot or a store changes.
+//! The plan of a model: where each value of its row comes from. Computed once, when a model, a snapshot or a store changes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,16 +14,16 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::slot_value::SlotValue;
 
-/// A source that a model takes values from.
+/// A source of a model.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// A table in memory.
     Table(Arc<Snapshot>),
-    /// A store, with what to do when it cannot be asked.
+    /// A store, and what happens while it is unavailable.
     Remote(Arc<RemoteSource>, OnFailure),
 }
 
-/// The sources of a model's row.
+/// The sources of a model, and the binding of each slot.
 #[derive(Debug)]
 pub struct Plan {
     sources: Vec<Source>,
@@ -31,19 +31,19 @@ pub struct Plan {
     bindings: Vec<Option<SlotBinding>>,
 }
 
-/// Where a slot's value is.
+/// The source and column of a slot.
 #[derive(Debug)]
 struct SlotBinding {
     source: usize,
     /// The column of a table, or the field of a layout.
     column: usize,
-    /// For a category: the model's code for each code of the source; NaN where the model does not know it.
+    /// For a category: the model's code for each code of the source; NaN for one unknown to the model.
     codes: Option<Vec<f64>>,
     /// The age in seconds from which a value is stale, by the contract.
     max_age: Option<f64>,
 }
 
-/// Where a slot's value is to be found, before it is bound: the position among the feeds, and in the source.
+/// The position of a source in a plan, and of a column in the source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ColumnRef {
     pub(super) source: usize,
@@ -96,7 +96,7 @@ impl<'a> EntityFetch<'a> {
     }
 }
 
-/// What all sources have for one entity, by feed.
+/// What all sources hold for one entity.
 #[derive(Debug)]
 pub struct EntityRecord<'a> {
     plan: &'a Plan,
@@ -105,32 +105,32 @@ pub struct EntityRecord<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum RecordPart<'a> {
-    /// A table's row, and when it was true.
+    /// A row of a table, and its `as_of` time.
     Row(usize, Option<f64>),
-    /// A store's vector, and the ages at which its groups are stale.
+    /// A vector of a store, and the ages from which its groups are stale.
     Vector(&'a Vector, &'a [Option<f64>]),
     Nothing,
 }
 
-/// What an entity's record is worth.
+/// The result of looking up an entity in all sources.
 #[derive(Debug)]
 pub enum EntityLookup<'a> {
-    /// Some source has it, or may have: `unavailable` names those that could not be asked.
+    /// A source has the entity, or may have it.
     Record {
         /// The values.
         record: EntityRecord<'a>,
-        /// Where they come from.
+        /// The origin of the values.
         from: Origin,
-        /// Names of the sources that could not be asked.
+        /// Names of the unavailable sources.
         unavailable: Vec<String>,
     },
     /// No source knows the entity.
     Unknown,
-    /// A source without which there shall be no score could not be asked.
+    /// A source with `on_failure = "reject"` is unavailable; its name.
     Unavailable(String),
 }
 
-/// Where an entity's values come from; of several, the one furthest away.
+/// The origin of the values of an entity; with several, the slowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A table in memory.
@@ -164,7 +164,7 @@ impl Plan {
         Self { sources, bindings }
     }
 
-    /// Whether some value comes from a remote store.
+    /// Whether any value comes from a remote store.
     pub fn is_remote(&self) -> bool {
         self.sources
             .iter()
@@ -240,8 +240,7 @@ impl Plan {
 }
 
 impl EntityRecord<'_> {
-    /// What is there for a slot, and whether that is too old at the instant `now`: by the contract's limit, or by the
-    /// store's own rules.
+    /// The value of a slot, and whether it is stale at the time `now`, by the contract's limit or the store's own rules.
     pub fn get(&self, slot: usize, now: f64) -> (SlotValue, bool) {
         let Some(Some(binding)) = self.plan.bindings.get(slot) else {
             return (SlotValue::Absent, false);
@@ -271,7 +270,7 @@ impl EntityRecord<'_> {
         (binding.translate(found), stale)
     }
 
-    /// Since when a slot's value is true: seconds since the Unix epoch.
+    /// The `as_of` time of a slot, in seconds since the Unix epoch.
     pub fn slot_as_of(&self, slot: usize) -> Option<f64> {
         let binding = self.plan.bindings.get(slot)?.as_ref()?;
         match (&self.plan.sources[binding.source], self.parts[binding.source]) {
@@ -283,7 +282,7 @@ impl EntityRecord<'_> {
         }
     }
 
-    /// The oldest instant at which one of the sources says its values were true.
+    /// The oldest `as_of` time of all sources.
     pub fn as_of(&self) -> Option<f64> {
         let parts = self.parts.iter().zip(&self.plan.sources);
         let instants = parts.filter_map(|(part, source)| match (*part, source) {
@@ -300,14 +299,13 @@ impl EntityRecord<'_> {
     }
 }
 
-/// Since when a group's values are true. Where a store does not say, that is since they were fetched: they are at least
-/// that old.
+/// The `as_of` time of a group. Without one it is the fetch time: the values are at least that old.
 fn since(vector: &Vector, group: usize) -> f64 {
     vector.as_of(group).unwrap_or_else(|| vector.fetched())
 }
 
 impl SlotBinding {
-    /// A source's code as the model's.
+    /// Translates the code of the source to the code of the model.
     fn translate(&self, found: SlotValue) -> SlotValue {
         let (Some(codes), SlotValue::Value(value)) = (&self.codes, found) else {
             return found;

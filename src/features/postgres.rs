@@ -1,4 +1,4 @@
-//! Features in a table or behind a query of PostgreSQL, one row per entity.
+//! Features in PostgreSQL: a table or a query with one row per entity.
 
 pub(crate) mod session;
 pub(crate) mod value;
@@ -13,7 +13,10 @@ use tokio_postgres::{Column, Row, Statement};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
+use super::sql::quoted;
 use crate::config::source::PostgresSection;
+use crate::features::sources::StoreClient;
+use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
@@ -21,14 +24,14 @@ use crate::values::time::now;
 use session::Sessions;
 use value::{RawValue, cell};
 
-/// A PostgreSQL that keeps features.
+/// A PostgreSQL server with features.
 #[derive(Clone, Debug)]
 pub struct PostgresStore {
     sessions: Arc<Sessions>,
     section: Arc<PostgresSection>,
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct PostgresSource {
     store: PostgresStore,
@@ -37,7 +40,7 @@ struct PostgresSource {
     query: String,
 }
 
-/// Where the columns of a statement are.
+/// The positions of the columns in a result.
 struct ResultColumns {
     id: usize,
     as_of: Option<usize>,
@@ -62,27 +65,6 @@ impl PostgresStore {
             section: Arc::new(section.clone()),
         })
     }
-
-    /// Binds the store to a layout.
-    pub fn bind(&self, layout: Arc<Layout>) -> Arc<dyn FeatureSource> {
-        let section = &self.section;
-        let id = if section.id.is_empty() {
-            layout.entity.clone()
-        } else {
-            section.id.clone()
-        };
-        let query = if section.query.is_empty() {
-            select(section, &id, &layout)
-        } else {
-            section.query.clone()
-        };
-        Arc::new(PostgresSource {
-            store: self.clone(),
-            layout,
-            id,
-            query,
-        })
-    }
 }
 
 /// The query over a table.
@@ -97,9 +79,31 @@ fn select(section: &PostgresSection, id: &str, layout: &Layout) -> String {
     format!("SELECT {columns} FROM {table} WHERE {id} = ANY($1)")
 }
 
-/// A name as PostgreSQL takes it, whatever is in it.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+impl StoreClient for PostgresStore {
+    fn check(&self, _feature: &FeatureContract, _entity: &str) -> Result<(), String> {
+        // The columns are known after the first query only.
+        Ok(())
+    }
+
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+        let section = &self.section;
+        let id = if section.id.is_empty() {
+            layout.entity.clone()
+        } else {
+            section.id.clone()
+        };
+        let query = if section.query.is_empty() {
+            select(section, &id, &layout)
+        } else {
+            section.query.clone()
+        };
+        Ok(Arc::new(PostgresSource {
+            store: self.clone(),
+            layout,
+            id,
+            query,
+        }))
+    }
 }
 
 impl FeatureSource for PostgresSource {
@@ -124,7 +128,7 @@ impl PostgresSource {
     fn columns(&self, columns: &[Column]) -> Result<ResultColumns, String> {
         let find = |name: &str| {
             let position = columns.iter().position(|column| column.name() == name);
-            position.ok_or_else(|| format!("the query gives no column `{name}`"))
+            position.ok_or_else(|| format!("the query has no column `{name}`"))
         };
         let as_of = Some(self.store.section.as_of.as_str()).filter(|column| !column.is_empty());
         let fields = self.layout.fields.iter().map(|field| find(&field.column));
@@ -144,7 +148,7 @@ impl PostgresSource {
                 continue;
             };
             vectors[position] = if vectors[position].is_known() {
-                self.layout.invalid(now, "the query gives two rows for one id")
+                self.layout.invalid(now, "the query returns two rows for one id")
             } else {
                 self.vector(row, columns, now)
             };
@@ -177,7 +181,7 @@ fn read<'a>(row: &'a Row, column: usize, digits: &'a mut String) -> Result<Cell<
     cell(row.columns()[column].type_(), raw.0, digits)
 }
 
-/// The id of a row, in the one form that stands for all spellings of it.
+/// The canonical id of a row.
 fn id(row: &Row, column: usize) -> Option<EntityId> {
     match read(row, column, &mut String::new()).ok()? {
         Cell::Int(id) => Some(EntityId::Int(id)),
@@ -186,7 +190,7 @@ fn id(row: &Row, column: usize) -> Option<EntityId> {
     }
 }
 
-/// The ids as the array that the query takes. An id that is no number is in no column of numbers: it is left out.
+/// The ids as the array that the query takes. For a column of numbers, ids that are not numbers are left out.
 fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + Sync + Send>, String> {
     let numbers = || {
         ids.iter().filter_map(|id| match id {
@@ -208,10 +212,10 @@ fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + 
             ids.iter().map(EntityId::to_string).collect::<Vec<String>>(),
         )),
         [other] => Err(format!(
-            "the query takes {other}; ids are whole numbers or texts: cast the column to text"
+            "the query takes {other}; expected an array of whole numbers or texts; cast the column to text"
         )),
         others => Err(format!(
-            "the query takes {} parameters; it must take one, the array of ids",
+            "the query takes {} parameters; expected one, the array of ids",
             others.len()
         )),
     }

@@ -12,6 +12,7 @@ use redis::{Cmd, Value, cmd};
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
+use crate::features::sources::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
@@ -20,29 +21,29 @@ use crate::values::time::now;
 use connect::{Connections, Reply};
 use path::JsonPath;
 
-/// A Redis that keeps features.
+/// A Redis server with features.
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connections: Arc<Connections>,
-    /// The key's text before and after the id.
+    /// The parts of the key before and after the id.
     key: (String, String),
     document: RedisDocument,
     as_of: String,
 }
 
-/// A store bound to what is wanted of it.
+/// A store bound to a layout.
 #[derive(Debug)]
 struct RedisSource {
     store: RedisStore,
     layout: Arc<Layout>,
-    /// Hash fields to ask for; empty for a document.
+    /// Hash fields to read; empty for a document.
     columns: Vec<String>,
-    /// Where each field of the layout is.
+    /// The position of each field of the layout.
     places: Vec<FieldPath>,
     as_of: Option<FieldPath>,
 }
 
-/// A column, and the way into it when it holds JSON.
+/// A column, and the path in its JSON.
 #[derive(Debug)]
 struct FieldPath {
     column: usize,
@@ -64,19 +65,42 @@ impl RedisStore {
         })
     }
 
-    /// Whether a feature's column is one that the store can have.
-    ///
-    /// # Errors
-    /// A column is no path where it has to be one, or the other way round.
-    pub fn check(&self, feature: &FeatureContract) -> Result<(), String> {
+    fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<FieldPath, String> {
+        let (field, path) = match column.find('$') {
+            Some(at) => (&column[..at], Some(JsonPath::parse(&column[at..])?)),
+            None => (column, None),
+        };
+        if self.document == RedisDocument::Json {
+            return match (field, path) {
+                ("", Some(path)) => Ok(FieldPath {
+                    column: 0,
+                    path: Some(path),
+                }),
+                _ => Err(format!(
+                    "`{column}`: expected a path in the JSON document, such as $.events.count"
+                )),
+            };
+        }
+        if field.is_empty() {
+            return Err(format!(
+                "`{column}`: expected a hash field before the path, such as profile$.zip"
+            ));
+        }
+        let known = columns.iter().position(|known| known == field);
+        let column = known.unwrap_or_else(|| {
+            columns.push(field.to_owned());
+            columns.len() - 1
+        });
+        Ok(FieldPath { column, path })
+    }
+}
+
+impl StoreClient for RedisStore {
+    fn check(&self, feature: &FeatureContract, _entity: &str) -> Result<(), String> {
         self.place(feature.column(), &mut Vec::new()).map(|_| ())
     }
 
-    /// Binds the store to a layout.
-    ///
-    /// # Errors
-    /// A column is no path where it has to be one.
-    pub fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
+    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
         let mut columns = Vec::new();
         let mut place = |column: &str| self.place(column, &mut columns);
         let places = layout.fields.iter().map(|field| place(&field.column));
@@ -90,35 +114,6 @@ impl RedisStore {
             places,
             as_of,
         }))
-    }
-
-    fn place(&self, column: &str, columns: &mut Vec<String>) -> Result<FieldPath, String> {
-        let (field, path) = match column.find('$') {
-            Some(at) => (&column[..at], Some(JsonPath::parse(&column[at..])?)),
-            None => (column, None),
-        };
-        if self.document == RedisDocument::Json {
-            return match (field, path) {
-                ("", Some(path)) => Ok(FieldPath {
-                    column: 0,
-                    path: Some(path),
-                }),
-                _ => Err(format!(
-                    "`{column}`: in a JSON document a column is a path such as $.events.count"
-                )),
-            };
-        }
-        if field.is_empty() {
-            return Err(format!(
-                "`{column}`: in a hash a path begins with a field, such as profile$.zip"
-            ));
-        }
-        let known = columns.iter().position(|known| known == field);
-        let column = known.unwrap_or_else(|| {
-            columns.push(field.to_owned());
-            columns.len() - 1
-        });
-        Ok(FieldPath { column, path })
     }
 }
 
@@ -212,7 +207,7 @@ impl RedisSource {
     }
 }
 
-/// The text of a value; what is not UTF-8 reads as an empty text would: no value.
+/// The text of a value; one that is not UTF-8 counts as no value.
 fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -234,7 +229,7 @@ fn set_json(
     match document {
         Err(reason) => builder.mark_invalid(field, reason),
         Ok(document) => {
-            // A path that leads nowhere is a value that is not there.
+            // A path without a value leaves the field absent.
             let Some(value) = path.find(document) else { return };
             match cell(value) {
                 Ok(cell) => builder.set(field, cell),
@@ -252,8 +247,8 @@ fn cell(value: &serde_json::Value) -> Result<Cell<'_>, &'static str> {
         serde_json::Value::String(text) => Ok(Cell::Text(text)),
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(whole) => Ok(Cell::Int(whole)),
-            // Above i64 a whole number is beyond 2^53 anyway: refused where it has to be exact.
-            None => number.as_f64().map(Cell::Float).ok_or("a number out of reach"),
+            // A larger whole number exceeds 2^53, and is refused where it must be exact.
+            None => number.as_f64().map(Cell::Float).ok_or("a number out of range"),
         },
         serde_json::Value::Array(_) => Err("expected one value, found a list"),
         serde_json::Value::Object(_) => Err("expected one value, found an object"),

@@ -1,8 +1,8 @@
-//! What stands in front of every remote store: a cache of vectors, one fetch per entity at a time, a time limit, one
-//! second attempt after a lost connection, and a circuit breaker.
+//! A remote store with its protection: a cache, single flight, a timeout, a second attempt after a lost connection, and a
+//! circuit breaker.
 //!
-//! A fetch runs in a task of its own: the request that asked may give up, the answer still fills the cache. Fetches of the
-//! same moment travel together because every store's client pipelines them on one connection; nothing waits for company.
+//! A fetch runs in a task of its own, so that it fills the cache even if the request has given up. The clients pipeline
+//! concurrent fetches on one connection; no fetch waits for others.
 
 mod cache;
 mod single_flight;
@@ -22,14 +22,14 @@ use super::source::{FeatureSource, Lane, SourceError};
 use crate::features::metrics::SourceMetrics;
 use crate::values::entity_id::EntityId;
 
-/// How a remote store is asked.
+/// Timeouts of a remote store.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// The longest that a fetch may take, with its second attempt.
+    /// Maximum duration of a fetch, including a second attempt.
     pub timeout: Duration,
-    /// The same for a fetch of many entities.
+    /// The same for a bulk fetch.
     pub bulk_timeout: Duration,
-    /// How long a store that keeps failing is left alone before it is tried again.
+    /// How long a failing store is skipped before it is retried.
     pub cooldown: Duration,
 }
 
@@ -42,42 +42,42 @@ impl Timeouts {
     }
 }
 
-/// What a source has for one entity.
+/// The result of a lookup of one entity.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// Its vector; the second says whether it came from the cache.
+    /// Its vector, and whether it came from the cache.
     Vector(Vector, bool),
     /// The store does not know the entity.
     Unknown,
-    /// The store could not be asked, and the cache has nothing.
+    /// The store is unavailable, and the entity is not cached.
     Failed,
 }
 
-/// A remote store with all that stands in front of it.
+/// A remote store with its cache, single flight and circuit breaker.
 #[derive(Debug)]
 pub struct RemoteSource {
-    /// Its name in the settings.
+    /// The name in the settings.
     pub name: String,
-    /// What is wanted from it.
+    /// The fields to fetch.
     pub layout: Arc<Layout>,
     source: Arc<dyn FeatureSource>,
     cache: Option<Cache>,
     single_flight: SingleFlight,
-    /// Counts what was forgotten: a fetch that began before does not fill the cache with what it saw then.
+    /// Counts `forget` calls, so that a fetch from before such a call does not fill the cache.
     forgotten: AtomicU64,
     breaker: AsyncRecloser,
     timeouts: Timeouts,
     metrics: SourceMetrics,
 }
 
-/// Calls over which the failure rate is judged.
+/// Calls over which the circuit breaker computes the failure rate.
 const BREAKER_CALLS: usize = 20;
 
-/// The share of failures at which a store is left alone.
+/// The failure rate at which the circuit breaker opens.
 const BREAKER_RATE: f32 = 0.5;
 
 impl RemoteSource {
-    /// Puts the guards in front of `source`.
+    /// Protects `source`.
     pub fn new(
         name: &str,
         layout: Arc<Layout>,
@@ -105,7 +105,7 @@ impl RemoteSource {
         }
     }
 
-    /// What the source has for `ids`, in their order. Returns by `deadline`, or earlier when the store's own time is up.
+    /// Looks up `ids`, in their order. Returns by `deadline` or the timeout of the store, whichever is earlier.
     pub async fn get(self: &Arc<Self>, ids: &[EntityId], now: f64, deadline: Option<Instant>) -> Vec<Lookup> {
         let mut held: Vec<Option<Lookup>> = Vec::with_capacity(ids.len());
         let mut missing: Vec<usize> = Vec::new();
@@ -133,7 +133,7 @@ impl RemoteSource {
             });
         }
         if !ageing.is_empty() {
-            // Nobody waits for these: the entries are good until their hard limit.
+            // Nobody waits for these: the entries are valid until their hard limit.
             drop(self.fetch_or_join(ageing));
         }
         if !missing.is_empty() {
@@ -141,7 +141,7 @@ impl RemoteSource {
             let mut waiters = self.fetch_or_join(wanted);
             let own = Instant::now() + self.timeouts.of(Lane::of(missing.len()));
             let until = deadline.map_or(own, |deadline| deadline.min(own));
-            // Every landing gets the same last moment, so waiting one after the other is no longer than waiting for all.
+            // All waiters have the same deadline, so sequential waits take no longer.
             for (position, waiter) in missing.into_iter().zip(&mut waiters) {
                 held[position] = Some(
                     waiter
@@ -178,7 +178,7 @@ impl RemoteSource {
         self.cache.as_ref().map_or_else(Vec::new, |cache| cache.ids(most))
     }
 
-    /// Brings the gauges of the cache up to date.
+    /// Updates the gauges of the cache.
     pub fn measure(&self) {
         let (entries, bytes) = self.cache.as_ref().map_or((0, 0), Cache::size);
         self.metrics.entries.set(entries.cast_signed());
@@ -213,7 +213,7 @@ impl RemoteSource {
         leader.publish(result.map_err(|_| ()));
     }
 
-    /// One guarded fetch.
+    /// Fetches through the circuit breaker.
     async fn fetch(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
         let start = Instant::now();
         let result = match self.breaker.call(self.attempts(ids)).await {
@@ -226,7 +226,7 @@ impl RemoteSource {
         if let Err(error) = &result
             && self.metrics.may_log_failure()
         {
-            tracing::warn!(source = self.name, %error, "the feature store did not answer");
+            tracing::warn!(source = self.name, %error, "feature store fetch failed");
         }
         result
     }

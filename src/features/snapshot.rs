@@ -1,8 +1,8 @@
-//! The embedded feature source: a table read whole into a compact in-memory form, looked up by id.
+//! The snapshot: a table in a compact in-memory form, looked up by id.
 //!
-//! A file is read twice: the first pass surveys each column and chooses the smallest width that holds its values
-//! exactly, the second packs the rows one after the other. Memory peaks at the packed size plus one batch, and a
-//! look-up touches one row's bytes, not one cache line per column.
+//! A file is read twice. The first pass finds the smallest width that holds each column exactly; the second packs the rows
+//! one after the other. Memory peaks at the packed size plus one batch, and a lookup reads the bytes of one row, not one
+//! cache line per column.
 
 mod ids;
 mod pack;
@@ -19,14 +19,14 @@ use ids::IdIndex;
 use pack::PackedRows;
 use survey::Survey;
 
-/// A column to be held, as the contracts of the models ask for it.
+/// A column that the contracts need.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ColumnSpec {
-    /// The column's name in the table.
+    /// The name in the table.
     pub column: String,
     /// The type of its values. [`FeatureType::Category`] columns are held as codes of the snapshot's own dictionary.
     pub kind: FeatureType,
-    /// Whether `f32` is enough: every model that takes the column rounds its input to `f32` anyway.
+    /// Whether `f32` is enough, because every model that uses the column rounds its input to `f32`.
     pub single: bool,
 }
 
@@ -35,9 +35,9 @@ pub struct ColumnSpec {
 pub struct SnapshotSpec {
     /// The column with the ids.
     pub entity: String,
-    /// The column with the instant at which a row's features were true, if there is one.
+    /// The column with the `as_of` time of a row, if there is one.
     pub as_of: Option<String>,
-    /// The columns to hold.
+    /// The columns to read.
     pub columns: Vec<ColumnSpec>,
 }
 
@@ -56,11 +56,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads `path`, a file or a folder. `progress` is told the bytes read out of twice the table's bytes.
+    /// Reads `path`, a file or a folder. `progress` receives the bytes read, out of twice the bytes of the table.
     ///
     /// # Errors
-    /// Names the file, row and column: a column is missing, a value has the wrong type, an id is empty or stands
-    /// twice, the file is torn.
+    /// A column is missing, a value has the wrong type, an id is empty or duplicate, or the file is not complete; the message
+    /// names the file, row and column.
     pub fn load(path: &Path, spec: &SnapshotSpec, progress: &mut dyn FnMut(u64)) -> Result<Self, TableError> {
         let table = Table::open(path)?;
         let mut columns = spec.columns.clone();
@@ -118,18 +118,18 @@ impl Snapshot {
         })
     }
 
-    /// The same, read from a copy of what is at `path`.
+    /// Sets the location that a copy was made from.
     pub fn at(mut self, path: &Path) -> Self {
         path.clone_into(&mut self.path);
         self
     }
 
-    /// Where it was read from.
+    /// The location it was read from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The column that its ids come from.
+    /// The column with the ids.
     pub fn entity(&self) -> &str {
         &self.entity
     }
@@ -139,12 +139,12 @@ impl Snapshot {
         self.ids.len()
     }
 
-    /// Whether there is no row.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The row of an entity. A text names an integer id by its digits, and the other way round.
+    /// The row of an entity. A text and an integer with the same digits are the same id.
     pub fn find(&self, id: IdRef<'_>) -> Option<usize> {
         self.ids.find(id)
     }
@@ -154,24 +154,24 @@ impl Snapshot {
         self.ids.get(row)
     }
 
-    /// Position of a column that was asked for at load.
+    /// The position of a column of the specification.
     pub fn column(&self, column: &str, kind: FeatureType) -> Option<usize> {
         self.specs
             .iter()
             .position(|spec| spec.column == column && spec.kind == kind)
     }
 
-    /// The number in a row and column: NaN for null; for categories a code of [`Snapshot::dictionary`].
+    /// The number in a row and column: NaN for null; a code of [`Snapshot::dictionary`] for a category.
     pub fn value(&self, row: usize, column: usize) -> f64 {
         self.rows.get(row, column)
     }
 
-    /// The texts behind a category column's codes.
+    /// The texts of the codes of a category column.
     pub fn dictionary(&self, column: usize) -> &[String] {
         self.dictionaries.get(column).map_or(&[], Vec::as_slice)
     }
 
-    /// When a row's features were true: seconds since the Unix epoch.
+    /// The `as_of` time of a row in seconds since the Unix epoch.
     pub fn as_of(&self, row: usize) -> Option<f64> {
         self.as_of
             .map(|column| self.rows.get(row, column))
@@ -203,12 +203,14 @@ fn each_batch(
     Ok(())
 }
 
-/// An id as a cell gives it.
+/// Converts a cell to an id.
 fn id_of<'a>(cell: Cell<'a>) -> Result<IdRef<'a>, String> {
     match cell {
         Cell::Int(id) => Ok(IdRef::Int(id)),
         Cell::Text(id) | Cell::Untyped(id) if !id.is_empty() => Ok(IdRef::Text(id)),
         Cell::Null | Cell::Text(_) | Cell::Untyped(_) => Err("the id is empty".to_owned()),
-        Cell::Bool(_) | Cell::Float(_) | Cell::Time(_) => Err("an id is a text or a whole number".to_owned()),
+        Cell::Bool(_) | Cell::Float(_) | Cell::Time(_) => {
+            Err("expected an id that is a text or a whole number".to_owned())
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What every remote feature store has to be able to do.
+//! The interface of remote feature stores.
 
 use std::fmt::Debug;
 
@@ -7,9 +7,9 @@ use futures_util::future::BoxFuture;
 use super::layout::Vector;
 use crate::values::entity_id::EntityId;
 
-/// A remote store, bound to the layout of what is wanted from it.
+/// A remote store, bound to a layout.
 pub trait FeatureSource: Debug + Send + Sync {
-    /// The vectors of `ids`, in their order; an entity that the store does not know has [`Vector::is_known`] false.
+    /// Fetches the vectors of `ids`, in their order. [`Vector::is_known`] is false for an entity that the store does not know.
     fn fetch<'a>(
         &'a self,
         ids: &'a [EntityId],
@@ -22,20 +22,20 @@ pub trait FeatureSource: Debug + Send + Sync {
     }
 }
 
-/// Which of a store's connections to use: bulk requests must not delay single ones.
+/// The connections to use: bulk requests must not delay single ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// A few entities that someone waits for.
+    /// A few entities.
     Online,
     /// Many entities.
     Bulk,
 }
 
-/// Entities in a request from which it goes to the bulk lane.
+/// Minimum entities of a bulk fetch.
 pub const BULK_FROM: usize = 100;
 
 impl Lane {
-    /// The lane for a fetch of so many entities.
+    /// The lane for a fetch of this many entities.
     pub fn of(entities: usize) -> Self {
         if entities < BULK_FROM {
             Self::Online
@@ -45,25 +45,25 @@ impl Lane {
     }
 }
 
-/// Why a store gave nothing.
+/// Why a fetch failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SourceError {
     /// The connection was lost: a second attempt may reach the store.
     #[error("{0}")]
     Dropped(String),
-    /// The store answered, but with an error.
+    /// The store answered with an error.
     #[error("{0}")]
     Failed(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(std::time::Duration),
-    /// The store failed too often just now, so it was not asked.
-    #[error("not asked: it failed too often just now")]
+    /// The circuit breaker is open, so the store was skipped.
+    #[error("skipped: circuit breaker open")]
     Open,
 }
 
 impl SourceError {
-    /// As it stands in metrics.
+    /// The name in metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Dropped(_) => "dropped",

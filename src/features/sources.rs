@@ -1,4 +1,4 @@
-//! Which source holds which feature, and the way from there to the plans of the live models.
+//! All feature sources: which one holds which feature, and the plans of the live models.
 
 mod field;
 mod store;
@@ -17,31 +17,31 @@ use crate::error::Error;
 use crate::features::metrics::FeatureMetrics;
 use crate::models::ModelVersion;
 use crate::models::contract::FeatureContract;
-use crate::suggest::hint;
+use crate::suggest::{hint, unknown};
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
-use store::StoreClient;
+pub(in crate::features) use store::StoreClient;
 
-/// All sources of the settings. The snapshot, which changes, is given where it is needed.
+/// The remote sources of the settings. The snapshot changes, so it is passed where it is needed.
 #[derive(Debug)]
 pub struct Sources {
     remote: BTreeMap<String, ConfiguredSource>,
     default: Option<String>,
     metrics: FeatureMetrics,
-    /// The remotes of the last binding: one whose layout is still wanted keeps its cache.
+    /// The sources of the last binding: one whose layout is still needed keeps its cache.
     bound: Mutex<Vec<Arc<RemoteSource>>>,
 }
 
 #[derive(Debug)]
 struct ConfiguredSource {
     section: SourceSection,
-    store: StoreClient,
+    store: Box<dyn StoreClient>,
 }
 
-/// What is wanted of each source, by the entity that its ids are of.
+/// The fields needed of each source, by source and name of the id.
 type WantedFields<'a> = BTreeMap<(&'a str, String), Vec<Field>>;
 
-/// Where a feature is kept.
+/// The home of a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FeatureHome<'a> {
     Snapshot,
@@ -49,21 +49,21 @@ enum FeatureHome<'a> {
 }
 
 impl Sources {
-    /// Prepares the sources of the settings. Nothing is connected yet, but files that are named are read.
+    /// Prepares the sources of the settings. Files that the settings name are read, but nothing is connected yet.
     ///
     /// # Errors
-    /// Names the source and what is wrong with it.
+    /// A source is not valid; the message names it.
     pub fn new(config: &Config, metrics: FeatureMetrics) -> Result<Self, String> {
         let mut remote = BTreeMap::new();
         for (name, section) in &config.source {
-            let store = StoreClient::new(section).map_err(|message| format!("[source.{name}] {message}"))?;
+            let store = store::open(section).map_err(|message| format!("[source.{name}] {message}"))?;
             let section = section.clone();
             remote.insert(name.clone(), ConfiguredSource { section, store });
         }
         let named = Some(config.features.default.clone()).filter(|name| !name.is_empty());
         if let Some(name) = named.as_ref().filter(|name| !remote.contains_key(*name)) {
             let hint = hint(name, remote.keys().map(String::as_str));
-            return Err(format!("features.default: there is no [source.{name}]{hint}"));
+            return Err(format!("features.default: no [source.{name}]{hint}"));
         }
         let only = || match (config.snapshot(), remote.len()) {
             (None, 1) => remote.keys().next().cloned(),
@@ -78,9 +78,9 @@ impl Sources {
         })
     }
 
-    /// Plans how each of `models` gets its rows, from the stores and the `snapshot`; the error says why a model cannot.
+    /// Plans how each of `models` gets its rows from the stores and the `snapshot`; an error says why a model cannot.
     ///
-    /// A store is bound to all that these models want of it; it keeps its cache if that has not changed.
+    /// A store is bound to the fields that all of these models need; it keeps its cache if they have not changed.
     pub fn plan(
         &self,
         models: &[&ModelVersion],
@@ -96,17 +96,17 @@ impl Sources {
         models.iter().zip(fed).map(plan).collect()
     }
 
-    /// Whether the stores have what a model wants of them.
+    /// Checks that the stores have what a model needs.
     ///
     /// # Errors
-    /// Says what is missing.
+    /// Something is missing; the message says what.
     pub fn check(&self, model: &ModelVersion) -> Result<(), String> {
         let mut wanted = WantedFields::new();
         self.want(model, &mut wanted)
     }
 
-    /// Why `table` cannot feed the part of `model` that comes from the snapshot; `None` when it can.
-    pub fn unfed(&self, model: &ModelVersion, table: &Table) -> Option<String> {
+    /// What `table` lacks for the part of `model` that comes from the snapshot; `None` if nothing.
+    pub fn missing_columns(&self, model: &ModelVersion, table: &Table) -> Option<String> {
         let contract = model.contract.as_ref()?;
         let mut columns = self.columns(model).map(|(_, slot)| slot.column()).peekable();
         columns.peek()?;
@@ -120,8 +120,8 @@ impl Sources {
         (!missing.is_empty()).then(|| format!("{path}: missing columns: {}", missing.join(", ")))
     }
 
-    /// What a snapshot must hold to serve `models`; `None` when none of them takes anything from it. Models of another
-    /// entity than the first one's are left to be refused when they are planned.
+    /// The columns that `models` need of a snapshot; `None` if none of them uses it. A model with another entity than the first
+    /// one is skipped; planning refuses it.
     pub fn snapshot_spec<'a>(
         &self,
         models: impl IntoIterator<Item = &'a ModelVersion>,
@@ -150,22 +150,19 @@ impl Sources {
         spec
     }
 
-    /// The remote stores now bound.
+    /// The bound remote sources.
     pub fn remotes(&self) -> Vec<Arc<RemoteSource>> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets what the cache of a source has of an entity, or of all.
+    /// Removes an entity, or all of them, from the cache of a source.
     ///
     /// # Errors
-    /// There is no such source; the text lists those there are.
+    /// No source has that name; the message lists the known ones.
     pub fn forget(&self, source: &str, id: Option<&EntityId>) -> Result<(), Error> {
         if !self.remote.contains_key(source) {
-            let known: Vec<&str> = self.remote.keys().map(String::as_str).collect();
-            return Err(Error::entity_not_found(format!(
-                "there is no feature source `{source}`; there are: {}",
-                known.join(", ")
-            )));
+            let known = self.remote.keys().map(String::as_str);
+            return Err(Error::entity_not_found(unknown("feature source", source, known)));
         }
         let id = id.map(EntityId::canonical);
         for remote in self.remotes().iter().filter(|remote| remote.name == source) {
@@ -174,7 +171,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Brings the gauges of the caches up to date.
+    /// Updates the gauges of the caches.
     pub fn measure(&self) {
         self.remotes().iter().for_each(|remote| remote.measure());
     }
@@ -201,13 +198,13 @@ impl Sources {
         }
     }
 
-    /// The group that a source keeps a feature in: what the contract says, or what the source knows.
+    /// The group of a feature in a source: what the contract says, or what the source knows.
     fn group(&self, source: &str, feature: &FeatureContract) -> Option<String> {
         self.remote[source].store.group(feature)
     }
 
-    /// What `models` want of each store. One after the other: a model that cannot be had beside those before it is left
-    /// out, and takes nothing from them.
+    /// The fields that `models` need of each store. A model that does not fit with those before it is left out and does not
+    /// affect them.
     fn wanted(&self, models: &[&ModelVersion]) -> (Vec<Result<(), String>>, WantedFields<'_>) {
         let mut wanted = WantedFields::new();
         let fed = models.iter().map(|model| {
@@ -219,7 +216,7 @@ impl Sources {
         (fed.collect(), wanted)
     }
 
-    /// Adds what a model wants of each store, if the store can have it.
+    /// Adds the fields that a model needs of each store, if the store has them.
     fn want<'a>(&'a self, model: &ModelVersion, wanted: &mut WantedFields<'a>) -> Result<(), String> {
         let mut touched = BTreeSet::new();
         for (slot, feature) in stored(model) {
@@ -246,7 +243,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Binds the stores to what is wanted. One whose layout holds just that stays as it is, with its cache.
+    /// Binds the stores to the needed fields. A store that is bound to them already keeps its cache.
     fn bind(&self, wanted: WantedFields<'_>) -> Result<Vec<Arc<RemoteSource>>, String> {
         let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         let remotes = wanted
@@ -322,7 +319,7 @@ impl Sources {
                 }
             };
             let column = column
-                .ok_or_else(|| format!("the snapshot was not read with the column `{}`", feature.column()))?;
+                .ok_or_else(|| format!("the snapshot in memory has no column `{}`", feature.column()))?;
             columns[slot] = Some(ColumnRef { source, column });
         }
         Ok((!sources.is_empty()).then(|| Plan::new(model, sources, &columns)))
@@ -340,7 +337,7 @@ impl Sources {
                 Some(snapshot) if snapshot.entity() != model.entity() => {
                     let (held, wanted) = (snapshot.entity(), model.entity());
                     Err(format!(
-                        "the snapshot is keyed by `{held}`, as another model wants it, and not by `{wanted}`"
+                        "the snapshot has ids of `{held}`, as another model needs, not of `{wanted}`"
                     ))
                 }
                 snapshot => Ok(snapshot.cloned().map(Source::Table)),

@@ -1,5 +1,5 @@
-//! Tables in files, read as a stream of batches: Parquet, CSV (with a header) and JSON lines, one file or a folder
-//! of them. Memory is bounded by the batch, whatever the size of the table.
+//! Tables in files, read in batches: Parquet, CSV with a header, and JSON lines; one file or a folder. Memory is bounded by
+//! the batch, not by the size of the table.
 
 mod column;
 mod csv;
@@ -16,7 +16,7 @@ use crate::suggest::hint;
 /// Rows in a batch.
 const BATCH_ROWS: usize = 4096;
 
-/// What is wrong with a table.
+/// An error in a table.
 #[derive(Debug, thiserror::Error)]
 pub struct TableError {
     /// The file.
@@ -25,7 +25,7 @@ pub struct TableError {
     pub row: Option<u64>,
     /// The column.
     pub column: Option<String>,
-    /// What is wrong there.
+    /// What is wrong.
     pub message: String,
 }
 
@@ -74,18 +74,18 @@ impl TableError {
     }
 }
 
-/// How a file's rows are written.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// Apache Parquet, flat columns.
     Parquet,
     /// Comma-separated values with a header line, UTF-8.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     JsonLines,
 }
 
-/// File name endings and what they mean.
+/// File name extensions and their formats.
 const ENDINGS: [(&str, FileKind); 4] = [
     ("parquet", FileKind::Parquet),
     ("csv", FileKind::Csv),
@@ -94,10 +94,10 @@ const ENDINGS: [(&str, FileKind); 4] = [
 ];
 
 impl FileKind {
-    /// What the ending of `path` says.
+    /// The format by the extension of `path`.
     ///
     /// # Errors
-    /// The ending is none of those known; the message lists them.
+    /// The extension is unknown; the message lists the known ones.
     pub fn of(path: &Path) -> Result<Self, TableError> {
         let ending = path
             .extension()
@@ -110,22 +110,19 @@ impl FileKind {
             let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
             TableError::file(
                 path,
-                format!(
-                    "cannot tell the file's format; expected one of {}",
-                    known.join(", ")
-                ),
+                format!("unknown file extension; expected one of {}", known.join(", ")),
             )
         })
     }
 }
 
-/// One stream of batches from one file.
-trait Source {
+/// Reads one file in batches.
+trait BatchReader {
     /// The next batch of the chosen columns; `None` at the end.
     fn next(&mut self) -> Result<Option<TableBatch>, TableError>;
 }
 
-/// A table: one file, or all of a folder's files in the order of their names.
+/// A table: one file, or the files of a folder in the order of their names.
 #[derive(Debug)]
 pub struct Table {
     path: PathBuf,
@@ -134,10 +131,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// Finds the files of `path` and the first one's columns.
+    /// Finds the files of `path`, and the columns of the first one.
     ///
     /// # Errors
-    /// There is no such file, the folder holds no table, or the header cannot be read.
+    /// The file does not exist, the folder has no table, or the header cannot be read.
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let files = if path.is_dir() {
             folder(path)?
@@ -152,12 +149,12 @@ impl Table {
         })
     }
 
-    /// Where the table is.
+    /// The location of the table.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The columns' names. Of JSON lines: the keys seen near the start.
+    /// The names of the columns. For JSON lines: the keys of the first lines.
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
@@ -171,10 +168,10 @@ impl Table {
             .sum()
     }
 
-    /// A stream of the columns named, in that order.
+    /// Reads the named columns, in that order.
     ///
     /// # Errors
-    /// A column is not there; the error lists all that are missing.
+    /// Columns are missing; the message lists them.
     pub fn batches(&self, chosen: &[String]) -> Result<TableBatches<'_>, TableError> {
         let missing: Vec<String> = chosen
             .iter()
@@ -202,7 +199,7 @@ pub struct TableBatches<'a> {
     table: &'a Table,
     chosen: Vec<String>,
     file: usize,
-    open: Option<Box<dyn Source>>,
+    open: Option<Box<dyn BatchReader>>,
     /// Bytes of the files that are done.
     before: u64,
 }
@@ -211,7 +208,7 @@ impl TableBatches<'_> {
     /// The next batch, with its file and the number of its first row in that file; `None` at the end.
     ///
     /// # Errors
-    /// Names the file, row and column that cannot be read.
+    /// A value cannot be read; the message names the file, row and column.
     pub fn next_batch(&mut self) -> Result<Option<TableBatch>, TableError> {
         loop {
             let Some((path, kind)) = self.table.files.get(self.file) else {
@@ -236,7 +233,7 @@ impl TableBatches<'_> {
     }
 }
 
-fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn Source>, TableError> {
+fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn BatchReader>, TableError> {
     Ok(match kind {
         FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen)?),
         FileKind::Csv => Box::new(csv::CsvFile::open(path, chosen)?),
@@ -256,7 +253,7 @@ fn open_file(path: &Path) -> Result<File, TableError> {
     File::open(path).map_err(|error| TableError::file(path, error))
 }
 
-/// The table files of a folder; names that start with `_` or `.` are markers and checksums of the job that wrote it.
+/// The table files of a folder. Names that start with `_` or `.` are markers and checksums of the job that wrote it.
 fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
     let entries = path.read_dir().map_err(|error| TableError::file(path, error))?;
     let mut files = Vec::new();
@@ -265,7 +262,7 @@ fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
         let hidden = file
             .file_name()
             .is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
-        // A job writes an empty part where it had no row.
+        // A job may write empty parts.
         let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
         if !hidden && !empty && file.is_file() {
             let kind = FileKind::of(&file)?;
@@ -275,7 +272,7 @@ fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
     if files.is_empty() {
         return Err(TableError::file(
             path,
-            "the folder holds no Parquet, CSV or JSON lines file",
+            "no Parquet, CSV or JSON lines file in the folder",
         ));
     }
     files.sort_by(|a, b| a.0.cmp(&b.0));

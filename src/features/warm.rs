@@ -1,6 +1,5 @@
-//! Warm caches: the ids that were cached when the last run ended are fetched before this one says that it is ready.
-//!
-//! What a full cache holds is what was asked for most: moka keeps the entries that are used often.
+//! Cache warming: fetches the ids that were cached at the end of the last run, before the server is ready. A full cache holds
+//! the entities used most, because moka keeps those.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,13 +12,13 @@ use super::sources::Sources;
 use crate::values::entity_id::EntityId;
 use crate::values::time;
 
-/// Most ids kept per source.
+/// Maximum ids per source.
 const MOST: usize = 100_000;
 
-/// A file of ids: by source, one list. Numbers are whole-number ids, texts the others.
+/// The file: a list of ids by source. Integer ids are numbers, others are texts.
 type CachedIds = BTreeMap<String, Vec<serde_json::Value>>;
 
-/// Writes the ids in the caches to `path`: beside it first, so that a reader never sees half a file.
+/// Writes the ids in the caches to `path`, atomically.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -40,10 +39,10 @@ pub fn save(sources: &Sources, path: &Path) -> Result<usize, String> {
     Ok(ids.values().map(Vec::len).sum())
 }
 
-/// Fetches the ids in the file at `path` into the caches, for no longer than `within`. Returns how many were fetched.
+/// Fetches the ids of the file at `path` into the caches, for at most `within`. Returns the number of fetched entities.
 ///
 /// # Errors
-/// The file is there, but cannot be read.
+/// The file exists but cannot be read.
 pub async fn load(sources: &Sources, path: &Path, within: Duration) -> Result<usize, String> {
     let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = match std::fs::read(path) {

@@ -115,7 +115,7 @@ impl Lifecycle {
             Command::Shadow { model, share } => self.set_trial(&model, share, false),
             Command::Settings(settings) => {
                 self.apply_settings(*settings);
-                Ok("settings taken over".to_owned())
+                Ok("settings applied".to_owned())
             }
         }
     }
@@ -223,7 +223,7 @@ impl Lifecycle {
             });
         let to = to.ok_or(Error::rejected(why))?;
         let model = self.model(name)?;
-        // Whatever is newer than the target and would answer again by itself goes back with the one that answers.
+        // Newer versions than the target would go live again by themselves: they are rolled back as well.
         let newer = model.versions.iter().filter(|(number, version)| {
             **number == live
                 || (**number > to && matches!(version.stage, Stage::Loaded(_) | Stage::Available))

@@ -34,7 +34,7 @@ pub(super) fn misbehaves(
     let non_finite = rate(now.non_finite, now);
     if non_finite > settings.non_finite_rate && non_finite > 2.0 * was(before.non_finite) {
         return Some(format!(
-            "{} of {seen} scores are no finite number (models.watch.non_finite_rate allows {})",
+            "{} of {seen} scores are not finite (models.watch.non_finite_rate allows {})",
             now.non_finite, settings.non_finite_rate
         ));
     }
@@ -46,13 +46,13 @@ pub(super) fn misbehaves(
         ));
     }
     let far = beyond_chance(&now.expected, &now.bins)?;
-    // Whoever asks may be unlike those at training: then the version before was far from its training as well.
+    // Requests may differ from the training data: then the previous version was far from its training as well.
     let scored = before.bins.iter().sum::<u64>() >= settings.samples.max(1);
     let was_far = beyond_chance(&before.expected, &before.bins).filter(|_| scored);
     let limit = settings.psi.max(was_far.map_or(0.0, |was| 2.0 * was));
     (settings.psi > 0.0 && far > limit).then(|| {
         format!(
-            "the scores of {} entities are far from those at training: a population stability index of {far:.2} beyond \
+            "the scores of {} entities are far from those at training: a population stability index of {far:.2} above \
              chance (models.watch.psi allows {})",
             now.scored, settings.psi
         )
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_trouble_is_seen_and_none_is_seen_too_early() {
+    fn each_kind_of_misbehaviour_is_found_after_enough_answers() {
         let settings = WatchSection::default();
         let even = [250, 250, 250, 250];
         let well = counts(1000, 0, 0, &even);
@@ -107,7 +107,7 @@ mod tests {
         assert!(
             judge(&counts(980, 20, 20, &even), &well)
                 .unwrap()
-                .contains("no finite number")
+                .contains("not finite")
         );
         let shifted = [0, 0, 0, 1000];
         assert!(

@@ -1,5 +1,5 @@
-//! The feature sources, as models and customers come and go: can a model be fed, must the customers be read anew for
-//! it, and may a new snapshot take the place of the last one?
+//! Loads the snapshot: checks what models need of it, reads it again if they need more columns, and decides whether a new
+//! one may replace the present one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
 
-/// The feature sources.
+/// The snapshot and where it comes from.
 #[derive(Debug)]
 pub(super) struct SnapshotLoader {
     sources: Arc<Sources>,
@@ -23,20 +23,20 @@ pub(super) struct SnapshotLoader {
     snapshot: Option<Arc<Snapshot>>,
     spec: Option<SnapshotSpec>,
     profile: Option<SnapshotProfile>,
-    /// The files of the snapshot in memory, or of the last one that was refused.
+    /// The files of the snapshot in memory, or of the last one refused.
     judged: Option<Listing>,
-    /// The files at the last look.
+    /// The files at the last poll.
     seen: Option<Listing>,
 }
 
-/// What came of a look for new customers.
+/// The result of a poll for a new snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SnapshotPoll {
     /// Nothing new.
     Same,
-    /// Something is being written.
+    /// A snapshot is being written; the text says how that is known.
     Waiting(String),
-    /// They may be read now.
+    /// A new snapshot can be read.
     New(Listing),
 }
 
@@ -63,13 +63,12 @@ impl SnapshotLoader {
         self.snapshot.as_ref()
     }
 
-    /// Where the snapshot is, if there is one.
+    /// The location of the snapshot, if one is configured.
     pub(super) fn location(&self) -> Option<&Path> {
         self.storage.as_ref().map(Storage::location)
     }
 
-    /// Looks for a snapshot that is not the last one. What was there at one look and is the same at the next is taken
-    /// as written.
+    /// Polls for a new snapshot. Files that are the same at two polls count as complete.
     pub(super) fn poll(&mut self) -> Result<SnapshotPoll, String> {
         let Some(storage) = &self.storage else {
             return Ok(SnapshotPoll::Same);
@@ -80,7 +79,7 @@ impl SnapshotLoader {
             return Ok(if self.snapshot.is_some() {
                 SnapshotPoll::Same
             } else {
-                SnapshotPoll::Waiting("nothing is there yet".to_owned())
+                SnapshotPoll::Waiting("no file yet".to_owned())
             });
         };
         if self.judged.as_ref() == Some(&found) {
@@ -96,34 +95,34 @@ impl SnapshotLoader {
         Ok(if settled {
             SnapshotPoll::New(found)
         } else {
-            SnapshotPoll::Waiting("it was not like this at the last look".to_owned())
+            SnapshotPoll::Waiting("its files changed since the last poll".to_owned())
         })
     }
 
-    /// Whether the sources have what a model asks for, as far as can be said without reading them.
+    /// Checks that the sources have what a model needs, without reading them.
     pub(super) fn check(&self, model: &ModelVersion) -> Result<String, String> {
         self.sources.check(model)?;
         let Some(wanted) = self.sources.snapshot_spec([model], None) else {
-            return Ok("the stores can have every feature; none comes from the snapshot".to_owned());
+            return Ok("the feature stores have every feature; the snapshot is not needed".to_owned());
         };
         if self.spec.as_ref().is_some_and(|held| covers(held, &wanted)) {
-            return Ok("the customers in memory have every column".to_owned());
+            return Ok("the snapshot in memory has every column".to_owned());
         }
         let Some(storage) = &self.storage else {
-            return Ok("there is no snapshot".to_owned());
+            return Ok("no snapshot configured".to_owned());
         };
         let Some(entry) = storage.stat("")?.filter(|entry| unfinished(entry).is_none()) else {
-            return Ok("the snapshot is not there yet".to_owned());
+            return Ok("the snapshot does not exist yet".to_owned());
         };
         let fetched = storage.fetch("", &entry)?;
         let table = Table::open(fetched.path()).map_err(|error| error.to_string())?;
-        match self.sources.unfed(model, &table) {
+        match self.sources.missing_columns(model, &table) {
             Some(reason) => Err(reason),
             None => Ok(format!("{} has every column", storage.location().display())),
         }
     }
 
-    /// Reads the customers unless what is in memory will do for all of `models`; whether it was read.
+    /// Reads the snapshot unless the one in memory has all that `models` need. Returns whether it was read.
     pub(super) fn ensure(
         &mut self,
         models: &[&ModelVersion],
@@ -145,16 +144,16 @@ impl SnapshotLoader {
                 .read(entry, models, progress)
                 .map(|()| true)
                 .map_err(|refusal| refusal.reason),
-            // Customers that are still being written come with a later look.
+            // A snapshot that is still being written comes with a later poll.
             None if first && storage.stat("")?.is_some() => Ok(false),
             None => Err(format!(
-                "{}: there are no customers",
+                "{}: no customer file found; check features.snapshot or --customers",
                 storage.location().display()
             )),
         }
     }
 
-    /// Reads a snapshot and takes it, if it may follow the last one. A refused one is not tried again until it changes.
+    /// Reads a snapshot, and takes it if it may replace the present one. A refused one is retried when its files change.
     pub(super) fn read(
         &mut self,
         entry: Listing,
@@ -189,7 +188,10 @@ impl SnapshotLoader {
             |error: &dyn std::fmt::Display| SnapshotRejection::new("unreadable", error.to_string());
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
         let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
-        if let Some(reason) = models.iter().find_map(|model| self.sources.unfed(model, &table)) {
+        if let Some(reason) = models
+            .iter()
+            .find_map(|model| self.sources.missing_columns(model, &table))
+        {
             return Err(SnapshotRejection::new("unreadable", reason));
         }
         let has = |name: &&str| table.columns().iter().any(|known| known == name);
@@ -210,23 +212,23 @@ impl SnapshotLoader {
         Ok(Some((snapshot.at(storage.location()), spec)))
     }
 
-    /// Each model's way to its features, or why there is none. The stores are bound to what all of them want.
+    /// Plans how each model gets its features, or says why it cannot. The stores are bound to what all models need.
     pub(super) fn plan(&self, models: &[&ModelVersion]) -> Vec<Result<Option<Plan>, String>> {
         self.sources.plan(models, self.snapshot.as_ref())
     }
 }
 
-/// Why a folder is not complete yet: Spark and its like write parts, and `_SUCCESS` when all are there.
+/// Why a folder is not complete yet: Spark and similar tools write parts, and `_SUCCESS` at the end.
 fn unfinished(entry: &Listing) -> Option<String> {
     let Listing::Folder(files) = entry else {
         return None;
     };
     let parts = files.iter().any(|file| file.name.starts_with("part-"));
     let done = files.iter().any(|file| file.name == "_SUCCESS");
-    (parts && !done).then(|| "the folder has parts but no _SUCCESS: the job has not ended".to_owned())
+    (parts && !done).then(|| "the folder has part files but no _SUCCESS: the job is still running".to_owned())
 }
 
-/// Whether what was read by `held` has everything that `wanted` asks for, as exactly.
+/// Whether a snapshot read by `held` has every column of `wanted`, with at least the same precision.
 fn covers(held: &SnapshotSpec, wanted: &SnapshotSpec) -> bool {
     held.entity == wanted.entity
         && wanted.columns.iter().all(|column| {

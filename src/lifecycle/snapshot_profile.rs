@@ -1,5 +1,4 @@
-//! What a snapshot is like, and whether a new one is enough like the last: a nightly job that went wrong must not take
-//! every score with it.
+//! Compares a new snapshot with the present one, so that a failed nightly job does not spoil every score.
 
 use crate::config::SnapshotWatchSection;
 use crate::features::snapshot::Snapshot;
@@ -10,7 +9,7 @@ use crate::values::feature_type::FeatureType;
 /// Why a snapshot is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::lifecycle) struct SnapshotRejection {
-    /// Of what kind, for the metric: `unreadable`, `rows`, `nulls` or `ranges`.
+    /// The kind, for the metric: `unreadable`, `rows`, `nulls` or `ranges`.
     pub(in crate::lifecycle) kind: &'static str,
     pub(in crate::lifecycle) reason: String,
 }
@@ -22,25 +21,25 @@ impl SnapshotRejection {
     }
 }
 
-/// What a snapshot is like.
+/// Statistics of a snapshot.
 #[derive(Debug)]
 pub(super) struct SnapshotProfile {
     rows: usize,
     columns: Vec<ColumnProfile>,
 }
 
-/// What a feature's column is like.
+/// Statistics of the column of a feature.
 #[derive(Debug)]
 struct ColumnProfile {
     name: String,
     /// Share of rows without a value.
     nulls: f64,
-    /// Share of rows whose value is outside of the feature's range, or no category of it.
+    /// Share of rows whose value is outside the feature's range, or an unknown category.
     outside: f64,
 }
 
 impl SnapshotProfile {
-    /// Goes through the columns that `models` take.
+    /// Computes the statistics of the columns that `models` use.
     pub(super) fn of(snapshot: &Snapshot, models: &[&ModelVersion]) -> Self {
         let contracts = models.iter().filter_map(|model| model.contract.as_ref());
         let mut columns: Vec<ColumnProfile> = Vec::new();
@@ -54,7 +53,7 @@ impl SnapshotProfile {
         Self { rows, columns }
     }
 
-    /// Whether a snapshot like this one may take the place of one like `last`.
+    /// Checks that a snapshot with these statistics may replace one with those of `last`.
     pub(super) fn follows(
         &self,
         last: &Self,
@@ -66,13 +65,13 @@ impl SnapshotProfile {
         if -change > limits.fewer_rows || self.rows == 0 {
             return Err(SnapshotRejection::new(
                 "rows",
-                format!("{now} rows after {before}: more are gone than features.watch.fewer_rows allows"),
+                format!("{now} rows, {before} before: features.watch.fewer_rows allows fewer to disappear"),
             ));
         }
         if change > limits.more_rows {
             return Err(SnapshotRejection::new(
                 "rows",
-                format!("{now} rows after {before}: more have come than features.watch.more_rows allows"),
+                format!("{now} rows, {before} before: features.watch.more_rows allows less growth"),
             ));
         }
         for column in &self.columns {
@@ -86,7 +85,7 @@ impl SnapshotProfile {
                 return Err(SnapshotRejection::new(
                     "nulls",
                     format!(
-                        "column `{name}`: {now:.1}% nulls after {before:.1}%: more than features.watch.more_nulls allows"
+                        "column `{name}`: {now:.1}% nulls, {before:.1}% before: more than features.watch.more_nulls allows"
                     ),
                 ));
             }
@@ -95,7 +94,7 @@ impl SnapshotProfile {
                 return Err(SnapshotRejection::new(
                     "ranges",
                     format!(
-                        "column `{name}`: {now:.1}% of the values are out of range or no known category after {before:.1}%: \
+                        "column `{name}`: {now:.1}% of the values out of range or unknown, {before:.1}% before: \
                          more than features.watch.more_out_of_range allows"
                     ),
                 ));

@@ -1,5 +1,5 @@
-//! What operators asked for and what was taken back, kept in a file (`models.state_file`): a restart must neither forget
-//! an order nor let a version that misbehaved answer again.
+//! The state file (`models.state_file`): saves commands of operators and withdrawn versions, so that a restart neither
+//! forgets a command nor serves a version that misbehaved.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -12,10 +12,10 @@ use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
 use crate::storage::temporary_name;
 
-/// What is kept, by model; models without orders are left out.
+/// The saved state by model; models without commands are left out.
 type SavedState = BTreeMap<String, SavedCommands>;
 
-/// What can be set by policy and by order.
+/// What both a policy and a command can set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct Pointers {
@@ -24,11 +24,11 @@ struct Pointers {
     shadow: Option<ShareSection>,
 }
 
-/// What is kept of a model.
+/// The saved state of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 struct SavedCommands {
-    /// What the settings said when it was kept: where they say something else now, they go first.
+    /// The settings when the state was saved. Where the present settings differ, they override the saved state.
     settings: Pointers,
     now: Pointers,
     hold: Option<u64>,
@@ -47,7 +47,7 @@ impl Pointers {
         }
     }
 
-    /// A policy that says this and nothing else.
+    /// A policy that sets only this.
     fn policy(&self) -> PolicySection {
         PolicySection {
             labels: self.labels.clone(),
@@ -65,7 +65,7 @@ impl Pointers {
 }
 
 impl SavedCommands {
-    /// What there is to keep of a model.
+    /// The state of a model to save; `None` if there is none.
     fn of(model: &ModelState) -> Option<Self> {
         let orders = Self {
             settings: Pointers::of(&ModelState::new(&model.policy)),
@@ -83,7 +83,7 @@ impl SavedCommands {
         (orders != untouched).then_some(orders)
     }
 
-    /// A model with these orders under a policy, none of whose versions has been seen yet.
+    /// Creates a model with this state under a policy, before its versions are polled.
     fn model(&self, policy: &PolicySection) -> ModelState {
         let mut model = ModelState::new(&self.settings.policy());
         model.labels.clone_from(&self.now.labels);
@@ -94,32 +94,32 @@ impl SavedCommands {
         model.extra.clone_from(&self.extra);
         model.unloaded = self.unloaded;
         model.withdrawn.clone_from(&self.withdrawn);
-        model.event("orders that were kept were taken up".to_owned());
+        model.event("saved commands were restored".to_owned());
         model
     }
 }
 
-/// Where it is kept. Without a file nothing is, but for models that are out of sight.
+/// Reads and writes the state file. Without a file, only the state of models that are temporarily gone is kept, in memory.
 #[derive(Debug, Default)]
 pub(super) struct StateStore {
     path: PathBuf,
-    /// What the file holds.
+    /// The content of the file.
     written: SavedState,
-    /// Orders to models that are not in the repository now: it may only be out of sight.
+    /// State of models that are not in the repository now; they may come back.
     absent: SavedState,
-    /// What could not be written, so that it is told once.
+    /// What could not be written, so that the failure is logged once.
     failed: Option<SavedState>,
 }
 
 impl StateStore {
-    /// Reads the file, if there is one; an empty path is none.
+    /// Reads the file, if it exists; an empty path means no file.
     ///
     /// # Errors
-    /// The file is not one of these, or cannot be read.
+    /// The file cannot be read or is not a state file.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let wrong = |why: &dyn std::fmt::Display| {
             format!(
-                "{} (models.state_file): {why}; remove it to begin without the orders in it",
+                "{} (models.state_file): {why}; delete it to start without saved commands",
                 path.display()
             )
         };
@@ -143,28 +143,28 @@ impl StateStore {
         })
     }
 
-    /// A model that has come into sight, with the orders to it.
+    /// Creates the state of a model that was found, with its saved commands.
     pub(super) fn restore(&mut self, name: &str, policy: &PolicySection) -> ModelState {
         match self.absent.remove(name) {
             Some(orders) => {
-                tracing::info!(model = name, "orders that were kept were taken up");
+                tracing::info!(model = name, "saved commands restored");
                 orders.model(policy)
             }
             None => ModelState::new(policy),
         }
     }
 
-    /// Keeps the orders to a model that has gone out of sight.
+    /// Keeps the commands of a model that is gone from the repository.
     pub(super) fn set_aside(&mut self, name: &str, model: &ModelState) {
         if let Some(orders) = SavedCommands::of(model) {
             self.absent.insert(name.to_owned(), orders);
         }
     }
 
-    /// Writes down what has changed.
+    /// Writes the file if the state has changed.
     ///
     /// # Errors
-    /// The file cannot be written; it is tried again at the next call.
+    /// The file cannot be written; the next call retries.
     pub(super) fn save(&mut self, models: &BTreeMap<String, ModelState>) -> Result<(), String> {
         if self.path.as_os_str().is_empty() {
             return Ok(());
@@ -184,7 +184,7 @@ impl StateStore {
             }
             Err(reason) if self.failed.as_ref() != Some(&now) => {
                 let path = self.path.display();
-                tracing::error!(%path, reason, "orders cannot be kept: a restart would forget them");
+                tracing::error!(%path, reason, "state file not written: a restart would forget commands");
                 self.failed = Some(now);
             }
             Err(_) => {}
@@ -193,7 +193,7 @@ impl StateStore {
     }
 }
 
-/// Whoever reads finds the old file or the new one, whole.
+/// Replaces the file atomically: a reader finds the old content or the new one.
 fn write(path: &Path, kept: &SavedState) -> Result<(), String> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
@@ -207,7 +207,7 @@ fn write(path: &Path, kept: &SavedState) -> Result<(), String> {
         std::fs::File::open(parent)?.sync_all()
     };
     attempt().map_err(|error| {
-        // Of no use to anybody, if it is there at all.
+        // Best-effort cleanup: the temporary file may not exist.
         let _ = std::fs::remove_file(&new);
         error.to_string()
     })

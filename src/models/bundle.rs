@@ -1,4 +1,4 @@
-//! What lies on disk: a bundle (a folder with a contract) or a bare model file.
+//! The files of a version: a bundle (a folder with a contract) or a bare model file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::contract::{Contract, FILE_NAME};
 
-/// Names a bare model may have in a version's folder.
+/// File names of a bare model in a version's folder.
 const BARE_NAMES: [&str; 4] = ["model.ubj", "model.json", "model.txt", "model.gbdt"];
 
-/// The files of one version, found but not yet judged.
+/// The files of one version, before validation.
 #[derive(Debug)]
 pub struct Bundle {
     /// The folder, or the bare model file.
     pub path: PathBuf,
-    /// Where the contract is, if there is one.
+    /// The path of the contract, if there is one.
     pub contract: Option<PathBuf>,
-    /// The model file, where it is known without reading the contract.
+    /// The model file of a bare model; a contract names its own.
     bare: Option<PathBuf>,
 }
 
@@ -25,7 +25,7 @@ impl Bundle {
     /// Finds the files of `path`: a bundle's folder, a folder with a bare model, or a model file.
     ///
     /// # Errors
-    /// There is nothing of the kind; the text says what was looked for.
+    /// None of these is there; the message says what was expected.
     pub fn find(path: &Path) -> Result<Self, String> {
         if path.is_file() {
             return Ok(Self {
@@ -57,12 +57,12 @@ impl Bundle {
                 bare: Some(one.clone()),
             }),
             [] => Err(format!(
-                "{}: holds neither {FILE_NAME} nor one of {}",
+                "{}: expected {FILE_NAME} or one of {}",
                 path.display(),
                 BARE_NAMES.join(", ")
             )),
             _ => Err(format!(
-                "{}: holds several models and no {FILE_NAME} to say which one counts",
+                "{}: several model files; add {FILE_NAME}",
                 path.display()
             )),
         }
@@ -76,7 +76,7 @@ impl Bundle {
     /// Reads and validates the contract; `None` for a bare model.
     ///
     /// # Errors
-    /// Names the file, the line and the field.
+    /// The contract is not valid; the message names the file, the line and the field.
     pub fn contract(&self) -> Result<Option<Contract>, String> {
         let Some(path) = &self.contract else {
             return Ok(None);
@@ -87,10 +87,10 @@ impl Bundle {
             .map_err(|error| error.to_string())
     }
 
-    /// Reads every file that belongs to the version and compares it with its checksum.
+    /// Reads every file of the version and compares it with its checksum.
     ///
     /// # Errors
-    /// Names the file that is missing, or that is not the one the contract was written for.
+    /// A file is missing or differs from its checksum; the message names it.
     pub fn read(&self, contract: Option<&Contract>) -> Result<BundleFiles, String> {
         let Some(contract) = contract else {
             let path = self.bare.as_deref().unwrap_or(&self.path);
@@ -118,7 +118,7 @@ impl Bundle {
         let file = &contract.model.file;
         let model = others
             .remove(file)
-            .ok_or_else(|| format!("[files] lists no checksum for {file:?}"))?;
+            .ok_or_else(|| format!("[files]: no checksum of {file:?}"))?;
         let sha256 = contract
             .files
             .get(file)
@@ -132,7 +132,7 @@ impl Bundle {
     }
 }
 
-/// The contents of a version's files.
+/// The contents of the files of a version.
 #[derive(Debug)]
 pub struct BundleFiles {
     /// The model file.

@@ -1,4 +1,4 @@
-//! From the text that names a category to the code that the trees split on.
+//! Categories: the codes that the trees split on, by name.
 
 use rustc_hash::FxHashMap;
 
@@ -9,15 +9,15 @@ use evergreen_forest::{Categories, Feature, FeatureKind};
 /// The categories of one input.
 #[derive(Debug)]
 pub(super) enum CategoryCodes {
-    /// By a list of names; empty for numbers.
+    /// Codes are positions in a list of names; empty for numbers.
     Named(FxHashMap<String, f64>),
-    /// By hash: any text has a code, but the model asks about some only.
+    /// Codes come from hashes of the names; the model splits on some of them only.
     Hashed(Categories),
 }
 
 impl CategoryCodes {
-    /// The categories of a feature without a contract, and the type its values have. Where the file does not name
-    /// the categories, the codes themselves are expected.
+    /// The categories of a feature without a contract, and the type of its values. If the file does not name the
+    /// categories, the codes themselves are the values.
     pub(super) fn of_feature(feature: &Feature) -> (FeatureType, Self) {
         match &feature.categories {
             Some(Categories::Names(names)) => (FeatureType::Category, positions(names)),
@@ -27,16 +27,16 @@ impl CategoryCodes {
         }
     }
 
-    /// The categories of a contract's feature, held against those of the model.
+    /// The categories of a feature of the contract, checked against those of the model.
     ///
     /// # Errors
-    /// The two disagree, or neither names any.
+    /// The two disagree, or neither names any category.
     pub(super) fn of_contract(contract: &FeatureContract, feature: &Feature) -> Result<Self, String> {
         let categorical = feature.kind == FeatureKind::Category;
         if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
             let splits = if categorical { "categories" } else { "numbers" };
             return Err(format!(
-                "its type is {:?}, but the model splits on {splits}",
+                "type is {:?} in the contract; the model splits on {splits}",
                 contract.kind
             ));
         }
@@ -52,19 +52,19 @@ impl CategoryCodes {
             Some(Categories::Integers(numbers)) => digits(numbers),
         };
         if named.is_empty() {
-            return Err("it lists no categories, and neither does the model".to_owned());
+            return Err("no categories in contract or model; add categories".to_owned());
         }
         if promised.is_empty() {
             return Ok(positions(&named));
         }
-        // XGBoost 3.1 and 3.2 garble names that are not ASCII in the file: there the contract's list, in code order,
-        // is the better one, and only its length can be compared.
+        // XGBoost 3.1 and 3.2 write names that are not ASCII wrongly into the file. The contract's list, in code order,
+        // is used instead, and only its length can be checked.
         let garbled = promised.iter().any(|name| !name.is_ascii());
         if *promised == named || (garbled && promised.len() == named.len()) {
             return Ok(positions(promised));
         }
         Err(format!(
-            "categories {promised:?}, but the model was trained on {named:?}"
+            "categories: the model was trained on {named:?}, the contract lists {promised:?}"
         ))
     }
 
@@ -98,8 +98,8 @@ impl CategoryCodes {
     }
 }
 
-/// The code of a text by its hash. Where the model does not ask about it, the code is one past those it does: no
-/// split has it.
+/// The code of a name by its hash. A name that the model does not split on gets the next free code: no
+/// split has that code.
 fn by_hash(categories: &Categories, text: &str) -> f64 {
     let unasked = match categories {
         Categories::Hashes(hashes) => hashes.len(),

@@ -1,5 +1,4 @@
-//! The contract of a bundle, `bundle.toml`: what goes into the model, what comes out of it, and the checksums of
-//! everything that belongs to it.
+//! The contract of a bundle, `bundle.toml`: the inputs of the model, its output, and the checksums of all files.
 
 mod derive;
 mod feature;
@@ -18,13 +17,14 @@ use crate::toml_text::{self, TomlError};
 use crate::values::band::Band;
 use evergreen_forest::{Format, Iterations, LoadOptions};
 
-/// Name of the contract's file inside a bundle.
+/// File name of the contract in a bundle.
 pub const FILE_NAME: &str = "bundle.toml";
 
-/// The layout of `bundle.toml` that this program reads.
+/// The version of the layout of `bundle.toml` that this program reads.
 const LAYOUT: u32 = 1;
 
-/// The largest tolerance of a golden row, in units in the last place: what different `exp`s of one library come to.
+/// The largest tolerance of a golden row, in units in the last place. Different `exp` functions of one library differ by
+/// that much.
 const MOST_ULP: u64 = 16;
 
 /// A parsed and validated `bundle.toml`.
@@ -33,9 +33,9 @@ const MOST_ULP: u64 = 16;
 pub struct Contract {
     /// Layout of this file: 1.
     format: u32,
-    /// The model file and where it comes from.
+    /// The model file and its origin.
     pub model: ModelSection,
-    /// What is answered.
+    /// The score.
     pub output: OutputSection,
     /// The inputs, in the model's order.
     #[serde(rename = "feature", default)]
@@ -43,33 +43,33 @@ pub struct Contract {
     /// Stored values that only derived features use.
     #[serde(rename = "operand", default)]
     operands: Vec<Spanned<FeatureContract>>,
-    /// Rows with the training library's own outputs.
+    /// Golden rows: inputs with the training library's outputs.
     pub golden: GoldenSection,
-    /// How quick the model must be.
+    /// The latency budget.
     pub budget: Option<BudgetSection>,
     /// SHA-256 (lower-case hex) of every other file of the bundle.
     pub files: BTreeMap<String, String>,
 }
 
-/// `[model]`
+/// The model file and its origin.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
     /// The model's name.
     pub name: Option<String>,
-    /// The model file, in the bundle's folder.
+    /// The model file, in the folder of the bundle.
     pub file: String,
-    /// Insist on a format; otherwise it is detected from the bytes.
+    /// The format of the model file; detected from its bytes if missing.
     pub format: Option<Format>,
-    /// What a row is about: the name of the id.
+    /// Name of the id, such as `customer_id`; `id` if missing.
     #[serde(default = "default_entity")]
     pub entity: String,
-    /// When training ended.
+    /// Time at which training ended.
     pub trained_at: Option<toml::value::Datetime>,
-    /// Which boosting rounds take part.
+    /// Boosting rounds to use.
     #[serde(default)]
     pub iterations: Iterations,
-    /// Free text pairs, echoed by the API: run, data, commit.
+    /// Free pairs of texts that the API returns, such as run, data and commit.
     #[serde(default)]
     pub lineage: BTreeMap<String, String>,
 }
@@ -78,28 +78,28 @@ fn default_entity() -> String {
     "id".to_owned()
 }
 
-/// `[output]`
+/// The score and its bands.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputSection {
-    /// What the score is.
+    /// What the score is made from.
     pub kind: ScoreKind,
-    /// Maps the model's value to the score.
+    /// Calibration: maps the model's value to the score.
     pub calibration: Option<Calibration>,
-    /// Names for ranges of the score, ascending.
+    /// Names for ranges of the score, in ascending order.
     #[serde(default)]
     pub bands: Vec<Band>,
 }
 
-/// What a score is.
+/// The output of the model that the score is made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScoreKind {
-    /// A probability.
+    /// The probability.
     Probability,
     /// The raw sum of the leaves.
     Margin,
-    /// The library's plain prediction.
+    /// The library's prediction.
     Value,
     /// The predicted class.
     Class,
@@ -111,12 +111,12 @@ pub enum ScoreKind {
 pub enum Calibration {
     /// Platt scaling of the margin: `1 / (1 + exp(a·margin + b))`.
     Platt {
-        /// Slope; negative when a larger margin means a larger score.
+        /// Slope; negative if a larger margin means a larger score.
         a: f64,
         /// Offset.
         b: f64,
     },
-    /// Linear interpolation of the value between points; constant beyond the ends.
+    /// Linear interpolation of the value between points, constant beyond the ends.
     Isotonic {
         /// Values, strictly ascending.
         x: Vec<f64>,
@@ -125,25 +125,25 @@ pub enum Calibration {
     },
 }
 
-/// `[golden]`
+/// The golden rows and their tolerance.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GoldenSection {
-    /// The file, in the bundle's folder.
+    /// The file with the rows, in the folder of the bundle.
     pub file: String,
-    /// Units in the last place by which a margin may differ.
+    /// Tolerance of a margin, in units in the last place.
     #[serde(default)]
     pub margin_ulp: u64,
-    /// Units in the last place by which a value may differ.
+    /// Tolerance of a value, in units in the last place.
     #[serde(default)]
     pub value_ulp: u64,
 }
 
-/// `[budget]`
+/// The latency budget.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetSection {
-    /// The 99th percentile of the time for one row in the forest, in microseconds.
+    /// Maximum 99th percentile of the time to evaluate one row, in microseconds.
     pub row_p99_us: f64,
 }
 
@@ -151,14 +151,14 @@ impl Contract {
     /// Parses and validates `text`, the content of `path`.
     ///
     /// # Errors
-    /// Names the file, the line and the field.
+    /// The contract is not valid; the message names the file, the line and the field.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TomlError> {
         let mut contract: Self = toml_text::parse(path, text)?;
         let error = |span, message: String| TomlError::at(path, text, span, message);
         if contract.format != LAYOUT {
             return Err(error(
                 None,
-                format!("format {}: this Evergreen reads format {LAYOUT}", contract.format),
+                format!("format: expected {LAYOUT}, found {}", contract.format),
             ));
         }
         let mut names = HashSet::new();
@@ -172,17 +172,14 @@ impl Contract {
                 ));
             }
             if !names.insert(feature.name.clone()) {
-                return Err(error(
-                    Some(span),
-                    format!("feature `{}` is listed twice", feature.name),
-                ));
+                return Err(error(Some(span), format!("duplicate feature `{}`", feature.name)));
             }
         }
         contract.validate_derived(&error)?;
         if contract.features.is_empty() {
             return Err(error(
                 None,
-                "no [[feature]]: a contract lists every input of the model".to_owned(),
+                "expected a [[feature]] for every input of the model, found none".to_owned(),
             ));
         }
         contract
@@ -191,8 +188,7 @@ impl Contract {
             .map_err(|message| error(None, format!("[output] {message}")))?;
         let golden = &contract.golden;
         if golden.margin_ulp.max(golden.value_ulp) > MOST_ULP {
-            let message =
-                format!("[golden] a tolerance beyond {MOST_ULP} ulp is not the library's result any more");
+            let message = format!("[golden] tolerance: expected at most {MOST_ULP} ulp");
             return Err(error(None, message));
         }
         if let Some(budget) = contract
@@ -201,14 +197,14 @@ impl Contract {
             .filter(|budget| budget.row_p99_us.is_nan() || budget.row_p99_us <= 0.0)
         {
             let message = format!(
-                "[budget] row_p99_us = {}: expected microseconds above 0",
+                "[budget] row_p99_us: expected microseconds above 0, found {}",
                 budget.row_p99_us
             );
             return Err(error(None, message));
         }
         for name in [&contract.model.file, &contract.golden.file] {
             if !contract.files.contains_key(name) {
-                return Err(error(None, format!("[files] lists no checksum for {name:?}")));
+                return Err(error(None, format!("[files]: no checksum of {name:?}")));
             }
         }
         contract
@@ -219,7 +215,7 @@ impl Contract {
         Ok(contract)
     }
 
-    /// Derived features rest on stored ones alone, and operands are stored.
+    /// Checks that derived features use stored values only, and that operands are stored.
     fn validate_derived(
         &self,
         error: &dyn Fn(Option<Range<usize>>, String) -> TomlError,
@@ -241,7 +237,7 @@ impl Contract {
             Some(operand) => Err(error(
                 Some(operand.span()),
                 format!(
-                    "operand `{}`: it has a source, a type and a max_age; the rest is for features",
+                    "operand `{}`: expected only name, source, type and max_age; other keys are for features",
                     operand.get_ref().name
                 ),
             )),
@@ -249,7 +245,7 @@ impl Contract {
         }
     }
 
-    /// How the model file is to be read.
+    /// Options to load the model file.
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
             format: self.model.format,
@@ -263,7 +259,7 @@ impl Contract {
         self.operands.iter().map(Spanned::get_ref)
     }
 
-    /// Everything a store must have: features that are not derived, and operands.
+    /// Every stored value: features that are not derived, and operands.
     pub fn stored(&self) -> impl Iterator<Item = &FeatureContract> {
         self.features()
             .filter(|feature| feature.derive.is_none())
@@ -276,14 +272,14 @@ impl Contract {
     }
 }
 
-/// A bundle's files lie beside its contract: no folder, no way out of it.
+/// Checks that a file is in the folder of the bundle.
 fn plain_name(name: &str) -> Result<(), String> {
     let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "." && name != "..";
     if plain {
         Ok(())
     } else {
         Err(format!(
-            "[files] {name:?} must be a plain file name inside the bundle"
+            "[files]: expected a file name without a folder, found {name:?}"
         ))
     }
 }
@@ -296,20 +292,22 @@ impl OutputSection {
             .find(|pair| pair[0].from.total_cmp(&pair[1].from).is_ge())
         {
             return Err(format!(
-                "bands: `{}` must start above `{}`",
+                "bands: expected `{}` to start above `{}`",
                 pair[1].name, pair[0].name
             ));
         }
         if let Some(Calibration::Isotonic { x, y }) = &self.calibration {
             if x.is_empty() || x.len() != y.len() {
-                return Err("calibration: x and y need the same number of points, at least one".to_owned());
+                return Err("calibration: expected the same number of x and y, at least one".to_owned());
             }
             if !x.is_sorted_by(|a, b| a < b) || !y.is_sorted() {
-                return Err("calibration: x must ascend strictly and y must not descend".to_owned());
+                return Err(
+                    "calibration: expected x in strictly ascending order and y in ascending order".to_owned(),
+                );
             }
         }
         if self.calibration.is_some() && self.kind != ScoreKind::Probability {
-            return Err("calibration: only for kind = \"probability\"".to_owned());
+            return Err("calibration: only valid with kind = \"probability\"".to_owned());
         }
         Ok(())
     }
@@ -354,12 +352,12 @@ file = "g.jsonl"
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_line_and_field() {
+    fn an_error_names_line_and_field() {
         for (from, to, expected) in [
             (
                 "range = [0, 500]",
                 "range = [9, 5]",
-                "b.toml:8: feature `calls`: range [9, 5]",
+                "b.toml:8: feature `calls`: range: expected [low, high], found [9, 5]",
             ),
             (
                 "type = \"int\"",
@@ -367,18 +365,22 @@ file = "g.jsonl"
                 "b.toml:11: unknown variant `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
-            ("\"36h\"", "\"soon\"", "feature `calls`: max_age \"soon\""),
-            ("from = 0.7", "from = 0.0", "bands: `high` must start above `low`"),
             (
-                "format = 1",
-                "format = 2",
-                "format 2: this Evergreen reads format 1",
+                "\"36h\"",
+                "\"soon\"",
+                "feature `calls`: max_age: expected a duration such as",
             ),
-            ("\"g.jsonl\" = \"11\"", "", "no checksum for \"g.jsonl\""),
+            (
+                "from = 0.7",
+                "from = 0.0",
+                "bands: expected `high` to start above `low`",
+            ),
+            ("format = 1", "format = 2", "format: expected 1, found 2"),
+            ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
             (
                 "\"g.jsonl\" = \"11\"",
                 "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"",
-                "plain file name",
+                "expected a file name without a folder",
             ),
         ] {
             let error = parse(&GOOD.replace(from, to)).unwrap_err();

@@ -1,4 +1,4 @@
-//! Derived features bound to a live model: which values they rest on, and what they become.
+//! Derived features of a loaded model: their operands and their values.
 
 use super::contract::{Contract, Derivation, FeatureContract, MapTable, MapTarget};
 use super::input::{EncodedCell, ModelInput};
@@ -6,13 +6,13 @@ use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 use crate::values::slot_value::SlotValue;
 
-/// Most operands of a derivation.
+/// Maximum number of operands of a derivation.
 pub const MOST_OPERANDS: usize = 2;
 
 /// A stored value that only derived features use.
 #[derive(Debug)]
 pub struct Operand {
-    /// Where it is kept and of what type it is.
+    /// Its source and type.
     pub contract: FeatureContract,
     /// Its categories; codes are positions in this list.
     pub categories: Vec<String>,
@@ -23,7 +23,7 @@ pub struct Operand {
 pub struct DerivedInput {
     rule: Derivation,
     slots: Vec<usize>,
-    /// For a map: what each code of the operand becomes; NaN for what the table does not list.
+    /// For a map: the result for each code of the operand; NaN for a category that the table does not list.
     table: Vec<f64>,
 }
 
@@ -37,10 +37,10 @@ impl Operand {
         contract.operands().map(operand).collect()
     }
 
-    /// The number that derivations take for a cell.
+    /// Converts a cell to the number that derivations take.
     ///
     /// # Errors
-    /// The cell is not of the operand's type.
+    /// The cell does not have the operand's type.
     pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
@@ -64,7 +64,7 @@ impl Operand {
     }
 }
 
-/// The categories that the maps over `operand` list.
+/// The categories of `operand` that maps list.
 fn categories(contract: &Contract, operand: &str) -> Vec<String> {
     let mut names: Vec<String> = contract
         .features()
@@ -99,7 +99,7 @@ impl DerivedInput {
         let names: Vec<&String> = names.collect();
         let slot = |name: &str| {
             let slot = names.iter().position(|known| *known == name);
-            slot.ok_or_else(|| format!("derive: there is no `{name}`"))
+            slot.ok_or_else(|| format!("derive: unknown feature or operand `{name}`"))
         };
         let slots = rule
             .operands()
@@ -122,7 +122,7 @@ impl DerivedInput {
         &self.slots
     }
 
-    /// What the feature is, given what was found for its operands and the instant in seconds since the Unix epoch.
+    /// The value of the feature for the values of its operands, at the time `now` in seconds since the Unix epoch.
     pub fn value(&self, operands: &[SlotValue], now: f64) -> SlotValue {
         let mut numbers = [0.0; MOST_OPERANDS];
         for (number, found) in numbers.iter_mut().zip(operands) {
@@ -165,7 +165,7 @@ fn bind_table(
             MapTarget::Number(value) => *value,
             MapTarget::Text(text) => input
                 .code(text)
-                .ok_or_else(|| format!("derive: {text:?} is none of the feature's categories"))?,
+                .ok_or_else(|| format!("derive: {text:?} is not a category of the feature"))?,
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a code")]
         let code = code as usize;

@@ -1,5 +1,5 @@
-//! The gate: everything that stands between files on disk and going live, in order. `evergreen check` and the
-//! server run the same code.
+//! The gate: the steps that a version must pass before it goes live, in order. `evergreen check` and the server run the
+//! same code.
 
 mod budget;
 
@@ -18,21 +18,21 @@ use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
 
-/// What a version is held against beside its own files; empty for a version on its own.
+/// What a version is checked against besides its own files; nothing by default.
 #[derive(Default)]
 pub struct GateContext<'a> {
-    /// The version that answers now.
+    /// The live version.
     pub live: Option<&'a ModelVersion>,
-    /// Whether the feature sources can feed the version: what was found, or why not.
+    /// Checks that the feature sources have what the version needs.
     pub check_features: Option<&'a mut FeatureCheck<'a>>,
-    /// The kernel to insist on.
+    /// The kernel to force.
     pub kernel: Option<KernelName>,
 }
 
-/// Says whether the feature sources can feed a version: what was found, or why not.
+/// Checks that the feature sources have what a version needs: returns what was found, or what is missing.
 pub type FeatureCheck<'a> = dyn FnMut(&ModelVersion) -> Result<String, String> + 'a;
 
-/// Judges the files at `path` as version `version` of the model `name`.
+/// Validates the files at `path` as version `version` of the model `name`.
 ///
 /// # Errors
 /// The report whose last step failed.
@@ -40,7 +40,7 @@ pub fn validate(path: &Path, name: &str, version: u64) -> Result<ModelVersion, G
     validate_with(path, name, version, &mut GateContext::default())
 }
 
-/// Judges the files at `path` as version `version` of the model `name`, beside what the server has.
+/// Validates the files at `path` as version `version` of the model `name`, in the context of a server.
 ///
 /// # Errors
 /// The report whose last step failed.
@@ -99,11 +99,11 @@ fn steps(
     Some(model)
 }
 
-/// A version without a contract cannot take the place of one that answers for entities.
+/// Checks that a version without a contract does not replace one that scores entities.
 fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> Result<(), String> {
     match (contract, live.filter(|live| live.contract.is_some())) {
         (None, Some(live)) => Err(format!(
-            "no {}, but version {}, which is live, has one: entities could not be scored any more",
+            "no {}, but the live version {} has one: entities could no longer be scored",
             super::contract::FILE_NAME,
             live.version
         )),
@@ -113,11 +113,7 @@ fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> R
 
 fn feed(model: &ModelVersion, context: &mut GateContext<'_>) -> StepVerdict<()> {
     let Some(feed) = &mut context.check_features else {
-        return Ok((
-            (),
-            StepOutcome::Skipped,
-            "the server asks its feature sources".to_owned(),
-        ));
+        return Ok(((), StepOutcome::Skipped, "checked by the server only".to_owned()));
     };
     if model.contract.is_none() {
         return Ok(((), StepOutcome::Skipped, "no contract".to_owned()));
@@ -131,10 +127,10 @@ fn within_budget(model: &ModelVersion, rows: &[f64]) -> StepVerdict<()> {
         .as_ref()
         .and_then(|contract| contract.budget.as_ref());
     let Some(most) = budget.map(|budget| budget.row_p99_us) else {
-        return Ok(((), StepOutcome::Skipped, "the bundle has no [budget]".to_owned()));
+        return Ok(((), StepOutcome::Skipped, "no [budget] in the contract".to_owned()));
     };
     let found = budget::row_p99(&model.forest, model.score_output(), rows, most)?;
-    let said = format!("a row takes {found:.1} µs (99th percentile), the budget is {most} µs");
+    let said = format!("{found:.1} µs per row (99th percentile), the budget is {most} µs");
     if found <= most {
         Ok(((), StepOutcome::Passed, said))
     } else {
@@ -147,7 +143,7 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let contract = bundle.contract()?;
     let detail = match &contract {
         Some(contract) => format!("contract with {} features", contract.features().len()),
-        None => "a bare model: it answers tensors, not customers".to_owned(),
+        None => "a bare model: it scores tensors, not entities".to_owned(),
     };
     Ok(((bundle, contract), StepOutcome::Passed, detail))
 }
@@ -185,7 +181,7 @@ fn parse(
     Ok((forest, StepOutcome::Passed, detail))
 }
 
-/// The inputs of a model, the other values that it rests on, and how inputs are worked out from them.
+/// The inputs of a model, the operands of derived ones, and the derivations.
 type BoundInputs = (Vec<ModelInput>, Vec<Operand>, Vec<Option<DerivedInput>>);
 
 fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInputs> {
@@ -200,7 +196,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     if contract.features().len() != features.len() {
         let (promised, taken) = (contract.features().len(), features.len());
         return Err(format!(
-            "the contract lists {promised} features, the model takes {taken}"
+            "the contract lists {promised} features, the model has {taken}"
         ));
     }
     let mut inputs = Vec::with_capacity(features.len());
@@ -227,19 +223,19 @@ fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), Strin
     if kind == ScoreKind::Probability && !forest.gives_probabilities() {
         let objective = &forest.summary().objective;
         return Err(format!(
-            "[output] kind = \"probability\", but {objective} gives none; use \"value\", \"margin\" or \"class\""
+            "[output] kind: {objective} gives no probability; use \"value\", \"margin\" or \"class\""
         ));
     }
     match forest.width(output_of(kind)) {
         Ok(1) => Ok(()),
         Ok(width) => Err(format!(
-            "[output] a score is one number, the model gives {width}; use kind = \"class\""
+            "[output] kind: expected an output of one number, the model gives {width}; use \"class\""
         )),
         Err(error) => Err(format!("[output] {error}")),
     }
 }
 
-/// Replays the golden rows; hands their inputs on for the steps that need rows.
+/// Replays the golden rows. Returns their inputs, row-major, for later steps.
 fn replay(
     files: &BundleFiles,
     forest: &Forest,
@@ -281,7 +277,7 @@ fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdic
     Ok((Some(found), StepOutcome::Passed, detail))
 }
 
-/// Rows evaluated to bring a forest into the caches.
+/// Rows to evaluate so that the caches hold the forest.
 const WARM_UP_ROWS: usize = 64;
 
 fn warm_up(forest: &Forest) -> StepVerdict<()> {

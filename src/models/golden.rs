@@ -1,4 +1,4 @@
-//! Golden rows: inputs with the outputs that the training library gave for them.
+//! Golden rows: inputs with the training library's outputs.
 
 use serde::Deserialize;
 
@@ -16,22 +16,21 @@ struct GoldenRow {
     value: Vec<f64>,
 }
 
-/// How far the forest is from the library over all golden rows, in units in the last place.
+/// The largest differences between the forest and the library over all golden rows, in units in the last place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
     /// Rows compared.
     pub rows: usize,
-    /// Largest distance of a margin.
+    /// Largest difference of a margin.
     pub margin_ulp: u64,
-    /// Largest distance of a value.
+    /// Largest difference of a value.
     pub value_ulp: u64,
 }
 
-/// Replays golden rows; beside the agreement come their inputs, one row after the other.
+/// Replays golden rows. Returns the agreement and the inputs of the rows, row-major.
 ///
 /// # Errors
-/// A line is not a golden row (names the line), or a result is farther from the library's than the contract allows
-/// (names the line and both numbers).
+/// A line is not a golden row, or a result differs by more than the contract allows; the message names the line.
 pub fn replay(
     text: &[u8],
     forest: &Forest,
@@ -55,7 +54,7 @@ pub fn replay(
             let width = forest.width(kind).map_err(|error| at(error.to_string()))?;
             if expected.len() != width {
                 return Err(at(format!(
-                    "{} {kind} numbers, the model gives {width}",
+                    "{kind}: expected {width} numbers, found {}",
                     expected.len()
                 )));
             }
@@ -84,7 +83,7 @@ pub fn replay(
         agreement.value_ulp = agreement.value_ulp.max(value);
     }
     if agreement.rows == 0 {
-        Err("no rows: nothing was compared".to_owned())
+        Err("line 1: expected a golden row, found none".to_owned())
     } else {
         Ok((agreement, rows))
     }
@@ -96,27 +95,27 @@ fn vector(features: &Scalars, inputs: &[ModelInput]) -> Result<Vec<f64>, String>
         .iter()
         .find(|(name, _)| inputs.iter().all(|input| input.contract.name != *name))
     {
-        return Err(format!("`{name}` is no feature of the contract"));
+        return Err(format!("`{name}` is not a feature of the contract"));
     }
     inputs
         .iter()
         .map(|input| {
             let name = &input.contract.name;
             let cell = features.0.iter().find(|(known, _)| known == name);
-            let cell = cell.ok_or_else(|| format!("no value for `{name}` (write null for missing)"))?;
+            let cell = cell.ok_or_else(|| format!("no value of `{name}`; write null for a missing one"))?;
             match input
                 .encode(scalar_cell(&cell.1))
                 .map_err(|message| format!("`{name}`: {message}"))?
             {
                 EncodedCell::Value(value) => Ok(value),
                 EncodedCell::Null => Ok(f64::NAN),
-                EncodedCell::UnknownCategory => Err(format!("`{name}`: not one of its categories")),
+                EncodedCell::UnknownCategory => Err(format!("`{name}`: unknown category")),
             }
         })
         .collect()
 }
 
-/// A JSON value as a cell. A list or an object is no value: it becomes a text that says so, which no type accepts.
+/// Converts a JSON value to a cell. A list or an object becomes a text that no type accepts.
 fn scalar_cell(scalar: &Scalar) -> Cell<'_> {
     match scalar {
         Scalar::Null => Cell::Null,
@@ -128,7 +127,7 @@ fn scalar_cell(scalar: &Scalar) -> Cell<'_> {
     }
 }
 
-/// Distance of two results in units in the last place of the model's precision; equal bits are 0, and so are two
+/// The difference of two results in units in the last place of the model's precision; equal bits give 0, and so do two
 /// NaNs and the two zeros.
 pub fn ulps(a: f64, b: f64, precision: Precision) -> u64 {
     fn order32(value: f32) -> i64 {

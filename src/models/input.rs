@@ -1,4 +1,4 @@
-//! One input of a live model: its contract bound to the codes and the precision of its forest.
+//! One input of a loaded model: its contract, category codes and precision.
 
 use super::codes::CategoryCodes;
 use super::contract::FeatureContract;
@@ -6,27 +6,27 @@ use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Feature, Precision};
 
-/// A feature as a live model takes it.
+/// An input of a loaded model.
 #[derive(Debug)]
 pub struct ModelInput {
-    /// What the bundle promises.
+    /// The contract of the feature.
     pub contract: FeatureContract,
-    /// The number used when there is no value.
+    /// The number to use if there is no value.
     pub default: Option<f64>,
     codes: CategoryCodes,
     precision: Precision,
-    /// There is no contract: a boolean is 0 or 1 for any number, as the libraries take it.
+    /// There is no contract: a boolean counts as 0 or 1 for any number, as in the libraries.
     bare: bool,
 }
 
-/// A cell, as the number the model takes.
+/// A cell, converted for the model.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EncodedCell {
     /// A number, or a category's code.
     Value(f64),
     /// Null.
     Null,
-    /// A category the model was not trained on.
+    /// A category that the model was not trained on.
     UnknownCategory,
 }
 
@@ -34,7 +34,7 @@ impl ModelInput {
     /// Binds a contract to the model's feature at the same position.
     ///
     /// # Errors
-    /// The two disagree; the text says in what.
+    /// The two disagree; the message says in what.
     pub fn bind(
         contract: &FeatureContract,
         feature: &Feature,
@@ -42,7 +42,7 @@ impl ModelInput {
         precision: Precision,
     ) -> Result<Self, String> {
         if named && feature.name != contract.name {
-            return Err(format!("the model's feature here is `{}`", feature.name));
+            return Err(format!("the model has `{}` at this position", feature.name));
         }
         let codes = CategoryCodes::of_contract(contract, feature)?;
         let mut input = Self {
@@ -61,8 +61,8 @@ impl ModelInput {
         Ok(input)
     }
 
-    /// The input for a feature of a model without a contract. Where the file does not name its categories, the codes
-    /// themselves are expected.
+    /// The input for a feature of a model without a contract. If the file does not name its categories, the codes
+    /// themselves are the values.
     pub fn bare(feature: &Feature, precision: Precision) -> Self {
         let (kind, codes) = CategoryCodes::of_feature(feature);
         let contract = FeatureContract::bare(&feature.name, kind);
@@ -75,10 +75,10 @@ impl ModelInput {
         }
     }
 
-    /// The number the model takes for a cell.
+    /// Converts a cell to the number that the model takes.
     ///
     /// # Errors
-    /// The cell is not of the feature's type, or beyond the model's precision; the text says what was found.
+    /// The cell does not have the feature's type or exceeds the model's precision; the message says what was found.
     pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
@@ -111,16 +111,16 @@ impl ModelInput {
         self.codes.names()
     }
 
-    /// Whether the model's precision holds a number of this size: a larger one would turn into infinity in silence.
+    /// Checks that the model's precision can hold a number: a larger one would silently become infinite.
     ///
     /// # Errors
-    /// It does not; the text says so.
+    /// It cannot.
     pub fn fits(&self, value: f64) -> Result<(), String> {
         #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
         match self.precision {
-            Precision::F32 if value.is_finite() && !(value as f32).is_finite() => Err(format!(
-                "{value} is beyond what this model's 32-bit floats can hold"
-            )),
+            Precision::F32 if value.is_finite() && !(value as f32).is_finite() => {
+                Err(format!("{value} exceeds the range of this model's 32-bit floats"))
+            }
             Precision::F32 | Precision::F64 => Ok(()),
         }
     }
@@ -139,7 +139,7 @@ impl ModelInput {
         self.contract.range.map(|bounds| bounds.map(round))
     }
 
-    /// A value as the contract's reader knows it: a category by its name, a number as written.
+    /// Converts a number of the model back: a category to its name, a number to its shortest decimal.
     pub fn present(&self, value: f64) -> serde_json::Value {
         if value.is_nan() {
             return serde_json::Value::Null;
@@ -159,7 +159,7 @@ impl ModelInput {
         }
     }
 
-    /// The shortest decimal that is the same number in the model's precision: 29.85, not 29.850000381469727.
+    /// The shortest decimal of the same number in the model's precision: 29.85, not 29.850000381469727.
     fn shortest(&self, value: f64) -> serde_json::Value {
         #[expect(clippy::cast_possible_truncation, reason = "the model sees no more than this")]
         let text = match self.precision {
@@ -183,14 +183,18 @@ impl ModelInput {
                 text = value.to_string();
                 Cell::Text(&text)
             }
-            other => return Err(format!("default {other}: one value, please")),
+            other => {
+                return Err(format!(
+                    "default: expected one value such as 0 or \"basic\", found {other}"
+                ));
+            }
         };
         match self.encode(cell) {
             Ok(EncodedCell::Value(value)) => Ok(value),
-            Ok(EncodedCell::Null) => {
-                Err("default: NaN is what a feature without a default gets anyway".to_owned())
-            }
-            Ok(EncodedCell::UnknownCategory) => Err(format!("default {default}: not one of the categories")),
+            Ok(EncodedCell::Null) => Err("default: NaN is the same as no default; remove it".to_owned()),
+            Ok(EncodedCell::UnknownCategory) => Err(format!(
+                "default: expected one of the categories, found {default}"
+            )),
             Err(message) => Err(format!("default: {message}")),
         }
     }

@@ -1,10 +1,10 @@
-//! How far two distributions over the same bins are apart.
+//! Population stability index: the distance of two distributions over the same bins.
 
-/// Added to every bin, so that an empty one does not make the distance infinite.
+/// Added to every bin, so that an empty one does not make the index infinite.
 const SMOOTHING: f64 = 0.5;
 
-/// The population stability index of `observed` against `expected`, less what chance alone would make of samples of
-/// these sizes (the 99.9th percentile of the index of two samples of one distribution). `None` without counts.
+/// The population stability index of `observed` against `expected`, minus its chance level: the 99.9th percentile for two
+/// samples of these sizes from one distribution. Not below zero; `None` without counts.
 #[expect(clippy::cast_precision_loss, reason = "counts of requests")]
 pub fn beyond_chance(expected: &[u64], observed: &[u64]) -> Option<f64> {
     let (rows, seen) = (expected.iter().sum::<u64>(), observed.iter().sum::<u64>());

@@ -1,4 +1,4 @@
-//! The training-time distribution of every feature and of the score, `reference.json`: what drift is measured against.
+//! `reference.json`: the distributions of the features and the score at training, as the reference for drift.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,18 @@ use super::contract::Contract;
 use crate::suggest::with_hint;
 use crate::values::feature_type::FeatureType;
 
-/// The file's name inside a bundle.
+/// File name in a bundle.
 pub const FILE_NAME: &str = "reference.json";
 
 /// The distributions of a bundle.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
-    /// Rows they were counted over.
+    /// Number of rows.
     pub rows: u64,
     /// By feature.
     pub features: BTreeMap<String, Distribution>,
-    /// Of the model's value; absent where it is not one number.
+    /// The distribution of the model's value; missing if that is not one number.
     pub score: Option<Bins>,
 }
 
@@ -66,10 +66,10 @@ pub struct Bins {
 }
 
 impl Reference {
-    /// Parses the distributions and holds them against the contract.
+    /// Parses the distributions and checks them against the contract.
     ///
     /// # Errors
-    /// Names the line, or the feature and what is wrong with it.
+    /// A line or the distribution of a feature is not valid; the message names it.
     pub fn parse(text: &[u8], contract: &Contract) -> Result<Self, String> {
         let reference: Self = serde_json::from_slice(text).map_err(|error| with_hint(&error.to_string()))?;
         for feature in contract.features() {
@@ -80,7 +80,7 @@ impl Reference {
         }
         let known = |name: &&String| contract.features().any(|feature| feature.name == **name);
         if let Some(name) = reference.features.keys().find(|name| !known(name)) {
-            return Err(format!("feature `{name}`: the contract lists none of that name"));
+            return Err(format!("feature `{name}`: not in the contract"));
         }
         if let Some(score) = &reference.score {
             bins(&score.edges, &score.counts, reference.rows)
@@ -95,15 +95,15 @@ impl Distribution {
         let total = |present: u64, missing: u64| match present.checked_add(missing) {
             Some(total) if total == rows => Ok(()),
             _ => Err(format!(
-                "{present} rows with a value and {missing} without are not the {rows} rows in all"
+                "expected {rows} rows, found {present} with a value and {missing} without"
             )),
         };
         match self {
             Self::Numeric { .. } if kind == FeatureType::Category => {
-                Err("is a category, its kind is numeric".to_owned())
+                Err("expected kind = \"category\", found \"numeric\"".to_owned())
             }
             Self::Category { .. } if kind != FeatureType::Category => {
-                Err("is no category, its kind is".to_owned())
+                Err("expected kind = \"numeric\", found \"category\"".to_owned())
             }
             Self::Numeric {
                 count,
@@ -123,17 +123,17 @@ impl Distribution {
 fn bins(edges: &[f64], counts: &[u64], rows: u64) -> Result<(), String> {
     if counts.len() != edges.len() + 1 {
         return Err(format!(
-            "{} edges make {} bins, not {}",
+            "{} edges: expected {} bins, found {}",
             edges.len(),
             edges.len() + 1,
             counts.len()
         ));
     }
     if !edges.is_sorted_by(|a, b| a < b) {
-        return Err("edges must ascend strictly".to_owned());
+        return Err("expected edges in strictly ascending order".to_owned());
     }
     match counts.iter().sum::<u64>() {
         sum if sum == rows => Ok(()),
-        sum => Err(format!("the bins hold {sum} rows, not {rows}")),
+        sum => Err(format!("the bins: expected {rows} rows in total, found {sum}")),
     }
 }

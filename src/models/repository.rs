@@ -1,4 +1,4 @@
-//! The models of a folder or of a prefix in object storage: `<model>/<version>/`.
+//! The model repository: a folder or a prefix in object storage with `<model>/<version>/`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,20 +10,20 @@ use super::report::{GateReport, GateStep};
 use crate::config::StorageSection;
 use crate::storage::{Listing, Storage, version_number};
 
-/// What is there of one version: its files, or why they cannot be listed. Equal means that nothing has changed.
+/// The files of one version, or why they cannot be listed. Equal values mean that nothing has changed.
 pub type VersionFiles = Result<Listing, String>;
 
 /// The versions of one model, or why they cannot be listed.
 pub type FoundVersions = Result<BTreeMap<u64, VersionFiles>, String>;
 
-/// A place with many models, each in many versions.
+/// A model repository.
 #[derive(Debug)]
 pub struct Repository {
     storage: Storage,
 }
 
 impl Repository {
-    /// The repository at a location.
+    /// Opens the repository at a location.
     ///
     /// # Errors
     /// See [`Storage::open`].
@@ -33,13 +33,13 @@ impl Repository {
         })
     }
 
-    /// Where it is.
+    /// Its location.
     pub fn location(&self) -> &Path {
         self.storage.location()
     }
 
-    /// Looks for models and versions. Folders without a numbered folder inside are no models and pass over. Trouble
-    /// with one model or version is told in its place and hides no other.
+    /// Lists models and versions. A folder without a numbered folder inside is not a model and is skipped. If one model or
+    /// version cannot be listed, the others still are.
     ///
     /// # Errors
     /// The repository itself cannot be listed.
@@ -65,7 +65,7 @@ impl Repository {
             .collect())
     }
 
-    /// Takes a version, as it was found, through the gate.
+    /// Takes a version with these files through the gate.
     ///
     /// # Errors
     /// The report whose last step failed.
@@ -85,7 +85,7 @@ impl Repository {
             .fetch(&path, entry)
             .map_err(|error| failed(GateStep::Settle, error))?;
         let model = gate::validate_with(fetched.path(), name, version, context)?;
-        // Checksums have judged a bundle's bytes; a bare model has none, so its file must not have moved meanwhile.
+        // The checksums of a bundle cover its bytes. A bare model has none, so its file must not have changed meanwhile.
         match self.storage.stat(&path) {
             Ok(Some(now)) if now == *entry => Ok(model),
             _ if model.contract.is_some() => Ok(model),
@@ -103,10 +103,10 @@ fn failed(step: GateStep, reason: String) -> GateReport {
     report
 }
 
-/// Judges the versions of the model in the folder `dir`, newest first, until one passes.
+/// Validates the versions of the model in the folder `dir`, newest first, until one passes.
 ///
 /// # Errors
-/// The folder cannot be read or holds no version, or every version was refused; the text says why the newest was.
+/// The folder cannot be read or has no version, or every version was refused; the message says why the newest was.
 pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> {
     let parent = dir.parent().unwrap_or(Path::new(""));
     let repository = Repository::open(parent, &StorageSection::default())?;
@@ -122,6 +122,6 @@ pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> 
             }
         }
     }
-    let reason = reason.unwrap_or_else(|| "holds no version (a folder such as 1)".to_owned());
+    let reason = reason.unwrap_or_else(|| "no version found; expected a folder such as 1".to_owned());
     Err(format!("{}: {reason}", dir.display()))
 }

@@ -1,31 +1,31 @@
-//! Where a version stands on its way to answering, for people and programs that ask.
+//! The lifecycle state of a version and the events of a model, as clients see them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::report::GateReport;
 
-/// Where a version stands.
+/// The lifecycle state of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionState {
-    /// It is there, and the policy does not ask for it.
+    /// It exists, and the policy does not ask for it.
     Available,
     /// Its files do not agree yet, and may still be on their way.
     Settling,
-    /// The gate refused it. It is not tried again until its files change.
+    /// The gate refused it; it is retried when its files change.
     Refused,
-    /// It can answer requests that name it.
+    /// It answers requests that name it.
     Loaded,
-    /// It answers requests that name no version.
+    /// It answers requests without a version or label.
     Live,
-    /// An operator took it away.
+    /// An operator unloaded it.
     Unloaded,
-    /// It was live and was taken back.
+    /// It was live and was rolled back.
     RolledBack,
 }
 
 impl VersionState {
-    /// All of them, for metrics.
+    /// Every state.
     pub const ALL: [Self; 7] = [
         Self::Available,
         Self::Settling,
@@ -36,7 +36,7 @@ impl VersionState {
         Self::RolledBack,
     ];
 
-    /// As it stands in answers and in metrics.
+    /// The name in answers and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Available => "available",
@@ -50,26 +50,26 @@ impl VersionState {
     }
 }
 
-/// One version and where it stands.
+/// The status of a version.
 #[derive(Clone, Debug)]
 pub struct VersionStatus {
-    /// Its number.
+    /// The version.
     pub version: u64,
-    /// Where it stands.
+    /// Its lifecycle state.
     pub state: VersionState,
-    /// Why, where there is something to say.
+    /// The reason for the state, if there is one.
     pub reason: Option<String>,
-    /// Since when.
+    /// When it entered the state.
     pub since: SystemTime,
-    /// How it came through the gate, if it has been there.
+    /// The report of the gate; empty before the gate.
     pub report: Arc<GateReport>,
 }
 
-/// Something that happened to a model.
+/// An event in the life of a model.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub at: SystemTime,
-    /// What, in one sentence.
+    /// What happened, in one sentence.
     pub what: String,
 }

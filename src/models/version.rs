@@ -13,27 +13,27 @@ use evergreen_forest::{Forest, OutputKind};
 /// A version of a model, immutable once it is live.
 #[derive(Debug)]
 pub struct ModelVersion {
-    /// The model's name: its folder's.
+    /// The name of the model.
     pub name: String,
-    /// The version: the folder's number.
+    /// The version number.
     pub version: u64,
     /// SHA-256 of the model file, lower-case hex.
     pub sha256: String,
     /// The trees.
     pub forest: Forest,
-    /// The contract; `None` for a bare model, which answers tensors only.
+    /// The contract; `None` for a bare model, which scores tensors only.
     pub contract: Option<Contract>,
     /// The inputs in the model's order; empty without a contract.
     pub inputs: Vec<ModelInput>,
     /// Stored values that only derived features use.
     pub operands: Vec<Operand>,
-    /// By input, how it is worked out; `None` for one that is stored.
+    /// By input, its derivation; `None` for a stored input.
     pub derived: Vec<Option<DerivedInput>>,
-    /// The training-time distributions, if the bundle has them.
+    /// The distributions at training, if the bundle has them.
     pub reference: Option<Reference>,
     /// The slots by name.
     pub names: SlotNames,
-    /// How it passed the gate.
+    /// The report of the gate.
     pub report: GateReport,
 }
 
@@ -75,13 +75,14 @@ impl ModelVersion {
         self.names.0.get(name).copied()
     }
 
-    /// Everything that a row is made from: the inputs, then the operands of derived ones. A position here is a *slot*.
+    /// The stored and derived values of a row: the inputs, then the operands of derived inputs. A position in this list is a
+    /// *slot*.
     pub fn slots(&self) -> impl Iterator<Item = &FeatureContract> {
         let inputs = self.inputs.iter().map(|input| &input.contract);
         inputs.chain(self.operands.iter().map(|operand| &operand.contract))
     }
 
-    /// What the contract says of a slot.
+    /// The contract of a slot.
     pub fn slot(&self, slot: usize) -> Option<&FeatureContract> {
         match self.inputs.get(slot) {
             Some(input) => Some(&input.contract),
@@ -105,10 +106,10 @@ impl ModelVersion {
         }
     }
 
-    /// The number for a cell in a slot.
+    /// Converts a cell for a slot.
     ///
     /// # Errors
-    /// The cell is not of the slot's type.
+    /// The cell does not have the slot's type.
     pub fn slot_encode(&self, slot: usize, cell: Cell<'_>) -> Result<EncodedCell, String> {
         match self.inputs.get(slot) {
             Some(input) => input.encode(cell),
@@ -116,7 +117,7 @@ impl ModelVersion {
         }
     }
 
-    /// Whether a slot is fetched from a store, rather than derived.
+    /// Whether a slot is stored, not derived.
     pub fn is_stored(&self, slot: usize) -> bool {
         self.derived.get(slot).is_none_or(Option::is_none)
     }
@@ -127,7 +128,7 @@ impl ModelVersion {
         inputs.map(|input| input.contract.name.as_str())
     }
 
-    /// The name of the id, for look-ups and for error messages.
+    /// The name of the id.
     pub fn entity(&self) -> &str {
         self.contract
             .as_ref()
@@ -135,7 +136,7 @@ impl ModelVersion {
     }
 }
 
-/// The output of the forest behind a kind of score.
+/// The output of the forest for a kind of score.
 pub(super) fn output_of(kind: ScoreKind) -> OutputKind {
     match kind {
         ScoreKind::Probability | ScoreKind::Value => OutputKind::Value,

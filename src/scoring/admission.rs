@@ -1,18 +1,18 @@
-//! Bounded work: a request that would exceed the limit is refused at once, not queued.
+//! Admission: a request that would exceed the limit is refused at once, not queued.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
 
-/// Counts the entities being scored.
+/// Counts the cost of the entities being scored.
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: AtomicUsize,
     busy: AtomicUsize,
 }
 
-/// A share of the limit, given back when dropped.
+/// A share of the limit; dropping it returns the share.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<Admission>,
@@ -31,11 +31,14 @@ impl Admission {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Leave to score so many entities at such a cost.
+    /// Admits this many entities at this cost.
+    ///
+    /// # Errors
+    /// The limit would be exceeded.
     pub(super) fn enter(self: &Arc<Self>, entities: usize, cost: usize) -> Result<Permit, Error> {
         let limit = self.limit.load(Ordering::Relaxed);
-        // Beyond half of the limit only the number of entities counts, or costly requests would wait for an idle server.
-        // What is beyond the limit even so has the server to itself.
+        // Above half of the limit only the number of entities counts, or costly requests would need an idle server. A
+        // request above the whole limit runs alone.
         let cost = cost.min((limit / 2).max(entities)).min(limit);
         let admitted = self
             .busy
@@ -48,7 +51,7 @@ impl Admission {
                 cost,
             }),
             Err(_) => Err(Error::overloaded(format!(
-                "as many entities as limits.in_flight allows ({limit}) are being scored; try again shortly"
+                "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"
             ))),
         }
     }

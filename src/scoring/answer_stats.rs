@@ -1,40 +1,40 @@
-//! What a version's answers are like: counted while it serves, so that one that misbehaves is noticed.
+//! Statistics of the answers of a version, for its probation.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::models::ModelVersion;
 use crate::models::reference::Bins;
 
-/// Counts of a version's answers, since it was loaded.
+/// Counts of the answers of a version since it was loaded.
 #[derive(Debug, Default)]
 pub struct AnswerStats {
     scored: AtomicU64,
     failed: AtomicU64,
     non_finite: AtomicU64,
-    /// Inner edges of the bins, as at training.
+    /// Inner edges of the bins of the reference distribution.
     edges: Vec<f64>,
-    /// What training had in each bin.
+    /// Scores at training in each bin.
     expected: Vec<u64>,
     bins: Vec<AtomicU64>,
 }
 
-/// A tally at one moment.
+/// The counts at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AnswerCounts {
-    /// Entities or rows that got a score.
+    /// Entities with a score.
     pub scored: u64,
-    /// Entities that got none though their id was known and their features could be read.
+    /// Entities without a score although their id is known and their features could be read.
     pub failed: u64,
-    /// Those among the failed whose score was no finite number.
+    /// Failed entities whose score was not finite.
     pub non_finite: u64,
-    /// Scores in each of the training's bins.
+    /// Scores in each bin.
     pub bins: Vec<u64>,
-    /// Training's scores in the same bins.
+    /// Scores at training in each bin.
     pub expected: Vec<u64>,
 }
 
 impl AnswerStats {
-    /// Empty, with the bins of the model's training-time scores.
+    /// Starts with no counts, and the bins of the model's reference distribution.
     pub fn of(model: &ModelVersion) -> Self {
         let score = model
             .reference
@@ -51,7 +51,7 @@ impl AnswerStats {
         }
     }
 
-    /// Counts a model's value that became a score.
+    /// Counts a score by its value before calibration.
     pub(super) fn scored(&self, value: f64) {
         self.scored.fetch_add(1, Ordering::Relaxed);
         let bin = self.edges.partition_point(|&edge| edge <= value);
@@ -60,12 +60,12 @@ impl AnswerStats {
         }
     }
 
-    /// Counts a score that is no finite number; its entity is one of the failed.
+    /// Counts a score that is not finite; its entity also counts as failed.
     pub(super) fn not_finite(&self) {
         self.non_finite.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts an entity that got no score.
+    /// Counts an entity without a score.
     pub(super) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }

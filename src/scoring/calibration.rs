@@ -1,11 +1,11 @@
-//! From the model's value to the score: calibration, and the name of the score's band.
+//! Calibration of the model's value, and the band of the score.
 
 use std::sync::Arc;
 
 use crate::models::contract::{Calibration, OutputSection};
 use crate::values::band::Band;
 
-/// The score for a model's margin (needed for Platt scaling only) and value.
+/// The calibrated score for a value of the model; Platt scaling needs the margin, too.
 pub(crate) fn calibrate(output: &OutputSection, margin: Option<f64>, value: f64) -> f64 {
     match (&output.calibration, margin) {
         (Some(Calibration::Platt { a, b }), Some(margin)) => 1.0 / (1.0 + (a * margin + b).exp()),
@@ -14,7 +14,7 @@ pub(crate) fn calibrate(output: &OutputSection, margin: Option<f64>, value: f64)
     }
 }
 
-/// Linear between the points, constant beyond the ends.
+/// Interpolates linearly between the points; constant beyond the ends.
 fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
     let right = x.partition_point(|&point| point <= at);
     let left = right.saturating_sub(1);
@@ -25,7 +25,7 @@ fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
     }
 }
 
-/// The name of the band a score is in; `None` below the first.
+/// The name of the band of a score; `None` below the first band.
 pub(crate) fn band(bands: &[Band], score: f64) -> Option<Arc<str>> {
     bands
         .iter()

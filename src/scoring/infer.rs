@@ -1,5 +1,5 @@
-//! Inference on tensors. Three forms: one matrix of all features, one tensor per feature, or ids whose features are
-//! looked up. Matrices go to the model as they are; ids take the path of any scoring request.
+//! Inference on tensors, for the Open Inference Protocol: one matrix of all features, one tensor per feature, or ids whose
+//! features are looked up. Matrices go to the model unchanged; ids are scored like those of any request.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,32 +22,32 @@ use crate::suggest::hint;
 use crate::values::entity_id::EntityId;
 use evergreen_forest::{Forest, OutputKind, Precision};
 
-/// A request on tensors.
+/// An inference request.
 #[derive(Clone, Debug)]
 pub struct InferRequest {
-    /// Which model.
+    /// The model to use.
     pub model: ModelRef,
-    /// Its inputs.
+    /// The input tensors.
     pub inputs: Vec<Tensor>,
-    /// Names of the outputs wanted; none for the default.
+    /// Names of the requested outputs; empty for the default.
     pub outputs: Vec<String>,
-    /// When the client stops waiting; `None` leaves it to the server's own limits.
+    /// When the client stops waiting; `None` for no deadline of its own.
     pub deadline: Option<Instant>,
 }
 
-/// The outputs of a model.
+/// The requested outputs.
 #[derive(Debug)]
 pub struct InferResponse {
-    /// The version that gave them.
+    /// The version that computed them.
     pub model: Arc<ModelVersion>,
-    /// In the order wanted.
+    /// The outputs in the requested order.
     pub outputs: Vec<Tensor>,
 }
 
-/// An output that a model has.
+/// An output of a model.
 #[derive(Clone, Debug)]
 pub struct OutputTensor {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
     /// The type of its elements.
     pub datatype: Datatype,
@@ -74,10 +74,10 @@ const ENTITY_OUTPUTS: [(&str, Datatype); 4] = [
 ];
 
 impl Scorer {
-    /// Infers on tensors; a large request on a thread of its own.
+    /// Computes outputs for tensors; much work runs on a blocking thread.
     ///
     /// # Errors
-    /// The model, an input or an output is not one the model has; the text names it.
+    /// The model, an input or an output is not valid; the message names it.
     pub async fn infer(self: &Arc<Self>, request: InferRequest) -> Result<InferResponse, Error> {
         let rows = request
             .inputs
@@ -91,7 +91,7 @@ impl Scorer {
         let servable = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::invalid(format!("output `{twice}` is wanted twice")));
+            return Err(Error::invalid(format!("duplicate output `{twice}`")));
         }
         let start = Instant::now();
         let result = match entities(&servable.model, &request.inputs) {
@@ -126,7 +126,7 @@ impl Scorer {
     ) -> Result<InferResponse, Error> {
         let known = || ENTITY_OUTPUTS.iter().map(|&(name, _)| name);
         let wanted: Vec<&str> = match request.outputs.as_slice() {
-            // Who gave the score is of interest only while two versions answer.
+            // `version` matters only during a canary.
             [] => known().filter(|name| *name != "version").collect(),
             names => names.iter().map(String::as_str).collect(),
         };
@@ -165,7 +165,7 @@ impl Scorer {
         if numbers > self.limits().numbers {
             let most = self.limits().numbers;
             let message = format!(
-                "the answer would hold {numbers} numbers, at most {most} are allowed; send fewer rows"
+                "the response would have {numbers} numbers; limits.numbers allows {most}; send fewer rows"
             );
             return Err(Error::too_large(message));
         }
@@ -184,7 +184,7 @@ fn find<'a>(known: &'a [OutputTensor], name: &str) -> Result<&'a OutputTensor, E
     output.ok_or_else(|| no_output(name, known.iter().map(|output| output.name)))
 }
 
-/// The outputs of a model for matrices, the default one first.
+/// The outputs of a model for matrices; the default one is the first.
 pub fn outputs(model: &ModelVersion) -> Vec<OutputTensor> {
     let forest = &model.forest;
     let default = default_output(forest);
@@ -210,7 +210,7 @@ pub fn outputs(model: &ModelVersion) -> Vec<OutputTensor> {
     outputs
 }
 
-/// The output section of a contract that calibrates.
+/// The output section of a contract with a calibration.
 fn calibrated(model: &ModelVersion) -> Option<&OutputSection> {
     let output = &model.contract.as_ref()?.output;
     output.calibration.as_ref().map(|_| output)
@@ -271,7 +271,7 @@ fn forest_output(model: &ModelVersion, output: &OutputTensor, matrix: &Matrix) -
     })
 }
 
-/// The entities of a request whose one input is named as the contract's entity.
+/// The entities of a request whose only input has the name of the contract's entity.
 fn entities(model: &ModelVersion, inputs: &[Tensor]) -> Option<Vec<Entity>> {
     let [ids] = inputs else { return None };
     if ids.name != model.contract.as_ref()?.model.entity || model.input(&ids.name).is_some() {

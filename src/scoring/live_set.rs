@@ -10,7 +10,7 @@ use super::servable::Servable;
 use crate::error::Error;
 use crate::features::snapshot::Snapshot;
 use crate::models::status::{Event, VersionStatus};
-use crate::suggest::hint;
+use crate::suggest::unknown;
 
 /// Everything that can answer at one moment.
 #[derive(Debug, Default)]
@@ -68,41 +68,30 @@ impl LiveSet {
     /// A model of the repository, live or not.
     ///
     /// # Errors
-    /// There is none of that name; the text lists those there are.
+    /// No model has that name; the message lists the known ones.
     pub fn entry(&self, name: &str) -> Result<&ModelEntry, Error> {
         self.models.get(name).ok_or_else(|| {
-            let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
-            let hint = hint(name, known.iter().copied());
-            Error::model_not_found(format!(
-                "no model `{name}`{hint}; there are: {}",
-                known.join(", ")
-            ))
+            let known = self.models.keys().map(String::as_str);
+            Error::model_not_found(unknown("model", name, known))
         })
     }
 
     /// The version that answers for `model`.
     ///
     /// # Errors
-    /// There is no such model, version or label, or none of its versions passed the gate.
+    /// The model, version or label is unknown, or no version passed the gate.
     pub fn find(&self, model: &ModelRef) -> Result<&Arc<Servable>, Error> {
         let name = &model.name;
         let entry = self.entry(name)?;
         let number = match &model.version {
             VersionSelector::Live => {
                 let live = entry.live.as_ref();
-                return live.ok_or_else(|| {
-                    Error::unavailable(format!("model `{name}` has no version that may go live"))
-                });
+                return live.ok_or_else(|| Error::unavailable(format!("model `{name}` has no live version")));
             }
             VersionSelector::Number(version) => *version,
             VersionSelector::Label(label) => *entry.labels.get(label).ok_or_else(|| {
-                let known: Vec<&str> = entry.labels.keys().map(String::as_str).collect();
-                let hint = hint(label, known.iter().copied());
-                let known = match known.as_slice() {
-                    [] => "it has none".to_owned(),
-                    known => format!("there are: {}", known.join(", ")),
-                };
-                Error::model_not_found(format!("model `{name}` has no label `{label}`{hint}; {known}"))
+                let known = entry.labels.keys().map(String::as_str);
+                Error::model_not_found(format!("model `{name}`: {}", unknown("label", label, known)))
             })?,
         };
         entry.version(number).ok_or_else(|| {

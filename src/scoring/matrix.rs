@@ -1,4 +1,4 @@
-//! From tensors to the rows a model takes: exact, or refused with the name of the input.
+//! Converts tensors to rows of a model: exactly, or with an error that names the input.
 
 use super::tensor::{Datatype, Elements, Tensor};
 use crate::error::Error;
@@ -13,12 +13,12 @@ pub(super) struct Matrix {
     pub(super) rows: usize,
 }
 
-/// The rows that the inputs describe: one tensor `[rows, features]`, or one `[rows]` or `[rows, 1]` per feature.
+/// Builds the rows from one tensor `[rows, features]`, or one `[rows]` or `[rows, 1]` per feature.
 pub(super) fn matrix(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> {
     let features = model.forest.features();
     match inputs {
         [] => Err(invalid(
-            "inputs: the list is empty; send a matrix, one tensor per feature, or ids".to_owned(),
+            "inputs: expected a matrix, one tensor per feature, or ids, found none".to_owned(),
         )),
         [one] if is_matrix(one, features) => whole(model, one),
         many => by_feature(model, many),
@@ -29,7 +29,7 @@ fn invalid(message: String) -> Error {
     Error::invalid(message)
 }
 
-/// Whether a lone input is the matrix of all features, and not the only feature by name.
+/// Whether a single input is the matrix of all features, not a feature by name.
 fn is_matrix(input: &Tensor, features: &[Feature]) -> bool {
     features.iter().all(|feature| feature.name != input.name)
 }
@@ -56,7 +56,7 @@ fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> 
     if let Some(input) = inputs.iter().find(|input| !known(&input.name)) {
         let hint = crate::suggest::hint(&input.name, features.iter().map(|feature| feature.name.as_str()));
         return Err(invalid(format!(
-            "input `{}` is no feature of the model{hint}",
+            "input `{}` is not a feature of the model{hint}",
             input.name
         )));
     }
@@ -72,7 +72,7 @@ fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> 
             let problem = if find(feature).is_empty() {
                 "is missing"
             } else {
-                "stands twice"
+                "is a duplicate"
             };
             return Err(invalid(format!("input `{}` {problem}", feature.name)));
         };
@@ -88,7 +88,7 @@ fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> 
     if let Some(position) = columns.iter().position(|column| column.len() != rows) {
         let (first, other) = (&features[0].name, &features[position].name);
         return Err(invalid(format!(
-            "inputs `{first}` and `{other}` have different numbers of rows"
+            "inputs `{first}` and `{other}`: expected the same number of rows"
         )));
     }
     let values = (0..rows)
@@ -97,7 +97,7 @@ fn by_feature(model: &ModelVersion, inputs: &[Tensor]) -> Result<Matrix, Error> 
     Ok(Matrix { values, rows })
 }
 
-/// A feature's column: numbers, or names of categories.
+/// Converts the column of a feature: numbers, or names of categories.
 fn column(model: &ModelVersion, position: usize, input: &Tensor) -> Result<Vec<f64>, Error> {
     let Elements::Text(texts) = &input.elements else {
         return numbers(model, input);
@@ -105,7 +105,7 @@ fn column(model: &ModelVersion, position: usize, input: &Tensor) -> Result<Vec<f
     let name = &input.name;
     let Some(encoder) = model.inputs.get(position) else {
         return Err(invalid(format!(
-            "input `{name}`: texts need a contract (bundle.toml); send numbers"
+            "input `{name}`: expected numbers; texts need a model with a contract (bundle.toml)"
         )));
     };
     let code = |text: &String| match text.as_str() {
@@ -117,7 +117,7 @@ fn column(model: &ModelVersion, position: usize, input: &Tensor) -> Result<Vec<f
     texts.iter().map(code).collect()
 }
 
-/// Numbers as the model takes them, none changed in silence.
+/// Converts numbers exactly.
 fn numbers(model: &ModelVersion, input: &Tensor) -> Result<Vec<f64>, Error> {
     let name = &input.name;
     let single = model.forest.precision() == Precision::F32;
@@ -128,9 +128,7 @@ fn numbers(model: &ModelVersion, input: &Tensor) -> Result<Vec<f64>, Error> {
         ))),
         Elements::Whole(values) => {
             if let Some(value) = values.iter().find(|value| !(-EXACT..=EXACT).contains(*value)) {
-                let message = format!(
-                    "input `{name}`: {value} is beyond ±2^53, where whole numbers are no longer exact"
-                );
+                let message = format!("input `{name}`: expected a whole number within ±2^53, found {value}");
                 return Err(invalid(message));
             }
             #[expect(clippy::cast_precision_loss, reason = "checked just above to be exact")]
@@ -141,7 +139,7 @@ fn numbers(model: &ModelVersion, input: &Tensor) -> Result<Vec<f64>, Error> {
             let overflows = |value: &&f64| value.is_finite() && !(**value as f32).is_finite();
             match values.iter().find(overflows).filter(|_| single) {
                 Some(value) => Err(invalid(format!(
-                    "input `{name}`: {value} is beyond what this model's 32-bit floats can hold"
+                    "input `{name}`: {value} exceeds the range of this model's 32-bit floats"
                 ))),
                 None => Ok(values.clone()),
             }

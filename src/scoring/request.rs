@@ -22,7 +22,7 @@ pub struct ScoreRequest {
 /// A model, and optionally one of its versions.
 #[derive(Clone, Debug)]
 pub struct ModelRef {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The version to use.
     pub version: VersionSelector,

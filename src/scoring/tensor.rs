@@ -1,8 +1,8 @@
-//! Tensors: named, typed, shaped numbers or texts, for clients that speak of matrices instead of customers.
+//! Tensors: numbers or texts with a name, a type and a shape.
 
 use crate::error::Error;
 
-/// The type of a tensor's elements, by the names of the Open Inference Protocol.
+/// The type of the elements, with the names of the Open Inference Protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the protocol's type of that name")]
 pub enum Datatype {
@@ -20,7 +20,7 @@ pub enum Datatype {
     Bytes,
 }
 
-/// The protocol's names, and the bytes of an element (0: each has its own length).
+/// The names of the protocol, and the bytes of an element (0: each has its own length).
 const DATATYPES: [(Datatype, &str, usize); 12] = [
     (Datatype::Bool, "BOOL", 1),
     (Datatype::Uint8, "UINT8", 1),
@@ -37,19 +37,22 @@ const DATATYPES: [(Datatype, &str, usize); 12] = [
 ];
 
 impl Datatype {
-    /// The type of that name.
+    /// The type with a name of the protocol.
     ///
     /// # Errors
-    /// There is none; the text lists those there are.
+    /// No type has that name; the message lists the known ones.
     pub fn named(name: &str) -> Result<Self, Error> {
         let found = DATATYPES.iter().find(|(_, known, _)| *known == name);
         found.map(|&(datatype, ..)| datatype).ok_or_else(|| {
             let known: Vec<&str> = DATATYPES.iter().map(|&(_, name, _)| name).collect();
-            Error::invalid(format!("datatype `{name}` is none of {}", known.join(", ")))
+            Error::invalid(format!(
+                "datatype: expected one of {}, found `{name}`",
+                known.join(", ")
+            ))
         })
     }
 
-    /// Its name in the protocol.
+    /// The name in the protocol.
     pub fn name(self) -> &'static str {
         DATATYPES
             .iter()
@@ -65,14 +68,14 @@ impl Datatype {
             .map_or(0, |&(.., size)| size)
     }
 
-    /// The least and the greatest whole number of an integer type.
+    /// The smallest and largest whole number of an integer type.
     pub fn whole_range(self) -> Option<(i64, i64)> {
         Some(match self {
             Self::Bool => (0, 1),
             Self::Uint8 => (0, u8::MAX.into()),
             Self::Uint16 => (0, u16::MAX.into()),
             Self::Uint32 => (0, u32::MAX.into()),
-            // What is beyond i64 is beyond 2^53 as well, and no model takes that.
+            // Larger numbers exceed 2^53, which no model accepts.
             Self::Uint64 => (0, i64::MAX),
             Self::Int8 => (i8::MIN.into(), i8::MAX.into()),
             Self::Int16 => (i16::MIN.into(), i16::MAX.into()),
@@ -86,16 +89,16 @@ impl Datatype {
 /// The elements of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Elements {
-    /// Of the integer types and BOOL.
+    /// Elements of the integer types and BOOL.
     Whole(Vec<i64>),
-    /// Of FP32 (widened) and FP64; NaN is missing.
+    /// Elements of FP32 (widened) and FP64; NaN is missing.
     Float(Vec<f64>),
-    /// Of BYTES.
+    /// Elements of BYTES.
     Text(Vec<String>),
 }
 
 impl Elements {
-    /// How many there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(values) => values.len(),
@@ -104,7 +107,7 @@ impl Elements {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -113,21 +116,21 @@ impl Elements {
 /// A tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The type of its elements.
     pub datatype: Datatype,
-    /// Its dimensions.
+    /// The dimensions.
     pub shape: Vec<usize>,
-    /// Its elements; as many as the product of the dimensions.
+    /// The elements, as many as the product of the dimensions.
     pub elements: Elements,
 }
 
 impl Tensor {
-    /// Puts a tensor together.
+    /// Creates a tensor.
     ///
     /// # Errors
-    /// A dimension is negative, or the elements are not as many as the shape says.
+    /// A dimension is negative, or the number of elements does not match the shape.
     pub fn new(name: String, datatype: Datatype, shape: &[i64], elements: Elements) -> Result<Self, Error> {
         let dimensions: Option<Vec<usize>> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let product = |sizes: &Vec<usize>| {
@@ -137,12 +140,13 @@ impl Tensor {
         };
         let (Some(dimensions), Some(count)) = (&dimensions, dimensions.as_ref().and_then(product)) else {
             return Err(Error::invalid(format!(
-                "input `{name}`: no tensor has the shape {shape:?}"
+                "input `{name}`: expected a shape of dimensions from 0, found {shape:?}"
             )));
         };
         if count != elements.len() {
             let found = elements.len();
-            let message = format!("input `{name}`: {found} elements, but the shape {shape:?} holds {count}");
+            let message =
+                format!("input `{name}`: expected {count} elements for the shape {shape:?}, found {found}");
             return Err(Error::invalid(message));
         }
         Ok(Self {

@@ -1,4 +1,4 @@
-//! Counts and times of inference on tensors, for clients that ask the server about them.
+//! Counts and durations of inference on tensors, for the statistics of the Open Inference Protocol.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub struct TensorStats {
     failure: Total,
 }
 
-/// Requests, and nanoseconds in all of them.
+/// A number of requests and their total nanoseconds.
 #[derive(Debug, Default)]
 struct Total {
     count: AtomicU64,
@@ -34,12 +34,12 @@ impl TensorStats {
         total.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Requests answered, and nanoseconds spent on them.
+    /// The number of answered requests and their total nanoseconds.
     pub fn success(&self) -> (u64, u64) {
         self.success.get()
     }
 
-    /// Requests refused, and nanoseconds spent on them.
+    /// The number of failed requests and their total nanoseconds.
     pub fn failure(&self) -> (u64, u64) {
         self.failure.get()
     }

@@ -18,11 +18,11 @@ use crate::values::time;
 /// The features of an entity.
 #[derive(Debug)]
 pub struct EntityFeatures {
-    /// The version that asks for them.
+    /// The version that uses them.
     pub model: Arc<ModelVersion>,
-    /// Where they come from.
+    /// Where the features come from.
     pub from: FeatureOrigin,
-    /// Sources that could not be asked.
+    /// Names of unavailable sources.
     pub unavailable: Vec<String>,
     /// One per input of the model.
     pub features: Vec<FeatureDetail>,
@@ -31,19 +31,19 @@ pub struct EntityFeatures {
 /// One feature of an entity.
 #[derive(Debug)]
 pub struct FeatureDetail {
-    /// The number the model sees; NaN for missing.
+    /// The value that the model sees; NaN for missing.
     pub value: f64,
-    /// What became of it: `present`, or all that applies of `missing`, `null`, `stale`, `out_of_range`, `default`.
+    /// Its status: `present`, or all that apply of `missing`, `null`, `stale`, `out_of_range` and `default`.
     pub status: Vec<&'static str>,
-    /// When its value was true, if the source says so: seconds since the Unix epoch.
+    /// Its `as_of` time in seconds since the Unix epoch, if the source has one.
     pub as_of: Option<f64>,
 }
 
 impl Scorer {
-    /// What a model sees of an entity.
+    /// Returns what a model sees of an entity.
     ///
     /// # Errors
-    /// There is no such model or entity, or the contract rejects what there is.
+    /// The model or entity is unknown, or the contract rejects its values.
     pub async fn features(
         self: &Arc<Self>,
         model: &ModelRef,

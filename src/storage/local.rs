@@ -1,4 +1,4 @@
-//! A folder on this machine, or mounted into it.
+//! A local or mounted folder.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -32,7 +32,7 @@ impl Folder {
         }
     }
 
-    /// Symbolic links to folders count: Kubernetes mounts with them.
+    /// Includes symbolic links to folders, which Kubernetes uses for mounts.
     pub(super) fn folders(&self, path: &str) -> Result<Vec<String>, String> {
         let path = self.path(path);
         let mut names = Vec::new();
@@ -62,7 +62,7 @@ impl Folder {
         for entry in path.read_dir().map_err(|error| fail(&path, &error))? {
             let entry = entry.map_err(|error| fail(&path, &error))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // A file that went away since the folder was listed is not there; a broken link is not there yet.
+            // The file may have disappeared since the folder was listed; a broken link may not exist yet.
             match entry.path().metadata() {
                 Ok(metadata) if metadata.is_file() => files.push(stat(name, &metadata)),
                 Ok(_) => {}
@@ -80,8 +80,8 @@ impl Folder {
         Ok(LocalCopy { path, copy: None })
     }
 
-    /// Everything is written into a hidden folder beside the versions, which then gets its number in one step: a
-    /// rename onto a version that another publisher has put there fails, and the next number is tried.
+    /// Writes everything into a hidden folder beside the versions, which then gets its number in one step. A
+    /// rename onto a version of another publisher fails, and the next number is tried.
     pub(super) fn publish(
         &self,
         folder: &str,

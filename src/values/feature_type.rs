@@ -35,10 +35,10 @@ impl FeatureType {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Parse {
-    /// A number is a number: a text in its place is refused, unless the store has no types at all.
+    /// A text instead of a number is refused, unless the store has no types at all.
     #[default]
     Strict,
-    /// A text that spells a number is one: spaces around it, commas between groups of three digits and the usual words
-    /// for "no value" (`""`, `null`, `NaN`, `N/A`, …) are understood; a boolean counts as 1 or 0.
+    /// A text may hold a number, with surrounding spaces and commas between groups of three digits, or a usual word for
+    /// "no value" (`""`, `null`, `NaN`, `N/A`, …). A boolean counts as 1 or 0.
     Tolerant,
 }

@@ -1,24 +1,24 @@
-//! JSON as Evergreen reads it: numbers exact or refused, a bare `NaN` where a value may be missing, no key twice.
+//! JSON input: numbers are exact or refused, a bare `NaN` is a missing value, and a duplicate key is an error.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// One value of a feature.
+/// A value of a feature in JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scalar {
     /// `null`, or a bare `NaN`.
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number written without a fraction that fits 64 bits.
+    /// A number without a fraction that fits in 64 bits.
     Int(i64),
     /// Any other number.
     Float(f64),
     /// A string.
     Text(String),
-    /// Something that is no single value; says what.
+    /// Something else; the text says what.
     Other(&'static str),
 }
 
@@ -28,7 +28,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// What a whole number is called that fits no `i64`.
+/// The description of a whole number that does not fit in `i64`.
 pub(crate) const BEYOND: &str = "a whole number beyond 2^63";
 
 struct ScalarVisitor;
@@ -70,8 +70,8 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// A JSON object whose values are scalars, in the order written. A key that stands twice is refused: one of the
-/// two values would be lost in silence.
+/// A JSON object whose values are scalars, in their order. A duplicate key is an error, because one of its values would
+/// be lost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scalars(pub Vec<(String, Scalar)>);
 
@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Scalars {
                 let mut seen = rustc_hash::FxHashSet::default();
                 while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
                     if !seen.insert(name.clone()) {
-                        return Err(de::Error::custom(format!("the key `{name}` stands twice")));
+                        return Err(de::Error::custom(format!("duplicate key `{name}`")));
                     }
                     pairs.push((name, value));
                 }
@@ -102,14 +102,14 @@ impl<'de> Deserialize<'de> for Scalars {
 /// Parses one object of scalars.
 ///
 /// # Errors
-/// The text is not one JSON object; the message has no line, for the caller knows it.
+/// The text is not one JSON object. The message has no line number; the caller knows it.
 pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
     let text = without_nan(text.as_bytes());
     let scalars: Scalars = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
     Ok(scalars.0)
 }
 
-/// serde's message, with the column only: for texts of one line.
+/// The message of serde with the column only, for texts of one line.
 fn sentence(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
@@ -120,8 +120,8 @@ fn sentence(error: &serde_json::Error) -> String {
     }
 }
 
-/// Replaces each bare `NaN` token, which JSON does not know but clients send, by `null`. Borrows when there is
-/// none, and keeps every byte outside the tokens, so that error positions hold up to one byte a token.
+/// Replaces each bare `NaN`, which is not JSON but which clients send, by `null`. Borrows if there is none. Bytes outside
+/// the tokens stay, so that error positions are off by at most one byte per token.
 pub fn without_nan(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.windows(3).any(|window| window == b"NaN") {
         return Cow::Borrowed(text);
@@ -195,7 +195,7 @@ mod tests {
         assert!(
             object_of_scalars(r#"{"a": 1, "a": 2}"#)
                 .unwrap_err()
-                .contains("`a` stands twice")
+                .contains("duplicate key `a`")
         );
         assert!(
             object_of_scalars(r#"{"a": 1e999}"#)

@@ -1,19 +1,19 @@
-//! Instants: seconds since the Unix epoch, and RFC 3339 texts.
+//! Times: seconds since the Unix epoch, and RFC 3339 texts.
 
 use jiff::Timestamp;
 
-/// Seconds since the Unix epoch.
+/// The present time in seconds since the Unix epoch.
 pub fn now() -> f64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// RFC 3339 in UTC, from seconds since the Unix epoch.
+/// Formats seconds since the Unix epoch as RFC 3339 in UTC; `None` if out of range.
 pub fn rfc3339(seconds: f64) -> Option<String> {
     instant(seconds).map(|time| time.to_string())
 }
 
-/// The instant so many seconds after the Unix epoch; it is written as RFC 3339.
+/// Converts seconds since the Unix epoch to a timestamp; `None` if out of range.
 pub fn instant(seconds: f64) -> Option<Timestamp> {
     #[expect(
         clippy::cast_possible_truncation,

@@ -202,4 +202,4 @@ def test_wrong_settings_are_refused(evergreen, tmp_path):
     assert "[front] sha256: expected 64" in said(f"[server]\n{ports}[auth]\nfile = 'keys.toml'\n")
     assert "nowhere.toml" in said(f"[server]\n{ports}[auth]\nfile = 'nowhere.toml'\n")
     assert "without a path" in said("[cors]\norigins = ['https://a.example/b']\n")
-    assert "server.header_seconds is 0" in said("[server]\nheader_seconds = 0\n")
+    assert "server.header_seconds: expected at least 1" in said("[server]\nheader_seconds = 0\n")

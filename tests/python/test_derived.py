@@ -114,11 +114,11 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ('{ days_since = "price" }', "`price` must be of type timestamp"),
-        ('{ days_since = "nothing" }', "`nothing` is neither an [[operand]] nor a feature that is stored"),
-        ('{ ratio = ["price", "rank"] }', "`rank` is neither an [[operand]] nor a feature that is stored"),
+        ('{ days_since = "price" }', "expected `price` of type timestamp"),
+        ('{ days_since = "nothing" }', "`nothing` is neither an [[operand]] nor a stored feature"),
+        ('{ ratio = ["price", "rank"] }', "`rank` is neither an [[operand]] nor a stored feature"),
         ('{ median = ["price"] }', "unknown variant `median`"),
-        ('{ map = { of = "plan", to = { free = "low" } } }', "it does not give a number"),
+        ('{ map = { of = "plan", to = { free = "low" } } }', "the result is not a number"),
     ],
 )
 def test_what_cannot_be_derived_is_named(evergreen, frame, derived, tmp_path, change, expected):

@@ -175,7 +175,7 @@ def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_
             feast(HERE / "feast_change.py", tmp_path / "repo", "ttl", 7 * 24 * 3600)
             wait_for(lambda: scores(online, expected["ids"][3:4])[0]["status"] == "ok", "the registry's new TTL", 10)
             feast(HERE / "feast_change.py", tmp_path / "repo", "drop")
-            wait_for(lambda: "changed for the worse" in online.log.read_text(), "the log's word on the worse registry", 10)
+            wait_for(lambda: "registry reload failed" in online.log.read_text(), "the log's word on the worse registry", 10)
             assert scores(online, expected["ids"][3:4])[0]["status"] == "ok"
 
 
@@ -202,5 +202,5 @@ def test_a_version_that_feast_cannot_feed_is_refused_and_the_live_one_serves_on(
                 return next((v for v in versions if v["version"] == 2 and v["state"] == "refused"), None)
 
             wait_for(refused, "the refusal of version 2", 20)
-            assert "another type of `customer_id`" in refused()["reason"], refused()
+            assert "its `customer_id` has another type" in refused()["reason"], refused()
             assert scores(online, expected["ids"][:50]) == before

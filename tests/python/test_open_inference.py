@@ -146,10 +146,10 @@ ZEROS = np.zeros((1, 24), dtype="float32")
 MISTAKES = [
     (MODEL, [tensor("x", ZEROS[:, :7], "FP32")], None, "expected the shape [rows, 24], found [1, 7]"),
     (MODEL, [tensor("x", ZEROS + np.float64(1e300), "FP64")], None, "32-bit floats"),
-    (MODEL, [tensor("x", np.full((1, 24), 2**60), "INT64")], None, "beyond ±2^53"),
+    (MODEL, [tensor("x", np.full((1, 24), 2**60), "INT64")], None, "within ±2^53"),
     (MODEL, [tensor("visits_30d", ZEROS[:, 0], "FP32")], None, "is missing"),
     (MODEL, [tensor("x", ZEROS, "FP32")], wanted("margins"), "did you mean `margin`?"),
-    (MODEL, [tensor("x", ZEROS, "FP32")], wanted("leaf", "leaf"), "output `leaf` is wanted twice"),
+    (MODEL, [tensor("x", ZEROS, "FP32")], wanted("leaf", "leaf"), "duplicate output `leaf`"),
     (MODEL, [tensor("x", np.zeros((10_001, 24), "float32"), "FP32")], None, "limits.batch allows 10000"),
     ("chrun", [tensor("x", ZEROS, "FP32")], None, "did you mean `churn`?"),
 ]
@@ -165,9 +165,9 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
 @pytest.mark.parametrize(
     "body, part",
     [
-        ('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1]}]}', "1 elements, but the shape"),
-        ('{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": [1]}]}', "no tensor has the shape"),
-        ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP7", "data": [1]}]}', "datatype `FP7`"),
+        ('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1]}]}', "expected 2 elements for the shape"),
+        ('{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": [1]}]}', "expected a shape of dimensions"),
+        ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP7", "data": [1]}]}', "found `FP7`"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [128]}]}', "expected INT8, found 128"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}', "expected INT64, found 1.5"),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1e39]}]}', "expected FP32, found"),

@@ -66,7 +66,7 @@ def test_every_whole_type_is_taken(client, kind):
     "model, array, datatype, code, part",
     [
         (MODEL, ZEROS[:, :7], "FP32", "INVALID_ARGUMENT", "expected the shape [rows, 24], found [1, 7]"),
-        (MODEL, np.full((1, 24), 2**60), "INT64", "INVALID_ARGUMENT", "beyond ±2^53"),
+        (MODEL, np.full((1, 24), 2**60), "INT64", "INVALID_ARGUMENT", "within ±2^53"),
         ("chrun", ZEROS, "FP32", "NOT_FOUND", "did you mean `churn`?"),
     ],
 )

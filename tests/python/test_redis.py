@@ -313,12 +313,12 @@ def test_the_next_run_begins_with_warm_caches(evergreen, store, tmp_path):
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        ('[source.online]\n', "[source.online] needs exactly one of the tables redis, feast, postgres"),
-        ('[source.online.redis]\nkey = "customer"\n', "redis.key must contain {id}"),
+        ('[source.online]\n', "[source.online] set exactly one of the tables redis, feast and postgres"),
+        ('[source.online.redis]\nkey = "customer"\n', "redis.key: expected a text with {id}"),
         ('[source.online.redis]\nkeyy = "x"\n', "unknown field `keyy`"),
-        ('[source.online]\ntimeout = "soon"\nredis = {}\n', 'expected a length of time such as "50ms"'),
-        ('[features]\ndefault = "onlin"\n[source.online]\nredis = {}\n', "there is no [source.onlin]; did you mean `online`?"),
-        ('[source.online]\nredis = { server = { urls = ["redis://a", "redis://b"] } }\n', "only a cluster has several"),
+        ('[source.online]\ntimeout = "soon"\nredis = {}\n', 'expected a duration such as "50ms"'),
+        ('[features]\ndefault = "onlin"\n[source.online]\nredis = {}\n', "no [source.onlin]; did you mean `online`?"),
+        ('[source.online]\nredis = { server = { urls = ["redis://a", "redis://b"] } }\n', "set cluster = true or keep one"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_named(evergreen, tmp_path, config, expected):

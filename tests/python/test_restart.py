@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read_or_written_is_named(evergreen, tmp_path, mod
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert refused.returncode != 0
         assert "state.json (models.state_file)" in refused.stderr and part in refused.stderr
-        assert "remove it to begin without" in refused.stderr
+        assert "delete it to start without" in refused.stderr
     config = settings(tmp_path, POLL.replace("state.json", "nowhere/state.json"))
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         answer = order(server, "/v1/models/churn/rollback")

@@ -122,6 +122,6 @@ def test_what_cannot_be_tried_is_refused_by_name(server):
         return answer.json()["detail"]
 
     assert "no version 9" in detail("/v1/models/churn/canary", version=9, share=0.1)
-    assert "share is 1.5" in detail("/v1/models/churn/canary", version=2, share=1.5)
+    assert "found 1.5" in detail("/v1/models/churn/canary", version=2, share=1.5)
     assert "version" in detail("/v1/models/churn/shadow", share=0.5)
     assert "did you mean `churn`" in detail("/v1/models/chrun/shadow", version=2)

@@ -131,7 +131,7 @@ BAD_BODIES = [
     (b'{"model": "churn", "entities": []}', 400, "no entities or rows to score"),
     (b'{"model": "churn", "entities": [{"id": 1.5}]}', 400, "entities[0].id"),
     (b'{"model": "churn", "entities": [{"idd": "x"}]}', 400, "did you mean `id`?"),
-    (b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}', 400, "`a` stands twice"),
+    (b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}', 400, "duplicate key `a`"),
     (b'{"model": "churn", "entities": [{"id": "x"}]} x', 400, "trailing characters"),
     (b'{"model": "churn", "entities": [{"features": {"nps": 1e999}}]}', 400, "out of range"),
     (b'{"model": "chrun", "entities": [{"id": "x"}]}', 404, "did you mean `churn`?"),

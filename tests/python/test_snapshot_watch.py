@@ -166,7 +166,7 @@ def test_customers_in_object_storage(evergreen, tmp_path):
                 put("nightly/customers.parquet")
                 until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
                 store.stop()
-                until(lambda: "customers cannot be looked for" in server.log.read_text())
+                until(lambda: "snapshot poll failed" in server.log.read_text())
                 assert visits(server) is not None
                 store.start()
             load.check()

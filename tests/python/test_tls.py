@@ -187,4 +187,4 @@ def test_a_server_does_not_start_with_what_is_wrong(evergreen, tmp_path):
     assert "tls.key" in said(certificate, junk) and "junk.pem" in said(certificate, junk)
     assert "nowhere.pem: " in said(tmp_path / "nowhere.pem", key)
     assert "junk.pem" in said(certificate, key, client_ca=junk)
-    assert "need each other" in said(certificate, "")
+    assert "set both tls.certificate and tls.key" in said(certificate, "")

@@ -1,4 +1,4 @@
-//! Feast's bytes: entity keys, the names of hash fields, and values. Checked against what Feast 0.67 itself writes.
+//! Feast's serialization of entity keys, hash fields and values. Tested against Feast 0.67.
 
 use prost::{Message, Oneof};
 
@@ -17,14 +17,14 @@ impl KeyType {
     /// The type for Feast's number.
     ///
     /// # Errors
-    /// Ids cannot be of that type.
+    /// Ids cannot have that type.
     pub(super) fn of(number: i32) -> Result<Self, String> {
         match number {
             2 => Ok(Self::Text),
             3 => Ok(Self::Int32),
             4 => Ok(Self::Int64),
             other => Err(format!(
-                "the join key is of Feast's type {other}; ids are strings, int32 or int64"
+                "join key: expected a string, int32 or int64, found Feast's type {other}"
             )),
         }
     }
@@ -33,13 +33,13 @@ impl KeyType {
 /// Writes entity keys.
 #[derive(Debug)]
 pub(super) struct KeyWriter {
-    /// All that stands before the value.
+    /// The bytes before the value.
     head: Vec<u8>,
     kind: KeyType,
 }
 
 impl KeyWriter {
-    /// A writer for one join key, in serialization version 2 or 3.
+    /// Creates a writer for one join key, in serialization version 2 or 3.
     pub(super) fn new(join_key: &str, kind: KeyType, version: u8) -> Self {
         let mut head = Vec::new();
         if version > 2 {
@@ -59,7 +59,7 @@ impl KeyWriter {
         self.kind != KeyType::Text
     }
 
-    /// The key of an entity; `None` for an id that the type cannot be: no entity has it.
+    /// The key of an entity; `None` for an id that the type cannot hold, which no entity has.
     pub(super) fn write(&self, id: &EntityId) -> Option<Vec<u8>> {
         let mut key = self.head.clone();
         let mut value = |bytes: &[u8]| {
@@ -89,7 +89,7 @@ pub(super) fn field(view: &str, feature: &str) -> [u8; 4] {
     murmur3(format!("{view}:{feature}").as_bytes()).to_le_bytes()
 }
 
-/// MurmurHash3 x86 32, seed 0 (Austin Appleby, public domain): a dozen lines, fixed for ever, against a dependency.
+/// MurmurHash3 x86 32 with seed 0 (Austin Appleby, public domain). A dozen lines that never change need no dependency.
 fn murmur3(bytes: &[u8]) -> u32 {
     let mix = |block: u32| {
         block
@@ -158,7 +158,7 @@ impl Value {
     /// Reads a value.
     ///
     /// # Errors
-    /// The bytes are none, or hold a list.
+    /// The bytes are not a value, or hold a list.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let value = Self::decode(bytes).map_err(|error| format!("not a Feast value: {error}"))?;
         if value.kind.is_none() && !bytes.is_empty() {
@@ -167,10 +167,10 @@ impl Value {
         Ok(value)
     }
 
-    /// As a cell.
+    /// Converts the value to a cell.
     ///
     /// # Errors
-    /// It is of a type that no feature has.
+    /// No feature has its type.
     pub(super) fn cell(&self) -> Result<Cell<'_>, String> {
         Ok(match &self.kind {
             None | Some(Kind::Null(_)) => Cell::Null,
@@ -181,7 +181,7 @@ impl Value {
             Some(Kind::Float(value)) => Cell::Float((*value).into()),
             Some(Kind::Bool(value)) => Cell::Bool(*value),
             Some(Kind::UnixTimestamp(seconds)) => {
-                Cell::Time(seconds.checked_mul(1_000_000).ok_or("a timestamp out of reach")?)
+                Cell::Time(seconds.checked_mul(1_000_000).ok_or("a timestamp out of range")?)
             }
             Some(Kind::Bytes(_)) => return Err("expected one value, found bytes".to_owned()),
         })

@@ -7,10 +7,10 @@ use tokio_postgres::types::Type;
 use super::{FeastFetch, QueryView, VectorBuilders};
 use crate::config::source::FeastPostgres;
 use crate::features::layout::Vector;
-use crate::features::postgres::quoted;
 use crate::features::postgres::session::{Session, Sessions};
 use crate::features::postgres::value::{RawValue, cell};
 use crate::features::source::SourceError;
+use crate::features::sql::quoted;
 use crate::values::feature_type::FeatureType;
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl FeastPostgresStore {
         let session = self.sessions.session(ask.lane).await?;
         let keys = ask.wanted.keys(ask.ids);
         let known: Vec<&[u8]> = keys.iter().flatten().map(Vec::as_slice).collect();
-        // All views at the same time: the queries travel together.
+        // All views at once: the queries are pipelined.
         let asked = ask
             .wanted
             .views

@@ -1,4 +1,4 @@
-//! Feast's Redis online store: one hash per entity, with a field per feature and an instant per feature view.
+//! Feast's Redis online store: one hash per entity, with a field per feature and a timestamp per feature view.
 
 use ::redis::{Value as Reply, cmd};
 
@@ -46,7 +46,7 @@ impl FeastRedis {
     }
 }
 
-/// All fields to ask for: of each view its features, then its instant.
+/// All fields to read: for each view its features, then its timestamp.
 fn fields(views: &[QueryView]) -> Vec<Vec<u8>> {
     let of_view = |view: &QueryView| {
         let features: Vec<Vec<u8>> = view
@@ -61,7 +61,7 @@ fn fields(views: &[QueryView]) -> Vec<Vec<u8>> {
     views.iter().flat_map(of_view).collect()
 }
 
-/// What the reply says of an entity; `None` when it says nothing.
+/// The vector of an entity; `None` if the reply is empty.
 fn builder<'a>(ask: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
     if values.iter().all(|value| matches!(value, Reply::Nil)) {
         return None;

@@ -1,5 +1,5 @@
-//! Feast's registry file: a serialized `feast.core.FeastRegistry`. Only the parts that say where features are and of what
-//! type their keys are; field numbers are those of Feast's own `.proto` files (0.67).
+//! Feast's registry file: a serialized `feast.core.Registry`. Only the parts that locate features and give the
+//! types of their keys; the field numbers are those of Feast's `.proto` files (0.67).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::file_backed::FileBacked;
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FeastRegistry {
     #[prost(message, repeated, tag = "1")]
-    pub(super) entities: Vec<Entity>,
+    pub(super) entities: Vec<FeastEntity>,
     #[prost(message, repeated, tag = "6")]
     feature_views: Vec<FeatureView>,
     #[prost(message, repeated, tag = "7")]
     services: Vec<FeatureService>,
-    /// Stream feature views: the same fields as far as they are read here.
+    /// Stream feature views; they have the same fields, as far as these are used.
     #[prost(message, repeated, tag = "14")]
     stream_views: Vec<FeatureView>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Entity {
+pub(super) struct FeastEntity {
     #[prost(message, optional, tag = "1")]
     spec: Option<EntitySpec>,
 }
@@ -43,7 +43,7 @@ struct FeatureView {
     spec: Option<ViewSpec>,
 }
 
-/// What is known of a feature view.
+/// The specification of a feature view.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ViewSpec {
     #[prost(string, tag = "1")]
@@ -51,15 +51,15 @@ pub(super) struct ViewSpec {
     #[prost(string, repeated, tag = "3")]
     entities: Vec<String>,
     #[prost(message, repeated, tag = "4")]
-    features: Vec<Feature>,
+    features: Vec<FeastFeature>,
     #[prost(message, optional, tag = "6")]
     ttl: Option<Duration>,
     #[prost(message, repeated, tag = "12")]
-    entity_columns: Vec<Feature>,
+    entity_columns: Vec<FeastFeature>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Feature {
+struct FeastFeature {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(int32, tag = "2")]
@@ -94,12 +94,12 @@ struct Projection {
     #[prost(string, tag = "1")]
     view: String,
     #[prost(message, repeated, tag = "2")]
-    features: Vec<Feature>,
+    features: Vec<FeastFeature>,
     #[prost(string, tag = "3")]
     alias: String,
 }
 
-/// The registry file, read again when it has changed.
+/// The registry file; read again when it changes.
 #[derive(Debug)]
 pub(super) struct RegistryFile(FileBacked<FeastRegistry>);
 
@@ -111,7 +111,7 @@ impl RegistryFile {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let heard = |read: Result<&FeastRegistry, &str>| {
             if let Err(error) = read {
-                tracing::error!(error, "Feast's registry cannot be read; the last one stays");
+                tracing::error!(error, "Feast registry reload failed, keeping the previous one");
             }
         };
         let file = path.to_owned();
@@ -119,7 +119,7 @@ impl RegistryFile {
         FileBacked::new(vec![path.to_owned()], read, Box::new(heard)).map(Self)
     }
 
-    /// What the file says now; what it said last, while it cannot be read.
+    /// The present registry; the previous one while the file cannot be read.
     pub(super) fn current(&self) -> Arc<FeastRegistry> {
         self.0.refresh();
         self.0.get().clone()
@@ -130,14 +130,14 @@ impl FeastRegistry {
     /// Reads the file.
     ///
     /// # Errors
-    /// It cannot be read or is no registry.
+    /// The file cannot be read or is not a registry.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let registry = Self::decode(bytes.as_slice())
             .map_err(|error| format!("{}: not a Feast registry file: {error}", path.display()))?;
         if registry.views().next().is_none() {
             return Err(format!(
-                "{}: it holds no feature view; run `feast apply`",
+                "{}: no feature view found; run `feast apply`",
                 path.display()
             ));
         }
@@ -150,10 +150,10 @@ impl FeastRegistry {
         views.filter_map(|view| view.spec.as_ref())
     }
 
-    /// The view that a feature is in. Without a `group` it is looked up in `service`, or in all views.
+    /// Finds the view of a feature. Without a `group` it is looked up in `service`, or in all views.
     ///
     /// # Errors
-    /// There is none, or more than one.
+    /// No view has it, or several have.
     pub(super) fn find(
         &self,
         group: Option<&str>,
@@ -202,7 +202,7 @@ impl FeastRegistry {
     /// The type of the values of a view's join key, as Feast numbers them.
     ///
     /// # Errors
-    /// The view has another key than `entity`, or more than one.
+    /// The view has another key than `entity`, or several.
     pub(super) fn key_type(&self, view: &ViewSpec, entity: &str) -> Result<i32, String> {
         let keys: Vec<(&str, i32)> = view.entities.iter().map(|name| self.join_key(name)).collect();
         match keys.as_slice() {
@@ -228,7 +228,7 @@ impl FeastRegistry {
         spec.map_or((entity, 0), |spec| (&spec.join_key, spec.value_type))
     }
 
-    /// The name of a view that a service may know by another one.
+    /// The name of a view behind an alias of the service.
     fn unaliased<'a>(&'a self, group: &'a str, service: &str) -> &'a str {
         let mut projections = self.projections(service).into_iter().flatten();
         projections

@@ -1,4 +1,4 @@
-//! Feast's HTTP feature server, for online stores that are not read directly.
+//! Feast's HTTP feature server, for online stores that cannot be read directly.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -21,7 +21,7 @@ pub(super) struct FeatureServer {
     uri: axum::http::Uri,
 }
 
-/// The largest answer that is read, per entity and feature wanted.
+/// Maximum bytes of a response, per entity and feature.
 const MOST_BYTES: usize = 1024;
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ impl FeatureServer {
             .map_err(|error| format!("feast.server {address:?}: {error}"))?;
         if uri.scheme_str() != Some("http") {
             return Err(format!(
-                "feast.server {address:?}: an address such as http://feast:6566 (without TLS)"
+                "feast.server: expected an address such as http://feast:6566 (without TLS), found {address:?}"
             ));
         }
         let mut connector = HttpConnector::new();
@@ -64,7 +64,7 @@ impl FeatureServer {
     }
 
     pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
-        // An id of another type than the keys would be an error for all: it is not asked for.
+        // An id of another type than the keys would fail the whole request, so it is left out.
         let keys = ask.wanted.keys(ask.ids);
         let asked: Vec<(usize, &EntityId)> = ask
             .ids
@@ -97,7 +97,7 @@ impl FeatureServer {
                     .position(|name| *name == full);
                 let Some(column) = column.and_then(|column| answer.results.get(column)) else {
                     return Err(SourceError::Failed(format!(
-                        "the feature server's answer has no {full}"
+                        "the response of the feature server has no {full}"
                     )));
                 };
                 for (row, &(position, _)) in asked.iter().enumerate() {
@@ -145,7 +145,7 @@ impl FeatureServer {
 }
 
 impl FeatureValues {
-    /// An entity's value and its instant; `None` when the store does not know it. For an unknown entity Python's server
+    /// The value of an entity and its timestamp; `None` if the store does not know it. For an unknown entity Feast's server
     /// says PRESENT with a null of the year 1970.
     fn get(&self, row: usize) -> Option<(Result<Cell<'_>, &'static str>, Option<f64>)> {
         let seconds = self.event_timestamps.get(row).and_then(|text| {
@@ -163,7 +163,7 @@ impl FeatureValues {
         let cell = match value {
             Json::Null => Ok(Cell::Null),
             Json::Bool(value) => Ok(Cell::Bool(*value)),
-            // Numbers that JSON has no words for arrive as texts.
+            // Numbers that JSON cannot express arrive as texts.
             Json::String(text) if text == "NaN" => Ok(Cell::Null),
             Json::String(text) if text == "Infinity" => Ok(Cell::Float(f64::INFINITY)),
             Json::String(text) if text == "-Infinity" => Ok(Cell::Float(f64::NEG_INFINITY)),
@@ -172,7 +172,7 @@ impl FeatureValues {
                 .as_i64()
                 .map(Cell::Int)
                 .or_else(|| number.as_f64().map(Cell::Float))
-                .ok_or("a number out of reach"),
+                .ok_or("a number out of range"),
             Json::Array(_) | Json::Object(_) => Err("expected one value, found a list"),
         };
         Some((cell, seconds))

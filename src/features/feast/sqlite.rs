@@ -1,4 +1,4 @@
-//! Feast's SQLite online store, for a laptop and for tests: a table per feature view, as in PostgreSQL.
+//! Feast's SQLite online store, for local use and tests: a table per feature view, as in PostgreSQL.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +8,8 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::{FeastFetch, VectorBuilders};
 use crate::features::layout::Vector;
-use crate::features::postgres::quoted;
 use crate::features::source::SourceError;
+use crate::features::sql::quoted;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 
@@ -19,7 +19,7 @@ pub(super) struct FeastSqlite {
     connection: Arc<Mutex<Option<Connection>>>,
 }
 
-/// A row as it is: entity key, feature, value, seconds since the Unix epoch.
+/// A row: entity key, feature, value, seconds since the Unix epoch.
 type SqliteRow = (Vec<u8>, String, Vec<u8>, Option<f64>);
 
 impl FeastSqlite {
@@ -36,7 +36,7 @@ impl FeastSqlite {
         let table = |name: &str| quoted(&format!("{}_{name}", ask.wanted.project));
         let tables: Vec<String> = ask.wanted.views.iter().map(|view| table(&view.name)).collect();
         let (path, connection) = (self.path.clone(), self.connection.clone());
-        // SQLite reads files: not on a thread that serves connections.
+        // SQLite blocks on files, so it runs on a blocking thread.
         let read = move || {
             read(
                 &path,
@@ -85,7 +85,7 @@ fn read(
         Ok(found)
     };
     let found = tables.iter().map(of_table).collect();
-    // A connection that failed is not kept: the file may have been replaced.
+    // A failed connection is dropped: the file may have been replaced.
     if let Ok(found) = found {
         *connection = Some(open);
         return Ok(found);
@@ -98,7 +98,7 @@ fn row(row: &Row<'_>) -> rusqlite::Result<SqliteRow> {
         #[expect(clippy::cast_precision_loss, reason = "an instant")]
         ValueRef::Integer(seconds) => Some(seconds as f64),
         ValueRef::Real(seconds) => Some(seconds),
-        // As older releases wrote it: "2024-01-01 00:00:00", in UTC.
+        // The format of older releases: "2024-01-01 00:00:00", in UTC.
         ValueRef::Text(text) => std::str::from_utf8(text).ok().and_then(|text| {
             let zoned = if text.ends_with('Z') || text.contains('+') {
                 text.to_owned()

@@ -1,5 +1,5 @@
-//! Connections to PostgreSQL: a few for single entities, one for bulk. Queries are pipelined on each; a lost one is made
-//! again at the next query.
+//! Connections to PostgreSQL: a few for single entities, one for bulk. Queries are pipelined; a lost connection is made again
+//! at the next query.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,10 +17,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
 
-/// The longest that making a connection may take.
+/// Timeout to connect.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Connections for single entities, when the settings do not say.
+/// Default number of connections for single entities.
 const CONNECTIONS: usize = 2;
 
 /// Connections of one store.
@@ -49,14 +49,14 @@ pub(crate) struct Session {
 }
 
 impl Sessions {
-    /// Prepares connections; none is made yet.
+    /// Prepares connections; nothing is connected yet.
     ///
     /// # Errors
     /// The connection string or a certificate cannot be read.
     pub(crate) fn new(connect: &str, password: &str, ca: &Path, connections: usize) -> Result<Self, String> {
-        // The string may hold a password: the message does without it.
+        // The string may hold a password, so the message does not repeat it.
         let mut config: Config = connect.parse().map_err(|_| {
-            "postgres: `connect` is no connection string such as \"host=db dbname=features\"".to_owned()
+            "postgres.connect: expected a connection string such as \"host=db dbname=features\"".to_owned()
         })?;
         config.connect_timeout(CONNECT).application_name("evergreen");
         if !password.is_empty() {
@@ -76,10 +76,10 @@ impl Sessions {
         })
     }
 
-    /// A live connection of a lane.
+    /// Returns an open connection of a lane.
     ///
     /// # Errors
-    /// There is none and none can be made.
+    /// No connection can be made.
     pub(crate) async fn session(&self, lane: Lane) -> Result<Arc<Session>, SourceError> {
         let slot = match lane {
             Lane::Bulk => &self.bulk,
@@ -108,10 +108,10 @@ async fn connect(config: Config, PostgresTls(tls): PostgresTls) -> Result<Arc<Se
 }
 
 impl Session {
-    /// The prepared form of a query.
+    /// Prepares a query, once per connection.
     ///
     /// # Errors
-    /// The server does not take the query.
+    /// The server refuses the query.
     pub(crate) async fn prepare(&self, query: &str) -> Result<Statement, SourceError> {
         let known = self
             .statements
@@ -143,7 +143,7 @@ impl Session {
     ) -> Result<Vec<Row>, SourceError> {
         let rows = self.client.query(statement, parameters).await;
         rows.map_err(|error| {
-            // The table may have changed under the statement: the next query prepares it anew.
+            // The table may have changed: the next query prepares the statement again.
             self.statements
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -162,7 +162,7 @@ impl Session {
     }
 }
 
-/// The error with its causes: its own text is as short as "db error".
+/// The error with its causes; its own text is only "db error".
 fn describe(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -177,7 +177,7 @@ fn tls(ca: &Path) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     if ca.as_os_str().is_empty() {
         for certificate in rustls_native_certs::load_native_certs().certs {
-            // A certificate of the system that cannot be read vouches for nobody; the others still do.
+            // Skip unreadable system certificates.
             let _ = roots.add(certificate);
         }
     } else {

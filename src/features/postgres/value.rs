@@ -1,7 +1,7 @@
-//! PostgreSQL's binary values as cells. Read from the bytes, for the client's own conversions would round or refuse
-//! what Evergreen has to tell apart.
+//! Converts PostgreSQL's binary values to cells. The client's own conversions would round or refuse values that must stay
+//! exact.
 //!
-//! The formats are those of the server's `*_send` functions: big-endian numbers, instants in microseconds since 2000,
+//! The formats are those of the server's `*_send` functions: big-endian numbers, timestamps in microseconds since 2000,
 //! `numeric` in base 10,000.
 
 use std::error::Error;
@@ -10,7 +10,7 @@ use tokio_postgres::types::{FromSql, Type};
 
 use crate::values::cell::Cell;
 
-/// A value's bytes; `None` is NULL.
+/// The bytes of a value; `None` is NULL.
 pub(crate) struct RawValue<'a>(pub(crate) Option<&'a [u8]>);
 
 impl<'a> FromSql<'a> for RawValue<'a> {
@@ -27,16 +27,16 @@ impl<'a> FromSql<'a> for RawValue<'a> {
     }
 }
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's instants begin.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH: i64 = 946_684_800_000_000;
 
-/// Microseconds of a day.
+/// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
-/// The cell of a value of type `kind`. A `numeric` is written to `digits`.
+/// Converts a value of type `kind`. A `numeric` is written to `digits`.
 ///
 /// # Errors
-/// The type is none that a feature can have.
+/// No feature has that type, or the bytes are not valid.
 pub(crate) fn cell<'a>(
     kind: &Type,
     raw: Option<&'a [u8]>,
@@ -45,7 +45,7 @@ pub(crate) fn cell<'a>(
     let Some(raw) = raw else {
         return Ok(Cell::Null);
     };
-    let unreadable = || format!("a broken value of type {kind}");
+    let unreadable = || format!("not a valid value of type {kind}");
     let cell = match *kind {
         Type::BOOL => raw.first().map(|&byte| Cell::Bool(byte != 0)),
         Type::INT2 => fixed(raw).map(|bytes| Cell::Int(i16::from_be_bytes(bytes).into())),
@@ -72,7 +72,7 @@ pub(crate) fn cell<'a>(
         }
         _ => {
             return Err(format!(
-                "a column of type {kind} is no feature; cast it in a query or a view"
+                "expected a column of numbers, texts, booleans or times, found {kind}; cast it in a query or view"
             ));
         }
     };
@@ -102,7 +102,7 @@ fn numeric(raw: &[u8], digits: &mut String) -> Option<()> {
     if sign >= 0xC000 {
         return Some(());
     }
-    // As a whole number and a power of ten, which a parser rounds once.
+    // A whole number and a power of ten, which a parser rounds once.
     for group in 0..groups {
         write!(digits, "{:04}", word(4 + group)?).ok()?;
     }

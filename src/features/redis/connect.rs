@@ -1,5 +1,5 @@
-//! Connections to Redis or Valkey: a few for single entities, one for bulk, standalone or cluster, with TLS and
-//! passwords. All are made at first use and made again by themselves.
+//! Connections to Redis or Valkey: a few for single entities, one for bulk; standalone or cluster, with TLS and passwords.
+//! They are made at first use and reconnect by themselves.
 
 use std::fs;
 use std::path::Path;
@@ -21,13 +21,13 @@ use crate::config::source::RedisConnection;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
 
-/// The longest that making a connection may take.
+/// Timeout to connect.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts to reach a server that is away, so that it is found well within a second.
+/// Pause between two attempts to reach an unavailable server, so that its return is noticed within a second.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Commands under way at the same time on one connection to a cluster.
+/// Concurrent commands on one connection to a cluster.
 const BURST: usize = 50;
 
 /// Connections of one store.
@@ -38,14 +38,14 @@ pub(crate) struct Connections {
     next: AtomicUsize,
 }
 
-/// What came back for one command: a value, or that the key holds something else than was expected.
+/// The reply to one command: a value, or an error that concerns its key.
 pub(crate) type Reply = Result<Value, String>;
 
 impl Connections {
-    /// Prepares connections; none is made yet.
+    /// Prepares connections; nothing is connected yet.
     ///
     /// # Errors
-    /// A URL or certificate cannot be read; the text names it.
+    /// A URL or certificate cannot be read; the message names it.
     pub(crate) fn new(section: &RedisConnection) -> Result<Self, String> {
         let target = RedisTarget::new(section)?;
         let online = (0..section.connections.max(1)).map(|_| Connection::new(target.clone()));
@@ -56,10 +56,10 @@ impl Connections {
         })
     }
 
-    /// Sends commands, each about one key, in one go.
+    /// Sends commands in one pipeline; each concerns one key.
     ///
     /// # Errors
-    /// No connection, or an answer that concerns more than one key.
+    /// There is no connection, or an error concerns more than one key.
     pub(crate) async fn send(&self, commands: Vec<Cmd>, lane: Lane) -> Result<Vec<Reply>, SourceError> {
         let connection = match lane {
             Lane::Bulk => &self.bulk,
@@ -95,7 +95,7 @@ impl RedisTarget {
         if section.cluster {
             let mut builder = ClusterClient::builder(nodes)
                 .connection_timeout(CONNECT)
-                // The caller keeps the time; fewer are used up before a moved slot is known to all nodes.
+                // The caller has the timeout. Fewer retries would be used up before all nodes know a moved slot.
                 .retries(8)
                 .max_retry_wait(100)
                 .min_retry_wait(5)
@@ -109,7 +109,7 @@ impl RedisTarget {
                 .map_err(no);
         }
         let [node] = <[ConnectionInfo; 1]>::try_from(nodes)
-            .map_err(|nodes| format!("redis: {} urls; only a cluster has several", nodes.len()))?;
+            .map_err(|nodes| format!("redis: {} urls; set cluster = true or keep one", nodes.len()))?;
         let client = match certificates {
             Some(certificates) => Client::build_with_tls(node, certificates),
             None => Client::open(node),
@@ -119,10 +119,10 @@ impl RedisTarget {
 }
 
 fn node(url: &str, section: &RedisConnection) -> Result<ConnectionInfo, String> {
-    // The URL may hold a password: messages do without it.
+    // The URL may hold a password, so the message does not repeat it.
     let info = url
         .into_connection_info()
-        .map_err(|error| format!("redis: a url cannot be read: {error}"))?;
+        .map_err(|error| format!("redis: expected a url such as \"redis://host:6379/0\": {error}"))?;
     let mut settings = info.redis_settings().clone();
     if !section.username.is_empty() {
         settings = settings.set_username(&section.username);
@@ -136,7 +136,7 @@ fn node(url: &str, section: &RedisConnection) -> Result<ConnectionInfo, String> 
 
 fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, String> {
     if section.urls.iter().any(|url| url.starts_with("rediss:")) {
-        // The first to come installs it; one provider serves all of the program.
+        // Already installed by another caller.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
@@ -163,7 +163,7 @@ fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, St
 struct Connection {
     target: RedisTarget,
     made: Arc<Lazy<Made>>,
-    /// Somebody is trying to reach the server again.
+    /// Whether a task is trying to reconnect.
     reviving: Arc<AtomicBool>,
 }
 
@@ -222,7 +222,7 @@ impl Connection {
             .collect()
     }
 
-    /// The keys of a cluster are on many nodes: the client sends each command where it belongs, and pipelines per node.
+    /// Sends commands to a cluster: the client routes each one to its node, and pipelines per node.
     async fn scatter(
         &self,
         cluster: &ClusterConnection,
@@ -230,7 +230,7 @@ impl Connection {
         number: u64,
     ) -> Result<Vec<Reply>, SourceError> {
         let mut replies = Vec::with_capacity(commands.len());
-        // The client follows a moved slot for one command at a time: a burst on a slot that has moved would overwhelm it.
+        // The client follows a moved slot one command at a time; a large burst on such a slot would exceed its retries.
         for some in commands.chunks(BURST) {
             let sent = some.iter().map(|command| {
                 let mut cluster = cluster.clone();
@@ -243,7 +243,7 @@ impl Connection {
         Ok(replies)
     }
 
-    /// Keeps an error that concerns one key as that key's reply.
+    /// Turns an error that concerns one key into the reply for that key.
     fn reply(&self, value: Result<Value, RedisError>, number: u64) -> Result<Reply, SourceError> {
         match value.and_then(Value::extract_error) {
             Ok(value) => Ok(Ok(value)),
@@ -257,7 +257,7 @@ impl Connection {
         self.made.get(|| make(target), |_| true).await
     }
 
-    /// What an error means for the caller. A connection that does not mend itself is given up.
+    /// Classifies an error. A connection that cannot recover is dropped.
     fn judge(&self, error: &RedisError, number: u64) -> SourceError {
         let stuck = matches!(
             error.kind(),
@@ -274,8 +274,8 @@ impl Connection {
         }
     }
 
-    /// Tries to reach the server until it answers, so that requests fail at once while it is away and find it as soon as
-    /// it is back: the client itself would try again only when asked, and give up that request.
+    /// Reconnects in the background, so that requests fail fast while the server is unavailable and succeed soon after its
+    /// return. The client itself would retry only at the next request, and fail that one.
     fn revive(&self) {
         if self.reviving.swap(true, Ordering::Relaxed) {
             return;
@@ -288,7 +288,7 @@ impl Connection {
                 let answer = async {
                     match connection.made().await?.0 {
                         Made::One(mut manager) => manager.req_packed_command(&ping).await,
-                        // A cluster finds its nodes by itself.
+                        // A cluster client finds its nodes by itself.
                         Made::Cluster(_) => return Ok(()),
                     }
                     .map(|_| ())
@@ -297,7 +297,7 @@ impl Connection {
                 if let Ok(Ok(())) = tokio::time::timeout(CONNECT, answer).await {
                     break;
                 }
-                // Nobody else holds the connection: the store is no longer in use.
+                // The store is no longer in use.
                 if Arc::strong_count(&connection.made) == 1 {
                     break;
                 }
@@ -307,8 +307,8 @@ impl Connection {
     }
 }
 
-/// Gives a cluster's connection up when its caller has run out of time: after a failover the client may go on waiting for
-/// the node that is gone, and a new one asks the others at once.
+/// Drops a cluster connection if its caller is cancelled: after a failover the client may wait for the node that is gone,
+/// while a new one finds the others at once.
 struct Waiting<'a> {
     made: &'a Lazy<Made>,
     number: u64,
@@ -328,7 +328,7 @@ async fn make(target: RedisTarget) -> Result<Made, String> {
         RedisTarget::One(client) => {
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(CONNECT))
-                // Time is kept by the caller, for a fetch as a whole.
+                // The caller has a timeout for the whole fetch.
                 .set_response_timeout(None)
                 .set_number_of_retries(1)
                 .set_min_delay(Duration::from_millis(5))
@@ -340,5 +340,5 @@ async fn make(target: RedisTarget) -> Result<Made, String> {
     made.map_err(|error| error.to_string())
 }
 
-/// What Redis says of a key that holds another type than the command is for.
+/// The error code for a key of another type than the command expects.
 const WRONG_TYPE: &str = "WRONGTYPE";

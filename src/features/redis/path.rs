@@ -1,15 +1,15 @@
-//! The way to one value in a JSON document: the part of JSONPath (RFC 9535) that names exactly one place, such as
-//! `$.events.subscribe_hover.count`, `$['odd key'].x` or `$.visits[0]`. A whole JSONPath library finds many places, which
-//! a feature cannot be.
+//! Paths to one value in a JSON document: the part of JSONPath (RFC 9535) that selects exactly one value, such as
+//! `$.events.subscribe_hover.count`, `$['odd key'].x` or `$.visits[0]`. A full JSONPath selects many values, which a feature
+//! cannot use.
 
 use serde_json::Value;
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct JsonPath(Vec<PathStep>);
+pub(super) struct JsonPath(Vec<JsonStep>);
 
 #[derive(Clone, Debug, PartialEq)]
-enum PathStep {
+enum JsonStep {
     Key(String),
     Index(usize),
 }
@@ -18,10 +18,12 @@ impl JsonPath {
     /// Parses a path that begins with `$`.
     ///
     /// # Errors
-    /// Says what is not understood.
+    /// The path is not valid; the message says where.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let wrong = |rest: &str| {
-            format!("`{text}`: not a path to one value, at `{rest}`; such as $.a.b, $['a b'], $.a[0]")
+            format!(
+                "`{text}`: expected a path to one value such as $.a.b, $['a b'] or $.a[0], found `{rest}`"
+            )
         };
         let mut rest = text.strip_prefix('$').ok_or_else(|| wrong(text))?;
         let mut steps = Vec::new();
@@ -39,26 +41,26 @@ impl JsonPath {
     /// The value at the end of the path.
     pub(super) fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.0.iter().try_fold(document, |value, step| match step {
-            PathStep::Key(key) => value.get(key),
-            PathStep::Index(index) => value.get(index),
+            JsonStep::Key(key) => value.get(key),
+            JsonStep::Index(index) => value.get(index),
         })
     }
 }
 
 /// The first step of a path and the rest.
-fn step(text: &str) -> Option<(PathStep, &str)> {
+fn step(text: &str) -> Option<(JsonStep, &str)> {
     if let Some(rest) = text.strip_prefix('.') {
         let end = rest.find(['.', '[']).unwrap_or(rest.len());
         let (key, rest) = rest.split_at(end);
-        return (!key.is_empty() && key != "*").then(|| (PathStep::Key(key.to_owned()), rest));
+        return (!key.is_empty() && key != "*").then(|| (JsonStep::Key(key.to_owned()), rest));
     }
     let rest = text.strip_prefix('[')?;
     if let Some(quote @ ('\'' | '"')) = rest.chars().next() {
         let (key, rest) = rest[1..].split_once(quote)?;
-        return Some((PathStep::Key(key.to_owned()), rest.strip_prefix(']')?));
+        return Some((JsonStep::Key(key.to_owned()), rest.strip_prefix(']')?));
     }
     let (index, rest) = rest.split_once(']')?;
-    Some((PathStep::Index(index.parse().ok()?), rest))
+    Some((JsonStep::Index(index.parse().ok()?), rest))
 }
 
 #[cfg(test)]

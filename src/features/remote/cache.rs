@@ -1,4 +1,4 @@
-//! Vectors by entity: bounded by bytes, with a soft and a hard limit to their age.
+//! The cache of vectors by entity: bounded in bytes, with a soft and a hard age limit.
 
 use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -12,22 +12,22 @@ use crate::values::entity_id::EntityId;
 /// Bounds of a cache.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheLimits {
-    /// Bytes held, with what an entry costs beside its vector.
+    /// Maximum bytes, including the overhead of entries.
     pub bytes: u64,
-    /// Age from which an entry is fetched anew while it still answers.
+    /// Age from which an entry is fetched again while it still answers.
     pub soft: Duration,
-    /// Age at which an entry is gone.
+    /// Age at which an entry is dropped.
     pub hard: Duration,
-    /// Age at which "the store does not know it" is asked again.
+    /// Age at which an id unknown to the store is looked up again.
     pub unknown: Duration,
 }
 
-/// What an entry costs beside its vector and the text of its id, measured with a million of them
+/// Overhead of an entry beside its vector and the text of its id, measured with a million entries
 /// (`cargo bench --bench features`).
 const ENTRY_BYTES: usize = 390;
 
-/// A part by which the soft limit differs between entries, so that what was fetched together is not fetched anew
-/// together: up to 10% earlier or later.
+/// Variation of the soft limit between entries, up to 10% earlier or later, so that entries fetched together are not fetched
+/// again together.
 const JITTER: f64 = 0.1;
 
 /// Vectors by entity.
@@ -38,14 +38,14 @@ pub(super) struct Cache {
     unknown: f64,
 }
 
-/// What the cache has.
+/// The result of a cache lookup.
 #[derive(Debug)]
 pub enum CacheLookup {
-    /// Good.
+    /// A valid entry.
     Fresh(Vector),
-    /// Past the soft limit: good for an answer, but to be fetched anew.
+    /// An entry past the soft limit: valid, but to be fetched again.
     Ageing(Vector),
-    /// Nothing.
+    /// No entry.
     Miss,
 }
 
@@ -114,8 +114,8 @@ impl Cache {
     }
 }
 
-/// Between 0.9 and 1.1, from the id and the instant of fetching: entities that were fetched together differ, and so does
-/// an entity from one fetch to the next.
+/// A factor between 0.9 and 1.1 from the id and the fetch time: it differs between entities fetched together, and from one
+/// fetch of an entity to the next.
 fn jitter(id: &EntityId, fetched: f64) -> f64 {
     let mut hasher = FxHasher::default();
     (id, fetched.to_bits()).hash(&mut hasher);

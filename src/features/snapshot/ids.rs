@@ -1,5 +1,5 @@
-//! From id to row number: the ids stand end to end in one text (or as plain integers), and the index holds row
-//! numbers only.
+//! The index from id to row: the ids are stored end to end in one text (or as integers), and the index holds row numbers
+//! only.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault};
 
@@ -63,9 +63,9 @@ impl IdKeys {
                 bytes.push_str(id);
                 ends.push(u32::try_from(bytes.len()).map_err(|_| FULL)?);
             }
-            // Files of one folder may disagree; the first row decides unless it is the only kind so far.
+            // Files of one folder may differ in type; the first row decides.
             (Self::Text { .. }, IdRef::Int(id)) => return self.push(IdRef::Text(&id.to_string())),
-            (Self::Int(_), IdRef::Text(id)) => return Err(format!("the text {id:?} among integer ids")),
+            (Self::Int(_), IdRef::Text(id)) => return Err(format!("expected an integer id, found {id:?}")),
         }
         Ok(())
     }
@@ -97,7 +97,7 @@ impl IdIndex {
     pub(super) fn find(&self, id: IdRef<'_>) -> Option<usize> {
         match (&self.keys, id) {
             (IdKeys::Int(_), IdRef::Text(text)) => {
-                // Only the digits as they are written count: "007" is not 7.
+                // Compare the digits: "007" is not 7.
                 let number: i64 = text.parse().ok()?;
                 let mut digits = Digits::default();
                 (digits.of(number) == text)
@@ -122,10 +122,7 @@ impl IdIndex {
             self.keys = IdKeys::Int(Vec::with_capacity(ends.capacity()));
         }
         if let Some(first) = self.find(id) {
-            return Err(format!(
-                "the id {id} stands twice: it is in row {} of the table as well",
-                first + 1
-            ));
+            return Err(format!("the id is duplicated; first seen in row {}", first + 1));
         }
         let row = u32::try_from(self.len()).map_err(|_| "more than 2^32 rows")?;
         self.keys.push(id)?;

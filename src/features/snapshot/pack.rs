@@ -1,9 +1,9 @@
-//! Rows packed one after the other, each column in the smallest width that holds its values exactly.
+//! Packed rows: each column in the smallest width that holds its values exactly.
 
 /// How the numbers of a column are stored. Null is NaN for floats and the smallest number for integers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Codec {
-    /// One value throughout: no bytes at all.
+    /// One value for all rows, in no bytes.
     Constant(f64),
     I8,
     I16,
@@ -78,7 +78,7 @@ impl PackedRows {
         }
         self.next = (self.next + 1) % self.columns.len();
         let stored = decode(codec, &self.bytes[start..]);
-        // F32 columns are rounded on purpose; anything else that reads back differently was not in the survey.
+        // F32 columns are rounded on purpose. Any other difference means that the value was not in the survey.
         let same = stored == value || (stored.is_nan() && value.is_nan()) || codec == Codec::F32;
         debug_assert!(offset <= self.stride, "columns follow each other");
         if same {

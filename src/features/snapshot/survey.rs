@@ -1,5 +1,4 @@
-//! The first pass over a column: is every value of the type the contract says, and what is the smallest width that
-//! holds them all?
+//! The first pass over a column: checks the type of every value, and finds the smallest width that holds them all.
 
 use rustc_hash::FxHashMap;
 
@@ -8,7 +7,7 @@ use super::pack::Codec;
 use crate::values::cell::{Cell, shorten};
 use crate::values::feature_type::FeatureType;
 
-/// More distinct texts than this are no categories.
+/// Maximum number of distinct categories.
 const MOST_CATEGORIES: usize = 1 << 16;
 
 /// What is known of a column.
@@ -44,7 +43,7 @@ impl Survey {
         &self.spec.column
     }
 
-    /// Takes a cell into account.
+    /// Adds a cell.
     pub(super) fn add(&mut self, cell: Cell<'_>) -> Result<(), String> {
         if self.spec.kind == FeatureType::Category {
             let mut digits = std::mem::take(&mut self.digits);
@@ -68,13 +67,13 @@ impl Survey {
         if !value.is_nan() {
             self.low = self.low.min(value);
             self.high = self.high.max(value);
-            // -0.0 is no integer: its sign would be lost.
+            // An integer would lose the sign of -0.0.
             self.whole &= value.fract() == 0.0 && !(value == 0.0 && value.is_sign_negative());
             #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
             let single = f64::from(value as f32);
             if self.spec.single && value.is_finite() && single.is_infinite() {
                 return Err(format!(
-                    "{value:e} is beyond what 32-bit floats can hold, and the model takes no more"
+                    "{value:e} exceeds the range of 32-bit floats, which the model uses"
                 ));
             }
             self.single &= single == value;

@@ -1,4 +1,4 @@
-//! Which field of a store's layout a feature is, and how exact it must be.
+//! The field of a feature in the layout of a store, and its precision.
 
 use crate::features::layout::Field;
 use crate::models::ModelVersion;
@@ -6,7 +6,7 @@ use crate::models::contract::FeatureContract;
 use crate::values::feature_type::FeatureType;
 use evergreen_forest::Precision;
 
-/// Whether `f32` is enough for a slot: the model rounds it so, and nothing is worked out from it.
+/// Whether `f32` is enough for a slot: the model rounds to it, and no derived feature uses the slot.
 pub(super) fn is_single(model: &ModelVersion, slot: usize) -> bool {
     let operand = model
         .derived
@@ -24,7 +24,7 @@ pub(super) fn is_field(field: &Field, feature: &FeatureContract, group: Option<&
         && field.parse == feature.parse
 }
 
-/// Adds a slot's field to those wanted of a store.
+/// Adds the field of a slot to those needed of a store.
 pub(super) fn want(
     fields: &mut Vec<Field>,
     model: &ModelVersion,
@@ -32,7 +32,7 @@ pub(super) fn want(
     feature: &FeatureContract,
     group: Option<String>,
 ) {
-    // Whole numbers and instants are held as they are, for their ranges are checked before the model rounds them.
+    // Whole numbers and times stay exact, because their ranges are checked before the model rounds them.
     let small = matches!(feature.kind, FeatureType::Bool | FeatureType::Category);
     let single = small || (feature.kind == FeatureType::Float && is_single(model, slot));
     let position = fields

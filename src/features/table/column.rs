@@ -14,7 +14,7 @@ pub struct TableBatch {
     pub first_row: u64,
     /// Number of rows.
     pub rows: usize,
-    /// The columns, in the order they were asked for; each has `rows` cells.
+    /// The requested columns, in their order; each has `rows` cells.
     pub columns: Vec<Column>,
     /// Bytes of the file read when the batch was complete.
     pub position: u64,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct CsvFile {
     path: Arc<PathBuf>,
@@ -31,7 +31,7 @@ fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableEr
     let header = reader
         .headers()
         .map_err(|error| TableError::file(path, describe(&error)))?;
-    // A byte order mark belongs to no name; spreadsheets write one.
+    // Spreadsheets write a byte order mark, which is not part of a name.
     let names: Vec<String> = header
         .iter()
         .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
@@ -44,7 +44,7 @@ fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableEr
     }
     for (position, name) in names.iter().enumerate() {
         if names[..position].contains(name) {
-            return Err(TableError::column(path, name, "the header names it twice"));
+            return Err(TableError::column(path, name, "duplicate column in the header"));
         }
     }
     Ok(names)
@@ -55,7 +55,7 @@ fn describe(error: &csv::Error) -> String {
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..
         } => {
-            format!("{len} fields, but the header has {expected_len}")
+            format!("expected {expected_len} fields as in the header, found {len}")
         }
         csv::ErrorKind::Utf8 { .. } => "not UTF-8 text".to_owned(),
         csv::ErrorKind::Io(error) => error.to_string(),
@@ -71,7 +71,7 @@ impl CsvFile {
             .iter()
             .map(|name| {
                 let found = names.iter().position(|known| known == name);
-                found.ok_or_else(|| TableError::column(path, name, "the file has no such column"))
+                found.ok_or_else(|| TableError::column(path, name, "no such column in the file"))
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -84,7 +84,7 @@ impl CsvFile {
     }
 }
 
-impl Source for CsvFile {
+impl BatchReader for CsvFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();

@@ -1,4 +1,4 @@
-//! JSON lines: one object a line; a key that a line lacks is null there.
+//! JSON lines: one object per line; a missing key is null.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -8,11 +8,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::column::JsonCell;
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 use crate::values::json;
 use crate::values::json::Scalar;
 
-/// Lines whose keys make up the table's columns: JSON lines have no header.
+/// Lines whose keys define the columns, because JSON lines have no header.
 const HEADER_LINES: usize = 100_000;
 
 /// Longest line accepted.
@@ -42,7 +42,7 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
         }
     }
     if names.is_empty() {
-        Err(TableError::file(path, "the file holds no JSON object"))
+        Err(TableError::file(path, "no JSON object in the file"))
     } else {
         Ok(names)
     }
@@ -75,7 +75,7 @@ impl JsonFile {
                 return Err(TableError::row(
                     &self.path,
                     self.row + 1,
-                    "the line is longer than 16 MiB",
+                    "expected a line of at most 16 MiB",
                 ));
             }
             self.position += read as u64;
@@ -95,7 +95,7 @@ impl JsonFile {
     }
 }
 
-impl Source for JsonFile {
+impl BatchReader for JsonFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<(Vec<JsonCell>, TextColumn)> = self

@@ -1,4 +1,4 @@
-//! Apache Parquet with flat columns, read through the format's own column readers, a batch of rows at a time.
+//! Apache Parquet with flat columns, read in batches through its column readers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use parquet::data_type::DataType;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
-use super::{BATCH_ROWS, Column, Source, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct ParquetFile {
     path: Arc<PathBuf>,
@@ -50,7 +50,7 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
     let mut names: Vec<String> = Vec::new();
     for column in schema.columns().iter().filter(|column| is_flat(column)) {
         if names.iter().any(|name| name == column.name()) {
-            return Err(TableError::column(path, column.name(), "the file names it twice"));
+            return Err(TableError::column(path, column.name(), "duplicate column"));
         }
         names.push(column.name().to_owned());
     }
@@ -116,7 +116,7 @@ impl ParquetFile {
     }
 }
 
-impl Source for ParquetFile {
+impl BatchReader for ParquetFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         if !self.open_group()? {
             return Ok(None);
@@ -153,7 +153,7 @@ fn leaf(path: &Path, schema: &SchemaDescriptor, name: &str) -> Result<Leaf, Tabl
         .columns()
         .iter()
         .position(|column| is_flat(column) && column.name() == name);
-    let position = found.ok_or_else(|| TableError::column(path, name, "the file has no such flat column"))?;
+    let position = found.ok_or_else(|| TableError::column(path, name, "no such flat column in the file"))?;
     let descriptor = schema.column(position);
     let meaning = meaning(&descriptor).map_err(|message| TableError::column(path, name, message))?;
     Ok(Leaf {

@@ -1,5 +1,5 @@
-//! Features worked out at request time from others: few, and defined to the last bit, for training must apply the same
-//! definitions (`models/evergreen_bundle.py` does).
+//! Derived features: computed from other features at request time. Their definitions are few and exact to the bit, because
+//! training must apply the same ones (`models/evergreen_derive.py`).
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde::Deserialize;
 
 use crate::values::feature_type::FeatureType;
 
-/// `derive` of a `[[feature]]`. Operands are named features or `[[operand]]`s.
+/// `derive` of a `[[feature]]`. Operands are names of features or of `[[operand]]`s.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Derivation {
     /// Whole days from a timestamp until now: `floor((now - then) / 86400)`, in seconds and `f64`.
     DaysSince(String),
-    /// The first over the second, in `f64`; null when the second is zero.
+    /// The first divided by the second, in `f64`; null if the second is zero.
     Ratio([String; 2]),
     /// The first minus the second, in `f64`.
     Difference([String; 2]),
-    /// A category looked up in a table.
+    /// The entry of a table for a category.
     Map(MapTable),
 }
 
@@ -27,11 +27,11 @@ pub enum Derivation {
 pub struct MapTable {
     /// The category.
     pub of: String,
-    /// What each one becomes: numbers, or names of categories. One that is not listed counts as unknown.
+    /// The result for each category: numbers, or names of categories. A category that is not listed counts as unknown.
     pub to: BTreeMap<String, MapTarget>,
 }
 
-/// What a category becomes.
+/// The result for a category.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum MapTarget {
@@ -41,11 +41,11 @@ pub enum MapTarget {
     Text(String),
 }
 
-/// Seconds of a day.
+/// Seconds per day.
 const DAY: f64 = 86_400.0;
 
 impl Derivation {
-    /// The names it is worked out from.
+    /// The names of its operands.
     pub fn operands(&self) -> Vec<&str> {
         match self {
             Self::DaysSince(of) | Self::Map(MapTable { of, .. }) => vec![of],
@@ -53,8 +53,8 @@ impl Derivation {
         }
     }
 
-    /// The value for operands that are all there, given the instant `now` in seconds since the Unix epoch. `None` is
-    /// null. A [`Derivation::Map`] is not arithmetic: its table is applied where categories have codes.
+    /// The value for complete operands at the time `now`, in seconds since the Unix epoch; `None` is null. Not for a
+    /// [`Derivation::Map`], whose table is applied where categories have codes.
     pub fn number(&self, operands: &[f64], now: f64) -> Option<f64> {
         match (self, operands) {
             (Self::DaysSince(_), &[then]) => Some(((now - then) / DAY).floor()),
@@ -78,16 +78,15 @@ impl Derivation {
             Self::Map(_) => &[Category],
         };
         for name in self.operands() {
-            let found = kind_of(name).ok_or_else(|| {
-                format!("derive: `{name}` is neither an [[operand]] nor a feature that is stored")
-            })?;
+            let found = kind_of(name)
+                .ok_or_else(|| format!("derive: `{name}` is neither an [[operand]] nor a stored feature"))?;
             if !wanted.contains(&found) {
                 let wanted: Vec<String> = wanted
                     .iter()
                     .map(|kind| format!("{kind:?}").to_lowercase())
                     .collect();
                 return Err(format!(
-                    "derive: `{name}` must be of type {}",
+                    "derive: expected `{name}` of type {}",
                     wanted.join(" or ")
                 ));
             }
@@ -104,7 +103,7 @@ impl Derivation {
         if fits {
             Ok(())
         } else {
-            Err(format!("derive: it does not give {}", kind.noun()))
+            Err(format!("derive: the result is not {}", kind.noun()))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One input of a model, as its bundle promises it.
+//! The contract of one input of a model.
 
 use std::collections::HashSet;
 
@@ -9,56 +9,56 @@ use super::Derivation;
 use crate::values::feature_type::FeatureType;
 use crate::values::feature_type::Parse;
 
-/// One `[[feature]]`.
+/// An input of the model, in the order of the model.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureContract {
-    /// The name in the model.
+    /// Name in the model.
     pub name: String,
-    /// Where the store keeps it, `group:column` or a column; defaults to the name.
+    /// Source of the value: `group:column`, or a column; the name if missing.
     source: Option<String>,
-    /// The type of its values.
+    /// Type of the values.
     #[serde(rename = "type")]
     pub kind: FeatureType,
-    /// The categories, in the model's code order.
+    /// Categories, in the order of the model's codes.
     #[serde(default)]
     pub categories: Vec<String>,
     default: Option<toml::Value>,
-    /// Without a value there is no score.
+    /// Reject the entity if there is no value.
     #[serde(default)]
     pub required: bool,
-    /// Lowest and highest value expected, both included.
+    /// Lowest and highest expected value, both included.
     pub range: Option<[f64; 2]>,
-    /// What happens to a value outside of the range, or to an unknown category.
+    /// Policy for a value outside the range, or an unknown category.
     #[serde(default)]
     pub out_of_range: OutOfRange,
     max_age: Option<String>,
-    /// What happens to a value older than `max_age`.
+    /// Policy for a value older than `max_age`.
     #[serde(default)]
     pub stale: Stale,
     label: Option<String>,
-    /// How text of a store without types is read as a number.
+    /// How a text is read as a number.
     #[serde(default)]
     pub parse: Parse,
-    /// The feature is worked out from others instead of being stored.
+    /// Derivation from other features; the feature is not stored then.
     pub derive: Option<Derivation>,
-    /// `max_age`, parsed.
+    /// The parsed `max_age`.
     #[serde(skip)]
     pub max_age_duration: Option<SignedDuration>,
 }
 
-/// Policy for a value outside of its range.
+/// Policy for a value outside its range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OutOfRange {
-    /// Score with it, and say so. (An unknown category has no code to keep: it counts as missing.)
+    /// Score with the value and report it. (An unknown category has no code and counts as missing.)
     #[default]
     Keep,
     /// Score with the nearest bound.
     Clamp,
-    /// Score as if there were no value.
+    /// Score as if the value were missing.
     Missing,
-    /// Do not score.
+    /// Reject the entity.
     Reject,
 }
 
@@ -66,17 +66,17 @@ pub enum OutOfRange {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stale {
-    /// Score with it, and say so.
+    /// Score with the value and report it.
     #[default]
     Use,
-    /// Score as if there were no value.
+    /// Score as if the value were missing.
     Missing,
-    /// Do not score.
+    /// Reject the entity.
     Reject,
 }
 
 impl FeatureContract {
-    /// What is known of a feature without a contract: its name and the type of its values.
+    /// The contract of a feature of a bare model: its name and type only.
     pub fn bare(name: &str, kind: FeatureType) -> Self {
         Self {
             name: name.to_owned(),
@@ -96,22 +96,22 @@ impl FeatureContract {
         }
     }
 
-    /// Where the store keeps the feature.
+    /// The source of the feature.
     pub fn source(&self) -> &str {
         self.source.as_deref().unwrap_or(&self.name)
     }
 
-    /// The column of a store that holds the feature: the source without its group.
+    /// The column of the source: the source without its group.
     pub fn column(&self) -> &str {
         self.split().1
     }
 
-    /// The group of a store that the feature is in, if the source names one: `customer_stats:calls`.
+    /// The group of the source, if it names one: `customer_stats` in `customer_stats:calls`.
     pub fn group(&self) -> Option<&str> {
         self.split().0
     }
 
-    /// A `:` inside a path such as `$['a:b']` is not a group's.
+    /// Splits the source into group and column. A `:` in a path such as `$['a:b']` does not end a group.
     fn split(&self) -> (Option<&str>, &str) {
         let source = self.source();
         match source.split_once(':') {
@@ -120,22 +120,22 @@ impl FeatureContract {
         }
     }
 
-    /// What a person reads.
+    /// The label for people.
     pub fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.name)
     }
 
-    /// The default as the contract writes it.
+    /// The default as in the contract.
     pub fn default(&self) -> Option<&toml::Value> {
         self.default.as_ref()
     }
 
-    /// `max_age` as the contract writes it.
+    /// `max_age` as in the contract.
     pub fn max_age(&self) -> Option<&str> {
         self.max_age.as_deref()
     }
 
-    /// Whether it says only where a value is kept, of what type it is and how old it may be.
+    /// Whether it has only a name, a source, a type and a `max_age`.
     pub(super) fn is_plain(&self) -> bool {
         self.derive.is_none()
             && self.default.is_none()
@@ -147,38 +147,36 @@ impl FeatureContract {
     pub(super) fn validate(&mut self) -> Result<(), String> {
         if let Some([low, high]) = self.range {
             if low.is_nan() || high.is_nan() || low > high {
-                return Err(format!(
-                    "range [{low}, {high}]: the first bound must not exceed the second"
-                ));
+                return Err(format!("range: expected [low, high], found [{low}, {high}]"));
             }
             if self.kind == FeatureType::Category {
-                return Err("range: a category has none; list its `categories` instead".to_owned());
+                return Err("range: not valid for a category; list its categories".to_owned());
             }
         }
         if self.required && self.default.is_some() {
-            return Err("required and default: a required feature takes no default; keep one".to_owned());
+            return Err("required and default exclude each other; keep one".to_owned());
         }
         if self.kind != FeatureType::Category && !self.categories.is_empty() {
             return Err(format!(
-                "categories: only a feature of type \"category\" has them, not {:?}",
+                "categories: only valid with type = \"category\", found {:?}",
                 self.kind
             ));
         }
         if self.derive.is_some() && (self.source.is_some() || self.max_age.is_some()) {
-            return Err(
-                "derive: a derived feature has no source and no max_age; its operands have".to_owned(),
-            );
+            return Err("derive: source and max_age belong to the operands".to_owned());
         }
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(format!("categories: {twice:?} is listed twice"));
+            return Err(format!("categories: duplicate {twice:?}"));
         }
         if let Some(age) = &self.max_age {
-            let parsed: SignedDuration = age
-                .parse()
-                .map_err(|error| format!("max_age {age:?}: {error}; write it as \"36h\" or \"15m\""))?;
+            let parsed: SignedDuration = age.parse().map_err(|error| {
+                format!("max_age: expected a duration such as \"36h\" or \"15m\", found {age:?}: {error}")
+            })?;
             if !parsed.is_positive() {
-                return Err(format!("max_age {age:?}: must be longer than nothing"));
+                return Err(format!(
+                    "max_age: expected a duration above zero such as \"36h\", found {age:?}"
+                ));
             }
             self.max_age_duration = Some(parsed);
         }

@@ -1,20 +1,19 @@
-//! Is the model as quick as its bundle promises? Measured on its golden rows, one at a time, as a request for one
-//! customer would be.
+//! The latency budget: measures single rows of the golden rows, as a request for one entity evaluates them.
 
 use std::time::{Duration, Instant};
 
 use evergreen_forest::{Forest, OutputKind, Scratch};
 
-/// Rows timed in a round.
+/// Rows timed per round.
 const ROWS: usize = 2000;
 
-/// Rounds at most. A disturbance from outside makes a round slower, never faster: the best one is the model's own.
+/// Maximum rounds. Other work on the machine can only slow a round down, so the fastest one counts.
 const ROUNDS: usize = 7;
 
-/// The 99th percentile of the time for one row, in microseconds; stops early once it is within `budget`.
+/// Measures the 99th percentile of the time for one row, in microseconds. Stops once it is within `budget`.
 ///
 /// # Errors
-/// The forest does not give the output.
+/// The forest lacks the output.
 pub(super) fn row_p99(forest: &Forest, kind: OutputKind, rows: &[f64], budget: f64) -> Result<f64, String> {
     let features = forest.features().len();
     let width = forest.width(kind).map_err(|error| error.to_string())?;
@@ -38,7 +37,7 @@ pub(super) fn row_p99(forest: &Forest, kind: OutputKind, rows: &[f64], budget: f
     Ok(best)
 }
 
-/// The 99th percentile in microseconds.
+/// The 99th percentile, in microseconds.
 fn percentile(mut times: Vec<Duration>) -> f64 {
     let rank = times.len() * 99 / 100;
     if rank >= times.len() {

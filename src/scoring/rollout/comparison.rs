@@ -1,4 +1,4 @@
-//! Two versions side by side on the same customers: how far apart, and who would move across a band.
+//! Compares the scores of two versions for the same entities: their difference, and changes of the band.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,25 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::metrics::{Histogram, IntCounter};
 use rustc_hash::FxHashSet;
 
-/// Inner edges of the bins of the candidate's score less the base's.
+/// Inner edges of the bins of the difference: the candidate's score minus the base's.
 pub const EDGES: [f64; 13] = [
     -0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2,
 ];
 
-/// Customers told apart; beyond that they are counted no more, for memory is bounded.
+/// Maximum number of distinct customers counted, to bound the memory.
 const MOST_CUSTOMERS: usize = 1 << 18;
 
-/// What two versions are compared for.
+/// The kind of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialKind {
-    /// The candidate answers for a share.
+    /// The candidate answers for a share of the entities.
     Canary,
     /// The candidate does not answer.
     Shadow,
 }
 
 impl TrialKind {
-    /// As it stands in answers and in metrics.
+    /// The name in answers and metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Canary => "canary",
@@ -51,11 +51,11 @@ pub struct TrialCounters {
 /// A running comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What for.
+    /// The kind of the trial.
     pub kind: TrialKind,
-    /// The version that answers.
+    /// The live version.
     pub base: u64,
-    /// The version being tried.
+    /// The version on trial.
     pub candidate: u64,
     handles: TrialCounters,
     same_score: AtomicU64,
@@ -68,7 +68,7 @@ pub struct Comparison {
     customers: Mutex<Customers>,
 }
 
-/// Customers by the hash of their id: each counts once, however often it is asked for.
+/// Distinct customers by the hash of their id.
 #[derive(Debug, Default)]
 struct Customers {
     seen: FxHashSet<u64>,
@@ -78,23 +78,23 @@ struct Customers {
 /// A comparison at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TrialFigures {
-    /// Entities whose scores were the same, bit for bit.
+    /// Entities with bit-identical scores.
     pub same_score: u64,
-    /// Entities that were in the same band.
+    /// Entities in the same band.
     pub same_band: u64,
     /// Entities that the candidate put into a higher band.
     pub up: u64,
     /// Entities that the candidate put into a lower band.
     pub down: u64,
-    /// Entities that only one of the two gave a score.
+    /// Entities that only one version could score.
     pub failed: u64,
-    /// Entities not compared, for there was no time.
+    /// Entities not compared for lack of time.
     pub dropped: u64,
-    /// Entities by the candidate's score less the base's; the bins of [`EDGES`].
+    /// Entities by the difference of the scores, in the bins of [`EDGES`].
     pub bins: Vec<u64>,
-    /// Different customers among them.
+    /// Distinct customers.
     pub customers: u64,
-    /// Customers that changed their band when they were first seen.
+    /// Customers whose band differed when they were first seen.
     pub moved: u64,
 }
 
@@ -104,18 +104,18 @@ impl TrialFigures {
         self.same_band + self.up + self.down
     }
 
-    /// Customers in a hundred that the candidate would move across a band.
+    /// Percentage of customers that the candidate would move across a band.
     #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
     pub fn moved_percent(&self) -> f64 {
         100.0 * self.moved as f64 / self.customers.max(1) as f64
     }
 }
 
-/// What one version says of one entity: the score, and the place of its band.
+/// The score of one entity and the position of its band; `None` without a score.
 pub(super) type ScoreAndBand = Option<(f64, Option<usize>)>;
 
 impl Comparison {
-    /// One without figures.
+    /// Creates a comparison without counts.
     pub fn new(kind: TrialKind, base: u64, candidate: u64, handles: TrialCounters) -> Self {
         Self {
             kind,
@@ -133,7 +133,7 @@ impl Comparison {
         }
     }
 
-    /// Takes one entity into account; `customer` is its hash.
+    /// Counts one entity; `customer` is the hash of its id.
     pub(super) fn add(&self, customer: Option<u64>, base: ScoreAndBand, candidate: ScoreAndBand) {
         let (Some((base, base_band)), Some((candidate, candidate_band))) = (base, candidate) else {
             if base.is_some() != candidate.is_some() {
@@ -167,7 +167,7 @@ impl Comparison {
         }
     }
 
-    /// Counts entities that there was no time for.
+    /// Counts entities that were not compared for lack of time.
     pub(super) fn dropped(&self, entities: usize) {
         self.dropped.fetch_add(entities as u64, Ordering::Relaxed);
         self.handles.dropped.inc_by(entities as u64);
@@ -193,7 +193,7 @@ impl Comparison {
         }
     }
 
-    /// What an operator wants to know, in one sentence.
+    /// A summary for operators, in one sentence.
     pub fn summary(&self) -> String {
         let figures = self.figures();
         let (candidate, customers, percent) = (self.candidate, figures.customers, figures.moved_percent());
