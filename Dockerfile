@@ -1,15 +1,15 @@
 # syntax=docker/dockerfile:1
-# The binary, the few libraries that it is linked with, the authorities that it trusts, and the sample model:
+# The image holds the binary, its shared libraries, CA certificates and the sample model:
 #   docker build -t evergreen .
 #   docker build -t evergreen --build-arg MODELS=my-models .        with other models
-#   docker build -t evergreen --target bare .                       without any: they come from a volume or object storage
+#   docker build -t evergreen --target bare .                       without models: use a volume or object storage
 #   docker run --read-only --tmpfs /tmp -p 8080:8080 -p 8081:8081 -p 8082:8082 evergreen
 ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build
 WORKDIR /src
-# The dependencies first, in a layer of their own: they change less often than the code. Cargo wants to see a file for
-# every target of the manifest.
+# Build the dependencies first, in a layer of their own, as they change less often than the code. Cargo needs a file for
+# every target in the manifest.
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY proto proto
 COPY crates crates
@@ -40,7 +40,7 @@ WORKDIR /srv/evergreen
 USER 65532:65532
 EXPOSE 8080 8081 8082
 ENV EVERGREEN_LOG__FORMAT=json
-# There is no shell in here: the program asks itself. A container that is loading is not unhealthy yet.
+# The image has no shell, so the program checks itself. A container whose models load is healthy.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=120s --retries=3 CMD ["/usr/local/bin/evergreen", "health", "--live"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/evergreen"]

@@ -1,4 +1,5 @@
-//! Translation between protocols and the scoring path; nothing is decided here.
+//! Protocol adapters: translate REST, gRPC and Open Inference requests for the scoring path. Scoring decisions are made
+//! in [`crate::scoring`], not here.
 
 pub mod auth;
 mod body_timeout;

@@ -1,4 +1,4 @@
-//! The command line: one file per command.
+//! The command line, with one module per command.
 
 mod check;
 mod health;
@@ -24,49 +24,49 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the answer is no (a model may not go live, a server is not well); \
-                          2 the command line, a file or a setting is wrong; 3 the server was stopped with requests \
-                          unfinished; 101 a defect of Evergreen itself.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 check failed (the model may not go live, the server is not healthy); \
+                          2 invalid command line, file or setting; 3 the server stopped with requests unfinished; \
+                          101 internal error.";
 
-/// Serve gradient-boosted tree models: a customer id in, a churn score out, bit-identical to the training library.
+/// Serve gradient-boosted tree models: from a customer id to a churn score, bit-identical to the training library.
 #[derive(Debug, Parser)]
 #[command(version, styles = STYLES, after_help = EXIT_CODES, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Serve(serve::Serve),
-    Check(check::Check),
-    Score(score::Score),
-    Inspect(inspect::Inspect),
-    Publish(publish::Publish),
-    Rollback(rollback::Rollback),
-    Models(models::Models),
-    Health(health::Health),
-    Key(key::Key),
+enum CliCommand {
+    Serve(serve::ServeCommand),
+    Check(check::CheckCommand),
+    Score(score::ScoreCommand),
+    Inspect(inspect::InspectCommand),
+    Publish(publish::PublishCommand),
+    Rollback(rollback::RollbackCommand),
+    Models(models::ModelsCommand),
+    Health(health::HealthCommand),
+    Key(key::KeyCommand),
 }
 
 /// Why a command ended without success.
 #[derive(Debug)]
 enum CommandError {
-    /// The answer is no, and has been said.
-    No,
-    /// Something given is wrong; the text says what.
-    Wrong(String),
-    /// The server was stopped before it had finished everything; the text says why.
+    /// The check failed; the report is already printed.
+    CheckFailed,
+    /// The command line, a file or a setting is invalid; the text says why.
+    Invalid(String),
+    /// The server stopped with requests unfinished; the text says why.
     Unfinished(String),
 }
 
 impl From<String> for CommandError {
     fn from(message: String) -> Self {
-        Self::Wrong(message)
+        Self::Invalid(message)
     }
 }
 
-/// The definition of the command line, for reference pages.
+/// Returns the definition of the command line, for the reference page.
 pub fn command() -> clap::Command {
     Arguments::command()
 }
@@ -74,25 +74,25 @@ pub fn command() -> clap::Command {
 /// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve(command) => command.run(),
-        Command::Check(command) => command.run(),
-        Command::Score(command) => command.run(),
-        Command::Inspect(command) => command.run(),
-        Command::Publish(command) => command.run(),
-        Command::Rollback(command) => command.run(),
-        Command::Models(command) => command.run(),
-        Command::Health(command) => command.run(),
-        Command::Key(command) => command.run(),
+        CliCommand::Serve(command) => command.run(),
+        CliCommand::Check(command) => command.run(),
+        CliCommand::Score(command) => command.run(),
+        CliCommand::Inspect(command) => command.run(),
+        CliCommand::Publish(command) => command.run(),
+        CliCommand::Rollback(command) => command.run(),
+        CliCommand::Models(command) => command.run(),
+        CliCommand::Health(command) => command.run(),
+        CliCommand::Key(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError::No) => ExitCode::from(1),
-        Err(CommandError::Wrong(message)) => {
+        Err(CommandError::CheckFailed) => ExitCode::from(1),
+        Err(CommandError::Invalid(message)) => {
             anstream::eprintln!("{RED}error:{RED:#} {message}");
             ExitCode::from(2)
         }
         Err(CommandError::Unfinished(message)) => {
-            anstream::eprintln!("{RED}stopped, unfinished:{RED:#} {message}");
+            anstream::eprintln!("{RED}stopped with requests unfinished:{RED:#} {message}");
             ExitCode::from(3)
         }
     }
@@ -103,16 +103,16 @@ const GREEN: anstyle::Style = AnsiColor::Green.on_default();
 const YELLOW: anstyle::Style = AnsiColor::Yellow.on_default();
 const BOLD: anstyle::Style = anstyle::Style::new().bold();
 
-/// Writes to standard output; a reader that went away (`| head`) is no error.
-macro_rules! say {
+/// Prints a line to standard output. Ignores a closed pipe (`| head`).
+macro_rules! print_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(anstream::stdout(), $($text)*);
     }};
 }
-use say;
+use print_line;
 
-/// 12345678 as `12,345,678`.
+/// Formats a number with separators: 12345678 as `12,345,678`.
 fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
@@ -125,10 +125,10 @@ fn thousands(number: usize) -> String {
     out
 }
 
-/// A number of bytes for people.
-fn bytes(number: usize) -> String {
+/// Formats a number of bytes with a decimal unit, such as `1.5 KB`.
+fn human_bytes(number: usize) -> String {
     const UNITS: [&str; 4] = ["B", "KB", "MB", "GB"];
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    #[expect(clippy::cast_precision_loss, reason = "rounded for display")]
     let mut size = number as f64;
     let mut unit = 0;
     while size >= 1000.0 && unit + 1 < UNITS.len() {
@@ -142,15 +142,15 @@ fn bytes(number: usize) -> String {
     }
 }
 
-/// A progress bar over bytes on a terminal; nothing elsewhere.
-fn progress_bar(total: u64, doing: &'static str) -> indicatif::ProgressBar {
+/// Returns a progress bar over bytes, which is visible on a terminal only.
+fn progress_bar(total: u64, message: &'static str) -> indicatif::ProgressBar {
     use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
     let template = "{msg} [{bar:30}] {bytes}/{total_bytes} {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    bar.with_message(doing)
+    bar.with_message(message)
 }
 
 #[cfg(test)]
@@ -158,18 +158,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         Arguments::command().debug_assert();
     }
 
     #[test]
-    fn numbers_are_for_people() {
+    fn formats_numbers_and_sizes() {
         assert_eq!(
             (thousands(0), thousands(1000), thousands(12_345_678)),
             ("0".into(), "1,000".into(), "12,345,678".into())
         );
         assert_eq!(
-            (bytes(999), bytes(1500), bytes(2_000_000)),
+            (human_bytes(999), human_bytes(1500), human_bytes(2_000_000)),
             ("999 B".into(), "1.5 KB".into(), "2.0 MB".into())
         );
     }

@@ -1,5 +1,6 @@
-//! Values made from files, made anew when the files change: certificates, keys, a registry. Files are looked at by size, time and
-//! inode behind any link, so that the swapped links of a Kubernetes volume are seen. What is broken changes nothing.
+//! A value that is read from files and reloaded when they change, for certificates, API keys and Feast's registry.
+//! Changes are detected by size, modification time and inode behind any link, so that the swapped links of a Kubernetes
+//! volume count. An invalid file is ignored; the previous value stays in use.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -8,33 +9,33 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-/// What a file looks like from outside: device, inode, size, seconds and nanoseconds of its last change.
+/// A file's metadata: device, inode, size, seconds and nanoseconds of its last change; `None` if it does not exist.
 type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
-/// The files when they were last read.
+/// The files' metadata at the last reads.
 struct LastRead {
-    /// With success.
-    good: Vec<FileStamp>,
-    /// Without; they are tried again, for what was wrong may be the clock or the system, but it is told once.
-    bad: Option<Vec<FileStamp>>,
+    /// At the last successful read.
+    loaded: Vec<FileStamp>,
+    /// At the last failed read. The read is retried, as the cause may be the clock or the system, but reported once.
+    failed: Option<Vec<FileStamp>>,
 }
 
 type ReadFile<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
 
-/// Is told of every attempt to read anew: what was read, or why it could not be.
+/// Called after each reload with the new value, or with the error.
 pub(crate) type OnReload<T> = Box<dyn Fn(Result<&T, &str>) + Send + Sync>;
 
-/// A value made from files.
+/// A value that is read from files.
 pub(crate) struct FileBacked<T> {
     value: ArcSwap<T>,
     files: Vec<PathBuf>,
-    seen: Mutex<LastRead>,
+    last_read: Mutex<LastRead>,
     read: ReadFile<T>,
-    heard: OnReload<T>,
+    on_reload: OnReload<T>,
 }
 
 impl<T> std::fmt::Debug for FileBacked<T> {
-    // The value may be secret.
+    // Omits the value, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileBacked")
             .field("files", &self.files)
@@ -46,77 +47,80 @@ impl<T: Send + Sync + 'static> FileBacked<T> {
     /// Reads the value for the first time.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The error of `read`.
     pub(crate) fn new(
         files: Vec<PathBuf>,
         read: impl Fn() -> Result<T, String> + Send + Sync + 'static,
-        heard: OnReload<T>,
+        on_reload: OnReload<T>,
     ) -> Result<Self, String> {
-        let good = look(&files);
+        let loaded = stamps(&files);
         let value = read()?;
-        heard(Ok(&value));
+        on_reload(Ok(&value));
         Ok(Self {
             value: ArcSwap::from_pointee(value),
             files,
-            seen: Mutex::new(LastRead { good, bad: None }),
+            last_read: Mutex::new(LastRead { loaded, failed: None }),
             read: Box::new(read),
-            heard,
+            on_reload,
         })
     }
 
-    /// The value as it is now.
+    /// Returns the current value.
     pub(crate) fn get(&self) -> arc_swap::Guard<Arc<T>> {
         self.value.load()
     }
 
-    /// Reads the value anew if a file has changed since it was last read.
+    /// Reloads the value if a file has changed since the last read.
     pub(crate) fn refresh(&self) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        // Looked at before they are read: a change in between is seen the next time.
-        let now = look(&self.files);
-        if seen.good == now {
-            seen.bad = None;
+        let mut last_read = self.last_read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the read, so that the next refresh sees a change in between.
+        let now = stamps(&self.files);
+        if last_read.loaded == now {
+            last_read.failed = None;
             return;
         }
         match (self.read)() {
             Ok(value) => {
-                (self.heard)(Ok(&value));
+                (self.on_reload)(Ok(&value));
                 self.value.store(Arc::new(value));
-                *seen = LastRead { good: now, bad: None };
+                *last_read = LastRead {
+                    loaded: now,
+                    failed: None,
+                };
             }
             Err(error) => {
                 let now = Some(now);
-                if seen.bad != now {
-                    (self.heard)(Err(&error));
+                if last_read.failed != now {
+                    (self.on_reload)(Err(&error));
                 }
-                seen.bad = now;
+                last_read.failed = now;
             }
         }
     }
 
-    /// Refreshes for ever.
-    pub(crate) async fn keep(self: Arc<Self>, every: Duration) {
+    /// Calls [`Self::refresh`] once per `interval`, forever.
+    pub(crate) async fn watch(self: Arc<Self>, interval: Duration) {
         loop {
-            tokio::time::sleep(every).await;
-            let watched = self.clone();
-            // A panic there has been logged.
-            let _ = tokio::task::spawn_blocking(move || watched.refresh()).await;
+            tokio::time::sleep(interval).await;
+            let file_backed = self.clone();
+            // The panic hook has logged a panic; the next refresh retries.
+            let _ = tokio::task::spawn_blocking(move || file_backed.refresh()).await;
         }
     }
 }
 
-fn look(files: &[PathBuf]) -> Vec<FileStamp> {
-    let look = |path: &PathBuf| {
-        let found = std::fs::metadata(path).ok()?;
+fn stamps(files: &[PathBuf]) -> Vec<FileStamp> {
+    let stamp = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
         Some((
-            found.dev(),
-            found.ino(),
-            found.size(),
-            found.mtime(),
-            found.mtime_nsec(),
+            metadata.dev(),
+            metadata.ino(),
+            metadata.size(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
         ))
     };
-    files.iter().map(look).collect()
+    files.iter().map(stamp).collect()
 }
 
 #[cfg(test)]
@@ -124,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_taken_over_and_what_is_broken_is_not() {
+    fn reloads_a_changed_file_and_keeps_the_value_of_an_invalid_one() {
         let folder = tempfile::tempdir().unwrap();
         let (link, path) = (folder.path().join("link"), folder.path().join("a"));
         std::fs::write(&path, "1").unwrap();
@@ -134,25 +138,25 @@ mod tests {
             let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
             text.parse::<i32>().map_err(|error| error.to_string())
         };
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let heard = {
-            let told = told.clone();
-            Box::new(move |result: Result<&i32, &str>| told.lock().unwrap().push(result.is_ok()))
+        let reloads = Arc::new(Mutex::new(Vec::new()));
+        let on_reload = {
+            let reloads = reloads.clone();
+            Box::new(move |result: Result<&i32, &str>| reloads.lock().unwrap().push(result.is_ok()))
         };
-        let watched = FileBacked::new(vec![link.clone()], read, heard).unwrap();
-        watched.refresh();
-        assert_eq!((**watched.get(), told.lock().unwrap().len()), (1, 1));
-        // As Kubernetes does it: the link leads to another file.
+        let value = FileBacked::new(vec![link.clone()], read, on_reload).unwrap();
+        value.refresh();
+        assert_eq!((**value.get(), reloads.lock().unwrap().len()), (1, 1));
+        // As Kubernetes does it: replace the link with one to another file.
         let other = folder.path().join("b");
         std::fs::write(&other, "2").unwrap();
         std::os::unix::fs::symlink(&other, folder.path().join("next")).unwrap();
         std::fs::rename(folder.path().join("next"), &link).unwrap();
-        watched.refresh();
-        assert_eq!(**watched.get(), 2);
+        value.refresh();
+        assert_eq!(**value.get(), 2);
         std::fs::write(&other, "many").unwrap();
-        watched.refresh();
-        watched.refresh();
-        assert_eq!(**watched.get(), 2);
-        assert_eq!(*told.lock().unwrap(), [true, true, false]);
+        value.refresh();
+        value.refresh();
+        assert_eq!(**value.get(), 2);
+        assert_eq!(*reloads.lock().unwrap(), [true, true, false]);
     }
 }

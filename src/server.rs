@@ -1,4 +1,5 @@
-//! The life of a server: up, serving, and the way down: unready, serve on for a moment, stop accepting, finish what runs.
+//! The life of a server: start-up, serving and graceful shutdown. On shutdown it first reports unready and keeps
+//! serving for `server.drain_seconds`, then stops accepting and finishes running requests.
 
 mod connection_metrics;
 mod connections;
@@ -16,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tonic_health::server::HealthReporter;
 
 use crate::api::auth::secret_metrics::SecretMetrics;
-use crate::api::auth::{Guard, PortApi};
+use crate::api::auth::{ApiKind, Guard};
 use crate::api::request_metrics::RequestMetrics;
 use crate::api::{grpc, http};
 use crate::app::App;
@@ -28,18 +29,18 @@ use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
 use operations::OperationsPort;
-use signals::StopSignals;
+use signals::ShutdownSignals;
 use tls::ServerTls;
 
-/// How often the health service is told what readiness says.
-const HEALTH: Duration = Duration::from_millis(200);
+/// How often the gRPC health status is updated from readiness.
+const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Why a server ended otherwise than it should.
+/// Why a server ended with an error.
 #[derive(Debug)]
 pub enum ServeError {
-    /// A setting, a file or a port is wrong; the text says what.
+    /// A setting, a file or a port cannot be used; the text says why.
     Wrong(String),
-    /// It was told to stop and did, but not everything was finished; the text says why.
+    /// The server stopped on request, but left requests unfinished; the text says why.
     Unfinished(String),
 }
 
@@ -49,10 +50,11 @@ impl From<String> for ServeError {
     }
 }
 
-/// Loads with `build`, says so with `welcome`, and serves until SIGTERM or Ctrl-C. A second signal ends it at once.
+/// Loads the application with `build`, reports it with `welcome`, and serves until SIGTERM or Ctrl-C. A second signal
+/// stops it at once.
 ///
 /// # Errors
-/// It cannot start, or had to stop before everything was finished.
+/// The server cannot start, or stopped with requests unfinished.
 pub async fn run(
     config: Config,
     settings: LiveSettings,
@@ -61,7 +63,7 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     let text = |error: std::io::Error| error.to_string();
     let (mut signals, hangup) = (
-        StopSignals::new().map_err(text)?,
+        ShutdownSignals::new().map_err(text)?,
         signals::hangup().map_err(text)?,
     );
     let registry = Registry::with_process_metrics().map_err(|error| error.to_string())?;
@@ -70,26 +72,26 @@ pub async fn run(
     let addresses = ports.addresses();
     let tls = tls::start(&config.tls, &metrics.secrets)?;
     let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
-    // It ends on its own, after the others: probes watch the way down.
-    let treatment = ConnectionPolicy::new(
+    // Stops last, so that probes work during shutdown.
+    let policy = ConnectionPolicy::new(
         PortKind::Rest,
         &config,
         None,
         Shutdown::default(),
         metrics.ports.of("ops"),
     );
-    let loading = http::ops::loading(registry.clone());
-    let operations = OperationsPort::start(ports.ops.listen()?, loading, treatment)?;
+    let loading_router = http::ops::loading(registry.clone());
+    let operations = OperationsPort::start(ports.ops.listen()?, loading_router, policy)?;
     let app = tokio::task::spawn_blocking(move || build(config, registry));
     let app = tokio::select! {
         () = signals.next() => {
-            tracing::info!("stopped while the models were being loaded");
+            tracing::info!("stopped while loading models");
             return Ok(());
         }
         app = app => Arc::new(app.map_err(|error| format!("loading failed: {error}"))??),
     };
     let server = Server {
-        down: Shutdown {
+        shutdown: Shutdown {
             draining: app.stopping.clone(),
             stop: app.closing.clone(),
         },
@@ -100,31 +102,31 @@ pub async fn run(
         ports: metrics.ports,
     };
     let mut running = server.listen(ports.http, ports.grpc).await?;
-    // Only now: who is told that it is ready must be able to connect.
-    let complete = http::ops::router(server.app.clone(), &server.guard);
-    server.operations.complete(complete);
+    // Only after the ports listen: a client that sees the server ready must be able to connect.
+    let full_router = http::ops::router(server.app.clone(), &server.guard);
+    server.operations.set_router(full_router);
     welcome(&server.app, addresses);
-    let hangup = tokio::spawn(settings_on_hangup(hangup, server.app.clone(), settings));
-    let warm = async {
+    let hangup = tokio::spawn(reload_settings_on_hangup(hangup, server.app.clone(), settings));
+    let warm_up = async {
         server.app.warm().await;
         std::future::pending::<()>().await;
     };
     tokio::select! {
         () = signals.next() => {}
-        () = warm => {}
+        () = warm_up => {}
         Some(ended) = running.servers.join_next() => {
-            let why = ended.err().map_or_else(|| "a port was closed".to_owned(), |error| error.to_string());
+            let why = ended.err().map_or_else(|| "a port closed unexpectedly".to_owned(), |error| error.to_string());
             return Err(ServeError::Wrong(why));
         }
     }
     hangup.abort();
     tokio::select! {
-        result = server.end(running) => result,
-        () = signals.next() => Err(ServeError::Unfinished("a second signal: stopped at once".to_owned())),
+        result = server.stop(running) => result,
+        () = signals.next() => Err(ServeError::Unfinished("stopped at once by a second signal".to_owned())),
     }
 }
 
-/// Metrics that the server itself declares.
+/// The server's own metrics.
 struct ServerMetrics {
     ports: PortMetrics,
     requests: RequestMetrics,
@@ -141,109 +143,116 @@ impl ServerMetrics {
     }
 }
 
-/// Declares the metrics of connections, requests and secrets, as a server does; for reference pages.
+/// Declares the metrics of connections, requests and secrets, for the reference pages.
 ///
 /// # Errors
-/// They are declared already.
+/// The metrics are already declared.
 pub fn declare_metrics(registry: &Registry) -> crate::metrics::Result<()> {
     ServerMetrics::new(registry).map(drop)
 }
 
-/// What runs once REST and gRPC are open.
-struct Running {
+/// The tasks of a server that serves REST and gRPC.
+struct RunningServer {
     servers: JoinSet<()>,
     health: HealthReporter,
-    /// Tells the health service.
-    teller: JoinHandle<()>,
+    /// Updates the gRPC health status.
+    health_task: JoinHandle<()>,
 }
 
-/// A server whose models are there.
+/// A server whose models are loaded.
 struct Server {
     app: Arc<App>,
     tls: Option<Arc<ServerTls>>,
     guard: Guard,
     operations: OperationsPort,
-    down: Shutdown,
+    shutdown: Shutdown,
     ports: PortMetrics,
 }
 
 impl Server {
-    /// Opens REST and gRPC.
-    async fn listen(&self, http: listen::BoundPort, grpc: listen::BoundPort) -> Result<Running, String> {
+    /// Starts REST and gRPC.
+    async fn listen(
+        &self,
+        http: listen::BoundPort,
+        grpc: listen::BoundPort,
+    ) -> Result<RunningServer, String> {
         let Self { app, tls, guard, .. } = self;
         let poll = app.config.server.poll();
         if let Some(tls) = tls {
-            tokio::spawn(tls.clone().keep(poll));
+            tokio::spawn(tls.clone().watch(poll));
         }
-        guard.keep(poll);
+        guard.watch(poll);
         let (routes, health) = grpc::router(app, guard)?;
         grpc::report_health(&health, app.why_not_ready().is_empty()).await;
-        let teller = tokio::spawn(keep_health(app.clone(), health.clone()));
+        let health_task = tokio::spawn(update_health(app.clone(), health.clone()));
         let mut servers = JoinSet::new();
         for (port, api, router) in [
-            (http, PortApi::Rest, http::router(app, guard)),
-            (grpc, PortApi::Grpc, routes),
+            (http, ApiKind::Rest, http::router(app, guard)),
+            (grpc, ApiKind::Grpc, routes),
         ] {
             let (kind, name) = match api {
-                PortApi::Grpc => (PortKind::Grpc, "grpc"),
+                ApiKind::Grpc => (PortKind::Grpc, "grpc"),
                 _ => (PortKind::Rest, "http"),
             };
             let metrics = self.ports.of(name);
-            let treatment = ConnectionPolicy::new(kind, &app.config, tls.clone(), self.down.clone(), metrics);
-            servers.spawn(connections::serve(port.listen()?, router, treatment));
+            let policy =
+                ConnectionPolicy::new(kind, &app.config, tls.clone(), self.shutdown.clone(), metrics);
+            servers.spawn(connections::serve(port.listen()?, router, policy));
         }
-        Ok(Running {
+        Ok(RunningServer {
             servers,
             health,
-            teller,
+            health_task,
         })
     }
 
-    /// Stops: unready, serving on while load balancers notice, then finishing what runs.
-    async fn end(self, running: Running) -> Result<(), ServeError> {
-        let Running {
+    /// Shuts down: reports unready, keeps serving while load balancers notice, then finishes running requests.
+    async fn stop(self, running: RunningServer) -> Result<(), ServeError> {
+        let RunningServer {
             mut servers,
             mut health,
-            teller,
+            health_task,
         } = running;
-        self.down.draining.cancel();
-        teller.abort();
-        // Or its last word might come after this one.
-        let _ = teller.await;
+        self.shutdown.draining.cancel();
+        health_task.abort();
+        // Join it first, or it could overwrite this status.
+        let _ = health_task.await;
         grpc::report_health(&health, false).await;
         let server = &self.app.config.server;
-        tracing::info!(drain_seconds = server.drain_seconds, "stopping");
+        tracing::info!(drain_seconds = server.drain_seconds, "server stopping");
         tokio::time::sleep(Duration::from_secs(server.drain_seconds)).await;
-        self.down.stop.cancel();
+        self.shutdown.stop.cancel();
         grpc::end_health(&mut health).await;
         let finish = async { while servers.join_next().await.is_some() {} };
         let finished = tokio::time::timeout(Duration::from_secs(server.grace_seconds), finish).await;
         self.app.keep_warm();
-        self.operations.end().await;
+        self.operations.stop().await;
         finished.map_err(|_| {
             let seconds = server.grace_seconds;
-            ServeError::Unfinished(format!("requests were still running after {seconds} s"))
+            ServeError::Unfinished(format!(
+                "requests still running after {seconds} s (server.grace_seconds)"
+            ))
         })?;
-        tracing::info!("stopped");
+        tracing::info!("server stopped");
         Ok(())
     }
 }
 
-/// Reads the settings anew on every SIGHUP.
-async fn settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: LiveSettings) {
+/// Reloads the settings on every SIGHUP.
+async fn reload_settings_on_hangup(mut hangup: Signal, app: Arc<App>, settings: LiveSettings) {
     while hangup.recv().await.is_some() {
         settings.reload(&app).await;
     }
 }
 
-/// Has the health service say what readiness says, as models come and go.
-async fn keep_health(app: Arc<App>, health: HealthReporter) {
-    let mut said = None;
+/// Keeps the gRPC health status equal to readiness.
+async fn update_health(app: Arc<App>, health: HealthReporter) {
+    let mut reported = None;
     loop {
         let ready = app.why_not_ready().is_empty();
-        if said.replace(ready) != Some(ready) {
+        if reported.replace(ready) != Some(ready) {
             grpc::report_health(&health, ready).await;
         }
-        tokio::time::sleep(HEALTH).await;
+        tokio::time::sleep(HEALTH_INTERVAL).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Who may ask what: API keys with roles, the same for REST, gRPC and the operations port. Without a file of keys
-//! everyone may do everything.
+//! API key authentication and role checks, shared by REST, gRPC and the operations port. Without `auth.file` every
+//! request is allowed.
 
 mod access;
 mod keys;
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
-use super::context::about_client;
+use super::context::record_client;
 use super::request_metrics::{RequestCounters, RequestMetrics};
 use crate::config::AuthSection;
 use crate::error::Error;
@@ -25,12 +25,12 @@ use keys::ApiKeys;
 pub use keys::{InvalidKeyName, NewKey};
 use secret_metrics::{Secret, SecretMetrics};
 
-/// Where a key stands in a request, beside `authorization: Bearer …`.
-const API_KEY: &str = "x-api-key";
+/// Header with the API key, as an alternative to `authorization: Bearer …`.
+const API_KEY_HEADER: &str = "x-api-key";
 
-/// What a request came by.
+/// The API that a request came through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PortApi {
+pub enum ApiKind {
     /// REST, and the Open Inference Protocol over it.
     Rest,
     /// gRPC.
@@ -39,7 +39,7 @@ pub enum PortApi {
     Operations,
 }
 
-/// Admits requests by their API keys.
+/// Checks the API keys of requests.
 #[derive(Clone, Debug)]
 pub struct Guard {
     keys: Option<Arc<FileBacked<ApiKeys>>>,
@@ -47,10 +47,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Reads the file of keys, if there is one.
+    /// Reads the key file, if `auth.file` is set.
     ///
     /// # Errors
-    /// Names the file, the key and what is wrong with it.
+    /// The file cannot be read or holds an invalid key; the message names both.
     pub fn start(
         section: &AuthSection,
         metrics: &RequestMetrics,
@@ -58,24 +58,24 @@ impl Guard {
     ) -> Result<Self, String> {
         let metrics = metrics.clone();
         if !section.is_on() {
-            tracing::warn!("no auth.file: whoever reaches a port may do everything that it offers");
+            tracing::warn!("authentication is off: auth.file is not set, every client has every role");
             return Ok(Self { keys: None, metrics });
         }
-        let counted = secrets.clone();
-        let heard = Box::new(move |read: Result<&ApiKeys, &str>| {
-            counted.read(Secret::Keys, read.is_ok());
+        let secrets = secrets.clone();
+        let on_reload = Box::new(move |read: Result<&ApiKeys, &str>| {
+            secrets.count_read(Secret::Keys, read.is_ok());
             match read {
-                Ok(keys) => tracing::info!(keys = keys.len(), "API keys read"),
-                Err(error) => tracing::error!(error, "API keys not taken over; those before are still good"),
+                Ok(keys) => tracing::info!(keys = keys.len(), "API keys loaded"),
+                Err(error) => tracing::error!(error, "API keys rejected, keeping the previous ones"),
             }
         });
         let file = section.file.clone();
         let path = file.clone();
-        let keys = FileBacked::new(vec![file.clone()], move || ApiKeys::read(&file), heard)?;
+        let keys = FileBacked::new(vec![file.clone()], move || ApiKeys::read(&file), on_reload)?;
         if keys.get().len() == 0 {
             let path = path.display();
             return Err(format!(
-                "{path}: holds no key, so no one could ask; make one with `evergreen key`"
+                "{path}: no API key found; add one with `evergreen key NAME >> {path}`"
             ));
         }
         Ok(Self {
@@ -84,27 +84,27 @@ impl Guard {
         })
     }
 
-    /// Looks at the file again and again.
-    pub fn keep(&self, every: Duration) {
+    /// Starts polling the key file, once per `interval`.
+    pub fn watch(&self, interval: Duration) {
         if let Some(keys) = &self.keys {
-            tokio::spawn(keys.clone().keep(every));
+            tokio::spawn(keys.clone().watch(interval));
         }
     }
 
-    /// The counters of requests, which the guard shares with the routers behind it.
+    /// Returns the request counters, which the guard shares with the routers behind it.
     pub(super) fn request_metrics(&self) -> &RequestMetrics {
         &self.metrics
     }
 
-    /// Puts the router behind the guard; `refuse` answers requests that the guard refuses.
-    pub(super) fn protect(&self, api: PortApi, router: Router, refuse: Refuse) -> Router {
+    /// Adds the key check to a router; `refuse` builds the response to a refused request.
+    pub(super) fn protect(&self, api: ApiKind, router: Router, refuse: Refuse) -> Router {
         let Some(keys) = self.keys.clone() else {
             return router;
         };
         let label = match api {
-            PortApi::Rest => "rest",
-            PortApi::Grpc => "grpc",
-            PortApi::Operations => "operations",
+            ApiKind::Rest => "rest",
+            ApiKind::Grpc => "grpc",
+            ApiKind::Operations => "operations",
         };
         let guard = PortGuard {
             api,
@@ -112,37 +112,37 @@ impl Guard {
             refuse,
             counters: self.metrics.counters(label, "authorize"),
         };
-        router.layer(middleware::from_fn_with_state(Arc::new(guard), pass))
+        router.layer(middleware::from_fn_with_state(Arc::new(guard), check_request))
     }
 }
 
-/// Answers a refused request to this path, in the form of the port's protocol.
+/// Builds the response to a refused request for a path, in the port's protocol.
 pub(super) type Refuse = fn(&str, Error) -> Response;
 
-/// The guard at one port.
+/// The guard of one port.
 #[derive(Debug)]
 struct PortGuard {
-    api: PortApi,
+    api: ApiKind,
     keys: Arc<FileBacked<ApiKeys>>,
     refuse: Refuse,
     counters: RequestCounters,
 }
 
-async fn pass(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
-    match guard.admit(&request) {
+async fn check_request(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
+    match guard.authorize(&request) {
         Ok(()) => next.run(request).await,
         Err(error) => (guard.refuse)(request.uri().path(), error),
     }
 }
 
 impl PortGuard {
-    fn admit(&self, request: &Request) -> Result<(), Error> {
+    fn authorize(&self, request: &Request) -> Result<(), Error> {
         let matched = request.extensions().get::<MatchedPath>();
         let matched = matched.map(MatchedPath::as_str);
         let access = match self.api {
-            PortApi::Rest => access::rest(matched),
-            PortApi::Grpc => access::grpc(request.uri().path()),
-            PortApi::Operations => access::operations(request.method(), matched),
+            ApiKind::Rest => access::rest(matched),
+            ApiKind::Grpc => access::grpc(request.uri().path()),
+            ApiKind::Operations => access::operations(request.method(), matched),
         };
         let Access::Needs(role) = access else {
             return Ok(());
@@ -153,27 +153,27 @@ impl PortGuard {
     fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Error> {
         let presented = presented(headers).ok_or_else(|| {
             Error::unauthenticated(
-                "an API key is needed: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
+                "API key missing: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
             )
         })?;
         let keys = self.keys.get();
         let key = keys.find(presented).ok_or_else(|| {
-            Error::unauthenticated("the API key is not known; was it replaced or taken away?".to_owned())
+            Error::unauthenticated("API key unknown: it may have been replaced or removed".to_owned())
         })?;
-        about_client(&key.name);
+        record_client(&key.name);
         if key.may(role) {
             return Ok(());
         }
         Err(Error::forbidden(format!(
-            "the API key `{}` does not have the role {role} that this needs",
+            "the API key `{}` lacks the role `{role}`, which this operation needs",
             key.name
         )))
     }
 }
 
-/// The key that a request shows.
+/// Returns the key in a request's headers, if any.
 fn presented(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(key) = headers.get(API_KEY) {
+    if let Some(key) = headers.get(API_KEY_HEADER) {
         return Some(key.as_bytes().trim_ascii());
     }
     let value = headers.get(header::AUTHORIZATION)?.as_bytes();

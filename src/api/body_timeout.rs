@@ -1,5 +1,5 @@
-//! The time that a client may take for the body of a request. What is read as it comes, bulk and streams, has `[streams]`
-//! for that.
+//! Timeout for reading a request body (`server.body_seconds`). Bulk and streaming endpoints have their own limits in
+//! `[streams]`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,63 +16,63 @@ use tower::util::MapRequestLayer;
 
 use crate::app::App;
 
-/// The body did not come in time.
+/// The body did not arrive in time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the body did not arrive within {} s (server.body_seconds)", .0.as_secs())]
 pub(super) struct BodyTooSlow(Duration);
 
-/// How long a body may take.
+/// Which timeout applies to a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyTimeout {
-    /// As the settings say for one that is read whole.
+    /// `server.body_seconds`, for a body that is read whole.
     Whole,
-    /// As long as its handler likes.
+    /// None here: the handler applies `[streams]`.
     Stream,
-    /// As long as the server runs: what asks on and on has no other end.
+    /// Until the server stops: a conversation has no other end.
     Conversation,
 }
 
-/// Tells bodies apart by their route and path.
-pub(super) type Tell = fn(Option<&str>, &str) -> BodyTimeout;
+/// Selects the timeout from the matched route and the path.
+pub(super) type SelectTimeout = fn(Option<&str>, &str) -> BodyTimeout;
 
-/// Gives the bodies of requests their time.
+/// Returns a layer that ends request bodies at their timeout; `failure` converts the error for the protocol.
 pub(super) fn layer(
     app: &App,
-    tell: Tell,
+    select: SelectTimeout,
     failure: fn(BodyTooSlow) -> axum::Error,
 ) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + use<>> {
-    let limit = Arc::new(Limit {
+    let limit = Arc::new(BodyLimit {
         time: Duration::from_secs(app.config.server.body_seconds),
         stop: app.closing.clone(),
-        tell,
+        select,
         failure,
     });
     MapRequestLayer::new(move |request| limit.apply(request))
 }
 
 #[derive(Debug)]
-struct Limit {
+struct BodyLimit {
     time: Duration,
     stop: CancellationToken,
-    tell: Tell,
+    select: SelectTimeout,
     failure: fn(BodyTooSlow) -> axum::Error,
 }
 
-impl Limit {
+impl BodyLimit {
     fn apply(self: &Arc<Self>, request: Request) -> Request {
         if HttpBody::is_end_stream(request.body()) {
             return request;
         }
         let route = request.extensions().get::<MatchedPath>();
-        match (self.tell)(route.map(MatchedPath::as_str), request.uri().path()) {
+        match (self.select)(route.map(MatchedPath::as_str), request.uri().path()) {
             BodyTimeout::Whole => {
                 let limit = self.clone();
-                // The time begins when the body is first waited for; most need not be.
+                // The clock starts at the first wait for data; most bodies arrive with the headers.
                 let end = async move {
                     tokio::time::sleep(limit.time).await;
                     Some((limit.failure)(BodyTooSlow(limit.time)))
                 };
-                request.map(|body| until(body, end))
+                request.map(|body| end_body_at(body, end))
             }
             BodyTimeout::Conversation => {
                 let stopped = self.stop.clone().cancelled_owned();
@@ -80,28 +80,28 @@ impl Limit {
                     stopped.await;
                     None
                 };
-                request.map(|body| until(body, end))
+                request.map(|body| end_body_at(body, end))
             }
             BodyTimeout::Stream => request,
         }
     }
 }
 
-/// The body, up to that end.
-fn until(body: Body, end: impl Future<Output = End> + Send + 'static) -> Body {
-    Body::new(Until {
+/// Wraps a body so that it ends at the latest when `end` resolves.
+fn end_body_at(body: Body, end: impl Future<Output = EarlyEnd> + Send + 'static) -> Body {
+    Body::new(TimedBody {
         body,
         end,
         ended: false,
     })
 }
 
-/// What ends a body early: an error, or nothing more.
-type End = Option<axum::Error>;
+/// How a body ends early: with an error, or as if complete.
+type EarlyEnd = Option<axum::Error>;
 
 pin_project! {
-    /// A body that ends at the latest when `end` does.
-    struct Until<E> {
+    /// A body that ends at the latest when `end` resolves.
+    struct TimedBody<E> {
         body: Body,
         #[pin]
         end: E,
@@ -109,7 +109,7 @@ pin_project! {
     }
 }
 
-impl<E: Future<Output = End>> HttpBody for Until<E> {
+impl<E: Future<Output = EarlyEnd>> HttpBody for TimedBody<E> {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,5 +1,5 @@
-//! What every request carries beside its body, over REST and gRPC alike: an id, a trace, a deadline. One layer reads
-//! them, sends the id back, puts id and trace into every line of the log, and writes the access log.
+//! Request context, for REST and gRPC: request id, trace and deadline. One layer reads them from the headers, returns
+//! the id and the trace, adds both to every log line of the request, and writes the access log.
 
 pub(super) mod deadline;
 mod trace;
@@ -20,34 +20,34 @@ use tracing::{Level, Span};
 
 use trace::Trace;
 
-/// The id of a request: the client's, or one made here.
+/// Header with the request id: the client's or a generated one.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A client's id longer than this is replaced: it would stand in every line of the log.
-const LONGEST_ID: usize = 128;
+/// Maximum length of a client's request id in bytes. Longer ones are replaced, as the id is in every log line.
+const MAX_ID_BYTES: usize = 128;
 
-/// Where lines of the access log come from; `info,evergreen::access=debug` as `log.level` writes them.
+/// Log target of the access log. `log.level = "info,evergreen::access=debug"` turns it on.
 const ACCESS: &str = "evergreen::access";
 
-/// Says in the log which model the request at hand is about.
-pub(super) fn about_model(name: &str) {
-    if access_is_logged() {
+/// Records the model of the current request in its log span.
+pub(super) fn record_model(name: &str) {
+    if access_log_enabled() {
         Span::current().record("model", name);
     }
 }
 
-/// Says in the log whose key the request at hand came with.
-pub(super) fn about_client(name: &str) {
-    if access_is_logged() {
+/// Records the name of the API key of the current request in its log span.
+pub(super) fn record_client(name: &str) {
+    if access_log_enabled() {
         Span::current().record("client", name);
     }
 }
 
-fn access_is_logged() -> bool {
+fn access_log_enabled() -> bool {
     tracing::enabled!(target: ACCESS, Level::DEBUG)
 }
 
-/// Gives every request its id, trace and deadline.
+/// Adds id, trace and deadline to every request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ContextLayer;
 
@@ -59,7 +59,7 @@ impl<S> Layer<S> for ContextLayer {
     }
 }
 
-/// A service behind [`ContextLayer`].
+/// The service of [`ContextLayer`].
 #[derive(Clone, Debug)]
 pub(crate) struct ContextService<S> {
     inner: S,
@@ -83,7 +83,7 @@ where
         let request_id = request_id(headers);
         let trace = Trace::read(headers);
         let span = span(&request_id, trace.as_ref());
-        let operation = access_is_logged().then(|| Operation::of(&request));
+        let operation = access_log_enabled().then(|| Operation::of(&request));
         if let Some(deadline) = deadline::read(request.headers(), start) {
             request.extensions_mut().insert(deadline);
         }
@@ -97,14 +97,14 @@ where
     }
 }
 
-/// The client's id where it is printable and short, or a new one.
+/// Returns the client's id if it is printable and short enough, otherwise a new one.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let usable = |id: &&HeaderValue| {
-        (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
     let new = || {
         let id = format!("{:032x}", fastrand::u128(..));
-        // Hexadecimal digits are always a valid header.
+        // Cannot fail: hexadecimal digits are a valid header value.
         HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
     };
     headers
@@ -129,10 +129,10 @@ fn span(request_id: &HeaderValue, trace: Option<&Trace>) -> Span {
     span
 }
 
-/// What was asked for, without ids of entities: those are no one's business in a log.
+/// The operation as the access log shows it. It has the route, not the path: paths hold entity ids.
 #[derive(Debug)]
 enum Operation {
-    /// The path is one of the protocol's own.
+    /// A gRPC path holds no entity ids.
     Grpc(Uri),
     Rest(Method, Option<MatchedPath>),
 }
@@ -149,7 +149,8 @@ impl Operation {
         )
     }
 
-    /// gRPC's own status is a header only where there is no answer; with one it is 0, or comes after the last message.
+    /// Returns the HTTP status, or the gRPC status. The latter is a header only without a message; otherwise it follows
+    /// in the trailers, and 0 is assumed.
     fn status<R>(&self, response: &Response<R>) -> u16 {
         match self {
             Self::Grpc(_) => {
@@ -167,13 +168,13 @@ impl fmt::Display for Operation {
         match self {
             Self::Grpc(uri) => f.write_str(uri.path()),
             Self::Rest(method, Some(path)) => write!(f, "{method} {}", path.as_str()),
-            Self::Rest(method, None) => write!(f, "{method} (no such path)"),
+            Self::Rest(method, None) => write!(f, "{method} (unknown path)"),
         }
     }
 }
 
 pin_project! {
-    /// A request on its way through the services behind the layer.
+    /// The response future of [`ContextService`].
     pub(crate) struct ResponseFuture<F> {
         #[pin]
         inner: Instrumented<F>,
@@ -197,7 +198,7 @@ where
             let status = operation.status(&response);
             let micros = u64::try_from(this.start.elapsed().as_micros()).unwrap_or(u64::MAX);
             let span = this.inner.span();
-            tracing::debug!(target: ACCESS, parent: span, %operation, status, micros, "answered");
+            tracing::debug!(target: ACCESS, parent: span, %operation, status, micros, "request answered");
         }
         let headers = response.headers_mut();
         if let Some(id) = this.request_id.take() {

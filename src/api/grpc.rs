@@ -1,4 +1,4 @@
-//! gRPC: the scoring service, health and reflection.
+//! The gRPC port: scoring, Open Inference, health and reflection services.
 
 mod open_inference;
 mod options;
@@ -11,7 +11,7 @@ use axum::Router;
 use axum::response::Response;
 use tonic_health::server::HealthReporter;
 
-use super::auth::{Guard, PortApi};
+use super::auth::{ApiKind, Guard};
 use super::body_timeout;
 use super::body_timeout::BodyTimeout;
 use super::context::ContextLayer;
@@ -20,7 +20,7 @@ use crate::error::Error;
 
 use options::with_options;
 
-/// The generated messages and service traits.
+/// Generated messages and service traits of Evergreen's own services.
 #[expect(
     clippy::all,
     clippy::pedantic,
@@ -32,7 +32,7 @@ mod proto {
     pub(super) const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("evergreen");
 }
 
-/// The messages and service of the Open Inference Protocol.
+/// Generated messages and service trait of the Open Inference Protocol.
 #[expect(
     clippy::all,
     clippy::pedantic,
@@ -43,17 +43,17 @@ mod inference {
     tonic::include_proto!("inference");
 }
 
-/// Answers a request that the guard refused.
+/// Builds the response to a request that the guard refused.
 fn refuse(_: &str, error: Error) -> Response {
     tonic::Status::from(error).into_http()
 }
 
-/// The descriptors of every service and message, as reflection serves them: an encoded `FileDescriptorSet`.
+/// Returns the encoded `FileDescriptorSet` of every service and message, as reflection serves it.
 pub fn descriptors() -> &'static [u8] {
     proto::DESCRIPTORS
 }
 
-/// The services of the gRPC port behind the guard, and the handle that says whether they are healthy.
+/// Builds the router of the gRPC port behind the guard, and the handle that sets the health status.
 ///
 /// # Errors
 /// The embedded descriptors cannot be read.
@@ -65,7 +65,7 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    // Older clients, grpcio's among them, only ask for v1alpha.
+    // Older clients, such as grpcio, support only v1alpha.
     let v1 = reflection().build_v1().map_err(|error| error.to_string())?;
     let v1alpha = reflection().build_v1alpha().map_err(|error| error.to_string())?;
     let mut routes = tonic::service::Routes::builder();
@@ -76,17 +76,17 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
         .add_service(with_options!(v1, app.config))
         .add_service(with_options!(v1alpha, app.config));
     let router = routes.routes().prepare().into_axum_router();
-    let router = router.layer(body_timeout::layer(app, patience, |slow| {
+    let router = router.layer(body_timeout::layer(app, select_timeout, |slow| {
         axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
     }));
     Ok((
-        guard.protect(PortApi::Grpc, router, refuse).layer(ContextLayer),
+        guard.protect(ApiKind::Grpc, router, refuse).layer(ContextLayer),
         reporter,
     ))
 }
 
-/// A batch of a stream is read when there is room for it; reflection goes on until its client has seen enough.
-fn patience(_: Option<&str>, path: &str) -> BodyTimeout {
+/// Selects the body timeout. Score streams have limits of their own; reflection streams end when the client ends them.
+fn select_timeout(_: Option<&str>, path: &str) -> BodyTimeout {
     match path {
         "/evergreen.v1.ScoringService/ScoreStream" => BodyTimeout::Stream,
         path if path.starts_with("/grpc.reflection.") => BodyTimeout::Conversation,
@@ -94,21 +94,21 @@ fn patience(_: Option<&str>, path: &str) -> BodyTimeout {
     }
 }
 
-/// What health is asked of: the server, and each scoring service.
-const WATCHED: [&str; 3] = ["", scoring::NAME, open_inference::NAME];
+/// Names in the health service: the whole server (empty) and each scoring service.
+const HEALTH_SERVICES: [&str; 3] = ["", scoring::NAME, open_inference::NAME];
 
-/// Ends the streams of those who watch the health service: they would stay for ever.
+/// Ends the streams of health watchers, which would otherwise never end.
 pub async fn end_health(reporter: &mut HealthReporter) {
-    for service in WATCHED {
+    for service in HEALTH_SERVICES {
         reporter.clear_service_status(service).await;
     }
 }
 
-/// Makes the health service say what readiness says.
+/// Sets the status of the health service from the server's readiness.
 pub async fn report_health(reporter: &HealthReporter, ready: bool) {
     use tonic_health::ServingStatus::{NotServing, Serving};
     let status = if ready { Serving } else { NotServing };
-    for service in WATCHED {
+    for service in HEALTH_SERVICES {
         reporter.set_service_status(service, status).await;
     }
 }

@@ -1,4 +1,4 @@
-//! REST: the routes, and the OpenAPI description made from the same declarations.
+//! The REST API: its routes, and the OpenAPI description that is generated from them.
 
 mod admin;
 mod body;
@@ -28,7 +28,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::auth::{Guard, PortApi};
+use crate::api::auth::{ApiKind, Guard};
 use crate::api::body_timeout;
 use crate::api::body_timeout::BodyTimeout;
 use crate::api::context::ContextLayer;
@@ -38,19 +38,19 @@ use crate::config::StreamsSection;
 use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
-use problem::challenged;
+use problem::with_challenge;
 
-/// What every handler needs.
+/// State of every handler.
 #[derive(Clone, Debug)]
 struct HttpState {
     scorer: Arc<Scorer>,
     counters: Arc<EndpointCounters>,
     streams: Arc<StreamLimits>,
-    /// The way to loading models, for clients of the Open Inference Protocol, where it is allowed.
-    loading: Option<LifecycleHandle>,
+    /// Handle for loading and unloading over Open Inference, if `models.repository_api` is on.
+    repository_api: Option<LifecycleHandle>,
 }
 
-/// What streams need beside.
+/// Limits of bulk requests, and the signal that the server stops.
 #[derive(Debug)]
 struct StreamLimits {
     settings: StreamsSection,
@@ -72,12 +72,13 @@ struct EndpointCounters {
 #[openapi(
     info(
         title = "Evergreen",
-        description = "Scores of gradient-boosted tree models: an id in, a score with its band and reasons out."
+        description = "Scores of gradient-boosted tree models. A request names an entity by its id; the answer holds its score, \
+                       band and reasons."
     ),
     components(schemas(problem::Problem)),
     tags(
-        (name = "score", description = "Scores of entities, by id or by features"),
-        (name = "models", description = "What is live, and what it promises")
+        (name = "score", description = "Score entities by id or by features"),
+        (name = "models", description = "Live models, their versions and contracts")
     )
 )]
 struct Description;
@@ -92,42 +93,42 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(models::get))
 }
 
-/// The OpenAPI 3.1 description, as it is served.
+/// Returns the OpenAPI 3.1 description that `/openapi.json` serves.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-/// Bulk is read as it comes.
-fn patience(route: Option<&str>, _: &str) -> BodyTimeout {
+/// Selects the body timeout: bulk requests have limits of their own.
+fn select_timeout(route: Option<&str>, _: &str) -> BodyTimeout {
     match route {
         Some("/v1/models/{model}/scores") => BodyTimeout::Stream,
         _ => BodyTimeout::Whole,
     }
 }
 
-/// Compression of what is worth the time and not compressed already.
+/// Compresses responses above `bytes`, except images.
 fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
 }
 
-/// Answers a request that the guard refused: an Open Inference error under `/v2`, a problem elsewhere.
+/// Builds the response to a refused request: an Open Inference error under `/v2`, a problem elsewhere.
 fn refuse(path: &str, error: Error) -> Response {
     if path.starts_with("/v2") {
-        challenged(error, |error| {
+        with_challenge(error, |error| {
             open_inference::V2Error::from(error).into_response()
         })
     } else {
-        challenged(error, Error::into_response)
+        with_challenge(error, Error::into_response)
     }
 }
 
-/// The application's router, behind the guard.
+/// Builds the router of the REST port, behind the guard.
 pub fn router(app: &App, guard: &Guard) -> Router {
     let metrics = guard.request_metrics();
     let counters = |operation| metrics.counters("rest", operation);
     let state = HttpState {
         scorer: app.scorer.clone(),
-        loading: super::open_inference::loading(app),
+        repository_api: super::open_inference::repository_api(app),
         counters: Arc::new(EndpointCounters {
             score: counters("score"),
             score_one: counters("score_one"),
@@ -149,14 +150,14 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         .merge(docs::router(description))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        // Outermost first. One call of `layer` for many: each boxes every request and answer once more.
+        // Outermost first. One `layer` call for all, as each call boxes every request and response.
         .layer((
             compression(app.config.server.compress_bytes),
-            body_timeout::layer(app, patience, axum::Error::new),
+            body_timeout::layer(app, select_timeout, axum::Error::new),
             RequestDecompressionLayer::new(),
             DefaultBodyLimit::max(app.config.limits.body_bytes),
         ));
-    guard.protect(PortApi::Rest, router, refuse).layer((
+    guard.protect(ApiKind::Rest, router, refuse).layer((
         ContextLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),

@@ -1,4 +1,4 @@
-//! What the Open Inference Protocol says of models, the same over HTTP and gRPC.
+//! The parts of the Open Inference Protocol (V2) that HTTP and gRPC share: versions, metadata, timeouts, repository.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::scoring::tensor::Datatype;
 use crate::scoring::{VersionSelector, outputs};
 use evergreen_forest::Precision;
 
-/// The optional parts of the protocol that are there.
+/// The protocol extensions that the server supports.
 pub(super) const EXTENSIONS: [&str; 4] = [
     "binary_tensor_data",
     "model_configuration",
@@ -21,12 +21,15 @@ pub(super) const EXTENSIONS: [&str; 4] = [
     "statistics",
 ];
 
-/// The server's name in the protocol.
+/// Returns the server's name in the protocol.
 pub(super) fn server_name() -> &'static str {
     env!("CARGO_PKG_NAME")
 }
 
-/// A version as the protocol writes it: a whole number, a label, or nothing for the live one.
+/// Parses a version: a whole number, a label, or empty for the live version.
+///
+/// # Errors
+/// The text is none of these.
 pub(super) fn version(text: &str) -> Result<VersionSelector, Error> {
     if text.is_empty() {
         return Ok(VersionSelector::Live);
@@ -34,24 +37,31 @@ pub(super) fn version(text: &str) -> Result<VersionSelector, Error> {
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) {
         return Ok(VersionSelector::Label(text.to_owned()));
     }
-    let invalid = |_| Error::invalid(format!("version {text:?}: versions are whole numbers, or labels"));
+    let invalid = |_| {
+        Error::invalid(format!(
+            "version: expected a whole number or a label, such as 3 or stable, found {text:?}"
+        ))
+    };
     text.parse().map(VersionSelector::Number).map_err(invalid)
 }
 
-/// The way to loading and unloading; `None` where the settings do not let clients of this protocol do that.
-pub(super) fn loading(app: &App) -> Option<LifecycleHandle> {
+/// Returns the handle for loading and unloading; `None` without `models.repository_api`.
+pub(super) fn repository_api(app: &App) -> Option<LifecycleHandle> {
     app.config.models.repository_api.then(|| app.lifecycle.clone())
 }
 
 /// Loads a model as its policy says, or unloads it.
-pub(super) async fn change(
-    loading: Option<&LifecycleHandle>,
+///
+/// # Errors
+/// `models.repository_api` is off, or the command failed.
+pub(super) async fn load_or_unload(
+    repository_api: Option<&LifecycleHandle>,
     model: String,
     load: bool,
 ) -> Result<(), Error> {
-    let Some(handle) = loading else {
+    let Some(handle) = repository_api else {
         return Err(Error::invalid(
-            "loading and unloading models over this protocol is not enabled; models.repository_api = true does"
+            "loading and unloading over this protocol is disabled; set models.repository_api = true"
                 .to_owned(),
         ));
     };
@@ -64,40 +74,40 @@ pub(super) async fn change(
     handle.execute(command).await.map(drop)
 }
 
-/// The parameter of a request that says how many microseconds the client waits; 0 is for ever.
+/// Request parameter with the client's timeout in microseconds; 0 is none.
 pub(super) const TIMEOUT: &str = "timeout";
 
-/// The deadline of a request that arrived then.
-pub(super) fn timeout(arrived: Instant, micros: u64) -> Option<Instant> {
+/// Returns the deadline of a request that arrived at `arrived`.
+pub(super) fn timeout_deadline(arrived: Instant, micros: u64) -> Option<Instant> {
     if micros == 0 {
         return None;
     }
     arrived.checked_add(Duration::from_micros(micros))
 }
 
-pub(super) fn no_timeout(found: impl fmt::Display) -> Error {
+pub(super) fn invalid_timeout(found: impl fmt::Display) -> Error {
     Error::invalid(format!(
-        "parameter `{TIMEOUT}`: expected a whole number of microseconds, found {found}"
+        "parameter `{TIMEOUT}`: expected a whole number of microseconds, such as 500000, found {found}"
     ))
 }
 
-/// A tensor that a model takes or gives; −1 stands for the number of rows.
+/// Metadata of an input or output tensor; a size of −1 is the number of rows.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(super) struct TensorMetadata {
     pub(super) name: String,
     pub(super) datatype: Datatype,
     pub(super) shape: Vec<i64>,
 }
 
-/// What a model takes and gives.
+/// Metadata of a model's inputs and outputs.
 #[derive(Debug)]
 pub(super) struct ModelMetadata {
     pub(super) platform: String,
-    pub(super) inputs: Vec<Described>,
-    pub(super) outputs: Vec<Described>,
+    pub(super) inputs: Vec<TensorMetadata>,
+    pub(super) outputs: Vec<TensorMetadata>,
 }
 
-/// The name under which a matrix of all features is described; any name is accepted.
+/// Name of the input with the matrix of all features; requests may use any name.
 const MATRIX: &str = "features";
 
 pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
@@ -107,14 +117,14 @@ pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
         Precision::F64 => Datatype::Fp64,
     };
     let shape = vec![-1, size(model.forest.features().len())];
-    let outputs = outputs(model).into_iter().map(|output| Described {
+    let outputs = outputs(model).into_iter().map(|output| TensorMetadata {
         name: output.name.to_owned(),
         datatype: output.datatype,
         shape: vec![-1, size(output.width)],
     });
     ModelMetadata {
         platform: format!("{:?}", model.forest.summary().format).to_lowercase(),
-        inputs: vec![Described {
+        inputs: vec![TensorMetadata {
             name: MATRIX.to_owned(),
             datatype,
             shape,
@@ -123,9 +133,9 @@ pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
     }
 }
 
-/// A version in the repository's index.
+/// A version in the repository index.
 #[derive(Debug)]
-pub(super) struct IndexLine {
+pub(super) struct IndexEntry {
     pub(super) name: String,
     pub(super) version: String,
     /// `READY` or `UNAVAILABLE`
@@ -133,12 +143,12 @@ pub(super) struct IndexLine {
     pub(super) reason: String,
 }
 
-pub(super) fn index(live: &LiveSet) -> Vec<IndexLine> {
-    let mut lines = Vec::new();
+pub(super) fn index(live: &LiveSet) -> Vec<IndexEntry> {
+    let mut entries = Vec::new();
     for (name, entry) in live.models() {
-        lines.extend(entry.versions.iter().map(|status| {
+        entries.extend(entry.versions.iter().map(|status| {
             let ready = matches!(status.state, VersionState::Live | VersionState::Loaded);
-            IndexLine {
+            IndexEntry {
                 name: name.to_owned(),
                 version: status.version.to_string(),
                 state: if ready { "READY" } else { "UNAVAILABLE" },
@@ -146,5 +156,5 @@ pub(super) fn index(live: &LiveSet) -> Vec<IndexLine> {
             }
         }));
     }
-    lines
+    entries
 }

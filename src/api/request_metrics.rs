@@ -1,10 +1,10 @@
-//! Counts requests by API, operation and result.
+//! Request counters by API, operation and result, for every protocol.
 
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 use crate::metrics::{IntCounter, IntCounterVec, Registry, Result as MetricsResult};
 
-/// Declares the counters of requests and hands out those of each operation.
+/// The request counters of all operations.
 #[derive(Clone, Debug)]
 pub struct RequestMetrics {
     requests: IntCounterVec,
@@ -14,7 +14,7 @@ impl RequestMetrics {
     /// Declares the metric.
     ///
     /// # Errors
-    /// It is declared already.
+    /// The metric is already declared.
     pub fn new(registry: &Registry) -> MetricsResult<Self> {
         let help = "Requests, by API, operation and result (ok, or the kind of the error).";
         let labels = ["api", "operation", "result"];
@@ -22,7 +22,7 @@ impl RequestMetrics {
         Ok(Self { requests })
     }
 
-    /// The counters of one operation of one API.
+    /// Returns the counters of one operation of one API.
     pub(super) fn counters(&self, api: &str, operation: &str) -> RequestCounters {
         let counter = |result: &str| self.requests.with_label_values(&[api, operation, result]);
         RequestCounters {
@@ -41,7 +41,7 @@ pub(super) struct RequestCounters {
 }
 
 impl RequestCounters {
-    /// Counts an error and hands the result on, where what goes well is counted elsewhere.
+    /// Counts a failed result and returns the result. Successes are counted elsewhere.
     pub(super) fn count_errors<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match result {
             Err(error) => self.count(Err(error)),
@@ -49,7 +49,7 @@ impl RequestCounters {
         }
     }
 
-    /// Counts a result and hands it on; a defect of our own goes to the log with its detail.
+    /// Counts a result and returns it. Logs the details of internal errors.
     pub(super) fn count<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
             Ok(_) => self.ok.inc(),

@@ -1,4 +1,4 @@
-//! The one table from kinds of errors to what each protocol says.
+//! Maps each error kind to its HTTP status, gRPC code, label and title. All protocols use this one table.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use tonic::Code;
 
 use crate::error::{Error, ErrorKind};
 
-/// How an error looks from outside.
+/// How a client sees an error kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Status {
-    /// REST and Open Inference over HTTP.
+    /// HTTP status, for REST and Open Inference.
     pub http: StatusCode,
-    /// gRPC.
+    /// gRPC status code.
     pub grpc: Code,
-    /// Metrics and `problem+json`.
+    /// Label in metrics and `problem+json`.
     pub label: &'static str,
-    /// A short sentence, the same for all errors of the kind.
+    /// Title in `problem+json`, the same for all errors of the kind.
     pub title: &'static str,
-    /// When to come again with the same request, where that may help.
+    /// When to retry the same request, if a retry may succeed.
     pub retry_after: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ impl Status {
     }
 }
 
-/// The table.
+/// Returns the status of an error kind.
 pub fn of(kind: ErrorKind) -> Status {
     use StatusCode as Http;
     match kind {
@@ -49,88 +49,88 @@ pub fn of(kind: ErrorKind) -> Status {
             Http::BAD_REQUEST,
             Code::InvalidArgument,
             "invalid",
-            "The request is not valid",
+            "Invalid request",
         ),
         ErrorKind::ModelNotFound => row(
             Http::NOT_FOUND,
             Code::NotFound,
             "model_not_found",
-            "There is no such model",
+            "Model not found",
         ),
         ErrorKind::EntityNotFound => row(
             Http::NOT_FOUND,
             Code::NotFound,
             "entity_not_found",
-            "There is no such entity",
+            "Entity not found",
         ),
         ErrorKind::Rejected => row(
             Http::UNPROCESSABLE_ENTITY,
             Code::FailedPrecondition,
             "rejected",
-            "The model's contract does not allow a score from these features",
+            "Rejected by the model's contract",
         ),
         ErrorKind::Unauthenticated => row(
             Http::UNAUTHORIZED,
             Code::Unauthenticated,
             "unauthenticated",
-            "No API key, or one that is not known",
+            "API key missing or unknown",
         ),
         ErrorKind::Forbidden => row(
             Http::FORBIDDEN,
             Code::PermissionDenied,
             "forbidden",
-            "The API key does not allow this",
+            "Not allowed for this API key",
         ),
         ErrorKind::TooSlow => row(
             Http::REQUEST_TIMEOUT,
             Code::DeadlineExceeded,
             "too_slow",
-            "The request took too long to arrive",
+            "Request body timeout",
         ),
         ErrorKind::TooLarge => row(
             Http::PAYLOAD_TOO_LARGE,
             Code::OutOfRange,
             "too_large",
-            "The request is too large",
+            "Request too large",
         ),
         ErrorKind::Overloaded => row(
             Http::TOO_MANY_REQUESTS,
             Code::ResourceExhausted,
             "overloaded",
-            "The server is at its limit",
+            "Overloaded",
         )
         .retry_after_seconds(1),
         ErrorKind::DeadlineExceeded => row(
             Http::GATEWAY_TIMEOUT,
             Code::DeadlineExceeded,
             "deadline_exceeded",
-            "The request's time was up",
+            "Deadline exceeded",
         ),
         ErrorKind::Unavailable => row(
             Http::SERVICE_UNAVAILABLE,
             Code::Unavailable,
             "unavailable",
-            "Nothing can answer now",
+            "Unavailable",
         )
         .retry_after_seconds(1),
         ErrorKind::Internal => row(
             Http::INTERNAL_SERVER_ERROR,
             Code::Internal,
             "internal",
-            "Evergreen made a mistake",
+            "Internal error",
         ),
     }
 }
 
-/// What a client is told of an error. Of a defect of our own no more than that there is one: the rest goes to the log.
+/// Returns the error text for a client. The details of an internal error go to the log only.
 pub(super) fn message(error: &Error) -> String {
     match error.kind() {
-        ErrorKind::Internal => "the details are in the server's log".to_owned(),
+        ErrorKind::Internal => "internal error; the details are in the server's log".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// The field of the request that an error is about: by the house's rule the text names it first, between backticks.
+/// Returns the field of the request that an error is about. By convention, error texts quote it first, in backticks.
 pub(super) fn field(message: &str) -> &str {
     message.split('`').nth(1).unwrap_or_default()
 }
@@ -140,9 +140,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_field_is_what_the_text_quotes_first() {
-        assert_eq!(field("input `x`: 5 is no `FP32`"), "x");
-        assert_eq!(field("there is nothing to score"), "");
+    fn takes_the_first_quoted_text_as_the_field() {
+        assert_eq!(field("input `x`: expected `FP32`, found 5"), "x");
+        assert_eq!(field("no entity to score"), "");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! Tensors as bytes: little-endian, row-major; an element of BYTES has its length before it, in four bytes.
+//! Binary tensor data of the Open Inference Protocol: little-endian, row-major. A BYTES element follows its length, a
+//! 32-bit integer.
 
 use crate::error::Error;
 use crate::scoring::tensor::{Datatype, Elements};
 
-/// Tensors that stand one after the other.
+/// Reads tensors that follow each other in a body.
 #[derive(Debug)]
 pub(super) struct TensorReader<'a> {
     rest: &'a [u8],
@@ -14,31 +15,37 @@ impl<'a> TensorReader<'a> {
         Self { rest: bytes }
     }
 
-    /// The next `size` bytes, for the input `name`.
+    /// Returns the next `size` bytes, for the input `name`.
+    ///
+    /// # Errors
+    /// Fewer bytes are left.
     pub(super) fn take(&mut self, name: &str, size: usize) -> Result<&'a [u8], Error> {
         let (head, rest) = self.rest.split_at_checked(size).ok_or_else(|| {
             let left = self.rest.len();
             Error::invalid(format!(
-                "input `{name}`: binary_data_size is {size}, but only {left} bytes are left"
+                "input `{name}`: binary_data_size is {size}, but the body has only {left} bytes left"
             ))
         })?;
         self.rest = rest;
         Ok(head)
     }
 
-    /// Checks that nothing is left over.
+    /// Checks that no bytes are left.
     pub(super) fn end(&self) -> Result<(), Error> {
         if self.rest.is_empty() {
             return Ok(());
         }
         Err(Error::invalid(format!(
-            "{} bytes after the last binary tensor",
+            "expected no bytes after the last binary tensor, found {}",
             self.rest.len()
         )))
     }
 }
 
-/// Reads the elements of a tensor.
+/// Decodes the elements of the tensor `name`.
+///
+/// # Errors
+/// The length does not match the datatype, or a text is not UTF-8.
 pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Elements, Error> {
     fn each<const N: usize, T>(bytes: &[u8], from: impl Fn([u8; N]) -> T) -> Vec<T> {
         bytes
@@ -52,7 +59,7 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
     if size > 0 && !bytes.len().is_multiple_of(size) {
         let length = bytes.len();
         return Err(Error::invalid(format!(
-            "input `{name}`: {length} bytes are no whole number of elements"
+            "input `{name}`: expected a multiple of {size} bytes, found {length}"
         )));
     }
     Ok(match datatype {
@@ -74,33 +81,33 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
 }
 
 fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
-    let torn = || {
+    let truncated = || {
         Error::invalid(format!(
-            "input `{name}`: a BYTES element is longer than its tensor"
+            "input `{name}`: a BYTES element exceeds the end of its tensor"
         ))
     };
     let mut texts = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(torn)?;
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(truncated)?;
         let length = u32::from_le_bytes(*length) as usize;
-        let (element, after) = after.split_at_checked(length).ok_or_else(torn)?;
+        let (element, after) = after.split_at_checked(length).ok_or_else(truncated)?;
         texts.push(text(name, element)?);
         rest = after;
     }
     Ok(texts)
 }
 
-/// An element of BYTES as text.
+/// Decodes a BYTES element as UTF-8 text.
 pub(super) fn text(name: &str, element: &[u8]) -> Result<String, Error> {
     let text = std::str::from_utf8(element).map(str::to_owned);
-    text.map_err(|_| Error::invalid(format!("input `{name}`: a BYTES element is not UTF-8 text")))
+    text.map_err(|_| Error::invalid(format!("input `{name}`: expected UTF-8 text in a BYTES element")))
 }
 
-/// Writes the elements of a tensor.
+/// Appends the encoded elements of a tensor to `out`.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "outputs are FP32, FP64, INT32 or BYTES of that very width"
+    reason = "outputs are FP32, FP64, INT32 or BYTES of that width"
 )]
 pub(super) fn write(datatype: Datatype, elements: &Elements, out: &mut Vec<u8>) {
     match elements {
@@ -127,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn reads_back_written_elements() {
         for (datatype, elements) in [
             (Datatype::Fp32, Elements::Float(vec![0.5, -1.25])),
             (Datatype::Fp64, Elements::Float(vec![0.1])),

@@ -1,4 +1,4 @@
-//! `evergreen check`
+//! `evergreen check`: validates a bundle or a model file before it is published.
 
 use std::path::{Path, PathBuf};
 
@@ -6,32 +6,32 @@ use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, say};
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line};
 use crate::models::gate::{self, GateContext};
 use crate::models::report::{GateReport, StepOutcome};
 use evergreen_forest::KernelName;
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen check models/churn/1                      a bundle
-  evergreen check model.json                          a bare model file
+  evergreen check models/churn/1                      check a bundle
+  evergreen check model.json                          check a model file without a contract
   evergreen check --json models/churn/1 | jq .may_go_live";
 
-/// Say whether a model may go live: everything that stands between its files and that
+/// Check whether a model may go live, with the same gate as the server
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Check {
-    /// A bundle's folder, or a model file
+pub(super) struct CheckCommand {
+    /// Bundle folder or model file
     path: PathBuf,
-    /// Force a kernel: scalar, direct, binned or bit-sliced; without it, the fastest for the model
+    /// Force a kernel: scalar, direct, binned or bit-sliced. Default: the fastest for the model
     #[arg(long, value_name = "NAME")]
     kernel: Option<KernelName>,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Check {
+impl CheckCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let (name, version) = identity(&self.path);
         let mut context = GateContext {
@@ -44,30 +44,35 @@ impl Check {
         };
         if self.json {
             let answer = serde_json::json!({"path": self.path, "may_go_live": live, "steps": report.steps});
-            say!("{answer:#}");
+            print_line!("{answer:#}");
         } else {
             print(&self.path, &report, live);
         }
-        if live { Ok(()) } else { Err(CommandError::No) }
+        if live {
+            Ok(())
+        } else {
+            Err(CommandError::CheckFailed)
+        }
     }
 }
 
-/// `models/churn/3` is version 3 of churn; anything else goes by its file's name.
+/// Returns the model name and version of a path: `models/churn/3` is version 3 of churn. Other paths give the file stem
+/// and version 0.
 pub(super) fn identity(path: &Path) -> (String, u64) {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = |path: Option<&std::ffi::OsStr>| {
         path.map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
     };
-    let own = text(path.file_name());
-    match own.parse() {
+    let name = text(path.file_name());
+    match name.parse() {
         Ok(version) => (text(path.parent().and_then(Path::file_name)), version),
         Err(_) => (text(path.file_stem()), 0),
     }
 }
 
 pub(super) fn print(path: &Path, report: &GateReport, live: bool) {
-    say!("{BOLD}{}{BOLD:#}", path.display());
+    print_line!("{BOLD}{}{BOLD:#}", path.display());
     let mut table = Table::new();
     table.load_style(NOTHING);
     for step in &report.steps {
@@ -80,9 +85,9 @@ pub(super) fn print(path: &Path, report: &GateReport, live: bool) {
         let time = format!("{:.1} ms", step.milliseconds);
         table.add_row([name, format!("{style}{mark}{style:#}"), time, step.detail.clone()]);
     }
-    say!("{table}");
+    print_line!("{table}");
     match live {
-        true => say!("{GREEN}may go live{GREEN:#}"),
-        false => say!("{RED}may not go live{RED:#}"),
+        true => print_line!("{GREEN}may go live{GREEN:#}"),
+        false => print_line!("{RED}may not go live{RED:#}"),
     }
 }

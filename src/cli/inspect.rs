@@ -1,4 +1,4 @@
-//! `evergreen inspect`
+//! `evergreen inspect`: describes a model, for people and as JSON.
 
 use std::path::PathBuf;
 
@@ -7,32 +7,32 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
-use super::{BOLD, CommandError, bytes, say, thousands};
+use super::{BOLD, CommandError, human_bytes, print_line, thousands};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
 use evergreen_forest::{Categories, Feature, Forest, KernelName, LoadOptions};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen inspect models/churn/1                    a bundle
-  evergreen inspect model.json                        a bare model file
+  evergreen inspect models/churn/1                    describe a bundle's model
+  evergreen inspect model.json                        describe a model file
   evergreen inspect --json model.txt | jq '.features[0]'";
 
-/// Say what a model is: format, objective, trees, features with split counts and gain, categories, size
+/// Describe a model: format, objective, trees, features with splits and gain, categories, size
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Inspect {
-    /// A bundle's folder, or a model file
+pub(super) struct InspectCommand {
+    /// Bundle folder or model file
     path: PathBuf,
-    /// Force a kernel: scalar, direct, binned or bit-sliced; without it, the fastest for the model
+    /// Force a kernel: scalar, direct, binned or bit-sliced. Default: the fastest for the model
     #[arg(long, value_name = "NAME")]
     kernel: Option<KernelName>,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Inspect {
+impl InspectCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let bundle = Bundle::find(&self.path)?;
         let contract = bundle.contract()?;
@@ -50,7 +50,10 @@ impl Inspect {
         let forest = Forest::from_bytes(&files.model, &options)
             .map_err(|error| format!("{}: {error}", self.path.join(file).display()))?;
         if self.json {
-            say!("{:#}", machine(&forest, &files.sha256, files.model.len()));
+            print_line!(
+                "{:#}",
+                json_description(&forest, &files.sha256, files.model.len())
+            );
         } else {
             print(&forest, &files.sha256, files.model.len());
         }
@@ -58,7 +61,7 @@ impl Inspect {
     }
 }
 
-fn machine(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_json::Value {
+fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_json::Value {
     let summary = forest.summary();
     let features: Vec<_> = forest
         .features()
@@ -127,20 +130,20 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
         .add_row(["trees", &format!("{}{best}", thousands(summary.trees))])
         .add_row([
             "depth",
-            &format!("{}, {} leaves in all", summary.depth, thousands(summary.leaves)),
+            &format!("{}, {} leaves in total", summary.depth, thousands(summary.leaves)),
         ])
         .add_row(["outputs", &summary.groups.to_string()])
         .add_row([
             "size",
             &format!(
                 "{} in memory, {} on disk",
-                bytes(forest.size_bytes()),
-                bytes(file_bytes)
+                human_bytes(forest.size_bytes()),
+                human_bytes(file_bytes)
             ),
         ])
         .add_row(["kernel", &forest.kernels().to_string()])
         .add_row(["sha256", sha256]);
-    say!("{facts}\n");
+    print_line!("{facts}\n");
     let mut features = Table::new();
     features
         .load_style(NOTHING)
@@ -151,7 +154,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
             format!("{:?}", feature.kind).to_lowercase(),
             thousands(feature.splits as usize),
             format!("{:.1}", feature.gain),
-            some_categories(feature),
+            first_categories(feature),
         ]);
     }
     for column in [2, 3] {
@@ -159,13 +162,15 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    say!("{BOLD}{} features{BOLD:#}\n{features}", forest.features().len());
+    let count = forest.features().len();
+    let noun = if count == 1 { "feature" } else { "features" };
+    print_line!("{BOLD}{count} {noun}{BOLD:#}\n{features}");
 }
 
-/// The first few categories.
-fn some_categories(feature: &Feature) -> String {
+/// Returns the first few categories and the number of the others.
+fn first_categories(feature: &Feature) -> String {
     const SHOWN: usize = 4;
-    let some = |names: Vec<String>| {
+    let shorten = |names: Vec<String>| {
         let rest = names.len().saturating_sub(SHOWN);
         let shown = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
         if rest == 0 {
@@ -176,9 +181,9 @@ fn some_categories(feature: &Feature) -> String {
     };
     match &feature.categories {
         None => String::new(),
-        Some(Categories::Codes) => "codes, not named".to_owned(),
-        Some(Categories::Names(names)) => some(names.clone()),
-        Some(Categories::Integers(numbers)) => some(numbers.iter().map(i64::to_string).collect()),
+        Some(Categories::Codes) => "integer codes without names".to_owned(),
+        Some(Categories::Names(names)) => shorten(names.clone()),
+        Some(Categories::Integers(numbers)) => shorten(numbers.iter().map(i64::to_string).collect()),
         Some(Categories::Hashes(hashes)) => format!("{} hashes", hashes.len()),
     }
 }

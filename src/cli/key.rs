@@ -1,39 +1,39 @@
-//! `evergreen key`
+//! `evergreen key`: generates an API key and its entry for the key file.
 
 use clap::Args;
 
-use super::{BOLD, CommandError, say};
+use super::{BOLD, CommandError, print_line};
 use crate::api::auth::{NewKey, Role};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen key front-end >> keys.toml                      may ask for scores
-  evergreen key on-call --role administer >> keys.toml      may load, roll back, empty caches
-  evergreen serve --config evergreen.toml                   with [auth] file = \"keys.toml\"
+  evergreen key front-end >> keys.toml                    a key for scores
+  evergreen key on-call --role administer >> keys.toml    a key for loading and rollback
 
-The file holds a hash of the key, never the key. To replace a key, add a second one under another name, give it to its
-user, then take the first one's lines away: a running server takes the file over by itself.";
+Set [auth] file = \"keys.toml\" in the settings to use the file. It holds hashes, never keys. To replace a key, add a \
+second one under another name, hand it to the user, then remove the entry of the first. A running server reloads the file \
+by itself.";
 
-/// Make an API key: the key itself is said once, its lines for the file of keys go to standard output
+/// Generate an API key: print the key to standard error, its entry for the key file to standard output
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Key {
-    /// Whose key it is: stands in the log
+pub(super) struct KeyCommand {
+    /// Name of the key's owner, shown in the log
     name: String,
-    /// What it may do; every key may read what models there are
+    /// Role of the key; repeat for several. Every key may read models
     #[arg(long = "role", value_name = "ROLE", value_enum, default_value = "score")]
     roles: Vec<Role>,
 }
 
-impl Key {
+impl KeyCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let key = NewKey::make(&self.name, &self.roles).map_err(|error| error.to_string())?;
+        let key = NewKey::generate(&self.name, &self.roles).map_err(|error| error.to_string())?;
         anstream::eprintln!(
-            "The key of {}, said this once:\n  {BOLD}{}{BOLD:#}",
+            "API key of {}; it is not shown again:\n  {BOLD}{}{BOLD:#}",
             self.name,
             key.secret
         );
-        say!("{}", key.entry.trim_end());
+        print_line!("{}", key.entry.trim_end());
         Ok(())
     }
 }

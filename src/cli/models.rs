@@ -1,4 +1,4 @@
-//! `evergreen models`
+//! `evergreen models`: lists the models and versions of a running server.
 
 use clap::Args;
 use comfy_table::Table;
@@ -6,34 +6,34 @@ use comfy_table::presets::NOTHING;
 use serde_json::Value;
 
 use super::operations::{OperationsClient, escaped};
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, say};
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen models                                   every model of the server on this machine
-  evergreen models churn                             one model: its versions, why one was refused, what happened
+  evergreen models                                   list the models of the local server
+  evergreen models churn                             show a model's versions, reasons and events
   evergreen models --json churn | jq .versions
-  evergreen models --server evergreen-0.evergreen:8082";
+  evergreen models --server 10.1.2.3:8082            another server, such as a pod";
 
-/// List the models of a running server, and where each version stands
+/// List the models of a running server and the state of each version
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Models {
-    /// A model; without it, all
+pub(super) struct ModelsCommand {
+    /// Model to show in detail. Default: list all models
     model: Option<String>,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     operations: OperationsClient,
 }
 
-impl Models {
+impl ModelsCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let Some(name) = &self.model else {
             let answer = self.operations.get("/v1/models")?;
             if self.json {
-                say!("{answer:#}");
+                print_line!("{answer:#}");
             } else {
                 list(&answer);
             }
@@ -41,7 +41,7 @@ impl Models {
         };
         let answer = self.operations.get(&format!("/v1/models/{}", escaped(name)))?;
         if self.json {
-            say!("{answer:#}");
+            print_line!("{answer:#}");
         } else {
             describe(&answer);
         }
@@ -61,7 +61,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn coloured(state: &str) -> String {
+fn styled_state(state: &str) -> String {
     let style = match state {
         "live" | "loaded" => GREEN,
         "refused" | "rolled_back" => RED,
@@ -74,36 +74,42 @@ fn list(answer: &Value) {
     let mut table = Table::new();
     table.load_style(NOTHING);
     for model in items(&answer["models"]) {
-        let state = coloured(&text(&model["state"]));
+        let state = styled_state(&text(&model["state"]));
         let version = match &model["version"] {
             Value::Null => String::new(),
             version => format!("version {version}"),
         };
         table.add_row([text(&model["name"]), state, version]);
     }
-    say!("{table}");
+    print_line!("{table}");
 }
 
 fn describe(answer: &Value) {
-    say!("{BOLD}{}{BOLD:#}", text(&answer["name"]));
+    print_line!("{BOLD}{}{BOLD:#}", text(&answer["name"]));
     let labels = answer["labels"].as_object();
     let mut table = Table::new();
     table.load_style(NOTHING);
     for version in items(&answer["versions"]) {
-        let own = labels
+        let own_labels = labels
             .into_iter()
             .flatten()
             .filter(|(_, number)| **number == version["version"]);
-        let own: Vec<&str> = own.map(|(label, _)| label.as_str()).collect();
-        let state = coloured(&text(&version["state"]));
+        let own_labels: Vec<&str> = own_labels.map(|(label, _)| label.as_str()).collect();
+        let state = styled_state(&text(&version["state"]));
         let (number, since) = (text(&version["version"]), text(&version["since"]));
-        table.add_row([number, state, own.join(", "), since, text(&version["reason"])]);
+        table.add_row([
+            number,
+            state,
+            own_labels.join(", "),
+            since,
+            text(&version["reason"]),
+        ]);
     }
-    say!("{table}");
-    for said in items(&answer["trials"]).filter_map(|trial| trial["summary"].as_str()) {
-        say!("{said}");
+    print_line!("{table}");
+    for summary in items(&answer["trials"]).filter_map(|trial| trial["summary"].as_str()) {
+        print_line!("{summary}");
     }
     for event in items(&answer["events"]) {
-        say!("  {}  {}", text(&event["at"]), text(&event["what"]));
+        print_line!("  {}  {}", text(&event["at"]), text(&event["what"]));
     }
 }

@@ -1,4 +1,4 @@
-//! From an input table's columns to the inputs of a model, for offline scoring.
+//! Maps the columns of a table to the inputs of a model, for offline scoring (`evergreen score`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,45 +20,48 @@ use crate::values::slot_value::SlotValue;
 use crate::values::time::now;
 use evergreen_forest::Format;
 
-/// The column with the instant at which a row was true, as in a snapshot.
+/// Column with the time at which a row was observed, as in a snapshot.
 const AS_OF: &str = "as_of";
 
-/// What is read from a table.
+/// The columns to read from a table.
 pub(super) struct Selection {
-    /// The column with the ids; it is read first.
+    /// The id column, which is read first.
     pub(super) id: Option<String>,
-    /// All columns.
+    /// All columns to read.
     pub(super) columns: Vec<String>,
-    /// Where among them the instant is that derived features are worked out for.
+    /// Position of the `as_of` column, if derived features need it.
     as_of: Option<usize>,
-    /// Where among them each slot of the model is; `None` for a derived feature.
+    /// Position of each slot's column; `None` for a derived feature.
     slots: Vec<Option<usize>>,
 }
 
 /// A model ready for offline scoring.
 pub(super) struct OfflineModel {
     pub(super) version: Arc<ModelVersion>,
-    /// The inputs of a model without a contract.
+    /// The inputs, for a model without a contract.
     bare: Vec<ModelInput>,
 }
 
 impl OfflineModel {
-    /// Takes a bundle or a bare model file through the gate, or the newest good version of a model in `models`.
+    /// Validates a bundle or a model file, or finds the newest valid version of the model in `models`.
+    ///
+    /// # Errors
+    /// There is no such file or model, or the gate refused it.
     pub(super) fn load(model: &str, models: &Path) -> Result<Self, String> {
         let (path, folder) = (PathBuf::from(model), models.join(model));
         let version = if path.exists() {
             let (name, version) = identity(&path);
-            let judged = gate::validate(&path, &name, version).map_err(|report| {
+            let validated = gate::validate(&path, &name, version).map_err(|report| {
                 let reason = report.failure().map_or("", |step| step.detail.as_str());
                 format!("{}: {reason}", path.display())
             })?;
-            Arc::new(judged)
+            Arc::new(validated)
         } else if folder.is_dir() {
             repository::newest_good(&folder, model)?
         } else {
             let models = models.display();
             return Err(format!(
-                "{model}: neither a file or folder, nor a model in {models}"
+                "{model}: no such file, and no such model in {models}; set --models"
             ));
         };
         let features = version.forest.features().iter();
@@ -71,7 +74,6 @@ impl OfflineModel {
         Ok(Self { version, bare })
     }
 
-    /// The model's inputs.
     fn inputs(&self) -> &[ModelInput] {
         if self.version.contract.is_some() {
             &self.version.inputs
@@ -80,7 +82,7 @@ impl OfflineModel {
         }
     }
 
-    /// What is read for the model: its inputs, and what derived ones rest on.
+    /// Returns the contracts of all slots: the inputs, then the operands of derived features.
     fn slots(&self) -> Vec<&FeatureContract> {
         let operands = self.version.operands.iter().map(|operand| &operand.contract);
         self.inputs()
@@ -94,9 +96,9 @@ impl OfflineModel {
         self.version.derived.get(position)?.as_ref()
     }
 
-    /// What to read from `table`: the id first (the column `asked` for, if any), then what the model wants. A derived
-    /// feature that has a column of its own is read, not worked out.
-    pub(super) fn select(&self, table: &Table, asked: Option<&str>) -> Selection {
+    /// Selects the columns to read from `table`: first the id (`id_column`, the contract's entity, or a column named
+    /// like an id), then the model's inputs. A derived feature that has a column of its own is read, not computed.
+    pub(super) fn select(&self, table: &Table, id_column: Option<&str>) -> Selection {
         let entity = self
             .version
             .contract
@@ -104,18 +106,18 @@ impl OfflineModel {
             .map(|contract| contract.model.entity.clone());
         let has = |name: &str| table.columns().iter().any(|column| column == name);
         let feature = |name: &str| self.inputs().iter().any(|input| input.contract.name == name);
-        let named = || {
+        let named_like_id = || {
             table
                 .columns()
                 .iter()
                 .find(|name| is_id(name) && !feature(name))
                 .cloned()
         };
-        let id = asked
+        let id = id_column
             .map(str::to_owned)
             .or_else(|| entity.filter(|name| has(name)))
-            .or_else(named);
-        // The name in the model, or, where the table has no such column, the one in the store.
+            .or_else(named_like_id);
+        // The model's name, or the store's name if the table has only that.
         let column = |slot: &FeatureContract| {
             if has(&slot.name) || !has(slot.column()) {
                 slot.name.clone()
@@ -128,8 +130,8 @@ impl OfflineModel {
             columns.push(name);
             columns.len() - 1
         };
-        let ages = self.version.derived.iter().any(Option::is_some) && has(AS_OF);
-        let as_of = ages.then(|| add(AS_OF.to_owned()));
+        let needs_as_of = self.version.derived.iter().any(Option::is_some) && has(AS_OF);
+        let as_of = needs_as_of.then(|| add(AS_OF.to_owned()));
         let slots = self.slots().into_iter().enumerate().map(|(position, slot)| {
             let read = self.derived(position).is_none() || has(&slot.name);
             read.then(|| add(column(slot)))
@@ -143,14 +145,17 @@ impl OfflineModel {
         }
     }
 
-    /// Whether a category the model does not know is a mistake. With a contract its policy decides; without one,
-    /// LightGBM takes an unknown category for a missing value, and the other libraries refuse it.
-    fn knows_all_categories(&self) -> bool {
+    /// Returns whether an unknown category is an error. With a contract, its policy decides. Without one, LightGBM
+    /// treats it as missing, and the other libraries refuse it.
+    fn refuses_unknown_categories(&self) -> bool {
         self.version.contract.is_none() && self.version.forest.summary().format != Format::LightGbm
     }
 
-    /// Puts the rows of a batch together, row-major. A row that the contract rejects is all NaN and is told to
-    /// `rejected`.
+    /// Builds the input rows of a batch, row-major. A row that the contract rejects is all NaN, and `rejected` is
+    /// called with its position in the batch.
+    ///
+    /// # Errors
+    /// A cell cannot be converted to the feature's type.
     pub(super) fn rows(
         &self,
         batch: &TableBatch,
@@ -161,11 +166,11 @@ impl OfflineModel {
         let width = self.inputs().len();
         let mut rows = Vec::with_capacity(batch.rows * width);
         for row in 0..batch.rows {
-            let found = self.found(batch, selection, row, now)?;
-            let mut notes = FeatureIssues::default();
+            let slots = self.slot_values(batch, selection, row, now)?;
+            let mut issues = FeatureIssues::default();
             let start = rows.len();
             for (position, input) in self.inputs().iter().enumerate() {
-                match apply_contract(input, position, found[position], false, &mut notes) {
+                match apply_contract(input, position, slots[position], false, &mut issues) {
                     Ok(value) => rows.push(value),
                     Err(error) => {
                         rejected(row, &error);
@@ -178,8 +183,8 @@ impl OfflineModel {
         Ok(rows)
     }
 
-    /// What a row has for each slot; derived ones are worked out as of the row's own instant, if it has one.
-    fn found(
+    /// Reads the value of each slot of a row. Derived features are computed as of the row's `as_of`, if it has one.
+    fn slot_values(
         &self,
         batch: &TableBatch,
         selection: &Selection,
@@ -190,18 +195,21 @@ impl OfflineModel {
             let row = batch.first_row + row as u64;
             TableError::cell(&batch.path, row, &selection.columns[column], message)
         };
-        let mut found = Vec::with_capacity(selection.slots.len());
+        let mut values = Vec::with_capacity(selection.slots.len());
         for (slot, column) in selection.slots.iter().enumerate() {
             let Some(column) = *column else {
-                found.push(SlotValue::Absent);
+                values.push(SlotValue::Absent);
                 continue;
             };
             let encoded = self.encode(slot, batch.columns[column].cell(row));
-            found.push(match encoded.map_err(|message| fail(column, message))? {
+            values.push(match encoded.map_err(|message| fail(column, message))? {
                 EncodedCell::Value(value) => SlotValue::Value(value),
                 EncodedCell::Null => SlotValue::Null,
-                EncodedCell::UnknownCategory if self.knows_all_categories() => {
-                    return Err(fail(column, "not one of the model's categories".to_owned()));
+                EncodedCell::UnknownCategory if self.refuses_unknown_categories() => {
+                    return Err(fail(
+                        column,
+                        "unknown category; expected one of the model's".to_owned(),
+                    ));
                 }
                 EncodedCell::UnknownCategory => SlotValue::UnknownCategory,
             });
@@ -215,11 +223,11 @@ impl OfflineModel {
         };
         for position in 0..self.inputs().len() {
             if let (Some(derived), None) = (self.derived(position), selection.slots[position]) {
-                let operands: Vec<SlotValue> = derived.slots().iter().map(|&slot| found[slot]).collect();
-                found[position] = derived.value(&operands, as_of.unwrap_or(now));
+                let operands: Vec<SlotValue> = derived.slots().iter().map(|&slot| values[slot]).collect();
+                values[position] = derived.value(&operands, as_of.unwrap_or(now));
             }
         }
-        Ok(found)
+        Ok(values)
     }
 
     fn encode(&self, slot: usize, cell: Cell<'_>) -> Result<EncodedCell, String> {
@@ -230,7 +238,7 @@ impl OfflineModel {
     }
 }
 
-/// Whether a column is named like an id: `id`, `customer_id`, `customerID`, `CustomerId`.
+/// Returns whether a column is named like an id: `id`, `customer_id`, `customerID`, `CustomerId`.
 fn is_id(name: &str) -> bool {
     let Some((stem, end)) = name.len().checked_sub(2).and_then(|at| name.split_at_checked(at)) else {
         return false;
@@ -245,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_are_known_by_their_names() {
+    fn recognises_id_columns_by_name() {
         for name in ["id", "ID", "customer_id", "customerID", "CustomerId", "row.id"] {
             assert!(is_id(name), "{name}");
         }

@@ -1,4 +1,4 @@
-//! A running server's operations port, as the command line speaks to it.
+//! HTTP client of a server's operations port, for the commands that talk to a running server.
 
 use std::time::Duration;
 
@@ -10,61 +10,66 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// Where the server is.
+/// Client options of commands that call a running server.
 #[derive(Clone, Debug, Args)]
 pub(super) struct OperationsClient {
-    /// The operations port of a running server
+    /// Operations port of the running server
     #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8082")]
     server: String,
 }
 
-/// The variable with an API key, for servers that want one. No option: a command line is there for all to see.
-const API_KEY: &str = "EVERGREEN_API_KEY";
+/// Environment variable with the API key. There is no option for it, as other users can see command lines.
+const API_KEY_VARIABLE: &str = "EVERGREEN_API_KEY";
 
-/// Longest that an answer is waited for: loading a large model takes its time.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Timeout of a call; loading a large model takes time.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 impl OperationsClient {
-    /// What is at a path.
+    /// Gets the JSON at a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, String> {
-        self.ask(Method::GET, path, None)
+        self.call(Method::GET, path, None)
     }
 
-    /// Asks for something to be done.
+    /// Posts a command.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
-        self.ask(Method::POST, path, Some(body))
+        self.call(Method::POST, path, Some(body))
     }
 
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        let asked = within(PATIENCE, exchange(&self.server, method, path, body));
-        let (status, answer) = asked.map_err(|error| format!("{}: {error}", self.server))?;
+    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let response = within(TIMEOUT, exchange(&self.server, method, path, body));
+        let (status, answer) = response.map_err(|error| format!("{}: {error}", self.server))?;
         if status == StatusCode::OK {
             return Ok(answer);
         }
         let detail = answer["detail"].as_str().or_else(|| answer["title"].as_str());
         let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
         Err(match status {
-            StatusCode::UNAUTHORIZED => format!("{}: {detail}; set {API_KEY}", self.server),
+            StatusCode::UNAUTHORIZED => {
+                format!("{}: {detail}; set the variable {API_KEY_VARIABLE}", self.server)
+            }
             _ => format!("{}: {detail}", self.server),
         })
     }
 }
 
-/// Whether a server says yes at a path, and its answer.
-pub(super) fn ask(server: &str, path: &str, patience: Duration) -> Result<(bool, Value), String> {
-    let asked = within(patience, exchange(server, Method::GET, path, None));
-    asked
+/// Calls a probe: returns whether its status is 200, and its body.
+///
+/// # Errors
+/// There was no answer within `timeout`.
+pub(super) fn probe(server: &str, path: &str, timeout: Duration) -> Result<(bool, Value), String> {
+    let response = within(timeout, exchange(server, Method::GET, path, None));
+    response
         .map(|(status, answer)| (status == StatusCode::OK, answer))
         .map_err(|error| format!("{server}: {error}"))
 }
 
-fn within<T>(patience: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+fn within<T>(timeout: Duration, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let work = async { tokio::time::timeout(patience, work).await };
+    let work = async { tokio::time::timeout(timeout, work).await };
     runtime
         .block_on(work)
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs())))
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs())))
 }
 
 async fn exchange(
@@ -80,7 +85,7 @@ async fn exchange(
         .method(method)
         .uri(format!("http://{authority}{path}"))
         .header(header::CONTENT_TYPE, "application/json");
-    if let Ok(key) = std::env::var(API_KEY) {
+    if let Ok(key) = std::env::var(API_KEY_VARIABLE) {
         request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
     }
     let request = request
@@ -90,7 +95,7 @@ async fn exchange(
     let response = client.request(request).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let cause = cause.unwrap_or_else(|| error.to_string());
-        format!("{cause}; is the server running, and is this its operations port? name it with --server")
+        format!("{cause}; check that the server runs and that --server is its operations port, such as localhost:8082")
     })?;
     let status = response.status();
     let bytes = response
@@ -103,7 +108,7 @@ async fn exchange(
     Ok((status, answer))
 }
 
-/// A part of a path, escaped.
+/// Percent-encodes a part of a path.
 pub(super) fn escaped(part: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
     let bytes = part.bytes();

@@ -1,11 +1,11 @@
-//! `evergreen publish`
+//! `evergreen publish`: validates a bundle and copies it into a repository.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::check::{identity, print};
-use super::{CommandError, GREEN, progress_bar, say};
+use super::{CommandError, GREEN, print_line, progress_bar};
 use crate::config::{Config, Overrides};
 use crate::models::bundle::Bundle;
 use crate::models::gate;
@@ -13,54 +13,54 @@ use crate::storage::Storage;
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen publish out/churn /mnt/models                   the next free version of the model the bundle names
-  evergreen publish out/churn s3://bucket/models            needs a build with --features object-store
-  evergreen publish model.json models --model churn         a bare model file
+  evergreen publish out/churn /mnt/models              publish as the next version
+  evergreen publish out/churn s3://bucket/models       publish to object storage
+  evergreen publish model.json models --model churn    publish a model file without a contract
   evergreen publish --json out/churn /mnt/models | jq .version
 
-The gate comes first, as in `evergreen check`. No reader ever sees a part of a version, two publishers get two numbers,
-and one that is killed leaves no version behind. Object storage is reached as [storage] of the settings or the usual
-variables (AWS_ACCESS_KEY_ID, …) say.";
+The command runs the gate first, like `evergreen check`. A version appears whole or not at all, and two publishers get \
+different numbers. Object storage needs a build with --features object-store; set the access in [storage] of the settings \
+or in the usual variables (AWS_ACCESS_KEY_ID, …).";
 
-/// Copy a bundle into a repository as the next version
+/// Check a bundle and copy it into a repository as the next version
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Publish {
-    /// A bundle's folder, or a model file
+pub(super) struct PublishCommand {
+    /// Bundle folder or model file
     bundle: PathBuf,
-    /// The models' folder or prefix: <repository>/<model>/<version>/
+    /// Folder or object storage prefix of the repository: <repository>/<model>/<version>/
     repository: PathBuf,
-    /// The model's name; without it, the name in the contract, or that of the bundle's folder
+    /// Model name. Default: the name in the contract, or else of the bundle's folder
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// The lowest version to use; the next free one from there is taken
+    /// Lowest version to use; the next free number from there is taken
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     version: u64,
-    /// Settings (TOML), for [storage]
+    /// Settings file (TOML) with the section [storage]
     #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]
     config: Option<PathBuf>,
-    /// For machines
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-impl Publish {
+impl PublishCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let config = Config::load(self.config.as_deref(), environment, &Overrides::default())?;
         let bundle = Bundle::find(&self.bundle)?;
         let contract = bundle.contract()?;
-        let named = contract.as_ref().and_then(|contract| contract.model.name.clone());
+        let contract_name = contract.as_ref().and_then(|contract| contract.model.name.clone());
         let name = self
             .model
             .clone()
-            .or(named)
+            .or(contract_name)
             .unwrap_or_else(|| identity(&self.bundle).0);
-        model_name(&name)?;
+        check_model_name(&name)?;
         if let Err(report) = gate::validate(&self.bundle, &name, self.version) {
             print(&self.bundle, &report, false);
-            return Err(CommandError::No);
+            return Err(CommandError::CheckFailed);
         }
         let (files, manifest) = match &contract {
             Some(contract) => (
@@ -73,12 +73,12 @@ impl Publish {
         let version = copy(&storage, &name, self.version, &files, manifest.as_deref())?;
         let place = format!("{}/{name}/{version}", self.repository.display());
         if self.json {
-            say!(
+            print_line!(
                 "{:#}",
                 serde_json::json!({"model": name, "version": version, "path": place})
             );
         } else {
-            say!("{GREEN}published{GREEN:#} version {version} of {name}: {place}");
+            print_line!("{GREEN}published{GREEN:#} version {version} of {name}: {place}");
         }
         Ok(())
     }
@@ -102,14 +102,14 @@ fn copy(
     version
 }
 
-/// A model's name becomes a folder.
-fn model_name(name: &str) -> Result<(), String> {
+/// Checks that a model name is valid as a folder name.
+fn check_model_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) {
         Ok(())
     } else {
         Err(format!(
-            "{name:?} is no model name: use letters, digits, -, _ and . only, and name one with --model"
+            "{name:?} is not a valid model name: use letters, digits, -, _ and ., with no leading dot, such as --model churn"
         ))
     }
 }

@@ -1,34 +1,34 @@
-//! `evergreen rollback`
+//! `evergreen rollback`: returns a running server to an older version.
 
 use clap::Args;
 use serde_json::json;
 
 use super::operations::{OperationsClient, escaped};
-use super::{CommandError, GREEN, say};
+use super::{CommandError, GREEN, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
   evergreen rollback churn --reason 'scores of partners look wrong'
-  evergreen rollback churn --version 5 --hold        stay at 5, whatever is published
-  evergreen rollback churn --release                 end that
-  evergreen rollback churn --server evergreen-0.evergreen:8082
+  evergreen rollback churn --version 5 --hold        keep version 5 until --release
+  evergreen rollback churn --release                 end the hold
+  evergreen rollback churn --server 10.1.2.3:8082    another server, such as a pod
 
-Tells one running server; with several, tell each, or set models.policy and send SIGHUP. Without --hold the next version
-that is published goes live again.";
+The command reaches one server. With several, run it for each, or set models.policy and send SIGHUP. Without --hold the \
+next version that is published goes live.";
 
-/// Go back to an older version of a model on a running server
+/// Return to an older version of a model on a running server
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Rollback {
-    /// The model
+pub(super) struct RollbackCommand {
+    /// Model to roll back
     model: String,
-    /// The version to go back to; without it, the newest good one before the live one
+    /// Version to return to. Default: the newest valid one before the live version
     #[arg(long, value_name = "NUMBER")]
     version: Option<u64>,
-    /// Why: kept with the version, in the log and in what `evergreen models` tells
-    #[arg(long, value_name = "TEXT", default_value = "asked for by an operator")]
+    /// Reason, shown in the log and by `evergreen models`
+    #[arg(long, value_name = "TEXT", default_value = "requested by an operator")]
     reason: String,
-    /// Stay there until released
+    /// Keep this version until --release
     #[arg(long)]
     hold: bool,
     /// End a hold
@@ -38,7 +38,7 @@ pub(super) struct Rollback {
     operations: OperationsClient,
 }
 
-impl Rollback {
+impl RollbackCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let model = escaped(&self.model);
         let answer = if self.release {
@@ -49,7 +49,7 @@ impl Rollback {
             self.operations
                 .post(&format!("/v1/models/{model}/rollback"), &body)?
         };
-        say!(
+        print_line!(
             "{GREEN}done:{GREEN:#} {}",
             answer["done"].as_str().unwrap_or_default()
         );

@@ -1,4 +1,4 @@
-//! `evergreen score`
+//! `evergreen score`: scores a table offline, with the same engine and contract as the server.
 
 use std::path::{Path, PathBuf};
 
@@ -18,35 +18,35 @@ Examples:
   evergreen score --model churn --input exports/ --output scores.csv --kind contributions
   evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
 
-Columns are matched to features by name; others pass over. The output has the id (the contract's entity, or a column
-named like id, customer_id or customerID), then the kind's name, numbered from 0 when there are several; rows in the
+Columns are matched to features by name; others are ignored. The output has the id (the contract's entity, or a column \
+named like id, customer_id or customerID) and a column with the kind's name, or several, numbered from 0. Rows keep the \
 input's order.";
 
 /// Score a table offline: Parquet, CSV or JSON lines in and out
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Score {
-    /// A bundle's folder, a model file, or the name of a model in the models' folder
+pub(super) struct ScoreCommand {
+    /// Bundle folder, model file, or name of a model in --models
     #[arg(long, value_name = "PATH|NAME")]
     model: String,
-    /// A file or a folder of files
+    /// Input file, or folder of files: Parquet, CSV or JSON lines
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// A file ending in .parquet, .csv or .jsonl
+    /// Output file; its ending sets the format: .parquet, .csv or .jsonl
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// The column with the ids; without it, the contract's entity, or a column named like an id
+    /// Id column. Default: the contract's entity, or a column named like an id
     #[arg(long, value_name = "COLUMN")]
     id: Option<String>,
-    /// What to predict; without it, what the contract answers, or the library's plain prediction
+    /// Kind of prediction. Default: the contract's output, or else the library's plain prediction
     #[arg(long, value_enum)]
     kind: Option<OutputChoice>,
-    /// The models' folder, where a NAME is looked up
+    /// Repository folder in which to look up a model NAME
     #[arg(long, value_name = "DIR", default_value = "models")]
     models: PathBuf,
 }
 
-/// A kind of prediction.
+/// The kind of prediction to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OutputChoice {
     /// Probabilities, calibrated if the contract says so
@@ -86,25 +86,25 @@ impl OutputChoice {
     }
 }
 
-impl Score {
+impl ScoreCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        apart(&self.input, &self.output)?;
+        check_output_path(&self.input, &self.output)?;
         let model = OfflineModel::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
-        let done = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
-        let (rows, output) = (thousands(done.rows), self.output.display());
+        let summary = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
+        let (rows, output) = (thousands(summary.rows), self.output.display());
         anstream::eprintln!("{rows} rows scored to {output}");
-        if let Some((count, first)) = done.rejected {
+        if let Some((count, first)) = summary.rejected {
             let count = thousands(count);
-            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; the first: {first}");
+            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}");
         }
         Ok(())
     }
 }
 
-/// Checks that the output neither replaces the input nor lies among its files, where the next run would read it.
-fn apart(input: &Path, output: &Path) -> Result<(), String> {
+/// Checks that the output neither replaces the input nor is in its folder, where the next run would read it.
+fn check_output_path(input: &Path, output: &Path) -> Result<(), String> {
     let Ok(input) = input.canonicalize() else {
         return Ok(());
     };
@@ -122,41 +122,44 @@ fn apart(input: &Path, output: &Path) -> Result<(), String> {
         .or_else(|| Some(folder?.join(output.file_name()?)));
     match output {
         Some(output) if output.starts_with(&input) => Err(format!(
-            "{}: the output would replace the input, or become part of it",
+            "{}: the output would overwrite the input or become part of it; choose another --output",
             output.display()
         )),
         _ => Ok(()),
     }
 }
 
-/// The kind asked for, or what the model is for.
-fn kind(model: &OfflineModel, asked: Option<OutputChoice>) -> Result<OutputChoice, String> {
-    let probable = model.version.forest.gives_probabilities();
+/// Returns the requested kind, or the model's default.
+///
+/// # Errors
+/// The model has no probabilities.
+fn kind(model: &OfflineModel, requested: Option<OutputChoice>) -> Result<OutputChoice, String> {
+    let has_probabilities = model.version.forest.gives_probabilities();
     let contract = model
         .version
         .contract
         .as_ref()
         .map(|contract| contract.output.kind);
-    let kind = asked.unwrap_or(match contract {
+    let kind = requested.unwrap_or(match contract {
         Some(ScoreKind::Probability) => OutputChoice::Probability,
         Some(ScoreKind::Margin) => OutputChoice::Margin,
         Some(ScoreKind::Class) => OutputChoice::Class,
-        None if probable => OutputChoice::Probability,
+        None if has_probabilities => OutputChoice::Probability,
         Some(ScoreKind::Value) | None => OutputChoice::Value,
     });
-    if kind == OutputChoice::Probability && !probable {
+    if kind == OutputChoice::Probability && !has_probabilities {
         let objective = &model.version.forest.summary().objective;
         return Err(format!(
-            "{objective} gives no probability; use --kind value, margin or class"
+            "--kind probability: {objective} has no probability; use --kind value, margin or class"
         ));
     }
     Ok(kind)
 }
 
-/// What has been scored.
+/// The result of a run.
 struct ScoreSummary {
     rows: usize,
-    /// How many rows have no score, and why the first has none.
+    /// Number of rows without a score, and the reason of the first.
     rejected: Option<(usize, String)>,
 }
 
@@ -178,13 +181,13 @@ fn score(
         .map_err(|error| error.to_string())?;
     let header = OutputHeader {
         id: selection.id.clone(),
-        columns: names(model, kind, width),
-        numbers: numbers(model, kind),
+        columns: column_names(model, kind, width),
+        numbers: number_type(model, kind),
     };
     let mut sink = sink::create(output, header)?;
     let bar = progress_bar(table.bytes(), "scoring");
     let mut scratch = Scratch::default();
-    let mut done = ScoreSummary {
+    let mut summary = ScoreSummary {
         rows: 0,
         rejected: None,
     };
@@ -194,7 +197,7 @@ fn score(
         let mut reject = |row: usize, error: &crate::error::Error| {
             skip[row] = true;
             let first = || (0, format!("row {}: {error}", batch.first_row + row as u64));
-            done.rejected.get_or_insert_with(first).0 += 1;
+            summary.rejected.get_or_insert_with(first).0 += 1;
         };
         let rows = model
             .rows(&batch, &selection, &mut reject)
@@ -205,12 +208,12 @@ fn score(
             &out,
             &skip,
         )?;
-        done.rows += batch.rows;
+        summary.rows += batch.rows;
         bar.set_position(batches.position(&batch));
     }
     bar.finish_and_clear();
     sink.finish()?;
-    Ok(done)
+    Ok(summary)
 }
 
 fn predict(
@@ -248,7 +251,7 @@ fn predict(
     Ok(())
 }
 
-fn names(model: &OfflineModel, kind: OutputChoice, width: usize) -> Vec<String> {
+fn column_names(model: &OfflineModel, kind: OutputChoice, width: usize) -> Vec<String> {
     let groups = model.version.forest.summary().groups;
     if kind == OutputChoice::Contributions {
         let features = model
@@ -273,7 +276,7 @@ fn names(model: &OfflineModel, kind: OutputChoice, width: usize) -> Vec<String> 
     }
 }
 
-fn numbers(model: &OfflineModel, kind: OutputChoice) -> Numbers {
+fn number_type(model: &OfflineModel, kind: OutputChoice) -> Numbers {
     let calibrated = model
         .version
         .contract

@@ -1,11 +1,11 @@
-//! `evergreen serve`
+//! `evergreen serve`: starts the server and prints what it serves.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{BOLD, CommandError, GREEN, YELLOW, bytes, progress_bar, say, thousands};
+use super::{BOLD, CommandError, GREEN, YELLOW, human_bytes, print_line, progress_bar, thousands};
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::{Config, Overrides};
@@ -15,36 +15,38 @@ use crate::server::{self, Addresses};
 
 const EXAMPLES: &str = "\
 Examples:
-  evergreen serve                                     the shipped sample, from the repository's root
+  evergreen serve                               serve the sample, in the root of the source tree
   evergreen serve --config evergreen.toml
   evergreen serve --models models --customers customers.csv --http 127.0.0.1:9000
-  EVERGREEN_LOG__LEVEL=debug evergreen serve          any setting as a variable; see evergreen.example.toml";
+  EVERGREEN_LOG__LEVEL=debug evergreen serve    override a setting with a variable
+
+evergreen.example.toml lists all settings.";
 
 /// Serve the models of a folder over REST and gRPC
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Serve {
-    /// Settings (TOML); without it, the defaults of evergreen.example.toml
+pub(super) struct ServeCommand {
+    /// Settings file (TOML). Default: the values in evergreen.example.toml
     #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]
     config: Option<PathBuf>,
-    /// Folder with the models: DIR/<model>/<version>/
+    /// Repository folder: DIR/<model>/<version>/
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// Customers: Parquet, CSV or JSON lines, a file or a folder
+    /// Customers' features: file or folder, Parquet, CSV or JSON lines
     #[arg(long, value_name = "FILE")]
     customers: Option<PathBuf>,
-    /// Where to listen for REST
+    /// Listen address for REST, HOST:PORT
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
-    /// Where to listen for gRPC
+    /// Listen address for gRPC, HOST:PORT
     #[arg(long, value_name = "ADDR")]
     grpc: Option<SocketAddr>,
-    /// Where to listen for probes and metrics
+    /// Listen address for probes, metrics and administration, HOST:PORT
     #[arg(long, value_name = "ADDR")]
     ops: Option<SocketAddr>,
 }
 
-impl Serve {
+impl ServeCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let Self {
             config,
@@ -61,26 +63,26 @@ impl Serve {
             grpc,
             ops,
         };
-        let read = move || {
+        let load_config = move || {
             let environment = std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
             Config::load(config.as_deref(), environment, &overrides)
         };
-        let config = read()?;
+        let config = load_config()?;
         let log = log::to_stderr(&config.log)?;
-        let settings = LiveSettings::new(config.clone(), Box::new(read), log);
+        let settings = LiveSettings::new(config.clone(), Box::new(load_config), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let result = runtime.block_on(server::run(config, settings, build, welcome));
-        // What still runs, a load or a request that was given up, is not waited for.
+        // Do not wait for an abandoned load or request.
         runtime.shutdown_background();
         result.map_err(CommandError::from)
     }
 }
 
 impl From<server::ServeError> for CommandError {
-    fn from(failure: server::ServeError) -> Self {
-        match failure {
-            server::ServeError::Wrong(message) => Self::Wrong(message),
+    fn from(error: server::ServeError) -> Self {
+        match error {
+            server::ServeError::Wrong(message) => Self::Invalid(message),
             server::ServeError::Unfinished(message) => Self::Unfinished(message),
         }
     }
@@ -96,22 +98,22 @@ fn build(config: Config, registry: Registry) -> Result<App, String> {
     app
 }
 
-/// What was loaded, where it listens, and something to try.
+/// Prints what was loaded, the addresses, and a command to try.
 fn welcome(app: &App, addresses: Addresses) {
     let live = app.scorer.live();
-    say!("{BOLD}Evergreen{BOLD:#} {}", env!("CARGO_PKG_VERSION"));
+    print_line!("{BOLD}Evergreen{BOLD:#} {}", env!("CARGO_PKG_VERSION"));
     for (name, entry) in live.models() {
         match &entry.live {
-            Some(served) => {
-                let (version, summary) = (served.model.version, served.model.forest.summary());
+            Some(servable) => {
+                let (version, summary) = (servable.model.version, servable.model.forest.summary());
                 let trees = thousands(summary.trees);
-                say!(
+                print_line!(
                     "  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} trees",
                     summary.objective
                 );
             }
-            None => say!(
-                "  model       {YELLOW}{name}: no version may go live{YELLOW:#} (evergreen check says why)"
+            None => print_line!(
+                "  model       {YELLOW}{name}: no version may go live{YELLOW:#}; run evergreen check for the reason"
             ),
         }
     }
@@ -119,25 +121,28 @@ fn welcome(app: &App, addresses: Addresses) {
         let (rows, ids) = snapshot.size_bytes();
         let (count, size, path) = (
             thousands(snapshot.len()),
-            bytes(rows + ids),
+            human_bytes(rows + ids),
             snapshot.path().display(),
         );
-        say!("  customers   {count} from {path} ({size} in memory)");
+        print_line!("  customers   {count} from {path} ({size} in memory)");
     }
     let Addresses { http, grpc, ops } = addresses;
     let scheme = if app.config.tls.is_on() { "https" } else { "http" };
-    say!(
+    print_line!(
         "  REST        {scheme}://{http}      docs: {scheme}://{}/docs",
-        reachable(http)
+        client_address(http)
     );
-    say!("  gRPC        {grpc}");
-    say!("  operations  http://{ops}      /livez /readyz /metrics");
+    print_line!("  gRPC        {grpc}");
+    print_line!("  operations  http://{ops}      /livez /readyz /metrics");
     for reason in app.why_not_ready() {
-        say!("  {YELLOW}not ready:{YELLOW:#} {reason}");
+        print_line!("  {YELLOW}not ready:{YELLOW:#} {reason}");
     }
-    let model = live
-        .models()
-        .find(|(_, entry)| entry.live.as_ref().is_some_and(|served| served.plan.is_some()));
+    let model = live.models().find(|(_, entry)| {
+        entry
+            .live
+            .as_ref()
+            .is_some_and(|servable| servable.plan.is_some())
+    });
     let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
     if let (Some((name, _)), Some(id)) = (model, id) {
         let scheme = if app.config.tls.is_on() { "https://" } else { "" };
@@ -146,15 +151,15 @@ fn welcome(app: &App, addresses: Addresses) {
         } else {
             ""
         };
-        say!(
+        print_line!(
             "\nTry:  curl {key}'{scheme}{}/v1/models/{name}/scores/{id}?explain=3'\n",
-            reachable(http)
+            client_address(http)
         );
     }
 }
 
-/// The address as a client on this machine writes it.
-fn reachable(address: SocketAddr) -> String {
+/// Returns the address that a local client uses.
+fn client_address(address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {

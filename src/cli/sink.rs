@@ -1,5 +1,5 @@
-//! Where offline scores go: CSV, JSON lines or Parquet. The file appears whole or not at all: it is written beside
-//! its place and moved there at the end.
+//! Writes offline scores as CSV, JSON lines or Parquet. A file appears complete or not at all: it is written under a
+//! temporary name in the same folder and renamed at the end.
 
 mod parquet;
 mod text;
@@ -15,32 +15,32 @@ use crate::values::cell::Cell;
 /// The columns of the output.
 #[derive(Debug)]
 pub(super) struct OutputHeader {
-    /// The id's column, if there is one.
+    /// Name of the id column, if any.
     pub(super) id: Option<String>,
-    /// The columns of numbers.
+    /// Names of the number columns.
     pub(super) columns: Vec<String>,
-    /// What kind of numbers they hold.
+    /// Type of the numbers.
     pub(super) numbers: Numbers,
 }
 
 impl OutputHeader {
-    /// Refuses two columns of one name: no reader could tell them apart.
+    /// Refuses duplicate column names, which readers cannot tell apart.
     fn check(&self) -> Result<(), String> {
         let mut seen = HashSet::new();
-        let twice = self
+        let duplicate = self
             .id
             .iter()
             .chain(&self.columns)
             .find(|name| !seen.insert(name.as_str()));
-        twice.map_or(Ok(()), |name| {
+        duplicate.map_or(Ok(()), |name| {
             Err(format!(
-                "two columns would be named `{name}`; rename the one of the input"
+                "duplicate output column `{name}`; rename it in the input"
             ))
         })
     }
 }
 
-/// A kind of numbers.
+/// The type of the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Numbers {
     Whole,
@@ -50,7 +50,7 @@ pub(super) enum Numbers {
 
 /// A file format of the output.
 trait Writer {
-    /// Writes the rows of a batch: `values` row-major; a row of `skip` has an id and no values.
+    /// Writes the rows of a batch. `values` is row-major; a row with `skip` gets an id and no values.
     fn write(
         &mut self,
         header: &OutputHeader,
@@ -58,20 +58,23 @@ trait Writer {
         values: &[f64],
         skip: &[bool],
     ) -> Result<(), String>;
-    /// Writes what is still to be written.
+    /// Writes buffered rows and completes the file.
     fn finish(self: Box<Self>, header: &OutputHeader) -> Result<(), String>;
 }
 
-/// An output file under way.
+/// An output file in progress.
 pub(super) struct Sink {
     header: OutputHeader,
     writer: Option<Box<dyn Writer>>,
     path: PathBuf,
-    /// Where the file is until it is complete.
+    /// Path of the file until it is complete.
     temporary: PathBuf,
 }
 
-/// Opens an output file; its ending says the format.
+/// Opens an output file; its ending sets the format.
+///
+/// # Errors
+/// The ending is unknown, a column name is a duplicate, or the file cannot be created.
 pub(super) fn create(path: &Path, header: OutputHeader) -> Result<Sink, String> {
     let kind = FileKind::of(path).map_err(|error| error.to_string())?;
     header
@@ -111,11 +114,11 @@ impl Sink {
             Some(writer) => writer
                 .write(&self.header, ids, values, skip)
                 .map_err(|error| format!("{path}: {error}")),
-            None => Err(format!("{path}: already finished")),
+            None => Err(format!("{path}: file already finished")),
         }
     }
 
-    /// Completes the file and moves it to its place.
+    /// Completes the file and renames it to its final path.
     pub(super) fn finish(mut self) -> Result<(), String> {
         let path = self.path.clone();
         let fail = |error: String| format!("{}: {error}", path.display());
@@ -128,12 +131,12 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // After `finish` there is nothing left to remove; after a failure the part must not stay.
+        // Removes the partial file after a failure; after `finish` it no longer exists.
         let _ = std::fs::remove_file(&self.temporary);
     }
 }
 
-/// An id that is no number, as text; `None` is null.
+/// Converts an id to text; `None` is null.
 fn id_text(cell: Cell<'_>) -> Option<String> {
     match cell {
         Cell::Null => None,

@@ -365,13 +365,17 @@ file = "g.jsonl"
                 "b.toml:11: unknown variant `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
-            ("\"36h\"", "\"soon\"", "feature `calls`: max_age: expected a duration such as"),
-            ("from = 0.7", "from = 0.0", "bands: expected `high` to start above `low`"),
             (
-                "format = 1",
-                "format = 2",
-                "format: expected 1, found 2",
+                "\"36h\"",
+                "\"soon\"",
+                "feature `calls`: max_age: expected a duration such as",
             ),
+            (
+                "from = 0.7",
+                "from = 0.0",
+                "bands: expected `high` to start above `low`",
+            ),
+            ("format = 1", "format = 2", "format: expected 1, found 2"),
             ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
             (
                 "\"g.jsonl\" = \"11\"",

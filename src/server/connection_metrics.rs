@@ -1,11 +1,11 @@
-//! Metrics of connections.
+//! Connection metrics of each port.
 
 use crate::metrics::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 
 /// Why a connection was closed before use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
-    /// The port has its maximum of connections.
+    /// The port has reached `server.connections`.
     Limit,
     /// The TLS handshake failed, or took too long.
     Handshake,
@@ -18,7 +18,7 @@ pub(super) struct PortMetrics {
     refused: IntCounterVec,
 }
 
-/// The handles of one port.
+/// Metric handles of one port.
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionMetrics {
     open: IntGauge,
@@ -26,7 +26,7 @@ pub(super) struct ConnectionMetrics {
     handshake: IntCounter,
 }
 
-/// Counts a connection until it is dropped.
+/// Counts one open connection until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenConnection(IntGauge);
 
@@ -34,7 +34,7 @@ impl PortMetrics {
     /// Declares the metrics.
     ///
     /// # Errors
-    /// They are declared already.
+    /// The metrics are already declared.
     pub(super) fn new(registry: &Registry) -> Result<Self> {
         Ok(Self {
             open: registry.gauges("evergreen_connections", "Open connections, by port.", &["port"])?,
@@ -46,7 +46,7 @@ impl PortMetrics {
         })
     }
 
-    /// The handles of a port.
+    /// Returns the handles of a port.
     pub(super) fn of(&self, port: &str) -> ConnectionMetrics {
         ConnectionMetrics {
             open: self.open.with_label_values(&[port]),
@@ -64,8 +64,8 @@ impl ConnectionMetrics {
     }
 
     /// Counts a connection closed before use.
-    pub(super) fn refused(&self, why: CloseReason) {
-        match why {
+    pub(super) fn count_refused(&self, reason: CloseReason) {
+        match reason {
             CloseReason::Limit => self.limit.inc(),
             CloseReason::Handshake => self.handshake.inc(),
         }

@@ -1,5 +1,5 @@
-//! Connections of a port: taken up to a limit, encrypted where that is asked for, kept while they are of use, and closed
-//! so that nothing is lost. REST, gRPC and the operations port differ only in their [`PortKind`].
+//! Serves the connections of a port: limit, TLS, HTTP, timeouts and graceful shutdown. REST, gRPC and the operations
+//! port differ only in their [`ConnectionPolicy`].
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -27,51 +27,51 @@ use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
 
-/// Bytes that a client may have on their way in one stream, and in one connection, before the server has read them:
-/// a large request should not wait for the server's word every 64 KiB.
+/// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
+/// so that a large request does not wait for window updates.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Requests of one HTTP/2 connection that may run at the same time.
-const STREAMS: u32 = 1000;
+/// Maximum concurrent requests per HTTP/2 connection.
+const MAX_STREAMS: u32 = 1000;
 
-/// What every HTTP/2 connection begins with, in bytes.
-const PREFACE: usize = 24;
+/// Length of the HTTP/2 connection preface in bytes.
+const PREFACE_BYTES: usize = 24;
 
-/// How long a connection that was just made is waited for when the server stops: for its first byte, or its handshake.
-const FIRST_BYTE: Duration = Duration::from_millis(300);
+/// How long a stopping server waits for the first byte or the handshake of a new connection.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How long to wait when the system has no more files to open.
-const NO_FILES: Duration = Duration::from_millis(100);
+/// Pause after a failed accept, such as for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is spoken on a port.
+/// The protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PortKind {
-    /// HTTP/1.1, and HTTP/2 where TLS agrees on it.
+    /// HTTP/1.1, or HTTP/2 if negotiated by TLS (ALPN).
     Rest,
-    /// HTTP/2.
+    /// HTTP/2 only.
     Grpc,
 }
 
-/// The two steps of stopping.
+/// The two phases of shutdown.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shutdown {
-    /// Answers ask clients to connect elsewhere.
+    /// Responses ask clients to close their connections.
     pub(super) draining: CancellationToken,
-    /// Nothing more is accepted; what runs is finished.
+    /// The port accepts no more connections; running requests finish.
     pub(super) stop: CancellationToken,
 }
 
-/// How the connections of a port are treated.
+/// Settings and shared state of a port's connections.
 #[derive(Debug)]
 pub(super) struct ConnectionPolicy {
     kind: PortKind,
     tls: Option<Arc<ServerTls>>,
-    room: Arc<Semaphore>,
-    header: Duration,
-    idle: Duration,
+    permits: Arc<Semaphore>,
+    header_timeout: Duration,
+    idle_timeout: Duration,
     http2: GrpcSection,
-    down: Shutdown,
+    shutdown: Shutdown,
     metrics: ConnectionMetrics,
 }
 
@@ -80,49 +80,49 @@ impl ConnectionPolicy {
         kind: PortKind,
         config: &Config,
         tls: Option<Arc<ServerTls>>,
-        down: Shutdown,
+        shutdown: Shutdown,
         metrics: ConnectionMetrics,
     ) -> Self {
         let server = &config.server;
         Self {
             kind,
             tls,
-            room: Arc::new(Semaphore::new(server.connections.min(Semaphore::MAX_PERMITS))),
-            header: Duration::from_secs(server.header_seconds),
-            idle: Duration::from_secs(server.idle_seconds.max(server.header_seconds)),
+            permits: Arc::new(Semaphore::new(server.connections.min(Semaphore::MAX_PERMITS))),
+            header_timeout: Duration::from_secs(server.header_seconds),
+            idle_timeout: Duration::from_secs(server.idle_seconds.max(server.header_seconds)),
             http2: config.grpc.clone(),
-            down,
+            shutdown,
             metrics,
         }
     }
 }
 
-/// Serves a port until it is told to stop and what runs is finished.
-pub(super) async fn serve(listener: TcpListener, router: Router, treatment: ConnectionPolicy) {
-    let (treatment, tasks) = (Arc::new(treatment), TaskTracker::new());
-    let take = |stream: TcpStream| match treatment.room.clone().try_acquire_owned() {
-        Ok(room) => {
-            let connection = connection(stream, router.clone(), treatment.clone(), room);
+/// Serves a port until shutdown, then waits for running requests.
+pub(super) async fn serve(listener: TcpListener, router: Router, policy: ConnectionPolicy) {
+    let (policy, tasks) = (Arc::new(policy), TaskTracker::new());
+    let start = |stream: TcpStream| match policy.permits.clone().try_acquire_owned() {
+        Ok(permit) => {
+            let connection = connection(stream, router.clone(), policy.clone(), permit);
             tasks.spawn(connection);
         }
-        Err(_) => treatment.metrics.refused(CloseReason::Limit),
+        Err(_) => policy.metrics.count_refused(CloseReason::Limit),
     };
     loop {
         let accepted = tokio::select! {
             biased;
-            () = treatment.down.stop.cancelled() => break,
+            () = policy.shutdown.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => take(stream),
-            Err(error) => wait_after(&error).await,
+            Ok((stream, _)) => start(stream),
+            Err(error) => pause_after(&error).await,
         }
     }
-    // Closing the port would reset connections that the system has taken on its behalf.
+    // Drain the backlog: closing the port would reset connections that the kernel has already accepted.
     while let Some(accepted) = listener.accept().now_or_never() {
         match accepted {
-            Ok((stream, _)) => take(stream),
-            Err(error) if is_clients(&error) => {}
+            Ok((stream, _)) => start(stream),
+            Err(error) if is_client_error(&error) => {}
             Err(_) => break,
         }
     }
@@ -131,16 +131,16 @@ pub(super) async fn serve(listener: TcpListener, router: Router, treatment: Conn
     tasks.wait().await;
 }
 
-/// A client that went away is no reason to wait; a lack of files is.
-async fn wait_after(error: &std::io::Error) {
-    if !is_clients(error) {
-        tracing::error!(%error, "a connection cannot be accepted");
-        tokio::time::sleep(NO_FILES).await;
+/// Logs a failed accept and pauses, unless the client caused it.
+async fn pause_after(error: &std::io::Error) {
+    if !is_client_error(error) {
+        tracing::error!(%error, "connection not accepted");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 
-/// Whether a client went away before it was accepted.
-fn is_clients(error: &std::io::Error) -> bool {
+/// Returns whether the client disconnected before the accept.
+fn is_client_error(error: &std::io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),
@@ -151,78 +151,78 @@ fn is_clients(error: &std::io::Error) -> bool {
 async fn connection(
     stream: TcpStream,
     router: Router,
-    treatment: Arc<ConnectionPolicy>,
-    _room: OwnedSemaphorePermit,
+    policy: Arc<ConnectionPolicy>,
+    _permit: OwnedSemaphorePermit,
 ) {
-    let _open = treatment.metrics.open();
+    let _open = policy.metrics.open();
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+        tracing::debug!(%error, "TCP_NODELAY not set");
     }
-    let Some(tls) = &treatment.tls else {
-        let http2 = treatment.kind == PortKind::Grpc;
-        return converse(stream, http2, router, &treatment).await;
+    let Some(tls) = &policy.tls else {
+        let http2 = policy.kind == PortKind::Grpc;
+        return serve_http(stream, http2, router, &policy).await;
     };
-    let alpn = match treatment.kind {
+    let alpn = match policy.kind {
         PortKind::Rest => Alpn::Rest,
         PortKind::Grpc => Alpn::Grpc,
     };
-    let handshake = tokio::time::timeout(treatment.header, tls.acceptor(alpn).accept(stream));
-    let given_up = async {
-        treatment.down.stop.cancelled().await;
-        tokio::time::sleep(FIRST_BYTE).await;
+    let handshake = tokio::time::timeout(policy.header_timeout, tls.acceptor(alpn).accept(stream));
+    let shutdown = async {
+        policy.shutdown.stop.cancelled().await;
+        tokio::time::sleep(FIRST_BYTE_TIMEOUT).await;
     };
     let stream = tokio::select! {
-        () = given_up => return,
+        () = shutdown => return,
         stream = handshake => stream,
     };
     match stream {
         Ok(Ok(stream)) => {
-            let agreed = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let http2 = agreed || treatment.kind == PortKind::Grpc;
-            converse(stream, http2, router, &treatment).await;
+            let negotiated_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let http2 = negotiated_http2 || policy.kind == PortKind::Grpc;
+            serve_http(stream, http2, router, &policy).await;
         }
         Ok(Err(error)) => {
-            treatment.metrics.refused(CloseReason::Handshake);
-            tracing::debug!(%error, "a TLS handshake failed");
+            policy.metrics.count_refused(CloseReason::Handshake);
+            tracing::debug!(%error, "TLS handshake failed");
         }
-        Err(_) => treatment.metrics.refused(CloseReason::Handshake),
+        Err(_) => policy.metrics.count_refused(CloseReason::Handshake),
     }
 }
 
-/// Speaks HTTP on a connection until one side has had enough.
-async fn converse<I>(io: I, http2: bool, router: Router, treatment: &ConnectionPolicy)
+/// Serves HTTP on a connection until either side closes it.
+async fn serve_http<I>(io: I, http2: bool, router: Router, policy: &ConnectionPolicy)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let received = BytesReceived::default();
-    let builder = builder(http2, &received, treatment);
-    let draining = treatment.down.draining.clone();
+    let builder = builder(http2, &received, policy);
+    let draining = policy.shutdown.draining.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let http1 = request.version() < Version::HTTP_2;
-        // A router is always ready.
-        let answer = router.clone().call(request.map(Body::new));
+        // No `poll_ready`: a router is always ready.
+        let response = router.clone().call(request.map(Body::new));
         let draining = draining.clone();
         async move {
-            let mut answer = answer.await?;
+            let mut response = response.await?;
             if http1 && draining.is_cancelled() {
-                answer
+                response
                     .headers_mut()
                     .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(response)
         }
     });
-    let io = TokioIo::new(CountedIo::new(io, received.clone(), treatment.idle));
+    let io = TokioIo::new(CountedIo::new(io, received.clone(), policy.idle_timeout));
     let mut connection = pin!(builder.serve_connection(io, service));
-    let mut age = pin!(age(treatment.http2.max_connection_age_seconds, http2));
-    let mut silence = pin!(tokio::time::sleep(treatment.header));
-    let mut stop = pin!(stop(&treatment.down.stop, &received));
-    let (mut closing, mut listening) = (false, http2);
+    let mut max_age = pin!(max_age(policy.http2.max_connection_age_seconds, http2));
+    let mut preface_timeout = pin!(tokio::time::sleep(policy.header_timeout));
+    let mut stop = pin!(stop_signal(&policy.shutdown.stop, &received));
+    let (mut closing, mut awaiting_preface) = (false, http2);
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke off");
+                    tracing::debug!(%error, "connection ended with an error");
                 }
                 return;
             }
@@ -230,38 +230,41 @@ where
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = &mut age, if !closing => {
+            () = &mut max_age, if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = &mut silence, if listening => {
-                // hyper waits for the preface of HTTP/2 for ever.
-                if received.bytes() < PREFACE {
+            () = &mut preface_timeout, if awaiting_preface => {
+                // hyper has no timeout for the HTTP/2 preface.
+                if received.bytes() < PREFACE_BYTES {
                     return;
                 }
-                listening = false;
+                awaiting_preface = false;
             }
         }
     }
 }
 
-fn builder(http2: bool, received: &BytesReceived, treatment: &ConnectionPolicy) -> Builder<TokioExecutor> {
+fn builder(http2: bool, received: &BytesReceived, policy: &ConnectionPolicy) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     if !http2 {
         let timer = HeaderTimer {
             received: received.clone(),
-            header: treatment.header,
+            header_timeout: policy.header_timeout,
         };
-        builder.http1().timer(timer).header_read_timeout(treatment.idle);
+        builder
+            .http1()
+            .timer(timer)
+            .header_read_timeout(policy.idle_timeout);
         return builder.http1_only();
     }
-    let settings = &treatment.http2;
+    let settings = &policy.http2;
     builder
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(seconds(settings.keepalive_seconds));
     if let Some(timeout) = seconds(settings.keepalive_timeout_seconds) {
         builder.http2().keep_alive_timeout(timeout);
@@ -269,21 +272,21 @@ fn builder(http2: bool, received: &BytesReceived, treatment: &ConnectionPolicy) 
     builder.http2_only()
 }
 
-/// Ends when a connection should be closed because the server stops. On one that has just been made, the first request
-/// may still be on its way.
-async fn stop(stop: &CancellationToken, received: &BytesReceived) {
+/// Waits until a connection should close because the server stops. A new connection gets time for its first request,
+/// which may be in transit.
+async fn stop_signal(stop: &CancellationToken, received: &BytesReceived) {
     stop.cancelled().await;
-    let until = Instant::now() + FIRST_BYTE;
+    let until = Instant::now() + FIRST_BYTE_TIMEOUT;
     while received.bytes() == 0 && Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
-/// Ends when a client should be asked to connect anew. What runs is finished, however long it takes: `[streams]` bounds
-/// that.
-async fn age(limit: u64, http2: bool) {
+/// Waits until a gRPC client should reconnect (`grpc.max_connection_age_seconds`). Running requests finish; `[streams]`
+/// limits their duration.
+async fn max_age(limit: u64, http2: bool) {
     match seconds(limit).filter(|_| http2) {
-        // Up to a tenth more, or clients that came together would come together again.
+        // Add up to 10%, so that clients that connected together do not reconnect together.
         Some(limit) => tokio::time::sleep(limit.mul_f64(1.0 + fastrand::f64() / 10.0)).await,
         None => std::future::pending().await,
     }

@@ -1,6 +1,6 @@
-//! The ports. All are taken before anything is loaded, so that one in use is known at once. The operations port answers
-//! from then on; the others listen when there is something to answer with, so that until then a load balancer is refused
-//! at once, and asks another server, rather than waiting for this one.
+//! Binds the ports. All are bound before the models load, so that a port in use is reported at once. The operations
+//! port listens immediately. REST and gRPC listen once the models are loaded: until then a load balancer's connection
+//! is refused at once, and it tries another server instead of waiting.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::ServerSection;
 
-/// Connections that may wait to be accepted.
+/// Connections that may wait for an accept.
 const BACKLOG: u32 = 4096;
 
-/// The ports that were taken.
+/// The bound ports.
 #[derive(Debug)]
 pub(super) struct Ports {
     pub(super) http: BoundPort,
@@ -19,7 +19,7 @@ pub(super) struct Ports {
     pub(super) ops: BoundPort,
 }
 
-/// One port.
+/// A bound port that does not listen yet.
 #[derive(Debug)]
 pub(super) struct BoundPort {
     name: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct BoundPort {
     socket: TcpSocket,
 }
 
-/// Where the ports ended up: a port of 0 becomes a free one.
+/// The bound addresses; port 0 in the settings becomes a free port.
 #[derive(Clone, Copy, Debug)]
 #[expect(missing_docs, reason = "each is the port of that name")]
 pub struct Addresses {
@@ -37,10 +37,10 @@ pub struct Addresses {
 }
 
 impl Ports {
-    /// Takes the ports.
+    /// Binds the ports.
     ///
     /// # Errors
-    /// Names the port that cannot be taken and the setting to change.
+    /// A port cannot be bound; the message names it and the option to change.
     pub(super) fn bind(server: &ServerSection) -> Result<Self, String> {
         Ok(Self {
             http: BoundPort::bind("http", server.http)?,
@@ -66,12 +66,12 @@ impl BoundPort {
             } else {
                 TcpSocket::new_v6()?
             };
-            // A server that has just ended must not keep its successor from the port.
+            // Allow a restart while the previous server's connections are in TIME_WAIT.
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
             Ok((socket.local_addr()?, socket))
         };
-        let (address, socket) = bind().map_err(|error| refuse(name, address, &error))?;
+        let (address, socket) = bind().map_err(|error| bind_error(name, address, &error))?;
         Ok(Self {
             name,
             address,
@@ -79,14 +79,14 @@ impl BoundPort {
         })
     }
 
-    /// Connections are taken from now on.
+    /// Starts listening.
     pub(super) fn listen(self) -> Result<TcpListener, String> {
         self.socket
             .listen(BACKLOG)
-            .map_err(|error| refuse(self.name, self.address, &error))
+            .map_err(|error| bind_error(self.name, self.address, &error))
     }
 }
 
-fn refuse(name: &str, address: SocketAddr, error: &std::io::Error) -> String {
-    format!("cannot listen on {address}: {error}; choose another address with --{name}")
+fn bind_error(name: &str, address: SocketAddr, error: &std::io::Error) -> String {
+    format!("cannot listen on {address}: {error}; choose another address with --{name} HOST:PORT")
 }

@@ -1,5 +1,5 @@
-//! The operations port. It has a thread of its own, so that a probe waits behind no scoring, and it answers from the
-//! start: that the server lives and is loading, and, once everything is there, the rest.
+//! The operations port. It has a thread of its own, so that probes never wait for scoring. It answers from the start:
+//! first only liveness and that the models are loading, then everything.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,69 +11,72 @@ use tower::Service as _;
 
 use super::connections::{ConnectionPolicy, serve};
 
-/// The running port.
+/// The running operations port.
 #[derive(Debug)]
 pub(super) struct OperationsPort {
-    full: Arc<OnceLock<Router>>,
+    full_router: Arc<OnceLock<Router>>,
     stop: CancellationToken,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl OperationsPort {
-    /// Answers with `loading` until there is more.
+    /// Starts the port, which uses `loading_router` until [`Self::set_router`].
+    ///
+    /// # Errors
+    /// The thread cannot be started.
     pub(super) fn start(
         listener: TcpListener,
-        loading: Router,
-        treatment: ConnectionPolicy,
+        loading_router: Router,
+        policy: ConnectionPolicy,
     ) -> Result<Self, String> {
-        let full = Arc::new(OnceLock::new());
+        let full_router = Arc::new(OnceLock::new());
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let listener = listener.into_std().map_err(|error| error.to_string())?;
-        let router = either(full.clone(), loading);
-        let stopped = stop.clone();
+        let router = full_or_loading(full_router.clone(), loading_router);
+        let stop_signal = stop.clone();
         let work = async move {
             let listener = TcpListener::from_std(listener)?;
-            // Open connections of probes and scrapers are not waited for.
+            // Do not wait for open connections of probes and scrapers.
             tokio::select! {
-                () = serve(listener, router, treatment) => {}
-                () = stopped.cancelled() => {}
+                () = serve(listener, router, policy) => {}
+                () = stop_signal.cancelled() => {}
             }
             std::io::Result::Ok(())
         };
         let run = move || {
             if let Err(error) = runtime.block_on(work) {
-                tracing::error!(%error, "the operations port failed");
+                tracing::error!(%error, "operations port failed");
             }
         };
         let thread = std::thread::Builder::new()
             .name("operations".to_owned())
             .spawn(run);
         Ok(Self {
-            full,
+            full_router,
             stop,
             thread: thread.map_err(|error| error.to_string())?,
         })
     }
 
-    /// Answers with everything from now on.
-    pub(super) fn complete(&self, router: Router) {
-        // It is completed once.
-        let _ = self.full.set(router);
+    /// Sets the router to use once the models are loaded.
+    pub(super) fn set_router(&self, router: Router) {
+        // Cannot fail: called once.
+        let _ = self.full_router.set(router);
     }
 
-    /// Ends it.
-    pub(super) async fn end(self) {
+    /// Stops the port.
+    pub(super) async fn stop(self) {
         self.stop.cancel();
-        // It only waits for the thread to see the token; a panic there has been logged.
+        // Brief: the thread ends when it sees the token. The panic hook has logged a panic.
         let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }
 
-fn either(full: Arc<OnceLock<Router>>, loading: Router) -> Router {
+fn full_or_loading(full_router: Arc<OnceLock<Router>>, loading_router: Router) -> Router {
     Router::new().fallback(move |request: Request| {
-        let mut router = full.get().unwrap_or(&loading).clone();
+        let mut router = full_router.get().unwrap_or(&loading_router).clone();
         async move { router.call(request).await }
     })
 }

@@ -1,15 +1,15 @@
-//! The signals that the server listens for. They are taken over before anything is loaded: what the system would do on
-//! its own is to end the process at once, or, for the first process of a container, nothing at all.
+//! Signal handlers of the server. They are installed before the models load, as the default action would end the
+//! process at once, or, for process 1 of a container, do nothing.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and Ctrl-C: stop.
-pub(super) struct StopSignals {
+/// SIGTERM and SIGINT (Ctrl-C), which stop the server.
+pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl StopSignals {
+impl ShutdownSignals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -17,7 +17,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -26,7 +26,7 @@ impl StopSignals {
     }
 }
 
-/// SIGHUP: read the settings anew.
+/// Returns the stream of SIGHUP, which reloads the settings.
 pub(super) fn hangup() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }

@@ -1,6 +1,6 @@
-//! How long a client may take for the headers of a request, and for taking its answer. hyper has one time for waiting for
-//! a request and for reading it; here the first byte makes the difference: a connection may be idle for long, but must
-//! not dawdle. For an answer that is not taken hyper has no time at all.
+//! Timeouts that hyper lacks: for request headers once their first byte has arrived (`server.header_seconds`), and for
+//! clients that do not read their responses (`server.idle_seconds`). hyper has one timeout for idle connections and
+//! headers, and none for writes.
 
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice, Result};
@@ -25,44 +25,44 @@ impl BytesReceived {
 }
 
 pin_project! {
-    /// A connection whose bytes are counted, and that breaks off when its client takes none for too long.
+    /// A connection that counts received bytes, and fails when its client reads nothing for too long.
     pub(super) struct CountedIo<I> {
         #[pin]
         io: I,
         received: BytesReceived,
-        patience: Duration,
+        write_timeout: Duration,
         stalled: Option<Pin<Box<tokio::time::Sleep>>>,
     }
 }
 
 impl<I> CountedIo<I> {
-    /// Counts what is `received`; bytes that cannot be written for `patience` end the connection.
-    pub(super) fn new(io: I, received: BytesReceived, patience: Duration) -> Self {
+    /// Counts bytes in `received`; a write without progress for `write_timeout` is an error.
+    pub(super) fn new(io: I, received: BytesReceived, write_timeout: Duration) -> Self {
         Self {
             io,
             received,
-            patience,
+            write_timeout,
             stalled: None,
         }
     }
 }
 
-/// What came of writing: after `patience` without progress, an error.
-fn in_time<T>(
+/// Returns the result of a write, or an error after `timeout` without progress.
+fn with_timeout<T>(
     written: Poll<Result<T>>,
     stalled: &mut Option<Pin<Box<tokio::time::Sleep>>>,
-    patience: Duration,
+    timeout: Duration,
     context: &mut Context<'_>,
 ) -> Poll<Result<T>> {
     if written.is_ready() {
         *stalled = None;
         return written;
     }
-    let sleep = stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+    let sleep = stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
     sleep.as_mut().poll(context).map(|()| {
         let why = format!(
-            "the client took nothing for {} s (server.idle_seconds)",
-            patience.as_secs()
+            "the client read nothing for {} s (server.idle_seconds)",
+            timeout.as_secs()
         );
         Err(std::io::Error::new(ErrorKind::TimedOut, why))
     })
@@ -87,13 +87,13 @@ impl<I: AsyncWrite> AsyncWrite for CountedIo<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.project();
         let written = this.io.poll_write(context, bytes);
-        in_time(written, this.stalled, *this.patience, context)
+        with_timeout(written, this.stalled, *this.write_timeout, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.project();
         let flushed = this.io.poll_flush(context);
-        in_time(flushed, this.stalled, *this.patience, context)
+        with_timeout(flushed, this.stalled, *this.write_timeout, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
@@ -111,16 +111,16 @@ impl<I: AsyncWrite> AsyncWrite for CountedIo<I> {
     ) -> Poll<Result<usize>> {
         let this = self.project();
         let written = this.io.poll_write_vectored(context, slices);
-        in_time(written, this.stalled, *this.patience, context)
+        with_timeout(written, this.stalled, *this.write_timeout, context)
     }
 }
 
-/// hyper's clock for the headers of requests on one connection: set for the idle time, it goes off earlier once the
-/// first byte has come.
+/// hyper's timer for request headers on one connection. hyper sets it to the idle timeout; the first byte shortens it
+/// to the header timeout.
 #[derive(Clone, Debug)]
 pub(super) struct HeaderTimer {
     pub(super) received: BytesReceived,
-    pub(super) header: Duration,
+    pub(super) header_timeout: Duration,
 }
 
 impl Timer for HeaderTimer {
@@ -131,8 +131,8 @@ impl Timer for HeaderTimer {
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
         Box::pin(HeaderSleep {
             timer: self.clone(),
-            before: self.received.bytes(),
-            begun: false,
+            bytes_at_start: self.received.bytes(),
+            started: false,
             sleep: tokio::time::sleep_until(deadline.into()),
         })
     }
@@ -141,8 +141,8 @@ impl Timer for HeaderTimer {
 pin_project! {
     struct HeaderSleep {
         timer: HeaderTimer,
-        before: usize,
-        begun: bool,
+        bytes_at_start: usize,
+        started: bool,
         #[pin]
         sleep: tokio::time::Sleep,
     }
@@ -155,9 +155,9 @@ impl Future for HeaderSleep {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
-        if !*this.begun && this.timer.received.bytes() != *this.before {
-            *this.begun = true;
-            let end = tokio::time::Instant::now() + this.timer.header;
+        if !*this.started && this.timer.received.bytes() != *this.bytes_at_start {
+            *this.started = true;
+            let end = tokio::time::Instant::now() + this.timer.header_timeout;
             this.sleep.as_mut().reset(end);
         }
         this.sleep.poll(context)

@@ -1,5 +1,5 @@
-//! TLS by rustls: one certificate for REST and gRPC, and where wanted the authorities that vouch for clients. Read anew
-//! when the files change: connections that come from then on meet the new certificate, those there are keep the old one.
+//! TLS with rustls: one certificate for REST and gRPC, and optional CA certificates for client authentication. Changed
+//! files are reloaded: new connections get the new certificate, open ones keep the old one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
 use crate::file_backed::FileBacked;
 
-/// Which protocols a port agrees to.
+/// Protocols that a port negotiates.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Alpn {
     /// HTTP/2 and HTTP/1.1.
     Rest,
-    /// HTTP/2 alone.
+    /// HTTP/2 only.
     Grpc,
 }
 
-/// What the connections of both ports are encrypted with.
+/// The TLS configuration of REST and gRPC, reloaded when its files change.
 pub(super) type ServerTls = FileBacked<TlsMaterial>;
 
-/// The settings of rustls for both ports.
+/// rustls configurations of both ports.
 #[derive(Debug)]
 pub(super) struct TlsMaterial {
     rest: Arc<ServerConfig>,
     grpc: Arc<ServerConfig>,
-    /// When the first certificate of the chain expires.
+    /// Earliest expiry in the certificate chain.
     expires: Timestamp,
 }
 
-/// Reads certificates and key for the first time; `None` where no TLS is asked for.
+/// Reads certificates and key; `None` if TLS is off.
 ///
 /// # Errors
-/// Names the file and what is wrong with it.
+/// A file cannot be used; the message names it and the reason.
 pub(super) fn start(section: &TlsSection, metrics: &SecretMetrics) -> Result<Option<Arc<ServerTls>>, String> {
     if !section.is_on() {
         return Ok(None);
@@ -50,22 +50,22 @@ pub(super) fn start(section: &TlsSection, metrics: &SecretMetrics) -> Result<Opt
     let files = files.into_iter().filter(|path| !path.as_os_str().is_empty());
     let files = files.cloned().collect();
     let metrics = metrics.clone();
-    let heard = Box::new(move |read: Result<&TlsMaterial, &str>| {
-        metrics.read(Secret::Certificate, read.is_ok());
+    let on_reload = Box::new(move |read: Result<&TlsMaterial, &str>| {
+        metrics.count_read(Secret::Certificate, read.is_ok());
         match read {
             Ok(material) => {
                 metrics.certificate_expires(material.expires);
-                tracing::info!(expires = %material.expires, "TLS certificate read");
+                tracing::info!(expires = %material.expires, "TLS certificate loaded");
             }
-            Err(error) => tracing::error!(error, "TLS certificate not taken over; the one before serves on"),
+            Err(error) => tracing::error!(error, "TLS certificate rejected, keeping the previous one"),
         }
     });
     let section = section.clone();
-    ServerTls::new(files, move || read(&section), heard).map(|tls| Some(Arc::new(tls)))
+    ServerTls::new(files, move || read(&section), on_reload).map(|tls| Some(Arc::new(tls)))
 }
 
 impl ServerTls {
-    /// What makes an encrypted connection of a plain one, with the certificate of now.
+    /// Returns an acceptor with the current certificate.
     pub(super) fn acceptor(&self, alpn: Alpn) -> TlsAcceptor {
         let material = self.get();
         TlsAcceptor::from(match alpn {
@@ -77,7 +77,7 @@ impl ServerTls {
 
 fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
     let chain = certificates(&section.certificate)?;
-    let expires = valid(&section.certificate, &chain)?;
+    let expires = earliest_expiry(&section.certificate, &chain)?;
     let path = section.key.display();
     let key = PrivateKeyDer::from_pem_file(&section.key)
         .map_err(|error| format!("tls.key: {path}: {error}; expected an unencrypted private key (PEM)"))?;
@@ -100,7 +100,7 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| {
         let certificate = section.certificate.display();
-        format!("tls.key: {path} does not go with {certificate}: {error}")
+        format!("tls.key: {path} does not match {certificate}: {error}")
     })?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     let mut rest = config.clone();
@@ -114,18 +114,20 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
         .map_err(|error| refuse(&error))?
         .collect();
-    let found = found.map_err(|error| refuse(&error))?;
-    if found.is_empty() {
-        return Err(refuse(&"holds no certificate (-----BEGIN CERTIFICATE-----)"));
+    let certificates = certificates.map_err(|error| refuse(&error))?;
+    if certificates.is_empty() {
+        return Err(refuse(
+            &"no certificate found; expected PEM with -----BEGIN CERTIFICATE-----",
+        ));
     }
-    Ok(found)
+    Ok(certificates)
 }
 
-/// Checks that every certificate of a chain is valid now; when the first of them expires.
-fn valid(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
+/// Checks that every certificate of a chain is valid now, and returns the earliest expiry.
+fn earliest_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
     let now = Timestamp::now();
     let mut earliest = Timestamp::MAX;
     for (number, der) in (1..).zip(chain) {
@@ -140,7 +142,9 @@ fn valid(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String>
             return Err(refuse(format!("expired on {to}")));
         }
         if from > now {
-            return Err(refuse(format!("is not valid before {from}; is the clock right?")));
+            return Err(refuse(format!(
+                "is not valid before {from}; check the system clock"
+            )));
         }
         earliest = earliest.min(to);
     }

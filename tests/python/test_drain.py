@@ -44,7 +44,7 @@ def frames(client):
 def test_while_models_load_probes_answer_and_a_signal_ends_it(evergreen, tmp_path):
     seen = shutdown.during_load(evergreen, tmp_path, rows=150_000)
     assert seen["said"]["livez"] == seen["said"]["metrics"] == 200
-    assert seen["said"]["readyz"] == (503, ["the models are being loaded"])
+    assert seen["said"]["readyz"] == (503, ["the models are still loading"])
     # Refused at once, so that a load balancer asks another.
     assert seen["said"]["http"][0] is None and "ConnectionRefused" in seen["said"]["http"][1]
     assert (seen["code"], seen["loaded"]) == (0, False)
@@ -154,4 +154,4 @@ def test_what_does_not_end_in_the_grace_is_given_up(evergreen, tmp_path):
             time.sleep(0.2)
             instance.terminate()
             assert instance.wait(seconds=20)[0] == 3
-        assert "requests were still running after 1 s" in instance.log.read_text()
+        assert "requests still running after 1 s" in instance.log.read_text()

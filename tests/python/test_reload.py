@@ -472,6 +472,6 @@ def test_open_inference_clients_load_and_unload_where_the_settings_allow_it(ever
                     client.load_model("churn")
                     assert live(server) == 1
                 else:
-                    with pytest.raises(tritonclient.utils.InferenceServerException, match="not enabled"):
+                    with pytest.raises(tritonclient.utils.InferenceServerException, match="disabled"):
                         client.unload_model("churn")
                     assert live(server) == 1

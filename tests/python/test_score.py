@@ -166,9 +166,9 @@ def test_what_is_wrong_is_named_and_no_output_is_left(run, tmp_path, frame, boos
     wrong = frame.astype({"c": object})
     wrong.loc[8191, "c"] = "x"
     assert 'row 8192, column `c`: expected a number, found the text "x"' in message(wrong)
-    assert "gives no probability; use --kind value" in message(frame, "rows.csv", "--kind", "probability")
+    assert "has no probability; use --kind value" in message(frame, "rows.csv", "--kind", "probability")
     ended = run("score", "--model", "nobody", "--input", tmp_path / "rows.csv", "--output", out, code=2)
-    assert "nobody: neither a file or folder, nor a model in models" in ended.stderr
+    assert "nobody: no such file, and no such model in models" in ended.stderr
     ended = run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.csv", "--output", "x.xls", code=2)
     assert ".parquet, .csv" in ended.stderr
 
@@ -308,4 +308,4 @@ def test_an_output_never_replaces_or_joins_its_input(run, tmp_path, frame, boost
     frame.head(9).to_csv(path, index=False)
     for given, output in [(path, tmp_path / "rows/../rows/part.csv"), (tmp_path / "rows", tmp_path / "rows/out.csv")]:
         ended = run("score", "--model", tmp_path / "model.json", "--input", given, "--output", output, code=2)
-        assert "would replace the input, or become part of it" in ended.stderr
+        assert "would overwrite the input or become part of it" in ended.stderr

@@ -166,7 +166,7 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
 
             for trouble, words in [
                 (lambda: put(b"-----BEGIN"), "no certificate"),
-                (lambda: put(authority.issue("x")[0].read_bytes()), "does not go with"),
+                (lambda: put(authority.issue("x")[0].read_bytes()), "does not match"),
                 (lambda: put(authority.issue("y", days=-1)[0].read_bytes()), "expired on"),
                 (lambda: certificate.unlink(), "No such file"),
             ]:
@@ -175,7 +175,7 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
                 assert serial(server, authority) == after
             put(good)
             assert key.exists()
-            until(lambda: server.log.read_text().count("TLS certificate read") == 3)
+            until(lambda: server.log.read_text().count("TLS certificate loaded") == 3)
         finally:
             done.set()
             for thread in threads:
@@ -202,8 +202,8 @@ def test_a_server_does_not_start_with_what_is_wrong(evergreen, tmp_path):
         return ended.stderr
 
     assert "expired.pem, certificate 1: expired on 20" in said(expired, its_key)
-    assert "does not go with" in said(certificate, its_key)
-    assert "junk.pem: holds no certificate" in said(junk, key)
+    assert "does not match" in said(certificate, its_key)
+    assert "junk.pem: no certificate found" in said(junk, key)
     assert "tls.key" in said(certificate, junk) and "junk.pem" in said(certificate, junk)
     assert "nowhere.pem: " in said(tmp_path / "nowhere.pem", key)
     assert "junk.pem" in said(certificate, key, client_ca=junk)

@@ -250,8 +250,8 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
         log = instance.log.read_text()
     return {
         "changes": changes,
-        "read": log.count("TLS certificate read"),
-        "not_taken": log.count("not taken over"),
+        "read": log.count("TLS certificate loaded"),
+        "not_taken": log.count("TLS certificate rejected"),
         "asked": traffic.asked(),
         "new_connections": new[0],
         "failed": sum(map(len, traffic.failures.values())) + len(failed),

@@ -1,4 +1,4 @@
-//! The one table of which operation needs which role. What is not in it needs the strongest.
+//! The role that each operation needs. An operation that is not listed needs `administer`.
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Ask for scores, and for what they are made of.
+    /// Score entities and read their features
     Score,
-    /// Ask about models.
+    /// Read models and their versions; every key may
     Read,
-    /// Load, unload, roll back, empty caches.
+    /// Load, unload and roll back versions, empty caches
     Administer,
 }
 
@@ -25,10 +25,10 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Who may do something.
+/// Who may use an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// Everyone.
+    /// Everyone, without a key.
     Open,
     /// Keys with this role.
     Needs(Role),
@@ -38,7 +38,7 @@ const SCORE: Access = Access::Needs(Role::Score);
 const READ: Access = Access::Needs(Role::Read);
 const ADMINISTER: Access = Access::Needs(Role::Administer);
 
-/// REST, by the route that a path matched.
+/// Returns the access that a REST route needs; `None` is a path that matches no route.
 pub(super) fn rest(route: Option<&str>) -> Access {
     match route {
         Some("/openapi.json" | "/v2/health/live" | "/v2/health/ready") => Access::Open,
@@ -66,13 +66,13 @@ pub(super) fn rest(route: Option<&str>) -> Access {
             | "/v2/models/{model}/versions/{version}/config"
             | "/v2/models/{model}/versions/{version}/stats",
         )
-        // There is nothing: who may ask at all may know.
+        // Unknown routes need only `read`.
         | None => READ,
         Some(_) => ADMINISTER,
     }
 }
 
-/// gRPC, by its path: `/service/method`.
+/// Returns the access that a gRPC path (`/service/method`) needs.
 pub(super) fn grpc(path: &str) -> Access {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
     match (service, method) {
@@ -91,7 +91,7 @@ pub(super) fn grpc(path: &str) -> Access {
     }
 }
 
-/// The operations port, by method and route.
+/// Returns the access that a route of the operations port needs.
 pub(super) fn operations(method: &Method, route: Option<&str>) -> Access {
     match route {
         Some("/livez" | "/readyz" | "/metrics") => Access::Open,
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_described_operation_is_in_the_table() {
+    fn lists_every_operation_of_the_openapi_description() {
         for path in crate::api::http::openapi().paths.paths.keys() {
             assert_ne!(rest(Some(path)), ADMINISTER, "{path}");
         }
     }
 
     #[test]
-    fn an_unknown_operation_needs_the_strongest_role_and_an_unknown_path_a_key() {
+    fn unknown_operations_need_administer_and_unknown_paths_need_a_key() {
         assert_eq!(rest(Some("/v1/models/{model}/new")), ADMINISTER);
         assert_eq!(grpc("/evergreen.v1.NewService/New"), ADMINISTER);
         assert_eq!(grpc("nonsense"), ADMINISTER);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_something_needs_the_strongest_role() {
+    fn changes_need_administer() {
         for path in ["load", "unload"] {
             let path = format!("/v2/repository/models/{{model}}/{path}");
             assert_eq!(rest(Some(&path)), ADMINISTER);

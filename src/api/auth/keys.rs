@@ -1,4 +1,5 @@
-//! API keys: random, long, and kept as their SHA-256. A slow hash protects what people choose; 256 random bits need none.
+//! API keys, stored as SHA-256 hashes. A fast hash is safe here: keys are 256 random bits, so that guessing is not
+//! feasible. Slow hashes protect passwords that people choose.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,10 +11,10 @@ use subtle::ConstantTimeEq as _;
 use super::access::Role;
 use crate::toml_text;
 
-/// What every key begins with, so that it is known for what it is where it was left lying about.
+/// Prefix of every key, so that scanners recognise a leaked one.
 const PREFIX: &str = "evergreen_";
 
-/// The keys of a file.
+/// The keys in a key file.
 #[derive(Debug)]
 pub(super) struct ApiKeys(Vec<ApiKey>);
 
@@ -25,7 +26,7 @@ pub(super) struct ApiKey {
     roles: Vec<Role>,
 }
 
-/// A key as the file has it.
+/// A key's entry in the key file.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct KeyEntry {
@@ -34,7 +35,10 @@ struct KeyEntry {
 }
 
 impl ApiKeys {
-    /// Reads a file of keys. One without any is how the last key is taken back.
+    /// Reads a key file. A file without keys is valid: it revokes the last key.
+    ///
+    /// # Errors
+    /// The file cannot be read, a hash or a role is invalid, or two names share a key.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let refuse = |what: String| format!("{}: {what}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
@@ -48,7 +52,9 @@ impl ApiKeys {
                 ))
             })?;
             if entry.roles.is_empty() {
-                return Err(refuse(format!("[{name}] roles: it may do nothing")));
+                return Err(refuse(format!(
+                    "[{name}] roles: expected at least one of \"score\", \"read\", \"administer\""
+                )));
             }
             if let Some(same) = keys.iter().find(|key| key.digest == digest) {
                 return Err(refuse(format!("[{name}] and [{}] are the same key", same.name)));
@@ -63,7 +69,7 @@ impl ApiKeys {
         self.0.len()
     }
 
-    /// The key that was presented. All are compared to the end, so that the time taken says nothing.
+    /// Finds the presented key. It compares with all keys in constant time, so that timing reveals nothing.
     pub(super) fn find(&self, presented: &[u8]) -> Option<&ApiKey> {
         let presented: [u8; 32] = Sha256::digest(presented).into();
         let mut found = None;
@@ -77,7 +83,7 @@ impl ApiKeys {
 }
 
 impl ApiKey {
-    /// Who may score or administer may also read what there is to score with.
+    /// Returns whether the key has a role. Every key may read.
     pub(super) fn may(&self, role: Role) -> bool {
         role == Role::Read || self.roles.contains(&role)
     }
@@ -98,34 +104,34 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A key that was just made.
+/// A new key.
 pub struct NewKey {
-    /// What its owner sends.
+    /// The key that its owner sends.
     pub secret: String,
-    /// Its lines in the file of keys.
+    /// Its entry in the key file.
     pub entry: String,
 }
 
-/// Why a key cannot be made.
+/// Why a key cannot be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidKeyName {
-    /// The name.
-    #[error("{0:?}: expected a name of letters, digits, - and _")]
+    /// The name cannot be a TOML key.
+    #[error("{0:?}: expected a name of letters, digits, - and _, such as front-end")]
     Name(String),
-    /// The system's source of randomness.
-    #[error("the system gives no random numbers")]
+    /// The system's random number generator failed.
+    #[error("the system's random number generator failed")]
     Random,
-    /// The text of the file.
+    /// The entry cannot be written as TOML.
     #[error("{0}")]
     Text(#[from] toml::ser::Error),
 }
 
 impl NewKey {
-    /// Makes a key.
+    /// Generates a key with the given owner and roles.
     ///
     /// # Errors
-    /// The name cannot stand in a file as it is, or the system has no randomness to give.
-    pub fn make(name: &str, roles: &[Role]) -> Result<Self, InvalidKeyName> {
+    /// The name has other characters than letters, digits, - and _, or the random number generator failed.
+    pub fn generate(name: &str, roles: &[Role]) -> Result<Self, InvalidKeyName> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if name.is_empty() || !name.bytes().all(plain) {
             return Err(InvalidKeyName::Name(name.to_owned()));
@@ -155,9 +161,9 @@ mod tests {
     }
 
     #[test]
-    fn a_made_key_is_found_and_does_what_its_roles_say() {
-        let score = NewKey::make("front-end", &[Role::Score]).unwrap();
-        let admin = NewKey::make("on-call", &[Role::Administer]).unwrap();
+    fn finds_a_new_key_with_its_roles() {
+        let score = NewKey::generate("front-end", &[Role::Score]).unwrap();
+        let admin = NewKey::generate("on-call", &[Role::Administer]).unwrap();
         let keys = read(&format!("{}{}", score.entry, admin.entry)).unwrap();
         let found = keys.find(score.secret.as_bytes()).unwrap();
         assert_eq!(found.name, "front-end");
@@ -169,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_named() {
+    fn names_an_invalid_entry() {
         let hash = "0".repeat(64);
         for (text, part) in [
             (
@@ -178,7 +184,7 @@ mod tests {
             ),
             (
                 format!("[a]\nsha256 = \"{hash}\"\nroles = []"),
-                "[a] roles: it may do nothing",
+                "[a] roles: expected at least one of",
             ),
             (
                 format!("[a]\nsha256 = \"{hash}\"\nroles = [\"scores\"]"),
@@ -194,7 +200,7 @@ mod tests {
             let error = read(&text).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-        // The last key may be taken back.
+        // The last key may be revoked.
         assert_eq!(read("").unwrap().len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics of certificates and keys.
+//! Metrics of the certificate and key files, for the operator who rotates them.
 
 use jiff::Timestamp;
 
@@ -7,13 +7,13 @@ use crate::metrics::{IntCounterVec, IntGauge, Registry, Result};
 /// A secret read from a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secret {
-    /// The certificate of TLS, with its key.
+    /// The TLS certificate and its private key.
     Certificate,
     /// The hashes of API keys.
     Keys,
 }
 
-/// The handles.
+/// Metric handles.
 #[derive(Clone, Debug)]
 pub struct SecretMetrics {
     reads: IntCounterVec,
@@ -24,7 +24,7 @@ impl SecretMetrics {
     /// Declares the metrics.
     ///
     /// # Errors
-    /// They are declared already.
+    /// The metrics are already declared.
     pub fn new(registry: &Registry) -> Result<Self> {
         Ok(Self {
             reads: registry.counters(
@@ -39,8 +39,8 @@ impl SecretMetrics {
         })
     }
 
-    /// Counts an attempt to read.
-    pub fn read(&self, what: Secret, ok: bool) {
+    /// Counts an attempt to read a secret.
+    pub fn count_read(&self, what: Secret, ok: bool) {
         let what = match what {
             Secret::Certificate => "certificate",
             Secret::Keys => "keys",
@@ -49,7 +49,7 @@ impl SecretMetrics {
         self.reads.with_label_values(&[what, result]).inc();
     }
 
-    /// Sets when the certificate expires.
+    /// Sets the certificate's expiry time.
     pub fn certificate_expires(&self, at: Timestamp) {
         self.expiry.set(at.as_second());
     }

@@ -1,4 +1,4 @@
-//! When the client stops waiting: `grpc-timeout` over gRPC, a header of milliseconds over REST.
+//! Request deadlines: `grpc-timeout` over gRPC, a header in milliseconds over REST.
 
 use std::time::{Duration, Instant};
 
@@ -6,45 +6,50 @@ use axum::http::{Extensions, HeaderMap, HeaderValue};
 
 use crate::error::Error;
 
-/// gRPC's own: up to eight digits and a unit.
-const GRPC: &str = "grpc-timeout";
+/// gRPC's header: up to eight digits and a unit.
+const GRPC_HEADER: &str = "grpc-timeout";
 
-/// For people; and what Envoy, and with it Istio, tells the servers behind it without being asked.
-const MILLISECONDS: [&str; 2] = ["x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms"];
+/// Headers in milliseconds: Evergreen's own, and the one that Envoy and Istio add.
+const MILLISECOND_HEADERS: [&str; 2] = ["x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms"];
 
-/// A request's deadline, or why it cannot be read. Left among its extensions only where the client sent one.
+/// A request's deadline, or why the header is invalid. It is in the request's extensions if the client sent one.
 #[derive(Clone, Debug)]
-pub(super) struct Deadline(Result<Option<Instant>, Error>);
+pub(super) struct RequestDeadline(Result<Option<Instant>, Error>);
 
-/// The deadline of a request that arrived at `start`; where there are several, the earliest counts.
-pub(super) fn read(headers: &HeaderMap, start: Instant) -> Option<Deadline> {
-    let grpc = headers.get(GRPC).map(|value| (GRPC, grpc_timeout(value), value));
-    let rest = MILLISECONDS
+/// Reads the deadline of a request that arrived at `start`. With several headers the earliest deadline counts.
+pub(super) fn read(headers: &HeaderMap, start: Instant) -> Option<RequestDeadline> {
+    let grpc = headers
+        .get(GRPC_HEADER)
+        .map(|value| (GRPC_HEADER, grpc_timeout(value), value));
+    let rest = MILLISECOND_HEADERS
         .iter()
         .filter_map(|&name| headers.get(name).map(|value| (name, milliseconds(value), value)));
     let mut earliest: Option<Duration> = None;
     for (name, timeout, value) in grpc.into_iter().chain(rest) {
         let Some(timeout) = timeout else {
-            return Some(Deadline(Err(refuse(name, value))));
+            return Some(RequestDeadline(Err(invalid_header(name, value))));
         };
-        earliest = Some(earliest.map_or(timeout, |before| before.min(timeout)));
+        earliest = Some(earliest.map_or(timeout, |earliest| earliest.min(timeout)));
     }
-    // A deadline beyond what the clock can hold is none.
-    earliest.map(|timeout| Deadline(Ok(start.checked_add(timeout))))
+    // A deadline beyond the clock's range counts as none.
+    earliest.map(|timeout| RequestDeadline(Ok(start.checked_add(timeout))))
 }
 
-/// The deadline that the layer left for a handler.
+/// Returns the request's deadline.
 ///
 /// # Errors
-/// The client sent one that cannot be read.
+/// The client sent an invalid deadline header.
 pub(in crate::api) fn of(extensions: &Extensions) -> Result<Option<Instant>, Error> {
     extensions
-        .get::<Deadline>()
-        .map_or(Ok(None), |Deadline(deadline)| deadline.clone())
+        .get::<RequestDeadline>()
+        .map_or(Ok(None), |RequestDeadline(deadline)| deadline.clone())
 }
 
-/// Works until the deadline. Work on another thread is not stopped by it, but its client is told in time, and in this
-/// protocol's words: the transport's own timer would call it cancelled.
+/// Runs `work` until the deadline. Work on another thread continues after it, but the client gets a deadline error in
+/// time; the transport's own timer would report a cancellation.
+///
+/// # Errors
+/// The error of `work`, or `DeadlineExceeded`.
 pub(in crate::api) async fn within<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = Result<T, Error>>,
@@ -55,12 +60,12 @@ pub(in crate::api) async fn within<T>(
     let result = tokio::time::timeout_at(deadline.into(), work).await;
     result.unwrap_or_else(|_| {
         Err(Error::deadline_exceeded(
-            "the request's time was up before it was scored".to_owned(),
+            "deadline exceeded before the request was scored".to_owned(),
         ))
     })
 }
 
-/// The earlier of two deadlines.
+/// Returns the earlier of two deadlines.
 pub(in crate::api) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -68,11 +73,11 @@ pub(in crate::api) fn earlier(one: Option<Instant>, other: Option<Instant>) -> O
     }
 }
 
-fn refuse(name: &str, value: &HeaderValue) -> Error {
-    let expected = if name == GRPC {
-        "up to eight digits and one of H, M, S, m, u, n"
+fn invalid_header(name: &str, value: &HeaderValue) -> Error {
+    let expected = if name == GRPC_HEADER {
+        "up to eight digits and one of H, M, S, m, u, n, such as 500m"
     } else {
-        "a whole number of milliseconds, at least 1"
+        "a whole number of milliseconds, at least 1, such as 500"
     };
     Error::invalid(format!("`{name}`: expected {expected}, found {value:?}"))
 }
@@ -82,7 +87,7 @@ fn milliseconds(value: &HeaderValue) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
-/// `TimeoutValue TimeoutUnit` of gRPC over HTTP/2.
+/// Parses `TimeoutValue TimeoutUnit` of the gRPC over HTTP/2 specification.
 fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     let (&unit, value) = value.as_bytes().split_last()?;
     let value = digits(value).filter(|_| value.len() <= 8)?;
@@ -97,7 +102,7 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
-/// Digits and nothing else: `parse` alone would take a sign.
+/// Parses digits only; `parse` alone would accept a sign.
 fn digits(text: &[u8]) -> Option<u64> {
     let digits = text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text).ok().filter(|_| digits)?.parse().ok()
@@ -113,14 +118,14 @@ mod tests {
             .map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
             .collect();
         let start = Instant::now();
-        let Some(Deadline(deadline)) = read(&headers, start) else {
+        let Some(RequestDeadline(deadline)) = read(&headers, start) else {
             return Ok(None);
         };
         deadline.map(|deadline| deadline.map(|deadline| deadline - start))
     }
 
     #[test]
-    fn every_unit_is_understood_and_the_earliest_counts() {
+    fn reads_every_unit_and_the_earliest_deadline_counts() {
         for (text, expected) in [
             ("1H", Duration::from_secs(3600)),
             ("99999999M", Duration::from_secs(99_999_999 * 60)),
@@ -140,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn names_an_invalid_header() {
         for (name, text) in [
             ("grpc-timeout", "123456789S"),
             ("grpc-timeout", "5"),

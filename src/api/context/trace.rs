@@ -1,4 +1,4 @@
-//! W3C Trace Context: `traceparent` in, `traceresponse` out.
+//! W3C Trace Context: reads `traceparent`, returns `traceresponse`.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 const TRACEPARENT: &str = "traceparent";
 
-/// The header of the W3C's draft for responses: the trace, and the part of it that this server had.
+/// Response header of the W3C draft, with the trace id and this server's span id.
 const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
-/// `00-<trace>-<parent>-<flags>`; later versions may go on after another dash.
+/// Length of `00-<trace>-<parent>-<flags>` in bytes. Later versions may add fields after another dash.
 const LENGTH: usize = 55;
 
-/// The flags that version 00 and level 2 know: sampled, random.
+/// The flags of version 00 and level 2: sampled, random.
 const FLAGS: u8 = 0b11;
 
-/// A trace's id.
+/// A trace id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceId(u128);
 
@@ -25,17 +25,17 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// A trace that a client began.
+/// A trace that a client started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
     id: u128,
     flags: u8,
-    /// This server's own part.
+    /// This server's span id.
     span: u64,
 }
 
 impl Trace {
-    /// The trace of a request. One that is not valid counts as none, as the specification wants it.
+    /// Reads a request's trace. An invalid header counts as none, as the specification requires.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let (id, flags) = parse(values.next()?.as_bytes())?;
@@ -46,12 +46,12 @@ impl Trace {
         Some(Self { id, flags, span })
     }
 
-    /// The trace's id as logs and tools write it.
+    /// Returns the trace id, which displays as 32 hexadecimal digits.
     pub(super) fn id(&self) -> TraceId {
         TraceId(self.id)
     }
 
-    /// What the client is told.
+    /// Returns the response header.
     pub(super) fn response(&self) -> Option<(HeaderName, HeaderValue)> {
         let Self { id, flags, span } = self;
         let value = HeaderValue::try_from(format!("00-{id:032x}-{span:016x}-{flags:02x}"));
@@ -59,7 +59,7 @@ impl Trace {
     }
 }
 
-/// The trace's id and flags.
+/// Parses the trace id and the flags.
 fn parse(text: &[u8]) -> Option<(u128, u8)> {
     let (head, rest) = text.split_at_checked(LENGTH)?;
     let mut parts = head.split(|&byte| byte == b'-');
@@ -76,7 +76,7 @@ fn parse(text: &[u8]) -> Option<(u128, u8)> {
     valid.then_some((id, u8::try_from(flags).ok()? & FLAGS))
 }
 
-/// So many digits, lower case only.
+/// Parses exactly `count` lower-case hexadecimal digits.
 fn hex(digits: &[u8], count: usize) -> Option<u128> {
     let lower = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digits.len() != count || !digits.iter().all(lower) {
@@ -92,7 +92,7 @@ mod tests {
     const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_trace_is_read_as_the_specification_says() {
+    fn reads_a_trace_as_specified() {
         let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
         assert_eq!(parse(VALID.as_bytes()), Some((id, 1)));
         let later = format!("cc{}-what-comes-later", &VALID[2..]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn two_traces_are_none() {
+    fn ignores_two_traces() {
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, HeaderValue::from_static(VALID));
         assert!(Trace::read(&headers).is_some());

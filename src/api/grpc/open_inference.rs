@@ -1,4 +1,4 @@
-//! `inference.GRPCInferenceService`: the Open Inference Protocol (V2) over gRPC, as its standard clients use it.
+//! `inference.GRPCInferenceService`: the Open Inference Protocol (V2) over gRPC, for its standard clients.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tonic::{Request, Response, Status};
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
 use super::options::{respond, with_options};
-use crate::api::context::{about_model, deadline};
+use crate::api::context::{deadline, record_model};
 use crate::api::open_inference::{
-    Described, EXTENSIONS, TIMEOUT, change, index, loading, metadata, no_timeout, server_name, timeout,
-    version,
+    EXTENSIONS, TIMEOUT, TensorMetadata, index, invalid_timeout, load_or_unload, metadata, repository_api,
+    server_name, timeout_deadline, version,
 };
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::tensor_bytes;
@@ -26,13 +26,13 @@ use crate::scoring::{InferRequest, InferResponse, ModelRef, Scorer, Servable};
 /// The service's full name.
 pub(super) const NAME: &str = GrpcInferenceServiceServer::<OpenInference>::NAME;
 
-/// The service of an application.
+/// Builds the service.
 pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> GrpcInferenceServiceServer<OpenInference> {
     let infer = metrics.counters("grpc", "infer");
     let service = OpenInference {
         scorer: app.scorer.clone(),
         infer,
-        loading: loading(app),
+        repository_api: repository_api(app),
         compress_bytes: app.config.server.compress_bytes,
     };
     with_options!(GrpcInferenceServiceServer::new(service), app.config)
@@ -41,8 +41,8 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> GrpcInference
 pub(super) struct OpenInference {
     scorer: Arc<Scorer>,
     infer: RequestCounters,
-    /// The way to loading models, where it is allowed.
-    loading: Option<LifecycleHandle>,
+    /// Handle for loading and unloading, if `models.repository_api` is on.
+    repository_api: Option<LifecycleHandle>,
     compress_bytes: usize,
 }
 
@@ -106,12 +106,11 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelMetadataRequest>,
     ) -> Result<Response<v2::ModelMetadataResponse>, Status> {
-        use v2::model_metadata_response::TensorMetadata;
         let request = request.into_inner();
         let live = self.scorer.live();
         let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
-        let described = metadata(model);
-        let tensor = |tensor: Described| TensorMetadata {
+        let metadata = metadata(model);
+        let tensor = |tensor: TensorMetadata| v2::model_metadata_response::TensorMetadata {
             name: tensor.name,
             datatype: tensor.datatype.name().to_owned(),
             shape: tensor.shape,
@@ -119,9 +118,9 @@ impl GrpcInferenceService for OpenInference {
         Ok(self.respond(v2::ModelMetadataResponse {
             name: model.name.clone(),
             versions: vec![model.version.to_string()],
-            platform: described.platform,
-            inputs: described.inputs.into_iter().map(tensor).collect(),
-            outputs: described.outputs.into_iter().map(tensor).collect(),
+            platform: metadata.platform,
+            inputs: metadata.inputs.into_iter().map(tensor).collect(),
+            outputs: metadata.outputs.into_iter().map(tensor).collect(),
         }))
     }
 
@@ -130,9 +129,9 @@ impl GrpcInferenceService for OpenInference {
         request: Request<v2::ModelInferRequest>,
     ) -> Result<Response<v2::ModelInferResponse>, Status> {
         let (_, extensions, mut request) = request.into_parts();
-        about_model(&request.model_name);
+        record_model(&request.model_name);
         let id = std::mem::take(&mut request.id);
-        let request = deadline::of(&extensions).and_then(|deadline| domain(request, deadline));
+        let request = deadline::of(&extensions).and_then(|deadline| into_domain(request, deadline));
         let result = match request {
             Ok(request) => deadline::within(request.deadline, self.scorer.infer(request)).await,
             Err(error) => Err(error),
@@ -148,21 +147,21 @@ impl GrpcInferenceService for OpenInference {
         let request = request.into_inner();
         let live = self.scorer.live();
         let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
-        let described = metadata(model);
-        let dims = |tensor: &Described| tensor.shape.get(1..).unwrap_or_default().to_vec();
-        let inputs = described.inputs.iter().map(|tensor| v2::ModelInput {
+        let metadata = metadata(model);
+        let dims = |tensor: &TensorMetadata| tensor.shape.get(1..).unwrap_or_default().to_vec();
+        let inputs = metadata.inputs.iter().map(|tensor| v2::ModelInput {
             name: tensor.name.clone(),
             data_type: data_type(tensor.datatype).into(),
             dims: dims(tensor),
         });
-        let outputs = described.outputs.iter().map(|tensor| v2::ModelOutput {
+        let outputs = metadata.outputs.iter().map(|tensor| v2::ModelOutput {
             name: tensor.name.clone(),
             data_type: data_type(tensor.datatype).into(),
             dims: dims(tensor),
         });
         let config = v2::ModelConfig {
             name: model.name.clone(),
-            platform: described.platform.clone(),
+            platform: metadata.platform.clone(),
             max_batch_size: i32::try_from(self.scorer.limits().batch).unwrap_or(i32::MAX),
             input: inputs.collect(),
             output: outputs.collect(),
@@ -196,14 +195,14 @@ impl GrpcInferenceService for OpenInference {
     ) -> Result<Response<v2::RepositoryIndexResponse>, Status> {
         use v2::repository_index_response::ModelIndex;
         let ready_only = request.into_inner().ready;
-        let lines = index(&self.scorer.live())
+        let entries = index(&self.scorer.live())
             .into_iter()
-            .filter(|line| !ready_only || line.state == "READY");
-        let models = lines.map(|line| ModelIndex {
-            name: line.name,
-            version: line.version,
-            state: line.state.to_owned(),
-            reason: line.reason,
+            .filter(|entry| !ready_only || entry.state == "READY");
+        let models = entries.map(|entry| ModelIndex {
+            name: entry.name,
+            version: entry.version,
+            state: entry.state.to_owned(),
+            reason: entry.reason,
         });
         Ok(self.respond(v2::RepositoryIndexResponse {
             models: models.collect(),
@@ -214,7 +213,12 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::RepositoryModelLoadRequest>,
     ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
-        change(self.loading.as_ref(), request.into_inner().model_name, true).await?;
+        load_or_unload(
+            self.repository_api.as_ref(),
+            request.into_inner().model_name,
+            true,
+        )
+        .await?;
         Ok(Response::new(v2::RepositoryModelLoadResponse {}))
     }
 
@@ -222,7 +226,12 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::RepositoryModelUnloadRequest>,
     ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
-        change(self.loading.as_ref(), request.into_inner().model_name, false).await?;
+        load_or_unload(
+            self.repository_api.as_ref(),
+            request.into_inner().model_name,
+            false,
+        )
+        .await?;
         Ok(Response::new(v2::RepositoryModelUnloadResponse {}))
     }
 }
@@ -244,18 +253,18 @@ fn data_type(datatype: Datatype) -> v2::DataType {
     }
 }
 
-fn statistics(served: &Servable) -> v2::ModelStatistics {
+fn statistics(servable: &Servable) -> v2::ModelStatistics {
     let duration = |(count, ns): (u64, u64)| Some(v2::StatisticDuration { count, ns });
-    let success = served.tensor_stats.success();
+    let success = servable.tensor_stats.success();
     let none = duration((0, 0));
     v2::ModelStatistics {
-        name: served.model.name.clone(),
-        version: served.model.version.to_string(),
+        name: servable.model.name.clone(),
+        version: servable.model.version.to_string(),
         inference_count: success.0,
         execution_count: success.0,
         inference_stats: Some(v2::InferStatistics {
             success: duration(success),
-            fail: duration(served.tensor_stats.failure()),
+            fail: duration(servable.tensor_stats.failure()),
             queue: none,
             compute_input: none,
             compute_infer: duration(success),
@@ -266,14 +275,14 @@ fn statistics(served: &Servable) -> v2::ModelStatistics {
     }
 }
 
-fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<InferRequest, Error> {
+fn into_domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<InferRequest, Error> {
     let deadline = deadline::earlier(deadline, parameter_timeout(&request.parameters)?);
     let model = model_ref(request.model_name, &request.model_version)?;
     let (inputs, raw) = (request.inputs, request.raw_input_contents);
     if !raw.is_empty() && raw.len() != inputs.len() {
         let (raw, inputs) = (raw.len(), inputs.len());
         return Err(Error::invalid(format!(
-            "raw_input_contents: {raw} tensors for {inputs} inputs"
+            "raw_input_contents: expected {inputs} tensors, one per input, found {raw}"
         )));
     }
     let mut tensors = Vec::with_capacity(inputs.len());
@@ -283,7 +292,7 @@ fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<I
             (Some(raw), None) => tensor_bytes::read(&input.name, datatype, raw)?,
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(format!(
-                    "input `{}`: contents and raw contents; send one",
+                    "input `{}`: expected contents or raw_input_contents, found both",
                     input.name
                 )));
             }
@@ -300,21 +309,24 @@ fn domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<I
     })
 }
 
-/// The deadline among the parameters: what the standard clients' own argument becomes.
+/// Reads the deadline from the parameter `timeout`, which the standard clients set.
 fn parameter_timeout(parameters: &HashMap<String, v2::InferParameter>) -> Result<Option<Instant>, Error> {
     use v2::infer_parameter::ParameterChoice as Choice;
     let Some(parameter) = parameters.get(TIMEOUT) else {
         return Ok(None);
     };
     let micros = match parameter.parameter_choice {
-        Some(Choice::Int64Param(micros)) => u64::try_from(micros).map_err(|_| no_timeout(micros))?,
+        Some(Choice::Int64Param(micros)) => u64::try_from(micros).map_err(|_| invalid_timeout(micros))?,
         Some(Choice::Uint64Param(micros)) => micros,
-        _ => return Err(no_timeout("something else")),
+        _ => return Err(invalid_timeout("another type")),
     };
-    Ok(timeout(Instant::now(), micros))
+    Ok(timeout_deadline(Instant::now(), micros))
 }
 
-/// The elements in the field of their type.
+/// Reads the elements from the field of their datatype.
+///
+/// # Errors
+/// A number is out of the datatype's range, or a text is not UTF-8.
 fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -> Result<Elements, Error> {
     let whole = match datatype {
         Datatype::Bool => contents.bool_contents.into_iter().map(i64::from).collect(),
@@ -346,14 +358,14 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
     let (least, most) = datatype.whole_range().unwrap_or((i64::MIN, i64::MAX));
     match whole.iter().find(|value| !(least..=most).contains(*value)) {
         Some(value) => Err(Error::invalid(format!(
-            "input `{name}`: {value} is no {}",
+            "input `{name}`: expected {} from {least} to {most}, found {value}",
             datatype.name()
         ))),
         None => Ok(Elements::Whole(whole)),
     }
 }
 
-/// Numbers go out raw only: that is where clients look for them.
+/// Encodes the response. Outputs are raw tensors only, as the standard clients expect.
 fn response(inferred: &InferResponse, id: String) -> v2::ModelInferResponse {
     use v2::model_infer_response::InferOutputTensor;
     let mut raw = Vec::with_capacity(inferred.outputs.len());

@@ -1,17 +1,18 @@
-//! What all services of the gRPC port have in common: sizes and compression.
+//! Options of all gRPC services: message size limits and compression.
 
 use prost::Message;
 use tonic::Response;
 use tonic::codec::CompressionEncoding;
 
-/// The encodings that are understood, and offered.
+/// Encodings that the server accepts and sends.
 pub(super) const ENCODINGS: [CompressionEncoding; 3] = [
     CompressionEncoding::Zstd,
     CompressionEncoding::Gzip,
     CompressionEncoding::Deflate,
 ];
 
-/// Applies the limits and encodings to a service: each generated type has these methods, but no trait names them.
+/// Applies the size limit and the encodings to a service. A macro, as the generated types share no trait with these
+/// methods.
 macro_rules! with_options {
     ($service:expr, $config:expr) => {{
         let limit = $config.limits.body_bytes;
@@ -25,7 +26,7 @@ macro_rules! with_options {
 }
 pub(super) use with_options;
 
-/// The response, compressed only where it is worth the time.
+/// Builds a response that is compressed from `compress_bytes` on.
 pub(super) fn respond<T: Message>(message: T, compress_bytes: usize) -> Response<T> {
     let small = message.encoded_len() < compress_bytes;
     let mut response = Response::new(message);

@@ -1,4 +1,4 @@
-//! `evergreen.v1.ScoringService`.
+//! `evergreen.v1.ScoringService`: Evergreen's own gRPC API.
 
 mod stream;
 
@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
-use crate::api::context::{about_model, deadline};
+use crate::api::context::{deadline, record_model};
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::status;
 use crate::app::App;
@@ -28,7 +28,7 @@ use stream::BatchStream;
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
 
-/// The service of an application.
+/// Builds the service.
 pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServiceServer<Scoring> {
     let counters = |operation| metrics.counters("grpc", operation);
     let scoring = Scoring {
@@ -58,10 +58,10 @@ impl ScoringService for Scoring {
         request: Request<proto::ScoreRequest>,
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
-        about_model(&request.model);
+        record_model(&request.model);
         let result = async {
             let deadline = deadline::of(&extensions)?;
-            deadline::within(deadline, self.scorer.answer(domain(request, deadline)?)).await
+            deadline::within(deadline, self.scorer.answer(into_domain(request, deadline)?)).await
         };
         let response = response(self.score.count(result.await)?);
         Ok(respond(response, self.compress_bytes))
@@ -84,7 +84,7 @@ impl ScoringService for Scoring {
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let live = self.scorer.live();
         let models = live.models().filter_map(|(_, entry)| entry.live.as_ref());
-        let models = models.map(|served| version(&served.model)).collect();
+        let models = models.map(|servable| version(&servable.model)).collect();
         let response = self.list_models.count(Ok(proto::ListModelsResponse { models }))?;
         Ok(respond(response, self.compress_bytes))
     }
@@ -100,8 +100,8 @@ impl ScoringService for Scoring {
         };
         let model = self
             .get_model
-            .count(live.find(&name).map(|served| &*served.model))?;
-        Ok(respond(described(model), self.compress_bytes))
+            .count(live.find(&name).map(|servable| &*servable.model))?;
+        Ok(respond(model_description(model), self.compress_bytes))
     }
 }
 
@@ -113,7 +113,7 @@ fn version(model: &ModelVersion) -> proto::ModelVersion {
     }
 }
 
-/// The answer as a message.
+/// Converts scores to the response message.
 fn response(scores: Scores) -> proto::ScoreResponse {
     let model = &*scores.model;
     let results = scores.results.into_iter();
@@ -123,7 +123,7 @@ fn response(scores: Scores) -> proto::ScoreResponse {
     }
 }
 
-fn domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
+fn into_domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
     let model = ModelRef {
         name: request.model,
         version: VersionSelector::from_parts(request.version, request.label)?,
@@ -173,11 +173,11 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
         EntityId::Text(id) => proto::score_result::Id::TextId(id),
         EntityId::Int(id) => proto::score_result::Id::IntegerId(id),
     });
-    let other = result.model.clone();
-    let model = other.as_deref().unwrap_or(model);
+    let canary = result.model.clone();
+    let model = canary.as_deref().unwrap_or(model);
     let empty = proto::ScoreResult {
         id,
-        version: other.as_ref().map(|model| model.version),
+        version: canary.as_ref().map(|model| model.version),
         status: status.into(),
         ..Default::default()
     };
@@ -251,7 +251,7 @@ fn feature_report(model: &ModelVersion, scored: &Score) -> proto::FeatureReport 
     }
 }
 
-fn described(model: &ModelVersion) -> proto::GetModelResponse {
+fn model_description(model: &ModelVersion) -> proto::GetModelResponse {
     let features = model.inputs.iter().map(|input| proto::Feature {
         name: input.contract.name.clone(),
         label: input.contract.label().to_owned(),

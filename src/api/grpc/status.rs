@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses with the details of `google.rpc`, for programs: what is wrong, and when to try again.
+//! Converts errors to gRPC statuses with `google.rpc` details, so that clients can handle them by program.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 
-/// Whose reasons `ErrorInfo` gives.
+/// Domain of `ErrorInfo`.
 const DOMAIN: &str = "evergreen";
 
 impl From<Error> for tonic::Status {
@@ -28,10 +28,10 @@ impl From<Error> for tonic::Status {
     }
 }
 
-/// A status as a message, for one batch among others.
+/// Converts a status to a message, for the result of one batch in a stream.
 pub(super) fn message(status: &tonic::Status) -> tonic_types::Status {
     let decoded = tonic_types::Status::decode(status.details()).ok();
-    // A status that the transport made has no details.
+    // A status from the transport has no details.
     decoded
         .filter(|message| message.code != Code::Ok as i32)
         .unwrap_or_else(|| tonic_types::Status {

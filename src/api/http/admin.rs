@@ -1,4 +1,4 @@
-//! Administration, on the operations port: what is there, and orders to the thread that loads models.
+//! Administration on the operations port: reads model states and sends commands to the lifecycle thread.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::config::models::ShareSection;
 use crate::error::Error;
 use crate::lifecycle::Command;
 
-/// The routes.
+/// Returns the administration routes.
 pub(super) fn router() -> Router<Arc<App>> {
     Router::new()
         .route("/v1/models", get(models))
@@ -35,14 +35,14 @@ pub(super) fn router() -> Router<Arc<App>> {
         .route("/v1/models/{model}/shadow", post(shadow).delete(end_shadow))
 }
 
-/// A version, where one may be named.
+/// Body with an optional version.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct VersionQueryBody {
     version: Option<u64>,
 }
 
-/// Where to go back to, and why.
+/// Body of a rollback: the version to return to, the reason, and whether to stay there.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RollbackBody {
@@ -51,16 +51,16 @@ struct RollbackBody {
     hold: bool,
 }
 
-type Named = Result<Path<String>, PathRejection>;
+type ModelName = Result<Path<String>, PathRejection>;
 type CommandResult = Result<Json<Value>, Error>;
 
-fn named(path: Named) -> Result<String, Error> {
+fn model_name(path: ModelName) -> Result<String, Error> {
     path.map(|Path(name)| name)
         .map_err(|rejection| Error::invalid(rejection.body_text()))
 }
 
-/// A JSON body, or the default where there is none.
-fn optional<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
+/// Parses a JSON body; an empty body is the default.
+fn json_or_default<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
     let bytes = body::bytes(body)?;
     if bytes.is_empty() {
         Ok(T::default())
@@ -69,8 +69,8 @@ fn optional<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
     }
 }
 
-async fn order(app: &App, order: Command) -> CommandResult {
-    let done = app.lifecycle.execute(order).await?;
+async fn execute(app: &App, command: Command) -> CommandResult {
+    let done = app.lifecycle.execute(command).await?;
     Ok(Json(json!({"done": done})))
 }
 
@@ -78,68 +78,68 @@ async fn models(State(app): State<Arc<App>>) -> Json<ModelsBody> {
     Json(models_body(&app.scorer.live()))
 }
 
-async fn model(State(app): State<Arc<App>>, path: Named) -> Result<Json<ModelBody>, Error> {
-    let name = named(path)?;
+async fn model(State(app): State<Arc<App>>, path: ModelName) -> Result<Json<ModelBody>, Error> {
+    let name = model_name(path)?;
     let live = app.scorer.live();
     live.entry(&name)
         .map(|entry| Json(model_body(name.clone(), entry)))
 }
 
 async fn refresh(State(app): State<Arc<App>>) -> CommandResult {
-    order(&app, Command::Refresh).await
+    execute(&app, Command::Refresh).await
 }
 
-async fn load(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = optional(body)?;
-    let model = named(path)?;
-    order(&app, Command::Load { model, version }).await
+async fn load(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = json_or_default(body)?;
+    let model = model_name(path)?;
+    execute(&app, Command::Load { model, version }).await
 }
 
-async fn unload(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = optional(body)?;
-    let model = named(path)?;
-    order(&app, Command::Unload { model, version }).await
+async fn unload(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = json_or_default(body)?;
+    let model = model_name(path)?;
+    execute(&app, Command::Unload { model, version }).await
 }
 
-async fn rollback(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
+async fn rollback(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
     let RollbackBody {
         version,
         reason,
         hold,
-    } = optional(body)?;
-    let asked = Command::Rollback {
-        model: named(path)?,
+    } = json_or_default(body)?;
+    let command = Command::Rollback {
+        model: model_name(path)?,
         version,
-        reason: reason.unwrap_or_else(|| "asked for by an operator".to_owned()),
+        reason: reason.unwrap_or_else(|| "requested by an operator".to_owned()),
         hold,
     };
-    order(&app, asked).await
+    execute(&app, command).await
 }
 
-async fn release(State(app): State<Arc<App>>, path: Named) -> CommandResult {
-    let model = named(path)?;
-    order(&app, Command::Release { model }).await
+async fn release(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
+    let model = model_name(path)?;
+    execute(&app, Command::Release { model }).await
 }
 
-type NamedLabel = Result<Path<(String, String)>, PathRejection>;
+type ModelLabel = Result<Path<(String, String)>, PathRejection>;
 
-async fn label(State(app): State<Arc<App>>, path: NamedLabel, body: Body) -> CommandResult {
+async fn label(State(app): State<Arc<App>>, path: ModelLabel, body: Body) -> CommandResult {
     let VersionQueryBody { version } = body::json(body)?;
     if version.is_none() {
         return Err(Error::invalid(
-            "version: which one should have the label?".to_owned(),
+            "version: missing; expected the version for the label, such as {\"version\": 8}".to_owned(),
         ));
     }
     set_label(&app, path, version).await
 }
 
-async fn drop_label(State(app): State<Arc<App>>, path: NamedLabel) -> CommandResult {
+async fn drop_label(State(app): State<Arc<App>>, path: ModelLabel) -> CommandResult {
     set_label(&app, path, None).await
 }
 
-async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> CommandResult {
+async fn set_label(app: &App, path: ModelLabel, version: Option<u64>) -> CommandResult {
     let Path((model, label)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-    order(
+    execute(
         app,
         Command::Label {
             model,
@@ -150,26 +150,26 @@ async fn set_label(app: &App, path: NamedLabel, version: Option<u64>) -> Command
     .await
 }
 
-async fn canary(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
+async fn canary(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
-    let model = named(path)?;
+    let model = model_name(path)?;
     let share = Some(share);
-    order(&app, Command::Canary { model, share }).await
+    execute(&app, Command::Canary { model, share }).await
 }
 
-async fn end_canary(State(app): State<Arc<App>>, path: Named) -> CommandResult {
-    let model = named(path)?;
-    order(&app, Command::Canary { model, share: None }).await
+async fn end_canary(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
+    let model = model_name(path)?;
+    execute(&app, Command::Canary { model, share: None }).await
 }
 
-async fn shadow(State(app): State<Arc<App>>, path: Named, body: Body) -> CommandResult {
+async fn shadow(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
-    let model = named(path)?;
+    let model = model_name(path)?;
     let share = Some(share);
-    order(&app, Command::Shadow { model, share }).await
+    execute(&app, Command::Shadow { model, share }).await
 }
 
-async fn end_shadow(State(app): State<Arc<App>>, path: Named) -> CommandResult {
-    let model = named(path)?;
-    order(&app, Command::Shadow { model, share: None }).await
+async fn end_shadow(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
+    let model = model_name(path)?;
+    execute(&app, Command::Shadow { model, share: None }).await
 }

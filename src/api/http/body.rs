@@ -1,4 +1,4 @@
-//! Reading a JSON body: bare `NaN` tokens are understood, what is wrong is named by its path in the document.
+//! Reads JSON bodies, for all handlers. Bare `NaN` tokens are accepted; errors name the path in the document.
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -12,15 +12,18 @@ use crate::error::Error;
 use crate::suggest::with_hint;
 use crate::values::json::without_nan;
 
-/// A body as axum hands it over.
+/// A body as axum extracts it.
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
-/// The bytes of a body.
+/// Returns the bytes of a body.
+///
+/// # Errors
+/// The body is too large, too slow or incomplete.
 pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::too_large(
-            "the body is larger than limits.body_bytes allows; send fewer entities at a time".to_owned(),
-        ),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::too_large("the body exceeds limits.body_bytes; send fewer entities per request".to_owned())
+        }
         _ => match too_slow(&rejection) {
             Some(slow) => Error::too_slow(slow.to_string()),
             None => Error::invalid(rejection.body_text()),
@@ -28,7 +31,7 @@ pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
     })
 }
 
-/// Whether time was up, somewhere below what the layers in between make of it.
+/// Finds a body timeout among the causes of a rejection, as layers in between wrap it.
 fn too_slow(rejection: &BytesRejection) -> Option<&BodyTooSlow> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
     while let Some(error) = cause {
@@ -53,7 +56,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         ));
     }
     let text = without_nan(bytes);
-    // Keeping the path for an error takes time: it is only done once there is one.
+    // Tracking the path is slower: do it only after an error.
     if let Ok(parsed) = serde_json::from_slice(&text) {
         return Ok(parsed);
     }
@@ -73,10 +76,10 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(parsed)
 }
 
-/// A JSON body of about `bytes`.
+/// Builds a JSON response; `bytes` is its expected size.
 ///
 /// # Errors
-/// Never for values that are all JSON, as those of answers are.
+/// Never for the bodies of this API, which are all valid JSON.
 pub(super) fn answer(value: &impl Serialize, bytes: usize) -> Result<Response, Error> {
     let mut text = Vec::with_capacity(bytes);
     serde_json::to_writer(&mut text, value).map_err(|error| Error::internal(error.to_string()))?;

@@ -1,4 +1,4 @@
-//! Pages of other origins, such as a sales front end, that ask from the browser.
+//! Cross-origin requests (`[cors]`), for web pages that call the API from the browser.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::config::CorsSection;
 
-/// How long a browser need not ask again whether it may ask.
+/// How long a browser may cache a preflight response.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What a page may send beside what it always may.
-const SENT: [HeaderName; 6] = [
+/// Request headers that a page may send.
+const ALLOWED_HEADERS: [HeaderName; 6] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
     HeaderName::from_static("x-api-key"),
@@ -20,14 +20,14 @@ const SENT: [HeaderName; 6] = [
     HeaderName::from_static("traceparent"),
 ];
 
-/// What a page may read of an answer beside its body.
-const READ: [HeaderName; 3] = [
+/// Response headers that a page may read.
+const EXPOSED_HEADERS: [HeaderName; 3] = [
     header::RETRY_AFTER,
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("traceresponse"),
 ];
 
-/// The layer that says so; `None` where no other origin may ask.
+/// Returns the CORS layer; `None` if no origin is allowed.
 pub(super) fn layer(section: &CorsSection) -> Option<CorsLayer> {
     let origins = &section.origins;
     if origins.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn layer(section: &CorsSection) -> Option<CorsLayer> {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        // The settings were checked: each is a valid header.
+        // Settings validation has checked that each is a valid header value.
         AllowOrigin::list(
             origins
                 .iter()
@@ -46,8 +46,8 @@ pub(super) fn layer(section: &CorsSection) -> Option<CorsLayer> {
     let layer = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers(SENT)
-        .expose_headers(READ)
+        .allow_headers(ALLOWED_HEADERS)
+        .expose_headers(EXPOSED_HEADERS)
         .max_age(MAX_AGE);
     Some(layer)
 }

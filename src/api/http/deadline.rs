@@ -1,4 +1,4 @@
-//! The deadline of a request, for handlers.
+//! Extracts the deadline of a request, for handlers.
 
 use std::convert::Infallible;
 use std::time::Instant;
@@ -10,20 +10,20 @@ use utoipa::IntoParams;
 use crate::api::context::deadline;
 use crate::error::Error;
 
-/// What a request may carry beside its body.
+/// Headers that a request may have.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "only describes the headers")]
 pub(super) struct RequestHeaders {
-    /// Milliseconds after which the client stops waiting, and the server should stop working (504).
+    /// Timeout in milliseconds. After it the server answers 504.
     #[param(rename = "X-Request-Timeout-Ms", minimum = 1)]
     timeout: Option<u64>,
-    /// The request's id in logs, echoed; without one, one is made.
+    /// Request id for logs, returned in the response. The server generates one if it is missing.
     #[param(rename = "X-Request-Id", max_length = 128)]
     id: Option<String>,
 }
 
-/// When the client stops waiting, or why that cannot be read: the handler says so in its protocol's words.
+/// The request's deadline, or why its header is invalid. The handler reports the error in its protocol.
 pub(super) struct DeadlineHeader(pub(super) Result<Option<Instant>, Error>);
 
 impl<S: Sync> FromRequestParts<S> for DeadlineHeader {

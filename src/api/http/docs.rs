@@ -1,4 +1,4 @@
-//! `/openapi.json`, and `/docs`, a page to read and try it, whose files are inside the binary.
+//! Serves `/openapi.json` and the API page `/docs`. The page's files are embedded in the binary.
 
 use axum::Router;
 use axum::response::Redirect;

@@ -1,4 +1,4 @@
-//! What a model sees of an entity.
+//! `GET /v1/models/{model}/features/{id}`: the features that a model gets for an entity, for debugging.
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -10,53 +10,56 @@ use super::HttpState;
 use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::problem::Problems;
 use super::score::ScoreQuery;
-use super::score::wire::VersionBody;
-use crate::api::context::about_model;
+use super::score::wire::ModelVersionBody;
 use crate::api::context::deadline::within;
+use crate::api::context::record_model;
 use crate::error::Error;
 use crate::scoring::trace::EntityFeatures;
 use crate::scoring::{ModelRef, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::time::rfc3339;
 
-/// The features of an entity, as a model sees them.
+/// The features of an entity, as the model gets them.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntityFeaturesBody {
-    model: VersionBody<'static>,
+    model: ModelVersionBody<'static>,
+    /// The entity's id.
     #[schema(example = "C-1042")]
     id: String,
-    /// `snapshot`, `cache` or `store`: the furthest away of those that were asked.
+    /// Where the features come from: `snapshot`, `cache` or `store`. With several, the slowest of them.
     #[schema(example = "snapshot")]
     from: &'static str,
-    /// Feature sources that could not be asked; what they hold counts as missing.
+    /// Feature sources that did not answer. Their features count as missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unavailable: Vec<String>,
-    /// In the model's order.
+    /// The features, in the model's order.
     features: Vec<EntityFeatureBody>,
 }
 
 /// One feature of an entity.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EntityFeatureBody {
+    /// The feature's name.
     #[schema(example = "support_calls_30d")]
     feature: String,
+    /// The feature's name for people.
     #[schema(example = "Support calls, last 30 days")]
     label: String,
-    /// Where the store keeps it.
+    /// Where the feature is stored, as `group:column`.
     #[schema(example = "customer_stats:support_calls_30d")]
     source: String,
-    /// What the model sees: a number, a category's name, true or false, or null for missing.
+    /// The value that the model gets: a number, a category, true, false, or null if missing.
     #[schema(value_type = Object)]
     value: serde_json::Value,
-    /// `present`, or all that applies of `missing`, `null`, `stale`, `out_of_range`, `default`.
+    /// `present`, or one or more of `missing`, `null`, `stale`, `out_of_range`, `default`.
     #[schema(value_type = Vec<String>, example = json!(["present"]))]
     status: Vec<&'static str>,
-    /// When the value was true.
+    /// When the value was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     as_of: Option<String>,
 }
 
-/// Shows what a model sees of an entity.
+/// Shows the features that a model gets for an entity.
 #[utoipa::path(
     get, path = "/v1/models/{model}/features/{id}", tag = "score",
     params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"), ScoreQuery, RequestHeaders),
@@ -66,7 +69,7 @@ pub(super) struct EntityFeatureBody {
     )
 )]
 pub(super) async fn features(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
@@ -75,24 +78,26 @@ pub(super) async fn features(
         let deadline = deadline?;
         let Path((name, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        about_model(&name);
+        record_model(&name);
         let model = ModelRef {
             name,
             version: VersionSelector::from_parts(query.version, query.label)?,
         };
-        let asked = rest.scorer.features(&model, EntityId::Text(id.clone()), deadline);
-        let found = within(deadline, asked).await?;
-        Ok(body(id, &found))
+        let features = state
+            .scorer
+            .features(&model, EntityId::Text(id.clone()), deadline);
+        let features = within(deadline, features).await?;
+        Ok(entity_features_body(id, &features))
     };
-    rest.counters.features.count(result.await).map(Json)
+    state.counters.features.count(result.await).map(Json)
 }
 
-fn body(id: String, found: &EntityFeatures) -> EntityFeaturesBody {
-    let features = found
+fn entity_features_body(id: String, entity: &EntityFeatures) -> EntityFeaturesBody {
+    let features = entity
         .model
         .inputs
         .iter()
-        .zip(&found.features)
+        .zip(&entity.features)
         .map(|(input, view)| EntityFeatureBody {
             feature: input.contract.name.clone(),
             label: input.contract.label().to_owned(),
@@ -102,10 +107,10 @@ fn body(id: String, found: &EntityFeatures) -> EntityFeaturesBody {
             as_of: view.as_of.and_then(rfc3339),
         });
     EntityFeaturesBody {
-        model: VersionBody::from(&*found.model).into_owned(),
+        model: ModelVersionBody::from(&*entity.model).into_owned(),
         id,
-        from: found.from.label(),
-        unavailable: found.unavailable.clone(),
+        from: entity.from.label(),
+        unavailable: entity.unavailable.clone(),
         features: features.collect(),
     }
 }

@@ -1,5 +1,6 @@
-//! `POST /v1/models/{model}/scores`: a line in, a line out, for bulk. Any number of lines passes through bounded memory:
-//! no more is read than is being scored, and a client that does not take its answers is waited for, then given up.
+//! `POST /v1/models/{model}/scores`: bulk scoring of JSON lines, in bounded memory for any number of lines. The server
+//! reads only the lines that it scores, waits for a client that does not read its answers, and gives up after
+//! `streams.idle_seconds`.
 
 mod reader;
 
@@ -26,26 +27,26 @@ use super::problem::Problems;
 use super::score::ScoreQuery;
 use super::score::wire::{EntityBody, ResultBody};
 use super::{HttpState, StreamLimits};
-use crate::api::context::about_model;
 use crate::api::context::deadline::{earlier, within};
+use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
 use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, VersionSelector};
-use reader::{BodyLine, LineReader, Text};
+use reader::{BodyLine, BodyLines, LineText};
 
-/// Lines scored at once: enough for the forest to work in bulk, few enough that answers flow.
+/// Maximum lines per batch: enough for the batch kernels, few enough for a steady flow of answers.
 const BATCH: usize = 512;
 
-/// How long to wait when the server is at its limit: single requests go first.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause before a retry when the server is overloaded, so that single requests go first.
+const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// The answer to one line.
 #[derive(Serialize, ToSchema)]
 pub(super) struct LineBody<'a> {
-    /// The line's number in the request, from 1. Empty lines are counted, but not answered.
+    /// Line number in the request, from 1. Empty lines count, but have no answer.
     #[schema(example = 1)]
     line: u64,
-    /// The version of the model that answered.
+    /// The version that gave this score.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 3)]
     version: Option<u64>,
@@ -53,11 +54,11 @@ pub(super) struct LineBody<'a> {
     result: ResultBody<'a>,
 }
 
-/// Scores any number of entities, one JSON object a line, answered line by line in the same order.
+/// Scores any number of entities: one JSON object per line in, one answer per line out, in the same order.
 ///
-/// Read the answers while sending: the server reads no further while they are not taken. What is wrong with one line
-/// stands in its answer. When the whole cannot go on (the server stops, the time is up), the last answer says why, with
-/// the number of the first line that has no score.
+/// Read the answers while you send: the server stops reading when its answers are not taken. An invalid line gets an
+/// error as its answer; the others are scored. If the request cannot continue (the server stops, the deadline is
+/// exceeded), the last answer has the reason and the number of the first line without a score.
 #[utoipa::path(
     post, path = "/v1/models/{model}/scores", tag = "score",
     params(("model" = String, Path, example = "churn"), ScoreQuery, RequestHeaders),
@@ -68,7 +69,7 @@ pub(super) struct LineBody<'a> {
     )
 )]
 pub(super) async fn score_lines(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
@@ -77,33 +78,36 @@ pub(super) async fn score_lines(
     let prepare = || {
         let Path(name) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        about_model(&name);
+        record_model(&name);
         let deadline = deadline?;
         let model = ModelRef {
             name,
             version: VersionSelector::from_parts(query.version, query.label)?,
         };
-        rest.scorer.live().find(&model)?.scorable()?;
+        state.scorer.live().find(&model)?.scorable()?;
         Ok((model, query.explain, deadline))
     };
     let (model, explain, deadline) = match prepare() {
         Ok(prepared) => prepared,
-        Err(error) => return rest.counters.score_lines.count(Err(error)),
+        Err(error) => return state.counters.score_lines.count(Err(error)),
     };
-    let longest = rest.streams.settings.line_bytes;
-    let seconds = Duration::from_secs(rest.streams.settings.seconds);
-    let bulk = Bulk {
-        scorer: rest.scorer.clone(),
-        counters: rest.counters.score_lines.clone(),
-        streams: rest.streams,
+    let max_line_bytes = state.streams.settings.line_bytes;
+    let seconds = Duration::from_secs(state.streams.settings.seconds);
+    let bulk = BulkRequest {
+        scorer: state.scorer.clone(),
+        counters: state.counters.score_lines.clone(),
+        streams: state.streams,
         deadline: earlier(deadline, Instant::now().checked_add(seconds)),
         model,
         explain,
     };
-    // One answer may wait while the next batch is scored.
+    // Capacity 1: one answer waits while the next batch is scored.
     let (sender, mut receiver) = mpsc::channel(1);
-    tokio::spawn(bulk.run(LineReader::new(body, longest), sender).in_current_span());
-    // Compression asks on after the end, which a channel allows.
+    tokio::spawn(
+        bulk.run(BodyLines::new(body, max_line_bytes), sender)
+            .in_current_span(),
+    );
+    // Compression polls again after the end, which a channel allows.
     let answers = stream::poll_fn(move |context| {
         let answer = receiver.poll_recv(context);
         answer.map(|bytes| bytes.map(Ok::<Bytes, Infallible>))
@@ -115,8 +119,8 @@ pub(super) async fn score_lines(
         .into_response())
 }
 
-/// One bulk request.
-struct Bulk {
+/// A bulk request in progress.
+struct BulkRequest {
     scorer: Arc<Scorer>,
     counters: RequestCounters,
     streams: Arc<StreamLimits>,
@@ -125,28 +129,31 @@ struct Bulk {
     explain: usize,
 }
 
-impl Bulk {
-    async fn run(self, mut lines: LineReader, answers: mpsc::Sender<Bytes>) {
+impl BulkRequest {
+    async fn run(self, mut lines: BodyLines, answers: mpsc::Sender<Bytes>) {
         let result = self.answer_all(&mut lines, &answers).await;
         let number = result.as_ref().err().map_or(0, |&(number, _)| number);
         if let Err(error) = self.counters.count(result.map_err(|(_, error)| error)) {
-            let last = line_body(number, None, ResultBody::failed(&error));
-            if let Ok(text) = text(&[last]) {
-                // A client that is gone has no use for it.
+            let last_line = line_body(number, None, ResultBody::failed(&error));
+            if let Ok(text) = text(&[last_line]) {
+                // Best effort: the client may have disconnected.
                 let _ = timeout(self.idle(), answers.send(text)).await;
             }
         }
     }
 
-    /// Answers batch after batch; an error ends it, with the number of the first line that was not answered.
+    /// Answers all lines in batches.
+    ///
+    /// # Errors
+    /// The number of the first line without an answer, and why.
     async fn answer_all(
         &self,
-        lines: &mut LineReader,
+        lines: &mut BodyLines,
         answers: &mpsc::Sender<Bytes>,
     ) -> Result<(), (u64, Error)> {
         loop {
             let next = lines.number() + 1;
-            let batch = self.next(lines).await.map_err(|error| (next, error))?;
+            let batch = self.next_batch(lines).await.map_err(|error| (next, error))?;
             let Some(first) = batch.first().map(|line| line.number) else {
                 return Ok(());
             };
@@ -154,9 +161,9 @@ impl Bulk {
             let bytes = self.answer(batch).await.map_err(at_first)?;
             match timeout(self.idle(), answers.send(bytes)).await {
                 Ok(Ok(())) => {}
-                // The client is gone: it has what it wanted.
+                // Client disconnected: not an error.
                 Ok(Err(_)) => return Ok(()),
-                Err(_) => return Err(at_first(self.idle_for_long("answers were not taken"))),
+                Err(_) => return Err(at_first(self.idle_error("the answers were not read"))),
             }
         }
     }
@@ -165,35 +172,35 @@ impl Bulk {
         Duration::from_secs(self.streams.settings.idle_seconds)
     }
 
-    fn idle_for_long(&self, what: &str) -> Error {
+    fn idle_error(&self, what: &str) -> Error {
         Error::deadline_exceeded(format!(
             "{what} for {} s (`streams.idle_seconds`)",
             self.streams.settings.idle_seconds
         ))
     }
 
-    /// The next lines; none at the end.
-    async fn next(&self, lines: &mut LineReader) -> Result<Vec<BodyLine>, Error> {
+    /// Waits for the next lines; returns none at the end of the body.
+    async fn next_batch(&self, lines: &mut BodyLines) -> Result<Vec<BodyLine>, Error> {
         let most = BATCH.min(self.scorer.limits().batch);
         tokio::select! {
             biased;
-            () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the rest again".to_owned())),
-            () = at(self.deadline) => Err(self.time_is_up()),
+            () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the remaining lines again".to_owned())),
+            () = sleep_until(self.deadline) => Err(self.deadline_error()),
             batch = timeout(self.idle(), lines.batch(most)) => match batch {
-                Ok(batch) => batch.map_err(|error| Error::invalid(format!("the body broke off: {error}"))),
-                Err(_) => Err(self.idle_for_long("no line came")),
+                Ok(batch) => batch.map_err(|error| Error::invalid(format!("the body ended early: {error}"))),
+                Err(_) => Err(self.idle_error("no line arrived")),
             },
         }
     }
 
-    fn time_is_up(&self) -> Error {
+    fn deadline_error(&self) -> Error {
         Error::deadline_exceeded(format!(
-            "the time was up: the request's own, or {} s (`streams.seconds`)",
+            "deadline exceeded: the request's own, or {} s (`streams.seconds`)",
             self.streams.settings.seconds
         ))
     }
 
-    /// The answers to some lines.
+    /// Scores a batch of lines and returns the answers as bytes.
     async fn answer(&self, batch: Vec<BodyLine>) -> Result<Bytes, Error> {
         let mut entities = Vec::with_capacity(batch.len());
         let mut lines = Vec::with_capacity(batch.len());
@@ -215,23 +222,23 @@ impl Bulk {
                     let version = Some(model.version);
                     Ok(line_body(number, version, ResultBody::new(model, result)))
                 }
-                None => Err(Error::internal("a line without a result".to_owned())),
+                None => Err(Error::internal("no result for a line".to_owned())),
             },
         });
         text(&bodies.collect::<Result<Vec<_>, _>>()?)
     }
 
-    fn parse(&self, text: Text) -> Result<Entity, Error> {
+    fn parse(&self, text: LineText) -> Result<Entity, Error> {
         match text {
-            Text::Whole(text) => body::parse::<EntityBody>(&text).map(Into::into),
-            Text::TooLong => Err(Error::too_large(format!(
-                "the line is longer than {} bytes (`streams.line_bytes`)",
+            LineText::Whole(text) => body::parse::<EntityBody>(&text).map(Into::into),
+            LineText::TooLong => Err(Error::too_large(format!(
+                "the line exceeds {} bytes (`streams.line_bytes`)",
                 self.streams.settings.line_bytes
             ))),
         }
     }
 
-    /// Scores a batch; while the server is at its limit, waits: there is no hurry in bulk.
+    /// Scores a batch. Retries while the server is overloaded, as bulk requests can wait.
     async fn score(&self, entities: Vec<Entity>) -> Result<crate::scoring::Scores, Error> {
         loop {
             let request = ScoreRequest {
@@ -242,9 +249,9 @@ impl Bulk {
             };
             match within(self.deadline, self.scorer.answer(request)).await {
                 Err(error) if error.kind() == ErrorKind::Overloaded => {
-                    let pause = at(self.deadline);
-                    if timeout(PAUSE, pause).await.is_ok() {
-                        return Err(self.time_is_up());
+                    let pause = sleep_until(self.deadline);
+                    if timeout(OVERLOAD_PAUSE, pause).await.is_ok() {
+                        return Err(self.deadline_error());
                     }
                 }
                 result => return result,
@@ -253,8 +260,8 @@ impl Bulk {
     }
 }
 
-/// Waits until then, or for ever.
-async fn at(deadline: Option<Instant>) {
+/// Waits until the deadline, or forever without one.
+async fn sleep_until(deadline: Option<Instant>) {
     let forever = std::future::pending::<()>();
     match deadline {
         Some(deadline) => {
@@ -264,7 +271,7 @@ async fn at(deadline: Option<Instant>) {
     }
 }
 
-/// One place for the version: the result's own goes before `version`.
+/// Builds a line's answer. The result's own version overrides `version`.
 fn line_body(line: u64, version: Option<u64>, mut result: ResultBody<'_>) -> LineBody<'_> {
     LineBody {
         line,
@@ -273,7 +280,7 @@ fn line_body(line: u64, version: Option<u64>, mut result: ResultBody<'_>) -> Lin
     }
 }
 
-/// Answers as lines.
+/// Serializes answers, one per line.
 fn text(bodies: &[LineBody<'_>]) -> Result<Bytes, Error> {
     let mut text = Vec::with_capacity(bodies.len() * 128);
     for body in bodies {

@@ -1,4 +1,4 @@
-//! `GET /v1/models` and `GET /v1/models/{model}`.
+//! `GET /v1/models` and `GET /v1/models/{model}`: models, versions and contracts, for clients and operators.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,18 +20,20 @@ use crate::scoring::{LiveSet, Servable};
 use crate::values::feature_type::FeatureType;
 use crate::values::time::rfc3339;
 
-/// The models of the folder.
+/// The models in the repository.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelsBody {
+    /// The models, by name.
     models: Vec<ModelLine>,
 }
 
 /// A model in the list.
 #[derive(Debug, Serialize, ToSchema)]
 struct ModelLine {
+    /// The model's name.
     #[schema(example = "churn")]
     name: String,
-    /// `live`, or `refused` when no version passed the gate.
+    /// `live`, or `refused` if no version passed the gate.
     #[schema(example = "live")]
     state: &'static str,
     /// The live version.
@@ -41,174 +43,205 @@ struct ModelLine {
     sha256: Option<String>,
 }
 
-/// A model whole.
+/// A model with its versions, events and trials.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ModelBody {
+    /// The model's name.
     #[schema(example = "churn")]
     name: String,
-    /// `live`, or `refused` when no version passed the gate.
+    /// `live`, or `refused` if no version passed the gate.
     #[schema(example = "live")]
     state: &'static str,
-    /// Every version that is there or answers, newest first.
+    /// Every version in the repository or in memory, newest first.
     versions: Vec<VersionStatusBody>,
-    /// Names for versions.
+    /// Labels and the versions that they name.
     labels: BTreeMap<String, u64>,
-    /// What happened lately, newest last.
+    /// Recent events, newest last.
     events: Vec<EventBody>,
-    /// Versions being tried beside the one that answers, and those tried lately.
+    /// Running and recent trials (canary or shadow) of versions.
     trials: Vec<TrialBody>,
-    /// The live version.
+    /// The live version and its contract.
     live: Option<LiveBody>,
 }
 
-/// A version being tried: how its scores compare with those of the version that answers.
+/// A trial: compares a candidate's scores with those of the base version, which answers.
 #[derive(Debug, Serialize, ToSchema)]
 struct TrialBody {
-    /// `canary`: it answers for a share of the entities; `shadow`: it is only scored beside the answer.
+    /// `canary`: the candidate answers for a share of the entities. `shadow`: it is scored, but does not answer.
     #[schema(example = "shadow")]
     kind: &'static str,
-    /// The share of entities; absent when the trial has ended.
+    /// Share of the entities, from 0 to 1; absent if the trial has ended.
     share: Option<f64>,
+    /// The version that answers.
     base: u64,
+    /// The version on trial.
     candidate: u64,
+    /// The comparison in one sentence.
     #[schema(
         example = "version 8 would have moved 3.0% of 1200 customers across a band (20 of 1200 scores went up a band, 16 down)"
     )]
     summary: String,
-    /// Scores compared.
+    /// Number of scores compared.
     compared: u64,
+    /// Scores that are equal.
     same_score: u64,
+    /// Scores in the same band.
     same_band: u64,
-    /// Scores that the candidate put into a higher band.
+    /// Scores that the candidate moved to a higher band.
     up: u64,
-    /// Scores that the candidate put into a lower band.
+    /// Scores that the candidate moved to a lower band.
     down: u64,
-    /// Entities that only one of the two gave a score.
+    /// Entities that only one of the two versions could score.
     failed: u64,
-    /// Entities not compared, for there was no time.
+    /// Entities not compared for lack of capacity.
     dropped: u64,
-    /// Different customers, each counted when first seen.
+    /// Distinct customers compared; each counts once.
     customers: u64,
+    /// Distinct customers whose band differed at their first comparison.
     moved_customers: u64,
+    /// `moved_customers` in percent of `customers`.
     moved_percent: f64,
-    /// The candidate's score less the base's: inner edges of the bins, and scores in each.
+    /// Histogram of the candidate's score minus the base's.
     differences: HistogramBody,
 }
 
-/// A histogram.
+/// A histogram of score differences.
 #[derive(Debug, Serialize, ToSchema)]
 struct HistogramBody {
+    /// Inner edges of the bins, ascending.
     edges: Vec<f64>,
+    /// Scores in each bin: one more than edges.
     counts: Vec<u64>,
 }
 
-/// Something that happened to the model.
+/// An event in a model's lifecycle.
 #[derive(Debug, Serialize, ToSchema)]
 struct EventBody {
+    /// When it happened.
     #[schema(example = "2026-11-21T04:12:09Z")]
     at: Option<String>,
+    /// What happened.
     #[schema(example = "version 8 is live, before it 7")]
     what: String,
 }
 
-/// Where a version stands, and how it came through the gate.
+/// A version's state and its gate report.
 #[derive(Debug, Serialize, ToSchema)]
 struct VersionStatusBody {
+    /// The version's number.
     version: u64,
-    /// `live`; `loaded`: answers those who name it; `available`: not asked for; `settling`: its files do not agree
-    /// yet; `refused`; `unloaded`; `rolled_back`.
+    /// `live`; `loaded`: answers requests that name it; `available`: not wanted by the policy; `settling`: its files
+    /// are still changing; `refused`: failed the gate; `unloaded`; `rolled_back`.
     #[schema(example = "live")]
     state: &'static str,
-    /// Why, where there is something to say.
+    /// Why it is in this state.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Since when it is in this state.
     since: Option<String>,
-    /// The gate's steps in order; the first failure is the last.
+    /// The gate's steps, in order. The gate stops at the first failure.
     steps: Vec<StepBody>,
 }
 
 /// A step of the gate.
 #[derive(Debug, Serialize, ToSchema)]
 struct StepBody {
-    /// `settle`, `checksums`, `parse`, `contract`, `golden`, `reference`, `features`, `budget`, `warm_up`
+    /// One of `settle`, `checksums`, `parse`, `contract`, `golden`, `reference`, `features`, `budget`, `warm_up`
     #[schema(example = "golden")]
     step: &'static str,
     /// `passed`, `skipped` or `failed`
     #[schema(example = "passed")]
     outcome: &'static str,
+    /// What was checked, or why it failed.
     detail: String,
+    /// Duration in milliseconds.
     milliseconds: f64,
 }
 
 /// A live version and its contract.
 #[derive(Debug, Serialize, ToSchema)]
 struct LiveBody {
+    /// The version's number.
     version: u64,
     /// SHA-256 of the model file.
     sha256: String,
     /// The training library and its version.
     #[schema(example = "XgBoost 3.2.0")]
     library: String,
+    /// The training objective, as the library writes it.
     #[schema(example = "binary:logistic")]
     objective: String,
+    /// Number of trees.
     trees: usize,
-    /// How the trees are walked on this machine.
+    /// The kernels that score the model on this machine.
     #[schema(example = "binned, bit-sliced from 54 rows")]
     kernel: String,
-    /// The name of the id.
+    /// Name of the entity's id.
     #[schema(example = "customer_id")]
     entity: String,
+    /// When the model was trained.
     trained_at: Option<String>,
-    /// Where the model comes from, as the bundle says.
+    /// The model's origin, as the bundle records it.
     lineage: BTreeMap<String, String>,
-    /// What the score is: `probability`, `margin`, `value` or `class`.
+    /// Kind of score: `probability`, `margin`, `value` or `class`.
     output: Option<String>,
+    /// The bands of the score.
     bands: Vec<BandBody>,
     /// The inputs in the model's order; empty for a bare model.
-    features: Vec<FeatureBody>,
+    features: Vec<ModelFeatureBody>,
 }
 
-/// A band.
+/// A band of scores.
 #[derive(Debug, Serialize, ToSchema)]
 struct BandBody {
+    /// The band's name.
     #[schema(example = "high")]
     name: String,
-    /// The lowest score in it.
+    /// The lowest score in the band.
     #[schema(example = 0.7)]
     from: f64,
 }
 
-/// An input.
+/// An input of a model.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ModelFeature)]
-struct FeatureBody {
+struct ModelFeatureBody {
+    /// The feature's name.
     name: String,
+    /// The feature's name for people.
     label: String,
+    /// Where the feature is stored, as `group:column`.
     source: String,
+    /// `float`, `int`, `bool`, `category` or `timestamp`.
     #[schema(value_type = String, example = "float")]
     r#type: FeatureType,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The categories that the model knows.
     categories: Vec<String>,
+    /// Whether an entity without a value gets no score.
     required: bool,
+    /// Value to use if the feature is missing.
     #[schema(value_type = Option<f64>)]
     default: Option<serde_json::Value>,
+    /// Smallest and largest expected value.
     range: Option<[f64; 2]>,
+    /// Age from which a value is stale, such as `36h`.
     max_age: Option<String>,
 }
 
 /// Lists the models.
 #[utoipa::path(get, path = "/v1/models", tag = "models", responses((status = 200, body = ModelsBody)))]
-pub(super) async fn list(State(rest): State<HttpState>) -> Result<Json<ModelsBody>, Error> {
-    let models = models_body(&rest.scorer.live());
-    rest.counters.list_models.count(Ok(models)).map(Json)
+pub(super) async fn list(State(state): State<HttpState>) -> Result<Json<ModelsBody>, Error> {
+    let models = models_body(&state.scorer.live());
+    state.counters.list_models.count(Ok(models)).map(Json)
 }
 
 pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     let models = live.models().map(|(name, entry)| {
-        let model = entry.live.as_ref().map(|served| &served.model);
+        let model = entry.live.as_ref().map(|servable| &servable.model);
         ModelLine {
             name: name.to_owned(),
-            state: state(model.is_some()),
+            state: state_label(model.is_some()),
             version: model.map(|model| model.version),
             sha256: model.map(|model| model.sha256.clone()),
         }
@@ -218,7 +251,7 @@ pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     }
 }
 
-/// A model's live version with its contract, and how each version came through the gate.
+/// Shows a model's live version with its contract, and the gate report of each version.
 #[utoipa::path(
     get, path = "/v1/models/{model}", tag = "models",
     params(("model" = String, Path, example = "churn")),
@@ -228,16 +261,16 @@ pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     )
 )]
 pub(super) async fn get(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelBody>, Error> {
-    let live = rest.scorer.live();
+    let live = state.scorer.live();
     let result = path.map_err(|rejection| Error::invalid(rejection.body_text()));
     let result = result.and_then(|Path(name)| live.entry(&name).map(|entry| model_body(name.clone(), entry)));
-    rest.counters.get_model.count(result).map(Json)
+    state.counters.get_model.count(result).map(Json)
 }
 
-fn state(live: bool) -> &'static str {
+fn state_label(live: bool) -> &'static str {
     if live { "live" } else { "refused" }
 }
 
@@ -248,7 +281,7 @@ pub(super) fn model_body(name: String, entry: &ModelEntry) -> ModelBody {
     });
     ModelBody {
         name,
-        state: state(entry.live.is_some()),
+        state: state_label(entry.live.is_some()),
         versions: entry.versions.iter().map(version_body).collect(),
         labels: entry.labels.clone(),
         events: events.collect(),
@@ -315,8 +348,8 @@ fn version_body(status: &VersionStatus) -> VersionStatusBody {
     }
 }
 
-fn live_body(served: &Servable) -> LiveBody {
-    let model = &*served.model;
+fn live_body(servable: &Servable) -> LiveBody {
+    let model = &*servable.model;
     let summary = model.forest.summary();
     let library = match &summary.library_version {
         Some(version) => format!("{:?} {version}", summary.format),
@@ -338,7 +371,7 @@ fn live_body(served: &Servable) -> LiveBody {
             .map(|contract| contract.model.lineage.clone())
             .unwrap_or_default(),
         output: contract.map(|contract| format!("{:?}", contract.output.kind).to_lowercase()),
-        bands: served
+        bands: servable
             .bands
             .iter()
             .map(|band| BandBody {
@@ -354,8 +387,8 @@ fn live_body(served: &Servable) -> LiveBody {
     }
 }
 
-fn feature_body(contract: &FeatureContract) -> FeatureBody {
-    FeatureBody {
+fn feature_body(contract: &FeatureContract) -> ModelFeatureBody {
+    ModelFeatureBody {
         name: contract.name.clone(),
         label: contract.label().to_owned(),
         source: contract.source().to_owned(),

@@ -1,4 +1,4 @@
-//! The Open Inference Protocol (V2) over HTTP, as its standard clients use it: JSON or binary tensors in and out.
+//! The Open Inference Protocol (V2) over HTTP, for its standard clients, with JSON or binary tensors.
 
 mod binary;
 mod wire;
@@ -13,17 +13,19 @@ use serde_json::{Value, json};
 use super::HttpState;
 use super::body::Body;
 use super::deadline::DeadlineHeader;
-use crate::api::context::about_model;
 use crate::api::context::deadline::within;
-use crate::api::open_inference::{EXTENSIONS, change, index, metadata, server_name, version};
+use crate::api::context::record_model;
+use crate::api::open_inference::{
+    EXTENSIONS, TensorMetadata, index, load_or_unload, metadata, server_name, version,
+};
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 use crate::scoring::{ModelRef, Servable};
 
-/// Where binary tensors begin in a body: the length of the JSON before them.
+/// Header with the length of the JSON part in bytes; binary tensors follow it.
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
-/// The routes, for a model's live version and for one that is named.
+/// Returns the routes, with and without a version.
 pub(super) fn router() -> axum::Router<HttpState> {
     let mut router = axum::Router::new()
         .route("/v2", get(server))
@@ -33,8 +35,10 @@ pub(super) fn router() -> axum::Router<HttpState> {
         .route("/v2/repository/index", post(repository_index));
     for (name, load) in [("load", true), ("unload", false)] {
         let path = format!("/v2/repository/models/{{model}}/{name}");
-        let handler = move |State(rest): State<HttpState>, Path(model): Path<String>| async move {
-            change(rest.loading.as_ref(), model, load).await.map_err(V2Error)
+        let handler = move |State(state): State<HttpState>, Path(model): Path<String>| async move {
+            load_or_unload(state.repository_api.as_ref(), model, load)
+                .await
+                .map_err(V2Error)
         };
         router = router.route(&path, post(handler));
     }
@@ -49,7 +53,7 @@ pub(super) fn router() -> axum::Router<HttpState> {
     router
 }
 
-/// An error in this protocol's words.
+/// An error in this protocol's format.
 pub(super) struct V2Error(Error);
 
 impl From<Error> for V2Error {
@@ -72,7 +76,7 @@ impl IntoResponse for V2Error {
     }
 }
 
-/// The model of a path, with or without a version.
+/// The model in a path, with or without a version.
 type ModelPath = Path<Vec<(String, String)>>;
 
 fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
@@ -94,12 +98,12 @@ async fn server() -> Json<Value> {
     Json(json!({"name": server_name(), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}))
 }
 
-async fn server_ready(State(rest): State<HttpState>) -> Response {
-    let ready = rest.scorer.live().why_not_ready().is_empty();
+async fn server_ready(State(state): State<HttpState>) -> Response {
+    let ready = state.scorer.live().why_not_ready().is_empty();
     ready_response(ready)
 }
 
-/// 200 or 503, with a body for clients that read it.
+/// Answers 200 or 503; some clients read the body.
 fn ready_response(ready: bool) -> Response {
     let status = if ready {
         StatusCode::OK
@@ -109,21 +113,21 @@ fn ready_response(ready: bool) -> Response {
     (status, Json(json!({"ready": ready}))).into_response()
 }
 
-async fn model_ready(State(rest): State<HttpState>, path: ModelPath) -> Result<Response, V2Error> {
+async fn model_ready(State(state): State<HttpState>, path: ModelPath) -> Result<Response, V2Error> {
     let model = model_ref(path)?;
-    Ok(match rest.scorer.live().find(&model) {
+    Ok(match state.scorer.live().find(&model) {
         Ok(_) => Json(json!({"name": model.name, "ready": true})).into_response(),
         Err(error) if error.kind() == ErrorKind::Unavailable => ready_response(false),
         Err(error) => return Err(error.into()),
     })
 }
 
-async fn model(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
-    let live = rest.scorer.live();
+async fn model(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = state.scorer.live();
     let model = &live.find(&model_ref(path)?)?.model;
     let described = metadata(model);
-    let tensors = |tensors: &[crate::api::open_inference::Described]| -> Vec<Value> {
-        let describe = |tensor: &crate::api::open_inference::Described| json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
+    let tensors = |tensors: &[TensorMetadata]| -> Vec<Value> {
+        let describe = |tensor: &TensorMetadata| json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
         tensors.iter().map(describe).collect()
     };
     Ok(Json(json!({
@@ -135,11 +139,11 @@ async fn model(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Va
     })))
 }
 
-async fn config(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
-    let live = rest.scorer.live();
+async fn config(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = state.scorer.live();
     let model = &live.find(&model_ref(path)?)?.model;
     let described = metadata(model);
-    let tensor = |tensor: &crate::api::open_inference::Described| {
+    let tensor = |tensor: &TensorMetadata| {
         let name = tensor.datatype.name().replace("BYTES", "STRING");
         json!({"name": tensor.name, "data_type": format!("TYPE_{name}"), "dims": &tensor.shape[1..]})
     };
@@ -147,36 +151,36 @@ async fn config(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<V
         "name": model.name,
         "platform": described.platform,
         "backend": server_name(),
-        "max_batch_size": rest.scorer.limits().batch,
+        "max_batch_size": state.scorer.limits().batch,
         "input": described.inputs.iter().map(tensor).collect::<Vec<_>>(),
         "output": described.outputs.iter().map(tensor).collect::<Vec<_>>(),
     })))
 }
 
-async fn statistics(State(rest): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
-    let live = rest.scorer.live();
-    let served = live.find(&model_ref(path)?)?;
-    Ok(Json(json!({"model_stats": [model_statistics(served)]})))
+async fn statistics(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+    let live = state.scorer.live();
+    let servable = live.find(&model_ref(path)?)?;
+    Ok(Json(json!({"model_stats": [model_statistics(servable)]})))
 }
 
-async fn all_statistics(State(rest): State<HttpState>) -> Json<Value> {
-    let live = rest.scorer.live();
-    let served = live.models().filter_map(|(_, entry)| entry.live.as_deref());
-    Json(json!({"model_stats": served.map(model_statistics).collect::<Vec<_>>()}))
+async fn all_statistics(State(state): State<HttpState>) -> Json<Value> {
+    let live = state.scorer.live();
+    let servable = live.models().filter_map(|(_, entry)| entry.live.as_deref());
+    Json(json!({"model_stats": servable.map(model_statistics).collect::<Vec<_>>()}))
 }
 
-fn model_statistics(served: &Servable) -> Value {
+fn model_statistics(servable: &Servable) -> Value {
     let duration = |(count, ns): (u64, u64)| json!({"count": count, "ns": ns});
-    let success = served.tensor_stats.success();
+    let success = servable.tensor_stats.success();
     let none = duration((0, 0));
     json!({
-        "name": served.model.name,
-        "version": served.model.version.to_string(),
+        "name": servable.model.name,
+        "version": servable.model.version.to_string(),
         "inference_count": success.0,
         "execution_count": success.0,
         "inference_stats": {
             "success": duration(success),
-            "fail": duration(served.tensor_stats.failure()),
+            "fail": duration(servable.tensor_stats.failure()),
             "queue": none,
             "compute_input": none,
             "compute_infer": duration(success),
@@ -188,15 +192,15 @@ fn model_statistics(served: &Servable) -> Value {
     })
 }
 
-async fn repository_index(State(rest): State<HttpState>) -> Json<Value> {
-    let lines = index(&rest.scorer.live()).into_iter().map(|line| {
-        json!({"name": line.name, "version": line.version, "state": line.state, "reason": line.reason})
+async fn repository_index(State(state): State<HttpState>) -> Json<Value> {
+    let entries = index(&state.scorer.live()).into_iter().map(|entry| {
+        json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason})
     });
-    Json(lines.collect())
+    Json(entries.collect())
 }
 
 async fn infer(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     path: ModelPath,
     DeadlineHeader(deadline): DeadlineHeader,
     headers: HeaderMap,
@@ -209,12 +213,12 @@ async fn infer(
         let id = request.id.clone();
         let plan = request.output_plan();
         let model = model_ref(path)?;
-        about_model(&model.name);
+        record_model(&model.name);
         let request = request.into_domain(model, tensors, deadline?)?;
-        let inferred = within(request.deadline, rest.scorer.infer(request)).await?;
+        let inferred = within(request.deadline, state.scorer.infer(request)).await?;
         Ok((inferred, id, plan))
     };
-    let (inferred, id, plan) = rest.counters.infer.count(result.await)?;
+    let (inferred, id, plan) = state.counters.infer.count(result.await)?;
     let (head, tensors) = wire::response(&inferred, id, &plan)?;
     if tensors.is_empty() {
         return Ok(([(header::CONTENT_TYPE, "application/json")], head).into_response());

@@ -1,4 +1,5 @@
-//! The operations port: probes and metrics; administration is in `admin.rs`.
+//! The operations port: probes, metrics and caches, for Kubernetes, Prometheus and operators. Administration is in
+//! `admin.rs`.
 
 use std::sync::Arc;
 
@@ -9,44 +10,44 @@ use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::problem::{self, challenged};
-use crate::api::auth::{Guard, PortApi};
+use super::problem::{self, with_challenge};
+use crate::api::auth::{ApiKind, Guard};
 use crate::app::App;
 use crate::error::Error;
 use crate::metrics::{Registry, TEXT_FORMAT};
 use crate::values::entity_id::EntityId;
 
-/// The operations port while models are being loaded.
+/// Builds the router of the operations port while the models load.
 pub fn loading(registry: Registry) -> Router {
     let metrics = move || {
         let registry = registry.clone();
         async move { render(&registry) }
     };
-    let reasons = json!({"ready": false, "reasons": ["the models are being loaded"]});
+    let reasons = json!({"ready": false, "reasons": ["the models are still loading"]});
     let ready = move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(reasons)) };
-    let later = || async { Error::unavailable("the models are being loaded".to_owned()) };
+    let unavailable = || async { Error::unavailable("the models are still loading".to_owned()) };
     Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(later)
+        .fallback(unavailable)
 }
 
-/// The router of the operations port.
+/// Builds the router of the operations port, behind the guard.
 pub fn router(app: Arc<App>, guard: &Guard) -> Router {
     let router = Router::new()
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .merge(super::admin::router())
-        .route("/cache", delete(forget_all))
-        .route("/cache/{source}", delete(forget_source))
-        .route("/cache/{source}/{id}", delete(forget_entity))
+        .route("/cache", delete(clear_all))
+        .route("/cache/{source}", delete(clear_source))
+        .route("/cache/{source}/{id}", delete(clear_entity))
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method);
-    guard.protect(PortApi::Operations, router, |_, error| {
-        challenged(error, Error::into_response)
+    guard.protect(ApiKind::Operations, router, |_, error| {
+        with_challenge(error, Error::into_response)
     })
 }
 
@@ -54,7 +55,7 @@ async fn live() -> Json<Value> {
     Json(json!({"live": true}))
 }
 
-/// 200 when at least one model and its features can answer; otherwise 503 and the reasons.
+/// Answers 200 if at least one model and its features can answer, otherwise 503 with the reasons.
 async fn ready(State(app): State<Arc<App>>) -> Response {
     let reasons = app.why_not_ready();
     let status = if reasons.is_empty() {
@@ -70,7 +71,7 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
 }
 
 /// Empties the caches of all feature stores.
-async fn forget_all(State(app): State<Arc<App>>) -> StatusCode {
+async fn clear_all(State(app): State<Arc<App>>) -> StatusCode {
     app.sources
         .remotes()
         .iter()
@@ -79,12 +80,12 @@ async fn forget_all(State(app): State<Arc<App>>) -> StatusCode {
 }
 
 /// Empties the cache of one feature store.
-async fn forget_source(State(app): State<Arc<App>>, Path(source): Path<String>) -> Result<StatusCode, Error> {
+async fn clear_source(State(app): State<Arc<App>>, Path(source): Path<String>) -> Result<StatusCode, Error> {
     app.sources.forget(&source, None).map(|()| StatusCode::NO_CONTENT)
 }
 
-/// Forgets one entity of one feature store: its next score asks the store.
-async fn forget_entity(
+/// Removes one entity from the cache of one feature store, so that its next score queries the store.
+async fn clear_entity(
     State(app): State<Arc<App>>,
     Path((source, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Error> {

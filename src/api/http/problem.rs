@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 `application/problem+json`.
+//! Converts errors to RFC 9457 `application/problem+json`, for REST and the operations port.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -13,26 +13,26 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 
-const NO_METHOD: &str = "The path does not take this method";
+const METHOD_NOT_ALLOWED_TITLE: &str = "Method not allowed";
 
-/// What went wrong with a request as a whole (RFC 9457).
+/// Why a request failed as a whole (RFC 9457).
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// A URI that names the kind of problem.
+    /// URI of the kind of problem.
     #[schema(example = "urn:evergreen:problem:model_not_found")]
     r#type: String,
-    /// The kind of problem in a short sentence.
-    #[schema(example = "There is no such model")]
+    /// Short title of the kind of problem.
+    #[schema(example = "Model not found")]
     title: &'static str,
     /// The HTTP status.
     #[schema(example = 404)]
     status: u16,
-    /// What is wrong with this request, and what to do.
+    /// What is wrong with this request, and how to fix it.
     #[schema(example = "no model `chrun`; did you mean `churn`?")]
     detail: String,
 }
 
-/// The problems that any operation may answer with, for its description: one per status of the table.
+/// The problem responses of every operation, for the OpenAPI description: one per HTTP status.
 pub(super) struct Problems;
 
 impl IntoResponses for Problems {
@@ -46,11 +46,8 @@ impl IntoResponses for Problems {
                 .push(status.title);
         }
         let of_layers = [
-            (StatusCode::METHOD_NOT_ALLOWED, NO_METHOD),
-            (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "The body's content encoding is not known",
-            ),
+            (StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED_TITLE),
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unknown content encoding"),
         ];
         for (status, title) in of_layers {
             titles.insert(status.as_u16().to_string(), vec![title]);
@@ -104,28 +101,36 @@ fn response(status: StatusCode, label: &str, title: &'static str, detail: String
 }
 
 pub(super) async fn no_route(uri: Uri) -> Response {
-    let detail = format!("nothing is at {}; see /docs", uri.path());
-    response(StatusCode::NOT_FOUND, "no_route", "There is no such path", detail)
+    let detail = format!("unknown path {}; see /docs", uri.path());
+    response(StatusCode::NOT_FOUND, "no_route", "Path not found", detail)
 }
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
-    let detail = format!("{} does not take {method}; see /docs", uri.path());
-    response(StatusCode::METHOD_NOT_ALLOWED, "no_method", NO_METHOD, detail)
+    let detail = format!("{} does not support {method}; see /docs", uri.path());
+    response(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no_method",
+        METHOD_NOT_ALLOWED_TITLE,
+        detail,
+    )
 }
 
-/// The answer when a handler panicked; the server lives on.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
+/// Answers a request whose handler panicked. The server continues.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer passes the payload by value"
+)]
 pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     let text = text
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    tracing::error!(panic = text, "a handler panicked");
+    tracing::error!(panic = text, "handler panicked");
     Error::internal(text.to_owned()).into_response()
 }
 
-/// Writes a refused request as `write` does, with the challenge that HTTP requires for a missing or unknown key.
-pub(super) fn challenged(error: Error, write: fn(Error) -> Response) -> Response {
+/// Builds the response with `write`, and adds the challenge that HTTP requires for a missing or unknown key.
+pub(super) fn with_challenge(error: Error, write: fn(Error) -> Response) -> Response {
     let challenge = error.kind() == ErrorKind::Unauthenticated;
     let mut response = write(error);
     if challenge {

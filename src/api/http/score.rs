@@ -1,4 +1,4 @@
-//! `POST /v1/score` and `GET /v1/models/{model}/scores/{id}`.
+//! `POST /v1/score` and `GET /v1/models/{model}/scores/{id}`: scores of a batch or of one entity.
 
 pub(super) mod wire;
 
@@ -12,31 +12,31 @@ use super::HttpState;
 use super::body::{self, Body};
 use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::problem::Problems;
-use crate::api::context::about_model;
 use crate::api::context::deadline::within;
+use crate::api::context::record_model;
 use crate::error::Error;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
-/// About what a result without reasons takes as JSON.
+/// Approximate size of a result without reasons as JSON.
 const RESULT_BYTES: usize = 160;
 
-/// Which version, and how many reasons.
+/// Query parameters: version and number of reasons.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ScoreQuery {
-    /// A version; without it, the live one.
+    /// Version to use. Default: the live one.
     pub(super) version: Option<u64>,
-    /// A label, in place of a version.
+    /// Label of the version to use, instead of `version`.
     pub(super) label: Option<String>,
-    /// How many reasons to give.
+    /// Number of reasons per score. Default: 0.
     #[serde(default)]
     pub(super) explain: usize,
 }
 
-/// Scores entities, by id or by features. Each has its own status: one entity's trouble never fails the others.
+/// Scores entities by id or by features. Each entity has its own status: an error in one does not affect the others.
 #[utoipa::path(
     post, path = "/v1/score", tag = "score", params(RequestHeaders), request_body = ScoreBody,
     responses(
@@ -45,21 +45,21 @@ pub(super) struct ScoreQuery {
     )
 )]
 pub(super) async fn score(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
     body: Body,
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
         let body: ScoreBody = body::json(body)?;
-        about_model(&body.model);
-        let scores = within(deadline, rest.scorer.answer(body.into_domain(deadline)?)).await?;
+        record_model(&body.model);
+        let scores = within(deadline, state.scorer.answer(body.into_domain(deadline)?)).await?;
         body::answer(
             &ScoresBody::from(&scores),
             RESULT_BYTES * (1 + scores.results.len()),
         )
     };
-    rest.counters.score.count(result.await)
+    state.counters.score.count(result.await)
 }
 
 /// Scores one entity by its id.
@@ -72,7 +72,7 @@ pub(super) async fn score(
     )
 )]
 pub(super) async fn score_one(
-    State(rest): State<HttpState>,
+    State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
     path: Result<Path<(String, String)>, PathRejection>,
     query: Result<Query<ScoreQuery>, QueryRejection>,
@@ -81,7 +81,7 @@ pub(super) async fn score_one(
         let deadline = deadline?;
         let Path((model, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
         let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        about_model(&model);
+        record_model(&model);
         let entity = Entity {
             id: Some(EntityId::Text(id)),
             features: Vec::new(),
@@ -96,15 +96,15 @@ pub(super) async fn score_one(
             explain: query.explain,
             deadline,
         };
-        let Scores { model, mut results } = within(deadline, rest.scorer.answer(request)).await?;
+        let Scores { model, mut results } = within(deadline, state.scorer.answer(request)).await?;
         match results.pop() {
             Some(EntityScore {
                 outcome: Outcome::Failed(error),
                 ..
             }) => Err(error),
             Some(result) => body::answer(&ScoreOneBody::new(&model, &result), 2 * RESULT_BYTES),
-            None => Err(Error::internal("an answer without a result".to_owned())),
+            None => Err(Error::internal("no result for the entity".to_owned())),
         }
     };
-    rest.counters.score_one.count(result.await)
+    state.counters.score_one.count(result.await)
 }

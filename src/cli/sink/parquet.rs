@@ -1,4 +1,4 @@
-//! Parquet output: a row group whenever [`GROUP_NUMBERS`] or [`GROUP_ROWS`] are reached.
+//! Parquet output. A row group ends at [`GROUP_NUMBERS`] numbers or [`GROUP_ROWS`] rows, which bounds memory.
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -14,24 +14,24 @@ use super::{Numbers, OutputHeader, Writer, id_text};
 use crate::features::table::Column;
 use crate::values::cell::Cell;
 
-/// Numbers held in memory until they are written as a row group.
+/// Maximum numbers in a row group.
 const GROUP_NUMBERS: usize = 4 << 20;
 
-/// Most rows in a row group.
+/// Maximum rows in a row group.
 const GROUP_ROWS: usize = 64 * 1024;
 
 pub(super) struct Parquet {
-    /// Where to write, until the first batch says what the ids are.
+    /// The file, until the first batch determines the type of the ids.
     file: Option<BufWriter<File>>,
     writer: Option<SerializedFileWriter<BufWriter<File>>>,
     ids: IdColumn,
-    /// 1 for an id that is there, 0 for null.
+    /// Definition levels: 1 for an id, 0 for null.
     id_levels: Vec<i16>,
     values: Vec<f64>,
     present: Vec<bool>,
 }
 
-/// The ids of the row group under way.
+/// The ids of the current row group.
 enum IdColumn {
     None,
     Text(Vec<ByteArray>),
@@ -40,7 +40,7 @@ enum IdColumn {
 }
 
 impl IdColumn {
-    /// The kind of ids in a column: numbers stay numbers, anything else is text.
+    /// Selects the type of the ids: numbers stay numbers, others become text.
     fn of(column: Option<&Column>, rows: usize) -> Self {
         let Some(column) = column else {
             return Self::Text(Vec::new());
@@ -100,7 +100,8 @@ impl Parquet {
                 (IdColumn::Double(ids), Cell::Float(id)) => ids.push(id),
                 (IdColumn::Int(_) | IdColumn::Double(_), _) => {
                     return Err(
-                        "the ids begin as numbers and go on as something else; use .csv or .jsonl".to_owned(),
+                        "the ids change from numbers to another type; write .csv or .jsonl instead"
+                            .to_owned(),
                     );
                 }
                 (IdColumn::Text(ids), cell) => {
@@ -135,7 +136,7 @@ impl Parquet {
             let next = group.next_column()?;
             #[expect(
                 clippy::cast_possible_truncation,
-                reason = "the numbers are of that kind, widened"
+                reason = "the numbers were widened from this type"
             )]
             match header.numbers {
                 Numbers::Whole => {

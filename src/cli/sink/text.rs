@@ -1,4 +1,4 @@
-//! CSV and JSON lines. Numbers are written so that they read back as the same bits, as 32-bit and as 64-bit floats.
+//! CSV and JSON lines output. Numbers are written so that they parse to the same bits, as 32-bit and as 64-bit floats.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -87,7 +87,7 @@ impl Writer for JsonLines {
                 };
                 (name.as_str(), value)
             });
-            // Key by key, for a map of serde_json's would sort them.
+            // Key by key, as a serde_json map would sort the keys.
             let mut line = serde_json::Serializer::new(&mut self.file);
             line.collect_map(id.into_iter().chain(values))
                 .map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! `ScoreStream`: batch after batch, answered in order. The stream reads no further than the batches it works on, so
-//! HTTP/2's own flow control holds a client back that sends faster than it is answered.
+//! `ScoreStream`: scores batches and answers them in order. The stream reads only the batches that it works on, so that
+//! HTTP/2 flow control slows down a client that sends faster than the server answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tracing::{Instrument as _, Span};
 
 use super::super::proto::score_stream_response::Outcome;
 use super::super::{proto, status};
-use super::{domain, response};
+use super::{into_domain, response};
 use crate::api::context::deadline::{earlier, within};
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::app::App;
 use crate::error::Error;
 use crate::scoring::{Scorer, Scores};
 
-/// The answers of one stream.
+/// The responses of one stream.
 pub(in crate::api::grpc) type Answers =
     Pin<Box<dyn Stream<Item = Result<proto::ScoreStreamResponse, Status>> + Send>>;
 
@@ -27,9 +27,9 @@ pub(in crate::api::grpc) type Answers =
 pub(super) struct BatchStream {
     scorer: Arc<Scorer>,
     counters: RequestCounters,
-    /// How many are worked on at the same time.
-    at_once: usize,
-    longest: Duration,
+    /// Maximum batches in progress per stream.
+    concurrency: usize,
+    max_duration: Duration,
     closing: CancellationToken,
 }
 
@@ -38,40 +38,40 @@ impl BatchStream {
         Self {
             scorer: app.scorer.clone(),
             counters: metrics.counters("grpc", "score_stream"),
-            at_once: app.config.streams.batches,
-            longest: Duration::from_secs(app.config.streams.seconds),
+            concurrency: app.config.streams.batches,
+            max_duration: Duration::from_secs(app.config.streams.seconds),
             closing: app.closing.clone(),
         }
     }
 
-    /// The answers to `batches`, until these end, the time is up or the server stops.
+    /// Answers `batches` until they end, the deadline passes or the server stops.
     pub(super) fn answers<B>(&self, batches: B, deadline: Option<Instant>) -> Answers
     where
         B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
     {
-        let deadline = earlier(deadline, Instant::now().checked_add(self.longest));
-        let end = Box::pin(end(self.closing.clone(), deadline));
+        let deadline = earlier(deadline, Instant::now().checked_add(self.max_duration));
+        let end = Box::pin(early_end(self.closing.clone(), deadline));
         let (scorer, counters) = (self.scorer.clone(), self.counters.clone());
-        // The call itself is over when the stream begins; its log lines go on bearing its id.
+        // The call's span ends when the stream begins; keep it, so that later log lines have the request id.
         let span = Span::current();
-        let answers = until(batches, end)
+        let answers = take_until(batches, end)
             .map(move |batch| {
                 let (scorer, counters) = (scorer.clone(), counters.clone());
                 async move {
-                    // Others on this thread get their turn, however fast a client sends.
+                    // Yield now and then, so that a fast client does not starve other tasks.
                     tokio::task::consume_budget().await;
                     Ok(answer(&scorer, &counters, batch?, deadline).await)
                 }
                 .instrument(span.clone())
             })
-            .buffered(self.at_once);
+            .buffered(self.concurrency);
         Box::pin(answers)
     }
 }
 
-/// Why a stream ends before its client ends it.
-async fn end(closing: CancellationToken, deadline: Option<Instant>) -> Error {
-    let time_is_up = async {
+/// Waits for the stop of the server or the deadline, and returns the error for the client.
+async fn early_end(closing: CancellationToken, deadline: Option<Instant>) -> Error {
+    let deadline_exceeded = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
             None => std::future::pending().await,
@@ -79,14 +79,14 @@ async fn end(closing: CancellationToken, deadline: Option<Instant>) -> Error {
     };
     tokio::select! {
         () = closing.cancelled() => {
-            Error::unavailable("the server is stopping: connect again, and send what was not answered".to_owned())
+            Error::unavailable("the server is stopping: reconnect and send the unanswered batches again".to_owned())
         }
-        () = time_is_up => Error::deadline_exceeded("the stream's time was up: `grpc-timeout`, or `streams.seconds`".to_owned()),
+        () = deadline_exceeded => Error::deadline_exceeded("the stream's deadline was exceeded (`grpc-timeout` or `streams.seconds`)".to_owned()),
     }
 }
 
-/// The batches, and as the last item why there are no more, if it is not the client's wish.
-fn until<B>(
+/// Passes batches on until `end` resolves, whose error becomes the last item.
+fn take_until<B>(
     batches: B,
     end: impl Future<Output = Error> + Unpin,
 ) -> impl Stream<Item = Result<proto::ScoreStreamRequest, Status>>
@@ -105,7 +105,7 @@ where
     })
 }
 
-/// One batch's answer: an error of its own does not end the stream.
+/// Answers one batch. An error in the batch does not end the stream.
 async fn answer(
     scorer: &Arc<Scorer>,
     counters: &RequestCounters,
@@ -127,6 +127,6 @@ async fn score(
     request: Option<proto::ScoreRequest>,
     deadline: Option<Instant>,
 ) -> Result<Scores, Error> {
-    let request = request.ok_or_else(|| Error::invalid("`request`: a batch needs one".to_owned()))?;
-    within(deadline, scorer.answer(domain(request, deadline)?)).await
+    let request = request.ok_or_else(|| Error::invalid("`request`: missing in the batch".to_owned()))?;
+    within(deadline, scorer.answer(into_domain(request, deadline)?)).await
 }

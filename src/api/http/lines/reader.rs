@@ -1,4 +1,4 @@
-//! A body as lines, of which no more is held than one line and what came with it.
+//! Splits a body into lines. It buffers at most one line and the chunk that it arrived with.
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -8,55 +8,58 @@ use futures_util::{FutureExt as _, StreamExt as _};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BodyLine {
     pub(super) number: u64,
-    pub(super) text: Text,
+    pub(super) text: LineText,
 }
 
-/// What a line holds.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum LineText {
     Whole(Bytes),
-    /// Longer than allowed: passed over.
+    /// Skipped, as it is longer than allowed.
     TooLong,
 }
 
-/// Reads a body line by line. Empty lines are counted and passed over.
+/// Reads a body line by line. Empty lines are counted and skipped.
 #[derive(Debug)]
-pub(super) struct LineReader {
+pub(super) struct BodyLines {
     body: BodyDataStream,
     buffer: BytesMut,
-    /// Bytes of the buffer that are known to hold no line's end.
+    /// Leading bytes of the buffer without a line feed.
     searched: usize,
-    longest: usize,
+    max_bytes: usize,
     number: u64,
-    /// In the midst of a line that is too long.
-    passing_over: bool,
+    /// Inside a line that is too long.
+    skipping: bool,
     ended: bool,
-    /// What broke the body off, for after the lines before it.
+    /// The error that ended the body; returned after the lines before it.
     error: Option<axum::Error>,
 }
 
-impl LineReader {
-    pub(super) fn new(body: Body, longest: usize) -> Self {
+impl BodyLines {
+    pub(super) fn new(body: Body, max_bytes: usize) -> Self {
         Self {
             body: body.into_data_stream(),
             buffer: BytesMut::new(),
             searched: 0,
-            longest,
+            max_bytes,
             number: 0,
-            passing_over: false,
+            skipping: false,
             ended: false,
             error: None,
         }
     }
 
-    /// The number of the last line read.
+    /// Returns the number of the last line read.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Waits for a line, then takes along the lines that are there already, up to `most`; none at the end.
+    /// Waits for a line, then adds the lines that have already arrived, up to `most`. Returns none at the end.
     ///
-    /// Can be dropped while it waits without losing anything but the lines it would have returned: there are none yet.
+    /// Cancel safe: while it waits it holds no lines.
+    ///
+    /// # Errors
+    /// The body ended early; the lines before were returned.
     pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, axum::Error> {
         let mut lines = Vec::new();
         while lines.len() < most {
@@ -87,11 +90,11 @@ impl LineReader {
         Ok(lines)
     }
 
-    /// The next line in the buffer, if its end is there.
+    /// Returns the next complete line in the buffer.
     fn buffered_line(&mut self) -> Option<BodyLine> {
         loop {
             let Some(length) = self.line_length() else {
-                self.pass_over_what_is_too_long();
+                self.skip_long_line();
                 return None;
             };
             let ends_here = length < self.buffer.len();
@@ -101,13 +104,13 @@ impl LineReader {
             }
             self.searched = 0;
             self.number += 1;
-            let too_long = std::mem::take(&mut self.passing_over) || text.len() > self.longest;
+            let too_long = std::mem::take(&mut self.skipping) || text.len() > self.max_bytes;
             let text = if too_long {
-                Text::TooLong
+                LineText::TooLong
             } else if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             } else {
-                Text::Whole(text)
+                LineText::Whole(text)
             };
             return Some(BodyLine {
                 number: self.number,
@@ -116,18 +119,18 @@ impl LineReader {
         }
     }
 
-    /// Bytes up to the end of the line; at the end of the body, all that is left.
+    /// Returns the bytes up to the end of the line; at the end of the body, all bytes left.
     fn line_length(&mut self) -> Option<usize> {
-        let found = memchr::memchr(b'\n', &self.buffer[self.searched..]);
-        let found = found.map(|position| self.searched + position);
+        let line_feed = memchr::memchr(b'\n', &self.buffer[self.searched..]);
+        let line_feed = line_feed.map(|position| self.searched + position);
         self.searched = self.buffer.len();
-        let rest = || self.ended && (self.passing_over || !self.buffer.is_empty());
-        found.or_else(|| rest().then_some(self.buffer.len()))
+        let rest = || self.ended && (self.skipping || !self.buffer.is_empty());
+        line_feed.or_else(|| rest().then_some(self.buffer.len()))
     }
 
-    fn pass_over_what_is_too_long(&mut self) {
-        if self.passing_over || self.buffer.len() > self.longest {
-            self.passing_over = true;
+    fn skip_long_line(&mut self) {
+        if self.skipping || self.buffer.len() > self.max_bytes {
+            self.skipping = true;
             self.buffer.clear();
             self.searched = 0;
         }
@@ -138,10 +141,10 @@ impl LineReader {
 mod tests {
     use super::*;
 
-    async fn lines(chunks: &[&'static str], longest: usize) -> Vec<(u64, Option<String>)> {
+    async fn lines(chunks: &[&'static str], max_bytes: usize) -> Vec<(u64, Option<String>)> {
         let chunks: Vec<Result<_, std::io::Error>> = chunks.iter().map(|&chunk| Ok(chunk)).collect();
         let body = Body::from_stream(futures_util::stream::iter(chunks));
-        let mut reader = LineReader::new(body, longest);
+        let mut reader = BodyLines::new(body, max_bytes);
         let mut lines = Vec::new();
         loop {
             let batch = reader.batch(2).await.unwrap();
@@ -150,8 +153,8 @@ mod tests {
             }
             assert!(batch.len() <= 2);
             lines.extend(batch.into_iter().map(|line| match line.text {
-                Text::Whole(text) => (line.number, Some(String::from_utf8(text.to_vec()).unwrap())),
-                Text::TooLong => (line.number, None),
+                LineText::Whole(text) => (line.number, Some(String::from_utf8(text.to_vec()).unwrap())),
+                LineText::TooLong => (line.number, None),
             }));
         }
     }
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_are_the_same_however_they_arrive() {
+    async fn chunk_boundaries_do_not_change_lines() {
         let whole = vec![line(1, "a"), line(3, "bc"), line(4, "d")];
         assert_eq!(lines(&["a\n\nbc\nd"], 9).await, whole);
         assert_eq!(lines(&["a", "\n", " \nb", "c\n", "d\n"], 9).await, whole);
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_that_is_too_long_is_passed_over() {
+    async fn skips_a_line_that_is_too_long() {
         let expected = vec![line(1, "ab"), (2, None), line(3, "c")];
         assert_eq!(lines(&["ab\nabcd\nc"], 3).await, expected);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Binary tensor data: a body of JSON followed by little-endian tensors.
+//! Splits a body with binary tensor data: JSON, followed by little-endian tensors.
 
 use axum::http::HeaderMap;
 
@@ -6,7 +6,10 @@ use super::HEADER_LENGTH;
 use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
 
-/// The JSON of a body, and the tensors after it.
+/// Returns the JSON of a body and a reader for the tensors after it.
+///
+/// # Errors
+/// The length in the header is invalid or exceeds the body.
 pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8], TensorReader<'a>), Error> {
     let Some(length) = headers.get(HEADER_LENGTH) else {
         return Ok((body, TensorReader::new(&[])));
@@ -15,7 +18,7 @@ pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8]
     let parts = length.and_then(|length| body.split_at_checked(length));
     let (head, tensors) = parts.ok_or_else(|| {
         Error::invalid(format!(
-            "Inference-Header-Content-Length: expected at most {} (the body)",
+            "Inference-Header-Content-Length: expected a number of bytes up to {}, the size of the body",
             body.len()
         ))
     })?;

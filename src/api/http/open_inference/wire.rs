@@ -1,4 +1,4 @@
-//! Requests and responses as JSON, with references to binary tensors.
+//! JSON bodies of Open Inference requests and responses, with references to binary tensors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::context::deadline::earlier;
-use crate::api::open_inference::{TIMEOUT, no_timeout, timeout};
+use crate::api::open_inference::{TIMEOUT, invalid_timeout, timeout_deadline};
 use crate::api::tensor_bytes;
 use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::values::json::{BEYOND, Scalar};
 
 type Parameters = BTreeMap<String, Value>;
 
-/// A request. Unknown keys pass over: clients send some of their own.
+/// An inference request. Unknown keys are ignored, as clients send some of their own.
 #[derive(Debug, Deserialize)]
 pub(super) struct InferBody {
     pub(super) id: Option<String>,
@@ -37,7 +37,7 @@ struct InputBody {
     datatype: String,
     #[serde(default)]
     parameters: Parameters,
-    data: Option<Flat>,
+    data: Option<FlatData>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,17 +47,17 @@ struct RequestedOutput {
     parameters: Parameters,
 }
 
-/// `data`, nested or flat, as a flat list.
+/// `data` as a flat list, from a nested or a flat one.
 #[derive(Debug, Default)]
-struct Flat(Vec<Scalar>);
+struct FlatData(Vec<Scalar>);
 
-/// Deeper nesting is no tensor of any model here.
-const DEEPEST: usize = 8;
+/// Maximum nesting depth of `data`; no model has a tensor with more dimensions.
+const MAX_DEPTH: usize = 8;
 
-impl<'de> Deserialize<'de> for Flat {
+impl<'de> Deserialize<'de> for FlatData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut flat = Vec::new();
-        deserializer.deserialize_seq(Level {
+        deserializer.deserialize_seq(ListVisitor {
             flat: &mut flat,
             depth: 0,
         })?;
@@ -66,12 +66,12 @@ impl<'de> Deserialize<'de> for Flat {
 }
 
 /// One level of a nested list.
-struct Level<'a> {
+struct ListVisitor<'a> {
     flat: &'a mut Vec<Scalar>,
     depth: usize,
 }
 
-impl<'de> Visitor<'de> for Level<'_> {
+impl<'de> Visitor<'de> for ListVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,13 +79,13 @@ impl<'de> Visitor<'de> for Level<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if self.depth == DEEPEST {
+        if self.depth == MAX_DEPTH {
             return Err(serde::de::Error::custom(format!(
-                "data is nested more than {DEEPEST} deep"
+                "data: expected at most {MAX_DEPTH} levels of nesting"
             )));
         }
         while seq
-            .next_element_seed(Element {
+            .next_element_seed(ElementVisitor {
                 flat: &mut *self.flat,
                 depth: self.depth,
             })?
@@ -96,12 +96,12 @@ impl<'de> Visitor<'de> for Level<'_> {
 }
 
 /// A list or a scalar.
-struct Element<'a> {
+struct ElementVisitor<'a> {
     flat: &'a mut Vec<Scalar>,
     depth: usize,
 }
 
-impl<'de> serde::de::DeserializeSeed<'de> for Element<'_> {
+impl<'de> serde::de::DeserializeSeed<'de> for ElementVisitor<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -109,14 +109,14 @@ impl<'de> serde::de::DeserializeSeed<'de> for Element<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Element<'_> {
+impl<'de> Visitor<'de> for ElementVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number, a text, true, false, null or a list of them")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        Level {
+        ListVisitor {
             flat: self.flat,
             depth: self.depth + 1,
         }
@@ -149,7 +149,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     }
 }
 
-/// Which outputs go out as binary tensors.
+/// Which outputs to return as binary tensors.
 #[derive(Debug)]
 pub(super) struct OutputPlan {
     all: bool,
@@ -174,13 +174,13 @@ impl InferBody {
         }
     }
 
-    /// `timeout` among the parameters, in microseconds, is what the standard clients' own argument becomes.
-    fn timeout(&self, arrived: Instant) -> Result<Option<Instant>, Error> {
+    /// Reads the deadline from the parameter `timeout` in microseconds, which the standard clients set.
+    fn deadline(&self, arrived: Instant) -> Result<Option<Instant>, Error> {
         let Some(value) = self.parameters.get(TIMEOUT) else {
             return Ok(None);
         };
-        let micros = value.as_u64().ok_or_else(|| no_timeout(value))?;
-        Ok(timeout(arrived, micros))
+        let micros = value.as_u64().ok_or_else(|| invalid_timeout(value))?;
+        Ok(timeout_deadline(arrived, micros))
     }
 
     pub(super) fn into_domain(
@@ -189,7 +189,7 @@ impl InferBody {
         mut tensors: TensorReader<'_>,
         deadline: Option<Instant>,
     ) -> Result<InferRequest, Error> {
-        let deadline = earlier(deadline, self.timeout(Instant::now())?);
+        let deadline = earlier(deadline, self.deadline(Instant::now())?);
         let inputs = self
             .inputs
             .into_iter()
@@ -225,18 +225,21 @@ impl InputBody {
             (None, Some(data)) => elements(&name, datatype, data.0)?,
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(format!(
-                    "input `{name}`: data and binary_data_size; send one"
+                    "input `{name}`: expected data or binary_data_size, found both"
                 )));
             }
-            (None, None) => return Err(Error::invalid(format!("input `{name}`: no data"))),
+            (None, None) => return Err(Error::invalid(format!("input `{name}`: data missing"))),
         };
         Tensor::new(name, datatype, &shape, elements)
     }
 }
 
-/// JSON values as elements of a type, exactly.
+/// Converts JSON values to elements of a datatype without loss.
+///
+/// # Errors
+/// A value cannot be represented in the datatype.
 fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Elements, Error> {
-    let refuse = |value: &Scalar| {
+    let mismatch = |value: &Scalar| {
         let found = match value {
             Scalar::Null => "null".to_owned(),
             Scalar::Bool(value) => value.to_string(),
@@ -245,13 +248,16 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
             Scalar::Text(text) => format!("{text:?}"),
             Scalar::Other(what) => (*what).to_owned(),
         };
-        Error::invalid(format!("input `{name}`: {found} is no {}", datatype.name()))
+        Error::invalid(format!(
+            "input `{name}`: expected {}, found {found}",
+            datatype.name()
+        ))
     };
     if let Some((least, most)) = datatype.whole_range() {
         let whole = |value: &Scalar| match value {
             Scalar::Bool(value) if datatype == Datatype::Bool => Ok(i64::from(*value)),
             Scalar::Int(value) if (least..=most).contains(value) => Ok(*value),
-            value => Err(refuse(value)),
+            value => Err(mismatch(value)),
         };
         return data
             .iter()
@@ -262,7 +268,7 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
     if datatype == Datatype::Bytes {
         let text = |value| match value {
             Scalar::Text(text) => Ok(text),
-            value => Err(refuse(&value)),
+            value => Err(mismatch(&value)),
         };
         return data
             .into_iter()
@@ -275,17 +281,17 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
         #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
         Scalar::Int(whole) if whole.unsigned_abs() <= 1 << 53 => Ok(*whole as f64),
         Scalar::Float(value) => Ok(*value),
-        value => Err(refuse(value)),
+        value => Err(mismatch(value)),
     };
     let single = |value: &Scalar| {
         let number = float(value)?;
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "the client says the number is FP32"
+            reason = "the client declared the datatype FP32"
         )]
         let rounded = f64::from(number as f32);
         if number.is_finite() && !rounded.is_finite() {
-            Err(refuse(value))
+            Err(mismatch(value))
         } else {
             Ok(rounded)
         }
@@ -322,7 +328,7 @@ struct BinarySize {
     binary_data_size: usize,
 }
 
-/// NaN becomes null: only valid JSON goes out.
+/// Elements as JSON; NaN becomes null, as JSON has no NaN.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TensorData<'a> {
@@ -331,7 +337,7 @@ enum TensorData<'a> {
     Text(&'a [String]),
 }
 
-/// The JSON of a response, and the binary tensors after it.
+/// Serializes a response: its JSON, and the binary tensors that follow it.
 pub(super) fn response(
     inferred: &InferResponse,
     id: Option<String>,

@@ -1,4 +1,4 @@
-//! Requests and answers as JSON.
+//! JSON bodies of the scoring requests and answers. Their doc comments are the OpenAPI descriptions.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,38 +20,38 @@ use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalars;
 use crate::values::time::instant;
 
-/// Whom to score, with which model.
+/// A scoring request: a model and the entities to score.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api::http) struct ScoreBody {
     /// The model's name.
     #[schema(example = "churn")]
     pub(in crate::api::http) model: String,
-    /// A version; without it, the live one.
+    /// Version to use. Default: the live one.
     version: Option<u64>,
-    /// A label, in place of a version.
+    /// Label of the version to use, instead of `version`.
     #[schema(example = "stable")]
     label: Option<String>,
-    /// Whom to score.
+    /// The entities to score; at least one.
     #[schema(min_items = 1)]
     entities: Vec<EntityBody>,
-    /// How many reasons to give for each score.
+    /// Number of reasons per score. Default: 0.
     #[serde(default)]
     #[schema(example = 3)]
     explain: usize,
 }
 
-/// Someone to score: an id, features, or both.
+/// An entity to score: an id, features, or both.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::api::http) struct EntityBody {
-    /// The id to look features up by.
+    /// Id for the feature lookup.
     #[schema(example = "C-1042", value_type = Option<IdBody>)]
     #[serde(default, deserialize_with = "id")]
     id: Option<EntityId>,
-    /// Values that go before those of the feature source. `null` (or a bare `NaN`) is missing.
+    /// Values by feature name. They override the feature source; `null` (or a bare `NaN`) is missing.
     #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, FeatureBody>)]
+    #[schema(value_type = std::collections::BTreeMap<String, FeatureValueBody>)]
     features: Scalars,
 }
 
@@ -65,130 +65,143 @@ enum IdBody {
     Int(i64),
 }
 
-/// A number, a text (for categories and timestamps), true, false or null.
+/// A number, a text (category or RFC 3339 timestamp), true, false or null.
 #[derive(ToSchema)]
 #[schema(as = FeatureValue)]
 #[expect(dead_code, reason = "only describes `Scalars`")]
 #[serde(untagged)]
-enum FeatureBody {
+enum FeatureValueBody {
     Number(f64),
     Text(String),
     Bool(bool),
     Null(Option<()>),
 }
 
-/// Scores, in the order asked.
+/// The scores of a request.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api::http) struct ScoresBody<'a> {
-    model: VersionBody<'a>,
+    /// The version that gave the scores.
+    model: ModelVersionBody<'a>,
+    /// One result per entity, in the request's order.
     #[schema(value_type = Vec<ResultBody>)]
     results: ResultsBody<'a>,
 }
 
-/// The results, made one by one while they are written.
+/// The results, converted one at a time during serialization.
 struct ResultsBody<'a>(&'a Scores);
 
-/// One score.
+/// The score of one entity.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api::http) struct ScoreOneBody<'a> {
-    model: VersionBody<'a>,
+    /// The version that gave the score.
+    model: ModelVersionBody<'a>,
     #[serde(flatten)]
     result: ResultBody<'a>,
 }
 
-/// The version that gave the scores.
+/// A version of a model.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::api::http) struct VersionBody<'a> {
+#[schema(as = VersionBody)]
+pub(in crate::api::http) struct ModelVersionBody<'a> {
+    /// The model's name.
     #[schema(example = "churn")]
     name: Cow<'a, str>,
+    /// The version's number.
     #[schema(example = 3)]
     version: u64,
     /// SHA-256 of the model file.
     sha256: Cow<'a, str>,
 }
 
-/// What became of one entity.
+/// The result of one entity.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api::http) struct ResultBody<'a> {
+    /// The id, as in the request.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_id")]
     #[schema(value_type = Option<IdBody>)]
     id: Option<&'a EntityId>,
-    /// `ok`; `degraded`: scored, but see `features`; `not_found`: no such id; `error`: see `error`.
+    /// `ok`; `degraded`: scored, but some features have issues, see `features`; `not_found`: unknown id; `error`: no
+    /// score, see `error`.
     #[schema(example = "ok")]
     status: &'static str,
-    /// The score, exactly as the model gives it.
+    /// The score, exactly as the model computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 0.8123)]
     score: Option<f64>,
-    /// The name of the score's band.
+    /// Name of the score's band.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "high")]
     band: Option<&'a str>,
-    /// The version that gave this score, where it is not the answer's: while a canary takes a share of the entities.
+    /// The version that gave this score, if it is another than the answer's. This happens during a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 4)]
     pub(in crate::api::http) version: Option<u64>,
-    /// What contributed most to the score, on the margin's scale (log-odds for a probability).
+    /// The features that contributed most, largest first. Contributions are on the margin's scale (log-odds for a
+    /// probability).
     #[serde(skip_serializing_if = "Option::is_none")]
     reasons: Option<Vec<ReasonBody<'a>>>,
+    /// Where the features come from, and their issues.
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<FeaturesBody<'a>>,
+    /// Why there is no score.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<EntityErrorBody>,
 }
 
-/// One feature's part in a score.
+/// A feature's contribution to a score.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReasonBody<'a> {
+    /// The feature's name.
     #[schema(example = "support_calls_30d")]
     feature: &'a str,
+    /// The feature's name for people.
     #[schema(example = "Support calls, last 30 days")]
     label: &'a str,
-    /// What the model saw: a number, a category's name, true or false, or null for missing.
-    #[schema(value_type = FeatureBody)]
+    /// The value that the model used: a number, a category, true, false, or null if missing.
+    #[schema(value_type = FeatureValueBody)]
     value: serde_json::Value,
-    /// Added to the margin by this feature; negative lowers the score.
+    /// What the feature adds to the margin; a negative number lowers the score.
     #[schema(example = 0.92)]
     contribution: f64,
 }
 
-/// Where the features come from, and what is to be known about them.
+/// Where the features come from, and their issues.
 #[derive(Serialize, ToSchema)]
 struct FeaturesBody<'a> {
-    /// `snapshot`, `cache` or `store`: the furthest away of those that were asked; `request` when all of them came with it.
+    /// `snapshot`, `cache` or `store`: the slowest of those used; `request` if the request had all features.
     #[schema(example = "snapshot")]
     from: &'static str,
-    /// When they were true.
+    /// When the features were observed; the oldest of them counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "2026-11-21T03:00:00Z")]
     as_of: Option<Timestamp>,
-    /// No source has them.
-    #[serde(skip_serializing_if = "Names::is_empty")]
+    /// Features that no source has.
+    #[serde(skip_serializing_if = "FeatureNames::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    missing: Names<'a>,
-    /// Known to have no value, as in training.
-    #[serde(skip_serializing_if = "Names::is_empty")]
+    missing: FeatureNames<'a>,
+    /// Features without a value (null), as in training.
+    #[serde(skip_serializing_if = "FeatureNames::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    null: Names<'a>,
-    /// Older than the contract allows.
-    #[serde(skip_serializing_if = "Names::is_empty")]
+    null: FeatureNames<'a>,
+    /// Features that are older than the contract allows.
+    #[serde(skip_serializing_if = "FeatureNames::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    stale: Names<'a>,
-    /// Outside of the contract's range, or a category the model does not know.
-    #[serde(skip_serializing_if = "Names::is_empty")]
+    stale: FeatureNames<'a>,
+    /// Features outside the contract's range, or with a category that the model does not know.
+    #[serde(skip_serializing_if = "FeatureNames::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    out_of_range: Names<'a>,
-    /// The contract's default was used.
-    #[serde(skip_serializing_if = "Names::is_empty")]
+    out_of_range: FeatureNames<'a>,
+    /// Features for which the contract's default was used.
+    #[serde(skip_serializing_if = "FeatureNames::is_empty")]
     #[schema(value_type = Vec<String>, required = false)]
-    defaulted: Names<'a>,
-    /// Feature sources that could not be asked; what they hold counts as missing.
+    defaulted: FeatureNames<'a>,
+    /// Feature sources that did not answer. Their features count as missing.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     unavailable: &'a [String],
 }
 
-/// The names of features, written from their positions.
-struct Names<'a> {
+/// Feature names, serialized from their positions.
+struct FeatureNames<'a> {
     model: &'a ModelVersion,
     positions: &'a [usize],
 }
@@ -196,9 +209,10 @@ struct Names<'a> {
 /// Why one entity has no score.
 #[derive(Debug, Serialize, ToSchema)]
 struct EntityErrorBody {
-    /// The kind, as in problems.
+    /// The kind of error, as in the `type` of problems.
     #[schema(example = "rejected")]
     kind: &'static str,
+    /// What is wrong, and how to fix it.
     detail: String,
 }
 
@@ -226,7 +240,7 @@ impl From<EntityBody> for Entity {
     }
 }
 
-/// An id, from a text or a whole number.
+/// Deserializes an id from a text or a whole number.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D::Error> {
     struct IdVisitor;
     impl Visitor<'_> for IdVisitor {
@@ -263,7 +277,7 @@ fn write_id<S: Serializer>(id: &Option<&EntityId>, serializer: S) -> Result<S::O
     }
 }
 
-impl<'a> From<&'a ModelVersion> for VersionBody<'a> {
+impl<'a> From<&'a ModelVersion> for ModelVersionBody<'a> {
     fn from(model: &'a ModelVersion) -> Self {
         Self {
             name: model.name.as_str().into(),
@@ -273,10 +287,10 @@ impl<'a> From<&'a ModelVersion> for VersionBody<'a> {
     }
 }
 
-impl VersionBody<'_> {
-    /// The same, to be kept.
-    pub(in crate::api::http) fn into_owned(self) -> VersionBody<'static> {
-        VersionBody {
+impl ModelVersionBody<'_> {
+    /// Converts to an owned body.
+    pub(in crate::api::http) fn into_owned(self) -> ModelVersionBody<'static> {
+        ModelVersionBody {
             name: self.name.into_owned().into(),
             sha256: self.sha256.into_owned().into(),
             version: self.version,
@@ -310,12 +324,12 @@ impl Serialize for ResultsBody<'_> {
 }
 
 impl<'a> ResultBody<'a> {
-    /// What is said of one entity, by `model` unless the result names another.
+    /// Builds the result of one entity, scored by `model` unless the result names another version.
     pub(in crate::api::http) fn new(model: &'a ModelVersion, result: &'a EntityScore) -> Self {
-        let other = result.model.as_deref();
-        let model = other.unwrap_or(model);
+        let canary = result.model.as_deref();
+        let model = canary.unwrap_or(model);
         let empty = ResultBody {
-            version: other.map(|model| model.version),
+            version: canary.map(|model| model.version),
             ..Self::without_score(result.id.as_ref(), result.result())
         };
         match &result.outcome {
@@ -333,7 +347,7 @@ impl<'a> ResultBody<'a> {
         }
     }
 
-    /// What is said of someone whom the scoring path never saw.
+    /// Builds the result of an entity that did not reach the scoring path.
     pub(in crate::api::http) fn failed(error: &Error) -> Self {
         Self {
             error: Some(error.into()),
@@ -379,7 +393,7 @@ fn reasons<'a>(model: &'a ModelVersion, scored: &Score) -> Vec<ReasonBody<'a>> {
 
 impl<'a> FeaturesBody<'a> {
     fn new(model: &'a ModelVersion, scored: &'a Score) -> Self {
-        let names = |positions: &'a [usize]| Names { model, positions };
+        let names = |positions: &'a [usize]| FeatureNames { model, positions };
         let FeatureIssues {
             missing,
             null,
@@ -400,13 +414,13 @@ impl<'a> FeaturesBody<'a> {
     }
 }
 
-impl Names<'_> {
+impl FeatureNames<'_> {
     fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 }
 
-impl Serialize for Names<'_> {
+impl Serialize for FeatureNames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.model.input_names(self.positions))
     }
