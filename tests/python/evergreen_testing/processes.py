@@ -30,7 +30,7 @@ def free_port() -> int:
 
 
 def wait_for(ready: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    """Waits until `ready()` is true. Fails the test after `seconds`, and names `what` did not start."""
+    """Waits until `ready()` is true. Fails the test after `seconds`; `what` names what is missing."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:
