@@ -1,6 +1,13 @@
 //! Enforces the module boundaries: imports point to a lower floor, and no two modules import each other, except a module
 //! and its children. `ARCHITECTURE.md` prints the same floors.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 

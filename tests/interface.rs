@@ -2,6 +2,13 @@
 //! descriptors, the metrics and the settings. Prose may change; names and shapes may not, unless the change is wanted:
 //! then run the test with `EVERGREEN_BLESS=1` and review the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod stored;
 
 use std::collections::BTreeSet;

@@ -1,6 +1,13 @@
 //! Generates the reference pages of `docs/reference` from the code and compares them with the stored ones.
 //! `EVERGREEN_BLESS=1 cargo test --features full --test reference` writes them anew.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod source;
 mod stored;
 

@@ -355,10 +355,9 @@ impl Items {
             (inner("BTreeMap<String, "), "[PATH.NAME]"),
             (inner("Vec<"), "[[PATH]]"),
         ];
-        let found = found
-            .into_iter()
-            .find_map(|(name, pattern)| Some((name?, pattern)).filter(|(name, _)| is_struct(name)));
         found
+            .into_iter()
+            .find_map(|(name, pattern)| Some((name?, pattern)).filter(|(name, _)| is_struct(name)))
     }
 
     /// The choices of an enum, for a cell.
