@@ -76,7 +76,9 @@ OPERATIONS = [
 ]
 
 
-@pytest.mark.parametrize("port, method, path, may", [("http", *row) for row in REST] + [("ops", *row) for row in OPERATIONS])
+@pytest.mark.parametrize(
+    "port, method, path, may", [("http", *row) for row in REST] + [("ops", *row) for row in OPERATIONS]
+)
 def test_every_path_has_its_role(guarded, port, method, path, may):
     client = getattr(guarded.server, port)
     found = {
@@ -103,7 +105,11 @@ def test_every_method_has_its_role(guarded):
     score = request.SerializeToString()
     assert code("Score", score, "score") == grpc.StatusCode.OK
     assert code("Score", score, None) == grpc.StatusCode.UNAUTHENTICATED
-    assert code("Score", score, "read") == code("Score", score, "administer") == grpc.StatusCode.PERMISSION_DENIED
+    assert (
+        code("Score", score, "read")
+        == code("Score", score, "administer")
+        == grpc.StatusCode.PERMISSION_DENIED
+    )
     assert code("ListModels", b"", "read") == grpc.StatusCode.OK
     inference = "inference.GRPCInferenceService"
     assert code("ServerLive", b"", None, inference) == grpc.StatusCode.OK
@@ -158,7 +164,9 @@ def test_the_command_line_shows_its_key(guarded, evergreen):
     without = subprocess.run(command, capture_output=True, text=True)
     assert without.returncode == 2 and "EVERGREEN_API_KEY" in without.stderr
     environment = os.environ | {"EVERGREEN_API_KEY": guarded.keys["read"]}
-    assert "churn" in subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    assert (
+        "churn" in subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
+    )
 
 
 def test_pages_of_the_named_origin_may_ask(guarded):
@@ -184,7 +192,12 @@ def test_no_secret_is_in_the_log(guarded):
     with httpx.Client(base_url=guarded.server.http.base_url) as client:
         for key in (*guarded.keys.values(), wrong):
             client.get(SCORE, headers=bearer(key))
-    until(lambda: '"GET /v1/models/{model}/scores/{id}"' in guarded.server.log.read_text() or "scores/{id}" in guarded.server.log.read_text())
+    until(
+        lambda: (
+            '"GET /v1/models/{model}/scores/{id}"' in guarded.server.log.read_text()
+            or "scores/{id}" in guarded.server.log.read_text()
+        )
+    )
     log = guarded.server.log.read_text() + guarded.server.banner
     assert "client" in log and "score" in log
     assert not any(key in log or key[10:] in log for key in (*guarded.keys.values(), wrong))
@@ -194,7 +207,9 @@ def test_wrong_settings_are_refused(evergreen, tmp_path):
     def said(text):
         config = tmp_path / "e.toml"
         config.write_text(text)
-        ended = subprocess.run([evergreen, "serve", "--config", str(config)], capture_output=True, text=True, timeout=30)
+        ended = subprocess.run(
+            [evergreen, "serve", "--config", str(config)], capture_output=True, text=True, timeout=30
+        )
         assert ended.returncode == 2
         return ended.stderr
 

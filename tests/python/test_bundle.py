@@ -81,7 +81,9 @@ def contract(bundle):
 
 def golden(bundle):
     lines = (bundle / "golden.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")) for line in lines]
+    return [
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON")) for line in lines
+    ]
 
 
 def reference(bundle):
@@ -94,11 +96,15 @@ def rebuilt(bundle, like):
     for feature in contract(bundle)["feature"]:
         name = feature["name"]
         if feature["type"] == "category":
-            codes = [feature["categories"].index(cell) if isinstance(cell, str) else -1 for cell in frame[name]]
+            codes = [
+                feature["categories"].index(cell) if isinstance(cell, str) else -1 for cell in frame[name]
+            ]
             frame[name] = pd.Categorical.from_codes(codes, dtype=like[name].dtype)
         else:
             frame[name] = pd.array(frame[name].to_numpy(), dtype="object")
-            frame[name] = frame[name].map(lambda cell: math.nan if cell is None else float(cell)).astype("float64")
+            frame[name] = (
+                frame[name].map(lambda cell: math.nan if cell is None else float(cell)).astype("float64")
+            )
     return frame
 
 
@@ -138,7 +144,14 @@ def test_types_and_categories_come_from_the_columns(X, booster, tmp_path):
 
 def test_golden_cells_have_the_type_of_the_feature(X, booster, tmp_path):
     rows = [row["features"] for row in golden(save_bundle(booster, X, tmp_path / "b"))]
-    for name, type_ in {"spend": float, "calls": int, "nps": int, "auto_pay": bool, "city": str, "tier": str}.items():
+    for name, type_ in {
+        "spend": float,
+        "calls": int,
+        "nps": int,
+        "auto_pay": bool,
+        "city": str,
+        "tier": str,
+    }.items():
         assert {type(row[name]) for row in rows} == {type_, type(None)}, name
 
 
@@ -151,11 +164,17 @@ def test_columns_may_be_in_any_order_and_more_than_needed(X, booster, tmp_path):
 
 
 def test_categories_in_another_order_than_the_model_s_keep_the_model_s_codes(X, y, tmp_path):
-    X = X[["tier", "calls"]].assign(plan=pd.Categorical(np.where(X["calls"] > 2, "b", "a"), categories=["b", "a", "c"]))
+    X = X[["tier", "calls"]].assign(
+        plan=pd.Categorical(np.where(X["calls"] > 2, "b", "a"), categories=["b", "a", "c"])
+    )
     model = xgboost.train(XGB, matrix(X, y), 5)
     tiers, plans = X["tier"].cat.set_categories([10, 20, 30, 40]), X["plan"].cat.set_categories(["a", "b"])
     bundle = save_bundle(model, X.assign(tier=tiers, plan=plans), tmp_path / "b")
-    assert [f.get("categories") for f in contract(bundle)["feature"]] == [["30", "10", "20"], None, ["b", "a", "c"]]
+    assert [f.get("categories") for f in contract(bundle)["feature"]] == [
+        ["30", "10", "20"],
+        None,
+        ["b", "a", "c"],
+    ]
     assert_same_bits(model.predict(matrix(rebuilt(bundle, X))), outputs(bundle, "value"))
 
 
@@ -220,7 +239,9 @@ def test_a_model_without_names_takes_those_of_the_columns(X, y, tmp_path):
     for model in (
         xgboost.train(XGB, xgboost.DMatrix(numbers.to_numpy(), y), 5),
         lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(numbers.to_numpy(), y), 5),
-        catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False).fit(numbers.to_numpy(), y),
+        catboost.CatBoostClassifier(iterations=5, verbose=0, allow_writing_files=False).fit(
+            numbers.to_numpy(), y
+        ),
     ):
         bundle = save_bundle(model, numbers, tmp_path / type(model).__module__.split(".")[0])
         assert [f["name"] for f in contract(bundle)["feature"]] == ["spend", "calls"]
@@ -237,7 +258,9 @@ def test_codes_as_categories(X, y, tmp_path):
     assert contract(bundle)["feature"][1]["categories"] == CITIES
     rows = rebuilt(bundle, X)
     rows["city"] = rows["city"].cat.codes.replace(-1, np.nan)
-    assert_same_bits(model.predict(xgboost.DMatrix(rows, feature_types=["float", "c"])), outputs(bundle, "value"))
+    assert_same_bits(
+        model.predict(xgboost.DMatrix(rows, feature_types=["float", "c"])), outputs(bundle, "value")
+    )
 
 
 def test_a_missing_value_other_than_nan_is_refused(X, y, tmp_path):
@@ -255,10 +278,14 @@ def test_lightgbm(X, y, wrapped, tmp_path):
     if wrapped:
         model = lightgbm.LGBMClassifier(n_estimators=10, n_jobs=1, verbose=-1).fit(X, y)
     else:
-        model = lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": -1}, lightgbm.Dataset(X, y), 10)
+        model = lightgbm.train(
+            {"objective": "binary", "num_threads": 1, "verbose": -1}, lightgbm.Dataset(X, y), 10
+        )
     bundle = save_bundle(model, X[X.columns[::-1]], tmp_path / "b")
     features = contract(bundle)["feature"]
-    assert features[0] == {"name": "total_spend", "type": "float", "source": "total spend"}, "LightGBM's own renaming"
+    assert features[0] == {"name": "total_spend", "type": "float", "source": "total spend"}, (
+        "LightGBM's own renaming"
+    )
     assert features[6]["categories"] == CITIES
     assert contract(bundle)["output"]["kind"] == "probability"
     served = lightgbm.Booster(model_file=bundle / "model.txt")
@@ -284,7 +311,9 @@ def test_lightgbm_writes_only_the_best_rounds(plain, y, tmp_path):
     assert_same_bits(model.predict(rebuilt(bundle, plain)), outputs(bundle, "value"))
     everything = save_bundle(model, plain, tmp_path / "all", iterations="all")
     assert lightgbm.Booster(model_file=everything / "model.txt").num_trees() == model.num_trees()
-    assert_same_bits(model.predict(rebuilt(everything, plain), num_iteration=-1), outputs(everything, "value"))
+    assert_same_bits(
+        model.predict(rebuilt(everything, plain), num_iteration=-1), outputs(everything, "value")
+    )
 
 
 def test_lightgbm_multiclass(plain, y, tmp_path):
@@ -315,7 +344,9 @@ def test_catboost(plain, y, tmp_path):
     trees = json.loads((bundle / "model.json").read_bytes())["oblivious_trees"]
     assert_same_bits(np.concatenate([tree["leaf_values"] for tree in trees]), model.get_leaf_values())
     served = catboost.CatBoost().load_model(str(bundle / "model.json"), format="json")
-    assert served.predict(rows, prediction_type="RawFormulaVal") == pytest.approx(outputs(bundle, "margin"), rel=1e-12)
+    assert served.predict(rows, prediction_type="RawFormulaVal") == pytest.approx(
+        outputs(bundle, "margin"), rel=1e-12
+    )
     assert contract(bundle)["output"]["kind"] == "probability"
 
 
@@ -394,7 +425,9 @@ def test_refusals_say_what_to_do(X, booster, changed, options, says, tmp_path):
 
 
 def test_other_models_are_refused(X, tmp_path):
-    with pytest.raises(BundleError, match="pandas.*DataFrame: pass the trained XGBoost, LightGBM or CatBoost model"):
+    with pytest.raises(
+        BundleError, match="pandas.*DataFrame: pass the trained XGBoost, LightGBM or CatBoost model"
+    ):
         save_bundle(X, X, tmp_path / "b")
 
 
@@ -421,7 +454,8 @@ def test_the_whole_contract(X, y, tmp_path):
         calibration={"kind": "platt", "a": -1, "b": 0},
         lineage={"run": "42", "data set": "a\\b"},
         trained_at=dt.datetime(2026, 11, 20, 5, tzinfo=dt.timezone(dt.timedelta(hours=1))),
-        margin_ulp=1, row_p99_us=500,
+        margin_ulp=1,
+        row_p99_us=500,
     )
     digest = {file: hashlib.sha256((bundle / file).read_bytes()).hexdigest() for file in
               ("model.ubj", "golden.jsonl", "reference.json")}  # fmt: skip
@@ -447,7 +481,10 @@ def test_the_whole_contract(X, y, tmp_path):
         "budget": {"row_p99_us": 500.0},
         "files": digest,
     }  # fmt: skip
-    assert golden(bundle)[0]["features"]["seen"] == dt.datetime(2026, 11, 20, 12, 0, 0, 500000, dt.UTC).timestamp()
+    assert (
+        golden(bundle)[0]["features"]["seen"]
+        == dt.datetime(2026, 11, 20, 12, 0, 0, 500000, dt.UTC).timestamp()
+    )
 
 
 def test_golden_rows_cover_every_feature_and_stay_few(X, booster, tmp_path):
@@ -481,13 +518,17 @@ def test_reference_bins(X, booster, tmp_path):
         assert stats["missing"] == X[name].isna().sum()
         if stats["kind"] == "category":
             expected = X[name].value_counts()
-            assert stats["counts"] == {str(category): expected[category] for category in X[name].cat.categories}
+            assert stats["counts"] == {
+                str(category): expected[category] for category in X[name].cat.categories
+            }
             continue
         present = X[name].dropna().astype("float64")
         assert (stats["count"], stats["min"], stats["max"]) == (len(present), present.min(), present.max())
         assert stats["mean"] == pytest.approx(present.mean())
         bounds = [-math.inf, *stats["edges"], math.inf]
-        assert stats["counts"] == [((present >= low) & (present < high)).sum() for low, high in zip(bounds, bounds[1:])]
+        assert stats["counts"] == [
+            ((present >= low) & (present < high)).sum() for low, high in zip(bounds, bounds[1:])
+        ]
         assert all(stats["counts"]) and bounds == sorted(set(bounds))
     assert sum(out["score"]["counts"]) == ROWS
     assert out["score"]["mean"] == pytest.approx(booster.predict(matrix(X)).mean())
@@ -538,7 +579,9 @@ def test_the_sample_is_left_alone(X, booster, tmp_path):
 
 def test_no_library_is_imported_before_it_is_needed():
     code = "import sys, evergreen_bundle; print([m for m in ('xgboost', 'lightgbm', 'catboost') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=MODELS, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=MODELS, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "[]\n"
 
 
@@ -550,11 +593,18 @@ def test_command_line(plain, y, tmp_path, capsys):
     plain.to_parquet(tmp_path / "sample.parquet")
     numbers = plain.drop(columns=["city"])
     xgboost.train(XGB, matrix(plain, y), 3).save_model(tmp_path / "m.ubj")
-    lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(plain, y), 3).save_model(tmp_path / "m.txt")
+    lightgbm.train({"verbose": -1, "objective": "binary"}, lightgbm.Dataset(plain, y), 3).save_model(
+        tmp_path / "m.txt"
+    )
     cat = catboost.CatBoostClassifier(**CAT).fit(numbers, y)
     cat.save_model(str(tmp_path / "m.cbm"))
     cat.save_model(str(tmp_path / "m.json"), format="json")
-    for model, library in {"m.ubj": "xgboost", "m.txt": "lightgbm", "m.cbm": "catboost", "m.json": "catboost"}.items():
+    for model, library in {
+        "m.ubj": "xgboost",
+        "m.txt": "lightgbm",
+        "m.cbm": "catboost",
+        "m.json": "catboost",
+    }.items():
         bundle = tmp_path / library / str(len(model))
         options = ["--entity", "account", "--band", "low=0", "--band", "high=0.5", "--overwrite"]
         main([str(tmp_path / model), str(tmp_path / "sample.parquet"), str(bundle), *options])

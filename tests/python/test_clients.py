@@ -25,7 +25,11 @@ def kserve(server):
 def test_kserve_asks_and_is_answered(kserve, server, protocol):
     found = kserve[protocol]
     assert found["health"] == [True, True, True]
-    whole = {key: value for key, value in found.items() if key[-4:] in ("True", "alse") and not key.startswith("ids")}
+    whole = {
+        key: value
+        for key, value in found.items()
+        if key[-4:] in ("True", "alse") and not key.startswith("ids")
+    }
     # Every datatype carries the same numbers, and so gets the same answer.
     assert len(whole) == 22 and len({json.dumps(value) for value in whole.values()}) == 1
     rest = server.http.get("/v1/models/churn/scores/C-1042").json()
@@ -40,7 +44,7 @@ def test_kserve_asks_and_is_answered(kserve, server, protocol):
 def test_kserve_gets_the_same_over_both_protocols(kserve):
     for name, answer in kserve["rest"].items():
         if name not in ("health", "error"):
-            assert str(answer["outputs"]) .replace("None", "nan") == str(kserve["grpc"][name]["outputs"]), name
+            assert str(answer["outputs"]).replace("None", "nan") == str(kserve["grpc"][name]["outputs"]), name
 
 
 ANALYZER = shutil.which("perf_analyzer", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -77,8 +81,19 @@ def test_no_input_that_schemathesis_finds_is_a_defect(server, tmp_path):
     (tmp_path / "lines.py").write_text(LINES)
     (tmp_path / "schemathesis.toml").write_text(CHECKS)
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.http.base_url}/openapi.json"]
-    command += ["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--max-time", "45"]
+    command += [
+        "--phases",
+        "examples,coverage,fuzzing",
+        "--max-examples",
+        "25",
+        "--seed",
+        "1",
+        "--max-time",
+        "45",
+    ]
     command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"]
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "lines", "PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=environment
+    )
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]

@@ -27,7 +27,9 @@ def feast(*arguments, **options):
     """The Python that has Feast: its requirements and the other libraries' exclude each other."""
     if not FEAST:
         pytest.fail("FEAST_PYTHON names no Python with Feast: run tests/run, which makes one")
-    return subprocess.run([FEAST, *map(str, arguments)], check=True, capture_output=True, text=True, **options)
+    return subprocess.run(
+        [FEAST, *map(str, arguments)], check=True, capture_output=True, text=True, **options
+    )
 
 
 def populate(folder, kind, connection=""):
@@ -73,7 +75,8 @@ def compare(server, expected, every=1):
     for row, id in list(enumerate(expected["ids"]))[::every]:
         answer = server.http.get(f"/v1/models/churn/features/{id}")
         unknown = all(column["statuses"][row] == 3 for column in expected["features"].values()) or all(
-            column["values"][row] is None and column["times"][row] <= 0 for column in expected["features"].values()
+            column["values"][row] is None and column["times"][row] <= 0
+            for column in expected["features"].values()
         )
         if unknown:
             assert answer.status_code == 404, (id, answer.text)
@@ -134,7 +137,15 @@ def test_sqlite_says_what_feasts_sdk_says(evergreen, tmp_path):
 def test_the_feature_server_says_what_feasts_sdk_says(evergreen, tmp_path):
     expected = populate(tmp_path / "repo", "sqlite")
     port = free_port()
-    command = [Path(FEAST).parent / "feast", "-c", tmp_path / "repo", "serve", "--port", str(port), "--no-access-log"]
+    command = [
+        Path(FEAST).parent / "feast",
+        "-c",
+        tmp_path / "repo",
+        "serve",
+        "--port",
+        str(port),
+        "--no-access-log",
+    ]
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -147,7 +158,9 @@ def test_the_feature_server_says_what_feasts_sdk_says(evergreen, tmp_path):
 
         wait_for(ready, f"Feast's feature server ({(tmp_path / 'server.log').read_text()[-500:]})", 60)
         # It takes some 10 ms for each: every fifth customer.
-        check(evergreen, tmp_path, tmp_path / "repo", f'server = "http://127.0.0.1:{port}"', expected, every=5)
+        check(
+            evergreen, tmp_path, tmp_path / "repo", f'server = "http://127.0.0.1:{port}"', expected, every=5
+        )
     finally:
         server.terminate()
         server.wait()
@@ -160,7 +173,9 @@ def test_what_the_registry_lacks_is_named(evergreen, tmp_path):
     ports = [word for port in ("http", "grpc", "ops") for word in (f"--{port}", "127.0.0.1:0")]
     command = [evergreen, "serve", "--models", MODELS, "--config", config, *ports]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 2 and "the registry has no feature service `churn_v2`" in done.stderr, done.stderr
+    assert done.returncode == 2 and "the registry has no feature service `churn_v2`" in done.stderr, (
+        done.stderr
+    )
     config.write_text(config.read_text().replace("registry.db", "no-registry.db"))
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and "no-registry.db" in done.stderr, done.stderr
@@ -175,9 +190,17 @@ def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_
             [before] = scores(online, expected["ids"][3:4])
             assert "visits_30d" in before["features"]["stale"]
             feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "ttl", 7 * 24 * 3600)
-            wait_for(lambda: scores(online, expected["ids"][3:4])[0]["status"] == "ok", "the registry's new TTL", 10)
+            wait_for(
+                lambda: scores(online, expected["ids"][3:4])[0]["status"] == "ok",
+                "the registry's new TTL",
+                10,
+            )
             feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "drop")
-            wait_for(lambda: "registry reload failed" in online.log.read_text(), "the log's word on the worse registry", 10)
+            wait_for(
+                lambda: "registry reload failed" in online.log.read_text(),
+                "the log's word on the worse registry",
+                10,
+            )
             assert scores(online, expected["ids"][3:4])[0]["status"] == "ok"
 
 

@@ -50,7 +50,9 @@ def one(manifests, name):
 def pods(manifests):
     """The pod specifications, of what serves and of what runs at night."""
     found = [document["spec"]["template"] for document in kind(manifests, "Deployment")]
-    return found + [document["spec"]["jobTemplate"]["spec"]["template"] for document in kind(manifests, "CronJob")]
+    return found + [
+        document["spec"]["jobTemplate"]["spec"]["template"] for document in kind(manifests, "CronJob")
+    ]
 
 
 def served(manifests):
@@ -99,7 +101,9 @@ def test_everything_is_there(manifests):
         "ConfigMap",
         "ServiceAccount",
     }
-    headless = [service for service in kind(manifests, "Service") if service["spec"].get("clusterIP") == "None"]
+    headless = [
+        service for service in kind(manifests, "Service") if service["spec"].get("clusterIP") == "None"
+    ]
     assert any(port["name"] == "grpc" for service in headless for port in service["spec"]["ports"])
 
 
@@ -114,7 +118,10 @@ def test_every_pod_is_locked_down(manifests):
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
-            assert container["resources"]["requests"].keys() >= {"cpu", "memory"} and container["resources"]["limits"]
+            assert (
+                container["resources"]["requests"].keys() >= {"cpu", "memory"}
+                and container["resources"]["limits"]
+            )
             # The tag is kustomize's to set.
             assert re.fullmatch(r"evergreen:\d+\.\d+\.\d+", container["image"])
 
@@ -209,7 +216,9 @@ def test_every_file_of_the_settings_is_mounted(manifests):
 
 def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
     command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays/sample")]
-    manifests = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    manifests = list(
+        yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    )
     _, settings = served(manifests)
     # The image has the models where the settings say.
     copied = re.search(r"^COPY \$\{MODELS\} (\S+)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)
@@ -217,17 +226,25 @@ def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
     local = settings.replace(copied, str(MODELS))
     with Instance(evergreen, tmp_path, config=local) as instance:
         instance.start()
-        assert httpx.get(f"http://127.0.0.1:{instance.ports['http']}/v1/models").json()["models"][0]["name"] == "churn"
+        assert (
+            httpx.get(f"http://127.0.0.1:{instance.ports['http']}/v1/models").json()["models"][0]["name"]
+            == "churn"
+        )
         assert '"level":"INFO"' in instance.log.read_text()
 
 
 def test_the_batch_runs_by_its_manifest(evergreen, tmp_path):
     command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays/batch")]
-    manifests = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    manifests = list(
+        yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    )
     [container] = one(manifests, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     [mount] = container["volumeMounts"]
     shutil.copy(CUSTOMERS, tmp_path / "customers.parquet")
     swap = {mount["mountPath"]: str(tmp_path), "/srv/evergreen/models": str(MODELS)}
-    words = [next((word.replace(a, b) for a, b in swap.items() if word.startswith(a)), word) for word in container["args"]]
+    words = [
+        next((word.replace(a, b) for a, b in swap.items() if word.startswith(a)), word)
+        for word in container["args"]
+    ]
     subprocess.run([evergreen, *words], check=True)
     assert (tmp_path / "scores.parquet").stat().st_size > 10_000

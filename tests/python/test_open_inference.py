@@ -43,7 +43,9 @@ def customers(contract):
 def truth(booster, customers):
     """XGBoost's own numbers for the matrix."""
     matrix = xgboost.DMatrix(
-        customers[1].to_numpy("float32"), feature_names=booster.feature_names, feature_types=booster.feature_types
+        customers[1].to_numpy("float32"),
+        feature_names=booster.feature_names,
+        feature_types=booster.feature_types,
     )
     return {
         "probability": booster.predict(matrix),
@@ -86,10 +88,14 @@ def test_health_and_metadata(client):
 def test_a_matrix_gets_xgboosts_numbers(client, customers, truth, binary, datatype):
     array = customers[1].to_numpy("float32" if datatype == "FP32" else "float64")
     names = ["probability", "margin", "leaf"]
-    answer = client.infer(MODEL, [tensor("x", array, datatype, binary)], outputs=wanted(*names, binary=binary))
+    answer = client.infer(
+        MODEL, [tensor("x", array, datatype, binary)], outputs=wanted(*names, binary=binary)
+    )
     for name in names:
         assert np.array_equal(answer.as_numpy(name).reshape(truth[name].shape), truth[name]), name
-    contributions = client.infer(MODEL, [tensor("x", array, datatype, binary)], outputs=wanted("contributions"))
+    contributions = client.infer(
+        MODEL, [tensor("x", array, datatype, binary)], outputs=wanted("contributions")
+    )
     np.testing.assert_allclose(contributions.as_numpy("contributions"), truth["contributions"], atol=2e-5)
 
 
@@ -120,11 +126,15 @@ def test_ids_get_scores(client, server, customers):
     assert answer.as_numpy("band")[0].decode() == rest[0]["band"]
 
 
-@pytest.mark.parametrize("kind", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"])
+@pytest.mark.parametrize(
+    "kind", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"]
+)
 @pytest.mark.parametrize("binary", [True, False])
 def test_every_whole_type_is_exact(client, booster, kind, binary):
     array = (np.arange(48).reshape(2, 24) % 2).astype(kind.lower())
-    found = client.infer(MODEL, [tensor("x", array, kind, binary)], outputs=wanted("margin")).as_numpy("margin")
+    found = client.infer(MODEL, [tensor("x", array, kind, binary)], outputs=wanted("margin")).as_numpy(
+        "margin"
+    )
     matrix = xgboost.DMatrix(
         array.astype("float32"), feature_names=booster.feature_names, feature_types=booster.feature_types
     )
@@ -166,12 +176,27 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
 @pytest.mark.parametrize(
     "body, part",
     [
-        ('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1]}]}', "expected 2 elements for the shape"),
-        ('{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": [1]}]}', "expected a shape of dimensions"),
+        (
+            '{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1]}]}',
+            "expected 2 elements for the shape",
+        ),
+        (
+            '{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP32", "data": [1]}]}',
+            "expected a shape of dimensions",
+        ),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP7", "data": [1]}]}', "found `FP7`"),
-        ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [128]}]}', "expected INT8, found 128"),
-        ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}', "expected INT64, found 1.5"),
-        ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1e39]}]}', "expected FP32, found"),
+        (
+            '{"inputs": [{"name": "x", "shape": [1], "datatype": "INT8", "data": [128]}]}',
+            "expected INT8, found 128",
+        ),
+        (
+            '{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}',
+            "expected INT64, found 1.5",
+        ),
+        (
+            '{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1e39]}]}',
+            "expected FP32, found",
+        ),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}', "data missing"),
         ('{"inputs": []}', "no entities or rows to score"),
         ("{", "EOF"),

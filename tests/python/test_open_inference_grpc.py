@@ -47,19 +47,27 @@ def test_a_matrix_gets_xgboosts_numbers(client, customers, truth, datatype):  # 
 
 def test_ids_get_scores(client, server, customers):  # noqa: F811
     ids = [*customers[0][:20], "nobody"]
-    answer = client.infer(MODEL, [tensor("customer_id", np.array([id.encode() for id in ids], dtype=object), "BYTES")])
+    answer = client.infer(
+        MODEL, [tensor("customer_id", np.array([id.encode() for id in ids], dtype=object), "BYTES")]
+    )
     rest = server.http.post("/v1/score", json={"model": MODEL, "entities": [{"id": id} for id in ids]}).json()
-    assert [status.decode() for status in answer.as_numpy("status")] == [one["status"] for one in rest["results"]]
+    assert [status.decode() for status in answer.as_numpy("status")] == [
+        one["status"] for one in rest["results"]
+    ]
     scores = [one.get("score", np.nan) for one in rest["results"]]
     assert np.array_equal(answer.as_numpy("score"), scores, equal_nan=True)
 
 
-@pytest.mark.parametrize("kind", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"])
+@pytest.mark.parametrize(
+    "kind", ["INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL"]
+)
 def test_every_whole_type_is_taken(client, kind):
     whole = (np.arange(48).reshape(2, 24) % 2).astype(kind.lower())
     margin = wanted("margin")
     found = client.infer(MODEL, [tensor("x", whole, kind)], outputs=margin).as_numpy("margin")
-    same = client.infer(MODEL, [tensor("x", whole.astype("float64"), "FP64")], outputs=margin).as_numpy("margin")
+    same = client.infer(MODEL, [tensor("x", whole.astype("float64"), "FP64")], outputs=margin).as_numpy(
+        "margin"
+    )
     assert np.array_equal(found, same)
 
 

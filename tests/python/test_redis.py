@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from evergreen_testing.feature_stores import Proxy, redis_cluster, redis_server
+from evergreen_testing.processes import until
 from evergreen_testing.sample_customers import ID, IDS, ROWS, fill, metric, plain, scores, strip, text
 from evergreen_testing.server_process import serving
 
@@ -51,7 +52,8 @@ def test_every_customer_has_the_snapshots_score(evergreen, server, store, tmp_pa
         again = scores(online, IDS, explain=3)
         assert strip(again) == strip(expected) and {r["features"]["from"] for r in again} == {"cache"}
         assert metric(online, "evergreen_source_fetches_total", result="ok") == -(-len(IDS) // 1000)
-        assert metric(online, "evergreen_source_cache_entries", source="online") >= 0
+        # The cache counts its entries with a delay.
+        until(lambda: metric(online, "evergreen_source_cache_entries", source="online") == len(IDS))
         missing = online.http.get("/v1/models/churn/scores/C-nobody")
         assert missing.status_code == 404 and missing.json()["detail"] == "no customer_id `C-nobody`"
 

@@ -115,22 +115,55 @@ NPS = 'name = "nps"\ntype = "int"'
 
 # What is wrong with a bundle, the step of the gate that says so, and a part of the reason.
 WRONG = {
-    "an empty folder": (lambda b: [f.unlink() for f in b.iterdir()], "settle", "expected bundle.toml or one of"),
-    "the contract alone": (lambda b: [f.unlink() for f in b.iterdir() if f.suffix != ".toml"], "checksums", "No such file"),
+    "an empty folder": (
+        lambda b: [f.unlink() for f in b.iterdir()],
+        "settle",
+        "expected bundle.toml or one of",
+    ),
+    "the contract alone": (
+        lambda b: [f.unlink() for f in b.iterdir() if f.suffix != ".toml"],
+        "checksums",
+        "No such file",
+    ),
     "no contract, though the live version has one": (bare, "contract", "the live version 1 has one"),
     "two models and no contract": (two_bare, "settle", "several model files"),
     "an empty contract": (lambda b: (b / "bundle.toml").write_text(""), "settle", "missing field"),
     "a contract cut short": (lambda b: cut(b, "bundle.toml"), "settle", "bundle.toml"),
-    "a contract that is no text": (lambda b: (b / "bundle.toml").write_bytes(b"\xff\xfe\0"), "settle", "UTF-8"),
-    "a contract with a misspelt key": (lambda b: contract(b, "entity =", "entiti ="), "settle", "did you mean `entity`"),
-    "a contract of a later layout": (lambda b: contract(b, "format = 1", "format = 2"), "settle", "format: expected 1"),
+    "a contract that is no text": (
+        lambda b: (b / "bundle.toml").write_bytes(b"\xff\xfe\0"),
+        "settle",
+        "UTF-8",
+    ),
+    "a contract with a misspelt key": (
+        lambda b: contract(b, "entity =", "entiti ="),
+        "settle",
+        "did you mean `entity`",
+    ),
+    "a contract of a later layout": (
+        lambda b: contract(b, "format = 1", "format = 2"),
+        "settle",
+        "format: expected 1",
+    ),
     "a contract that is a folder": (
-        lambda b: directory(b, "bundle.toml"), "contract", "the live version 1 has one"),
+        lambda b: directory(b, "bundle.toml"),
+        "contract",
+        "the live version 1 has one",
+    ),
     "a contract that leads out of its folder": (
-        lambda b: contract(b, "[files]", '[files]\n"../1/model.ubj" = "00"'), "settle", "file name without a folder"),
-    "bands that do not ascend": (lambda b: contract(b, "from = 0.3", "from = 0.1"), "settle", "to start above"),
+        lambda b: contract(b, "[files]", '[files]\n"../1/model.ubj" = "00"'),
+        "settle",
+        "file name without a folder",
+    ),
+    "bands that do not ascend": (
+        lambda b: contract(b, "from = 0.3", "from = 0.1"),
+        "settle",
+        "to start above",
+    ),
     "a feature listed twice": (
-        lambda b: contract(b, "[golden]", '[[feature]]\nname = "nps"\ntype = "int"\n[golden]'), "settle", "duplicate feature"),
+        lambda b: contract(b, "[golden]", '[[feature]]\nname = "nps"\ntype = "int"\n[golden]'),
+        "settle",
+        "duplicate feature",
+    ),
     "a model cut short": (lambda b: cut(b, "model.ubj"), "checksums", "not completely copied"),
     "an empty model": (lambda b: (b / "model.ubj").write_bytes(b""), "checksums", "not completely copied"),
     "a model with one bit flipped": (lambda b: flip(b, "model.ubj"), "checksums", "was changed"),
@@ -140,30 +173,86 @@ WRONG = {
     "no golden rows": (lambda b: drop(b, "golden.jsonl"), "checksums", "golden.jsonl: No such file"),
     "golden rows cut short": (lambda b: cut(b, "golden.jsonl"), "checksums", "not completely copied"),
     "no distributions": (lambda b: drop(b, "reference.json"), "checksums", "reference.json: No such file"),
-    "a checksum that is none": (lambda b: contract(b, '"golden.jsonl" = "', '"golden.jsonl" = "zz'), "checksums", "zz"),
-    "a signed model cut short": (lambda b: raw(b, "model.ubj", (b / "model.ubj").read_bytes()[:9999]), "parse", "byte"),
-    "a signed model that is noise": (lambda b: raw(b, "model.ubj", os.urandom(4096)), "parse", ""),
-    "a signed model that is empty": (lambda b: raw(b, "model.ubj", b""), "parse", ""),
-    "a model of another library": (lambda b: contract(b, '"xgboost"', '"lightgbm"'), "parse", ""),
+    "a checksum that is none": (
+        lambda b: contract(b, '"golden.jsonl" = "', '"golden.jsonl" = "zz'),
+        "checksums",
+        "zz",
+    ),
+    "a signed model cut short": (
+        lambda b: raw(b, "model.ubj", (b / "model.ubj").read_bytes()[:9999]),
+        "parse",
+        "byte",
+    ),
+    "a signed model that is noise": (
+        lambda b: raw(b, "model.ubj", os.urandom(4096)),
+        "parse",
+        "expected XGBoost JSON",
+    ),
+    "a signed model that is empty": (lambda b: raw(b, "model.ubj", b""), "parse", "the file is empty"),
+    "a model of another library": (
+        lambda b: contract(b, '"xgboost"', '"lightgbm"'),
+        "parse",
+        "expected a model of LightGBM",
+    ),
     "one feature too few": (without_first_feature, "contract", "lists"),
     "features in another order": (swap_features, "contract", "at this position"),
-    "a category too many": (lambda b: contract(b, '"starter"', '"starter", "sleeper"'), "contract", "feature `plan`"),
-    "a category under another name": (lambda b: contract(b, '"starter"', '"beginner"'), "contract", "trained on"),
+    "a category too many": (
+        lambda b: contract(b, '"starter"', '"starter", "sleeper"'),
+        "contract",
+        "feature `plan`",
+    ),
+    "a category under another name": (
+        lambda b: contract(b, '"starter"', '"beginner"'),
+        "contract",
+        "trained on",
+    ),
     "golden rows of another training": (lambda b: rewrite(b, "golden.jsonl", other_leaf), "golden", "line 8"),
-    "golden rows with a value missing": (lambda b: rewrite(b, "golden.jsonl", missing_value), "golden", "no value of `nps`"),
-    "golden rows that are none": (lambda b: rewrite(b, "golden.jsonl", lambda _: "\n"), "golden", "expected a golden row"),
-    "golden rows that are no JSON": (lambda b: rewrite(b, "golden.jsonl", lambda _: "nothing"), "golden", "line 1"),
-    "distributions that do not add up": (reference(lambda r: r.update(rows=1)), "reference", "expected 1 rows"),
+    "golden rows with a value missing": (
+        lambda b: rewrite(b, "golden.jsonl", missing_value),
+        "golden",
+        "no value of `nps`",
+    ),
+    "golden rows that are none": (
+        lambda b: rewrite(b, "golden.jsonl", lambda _: "\n"),
+        "golden",
+        "expected a golden row",
+    ),
+    "golden rows that are no JSON": (
+        lambda b: rewrite(b, "golden.jsonl", lambda _: "nothing"),
+        "golden",
+        "line 1",
+    ),
+    "distributions that do not add up": (
+        reference(lambda r: r.update(rows=1)),
+        "reference",
+        "expected 1 rows",
+    ),
     "a feature without a distribution": (reference(lambda r: r["features"].pop("nps")), "reference", "`nps`"),
     "distributions of an unknown feature": (
-        reference(lambda r: r["features"].update(x=r["features"]["nps"])), "reference", "`x`"),
+        reference(lambda r: r["features"].update(x=r["features"]["nps"])),
+        "reference",
+        "`x`",
+    ),
     "a feature that the customers' file lacks": (
-        lambda b: contract(b, NPS, NPS + '\nsource = "customers:nowhere"'), "features", "`nowhere`"),
+        lambda b: contract(b, NPS, NPS + '\nsource = "customers:nowhere"'),
+        "features",
+        "`nowhere`",
+    ),
     "a feature of another type than the customers' file": (
-        lambda b: contract(b, NPS, NPS + '\nsource = "customers:plan"'), "features", "plan"),
-    "customers by another key": (lambda b: contract(b, '"customer_id"', '"account_id"'), "features", "account_id"),
+        lambda b: contract(b, NPS, NPS + '\nsource = "customers:plan"'),
+        "features",
+        "plan",
+    ),
+    "customers by another key": (
+        lambda b: contract(b, '"customer_id"', '"account_id"'),
+        "features",
+        "account_id",
+    ),
     "a budget that cannot be kept": (
-        lambda b: contract(b, "[golden]", "[budget]\nrow_p99_us = 0.000001\n[golden]"), "budget", "the budget is"),
+        lambda b: contract(b, "[golden]", "[budget]\nrow_p99_us = 0.000001\n[golden]"),
+        "budget",
+        "the budget is",
+    ),
 }
 
 
@@ -336,7 +425,8 @@ def test_labels_and_versions_may_be_named_and_follow_the_policy(evergreen, tmp_p
         put(bundle(tmp_path / "new", scale=version), models, version)
     config = settings(
         tmp_path,
-        POLL + '[models.policy.churn]\nversions = { latest = 2 }\ndefault = "stable"\nlabels = { stable = 2 }\n',
+        POLL
+        + '[models.policy.churn]\nversions = { latest = 2 }\ndefault = "stable"\nlabels = { stable = 2 }\n',
     )
     with serving(evergreen, tmp_path, models=models, config=config) as server:
 
@@ -354,7 +444,9 @@ def test_labels_and_versions_may_be_named_and_follow_the_policy(evergreen, tmp_p
         assert version(label="canary") == 3
         assert server.http.get("/v1/models/churn/scores/C-1042?label=canary").json()["model"]["version"] == 3
         assert server.http.get("/v2/models/churn/versions/canary/ready").status_code == 200
-        lines = server.http.post("/v1/models/churn/scores?label=canary", content='{"id": "C-1042"}\n{"id": "C-8"}')
+        lines = server.http.post(
+            "/v1/models/churn/scores?label=canary", content='{"id": "C-1042"}\n{"id": "C-8"}'
+        )
         assert [json.loads(line)["version"] for line in lines.text.splitlines()] == [3, 3]
         with grpc.insecure_channel(server.grpc) as channel:
             client, ask = Client(channel), {"model": "churn", "entities": [{"text_id": "C-1042"}]}
@@ -421,8 +513,15 @@ def wreck(folder, kind):
     if kind == "rejects":
         contract(folder, NPS, NPS + "\nrequired = true")
     elif kind == "far":
-        rewrite(folder, "reference.json", lambda text: re.sub(r'("score": \{"edges": )\[[^]]*\]', r"\1" + str(
-            [0.9 + step / 1000 for step in range(len(json.loads(text)["score"]["edges"]))]), text))
+        rewrite(
+            folder,
+            "reference.json",
+            lambda text: re.sub(
+                r'("score": \{"edges": )\[[^]]*\]',
+                r"\1" + str([0.9 + step / 1000 for step in range(len(json.loads(text)["score"]["edges"]))]),
+                text,
+            ),
+        )
     return folder
 
 
@@ -445,11 +544,11 @@ def test_a_fresh_version_that_misbehaves_is_taken_back(evergreen, tmp_path, kind
         until(lambda: ask() == 1)
         found = status(server, 2)
         assert found["state"] == "rolled_back" and part in found["reason"]
-        assert 'evergreen_model_rollbacks_total{by="watch",model="churn"} 1' in server.ops.get("/metrics").text
+        assert (
+            'evergreen_model_rollbacks_total{by="watch",model="churn"} 1' in server.ops.get("/metrics").text
+        )
         put(bundle(tmp_path / "new"), models, 3)
         until(lambda: ask() == 3)
-
-
 
 
 def test_open_inference_clients_load_and_unload_where_the_settings_allow_it(evergreen, tmp_path):
@@ -464,8 +563,10 @@ def test_open_inference_clients_load_and_unload_where_the_settings_allow_it(ever
         config = settings(tmp_path, f"[models]\npoll_seconds = 0\nrepository_api = {str(allowed).lower()}\n")
         with serving(evergreen, tmp_path, models=models, config=config) as server:
             address = f"{server.http.base_url.host}:{server.http.base_url.port}"
-            for client in (tritonclient.http.InferenceServerClient(address),
-                           tritonclient.grpc.InferenceServerClient(server.grpc)):
+            for client in (
+                tritonclient.http.InferenceServerClient(address),
+                tritonclient.grpc.InferenceServerClient(server.grpc),
+            ):
                 if allowed:
                     client.unload_model("churn")
                     assert live(server) is None

@@ -38,7 +38,9 @@ def test_orders_outlive_a_restart_until_the_files_are_others(evergreen, tmp_path
         assert status(server, 1)["state"] == "loaded"
         body = server.ops.get("/v1/models/churn").json()
         assert body["labels"] == {"stable": 2}
-        assert [(trial["kind"], trial["candidate"], trial["share"]) for trial in body["trials"]] == [("shadow", 1, 0.5)]
+        assert [(trial["kind"], trial["candidate"], trial["share"]) for trial in body["trials"]] == [
+            ("shadow", 1, 0.5)
+        ]
         # Other files are a new chance; copies with the same time are not.
         (models / "churn/3").rename(tmp_path / "old")
         new = bundle(tmp_path / "new")
@@ -95,8 +97,11 @@ def test_changed_settings_go_before_kept_labels(evergreen, tmp_path, models):
 
 def test_a_file_that_cannot_be_read_or_written_is_named(evergreen, tmp_path, models):
     config = settings(tmp_path, POLL)
-    for text, part in [("{", "EOF"), ('{"churn": {"hold": "two"}}', "expected u64"),
-                       ('{"churn": {"now": {"canary": {"version": 2, "share": 5.0}}}}', "`churn`: ")]:
+    for text, part in [
+        ("{", "EOF"),
+        ('{"churn": {"hold": "two"}}', "expected u64"),
+        ('{"churn": {"now": {"canary": {"version": 2, "share": 5.0}}}}', "`churn`: "),
+    ]:
         (tmp_path / "state.json").write_text(text)
         command = [evergreen, "serve", "--models", models, "--config", config, "--http", "127.0.0.1:0"]
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -90,7 +90,9 @@ def message(features):
 def grpc_score(channel, objects, **_):
     client = Client(channel)
     for part in parts(objects):
-        yield from (one.score for one in client("Score", model=MODEL, entities=list(map(message, part))).results)
+        yield from (
+            one.score for one in client("Score", model=MODEL, entities=list(map(message, part))).results
+        )
 
 
 def grpc_stream(channel, objects, **_):
@@ -139,7 +141,9 @@ def truth(booster, matrix):  # noqa: F811
 def test_the_same_rows_get_the_same_bits(server, channel, objects, matrix, truth, way):
     found = list(way(server=server, channel=channel, objects=objects, matrix=matrix))
     assert len(found) == COUNT
-    assert np.array_equal(np.array(found, dtype="float64").view("uint64"), truth.astype("float64").view("uint64"))
+    assert np.array_equal(
+        np.array(found, dtype="float64").view("uint64"), truth.astype("float64").view("uint64")
+    )
 
 
 MISTAKES = {

@@ -97,7 +97,17 @@ def test_every_kind_is_the_librarys(run, tmp_path, frame, boosters, model, kind,
     boosters[model].save_model(tmp_path / "model.json")
     frame.to_parquet(tmp_path / "rows.parquet")
     out = tmp_path / f"out.{ending}"
-    run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.parquet", "--output", out, "--kind", kind)
+    run(
+        "score",
+        "--model",
+        tmp_path / "model.json",
+        "--input",
+        tmp_path / "rows.parquet",
+        "--output",
+        out,
+        "--kind",
+        kind,
+    )
     found = read(out)
     assert list(found.columns) == ["id", *columns]
     assert found["id"].tolist() == frame["id"].tolist()
@@ -143,7 +153,11 @@ def test_a_bundle_by_name_scores_like_the_server(run, tmp_path, server):
 def test_a_calibrated_bundle_gives_the_calibrated_score(run, tmp_path):
     shutil.copytree(BUNDLE, tmp_path / "1")
     contract = tmp_path / "1/bundle.toml"
-    contract.write_text(contract.read_text().replace("[output]\n", '[output]\ncalibration = { kind = "platt", a = -0.9, b = 0.1 }\n'))
+    contract.write_text(
+        contract.read_text().replace(
+            "[output]\n", '[output]\ncalibration = { kind = "platt", a = -0.9, b = 0.1 }\n'
+        )
+    )
     out, margins = tmp_path / "out.parquet", tmp_path / "margins.parquet"
     run("score", "--model", tmp_path / "1", "--input", CUSTOMERS, "--output", out)
     run("score", "--model", tmp_path / "1", "--input", CUSTOMERS, "--output", margins, "--kind", "margin")
@@ -158,7 +172,9 @@ def test_what_is_wrong_is_named_and_no_output_is_left(run, tmp_path, frame, boos
     def message(rows, name="rows.csv", *more):
         path = tmp_path / name
         rows.to_csv(path, index=False)
-        ended = run("score", "--model", tmp_path / "model.json", "--input", path, "--output", out, *more, code=2)
+        ended = run(
+            "score", "--model", tmp_path / "model.json", "--input", path, "--output", out, *more, code=2
+        )
         assert not out.exists() and not list(tmp_path.glob(".*.part"))
         return ended.stderr
 
@@ -169,7 +185,16 @@ def test_what_is_wrong_is_named_and_no_output_is_left(run, tmp_path, frame, boos
     assert "has no probability; use --kind value" in message(frame, "rows.csv", "--kind", "probability")
     ended = run("score", "--model", "nobody", "--input", tmp_path / "rows.csv", "--output", out, code=2)
     assert "nobody: no such file, and no such model in models" in ended.stderr
-    ended = run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.csv", "--output", "x.xls", code=2)
+    ended = run(
+        "score",
+        "--model",
+        tmp_path / "model.json",
+        "--input",
+        tmp_path / "rows.csv",
+        "--output",
+        "x.xls",
+        code=2,
+    )
     assert ".parquet, .csv" in ended.stderr
 
 
@@ -209,13 +234,33 @@ SPOILED = [
     ("golden.jsonl", golden_off_by_one_ulp, "golden", "line 1: margin"),
     ("golden.jsonl", lambda data: b"", "golden", "expected a golden row"),
     ("golden.jsonl", lambda data: b"{}\n", "golden", "line 1: missing field"),
-    ("reference.json", lambda data: data.replace(b'"visits_30d"', b'"visits"', 1), "reference", "feature `visits_30d`"),
+    (
+        "reference.json",
+        lambda data: data.replace(b'"visits_30d"', b'"visits"', 1),
+        "reference",
+        "feature `visits_30d`",
+    ),
     ("reference.json", lambda data: data.replace(b'"rows": ', b'"rows": 9', 1), "reference", "rows, found"),
     ("reference.json", lambda data: data[:-9], "reference", "line "),
-    ("bundle.toml", lambda data: data.replace(b"margin_ulp = 0", b"margin_ulp = 99", 1), "settle", "at most 16 ulp"),
-    ("bundle.toml", lambda data: data.replace(b'"visits_30d"', b'"visits"', 1), "contract", "feature `visits`"),
+    (
+        "bundle.toml",
+        lambda data: data.replace(b"margin_ulp = 0", b"margin_ulp = 99", 1),
+        "settle",
+        "at most 16 ulp",
+    ),
+    (
+        "bundle.toml",
+        lambda data: data.replace(b'"visits_30d"', b'"visits"', 1),
+        "contract",
+        "feature `visits`",
+    ),
     ("bundle.toml", lambda data: data.replace(b"[model]", b"[modle]", 1), "settle", "did you mean `model`?"),
-    ("bundle.toml", lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1), "settle", "unknown variant"),
+    (
+        "bundle.toml",
+        lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1),
+        "settle",
+        "unknown variant",
+    ),
 ]
 
 
@@ -248,7 +293,10 @@ def test_inspect_says_what_a_model_is(run):
     assert (found["format"], found["objective"]) == ("xgboost", "binary:logistic")
     assert found["trees"] == booster.num_boosted_rounds()
     assert [feature["name"] for feature in found["features"]] == booster.feature_names
-    splits, gains = booster.get_score(importance_type="weight"), booster.get_score(importance_type="total_gain")
+    splits, gains = (
+        booster.get_score(importance_type="weight"),
+        booster.get_score(importance_type="total_gain"),
+    )
     for feature in found["features"]:
         assert feature["splits"] == splits.get(feature["name"], 0)
         assert feature["gain"] == pytest.approx(gains.get(feature["name"], 0), rel=1e-5)
@@ -294,9 +342,20 @@ def test_decimals_are_numbers_and_a_bool_is_one_too(run, tmp_path, frame, booste
     boosters["value"].save_model(tmp_path / "model.json")
     rows = frame.head(3)[list("abcde")].assign(a=[1.25, -0.5, 3.0], b=[1.0, 0.0, 1.0])
     table = {name: rows[name].tolist() for name in "cde"}
-    table |= {"a": pyarrow.array([Decimal("1.25"), Decimal("-0.50"), Decimal("3.00")]), "b": [True, False, True]}
+    table |= {
+        "a": pyarrow.array([Decimal("1.25"), Decimal("-0.50"), Decimal("3.00")]),
+        "b": [True, False, True],
+    }
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "rows.parquet")
-    run("score", "--model", tmp_path / "model.json", "--input", tmp_path / "rows.parquet", "--output", tmp_path / "o.parquet")
+    run(
+        "score",
+        "--model",
+        tmp_path / "model.json",
+        "--input",
+        tmp_path / "rows.parquet",
+        "--output",
+        tmp_path / "o.parquet",
+    )
     truth = boosters["value"].predict(xgboost.DMatrix(rows))
     assert np.array_equal(read(tmp_path / "o.parquet")["value"], truth)
 
@@ -306,6 +365,9 @@ def test_an_output_never_replaces_or_joins_its_input(run, tmp_path, frame, boost
     (tmp_path / "rows").mkdir()
     path = tmp_path / "rows/part.csv"
     frame.head(9).to_csv(path, index=False)
-    for given, output in [(path, tmp_path / "rows/../rows/part.csv"), (tmp_path / "rows", tmp_path / "rows/out.csv")]:
+    for given, output in [
+        (path, tmp_path / "rows/../rows/part.csv"),
+        (tmp_path / "rows", tmp_path / "rows/out.csv"),
+    ]:
         ended = run("score", "--model", tmp_path / "model.json", "--input", given, "--output", output, code=2)
         assert "would overwrite the input or become part of it" in ended.stderr

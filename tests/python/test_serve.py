@@ -133,12 +133,20 @@ BAD_BODIES = [
     (b'{"model": "churn", "entities": []}', 400, "no entities or rows to score"),
     (b'{"model": "churn", "entities": [{"id": 1.5}]}', 400, "entities[0].id"),
     (b'{"model": "churn", "entities": [{"idd": "x"}]}', 400, "did you mean `id`?"),
-    (b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}', 400, "duplicate key `a`"),
+    (
+        b'{"model": "churn", "entities": [{"id": "x", "features": {"a": 1, "a": 2}}]}',
+        400,
+        "duplicate key `a`",
+    ),
     (b'{"model": "churn", "entities": [{"id": "x"}]} x', 400, "trailing characters"),
     (b'{"model": "churn", "entities": [{"features": {"nps": 1e999}}]}', 400, "out of range"),
     (b'{"model": "chrun", "entities": [{"id": "x"}]}', 404, "did you mean `churn`?"),
     (b'{"model": "churn", "version": 9, "entities": [{"id": "x"}]}', 404, "no live version 9; live is 1"),
-    (b'{"model": "churn", "entities": [' + b'{"id": "x"},' * 10_000 + b'{"id": "x"}]}', 413, "limits.batch allows 10000"),
+    (
+        b'{"model": "churn", "entities": [' + b'{"id": "x"},' * 10_000 + b'{"id": "x"}]}',
+        413,
+        "limits.batch allows 10000",
+    ),
     (b" " * 10_000_000, 413, "limits.body_bytes"),
 ]
 
@@ -171,7 +179,9 @@ def test_models_are_described(server):
     assert (line["name"], line["state"], line["version"]) == ("churn", "live", 1)
     model = server.http.get("/v1/models/churn").json()
     assert model["live"]["entity"] == "customer_id" and model["live"]["lineage"]
-    assert [feature["name"] for feature in model["live"]["features"]] == [f["name"] for f in contract_features()]
+    assert [feature["name"] for feature in model["live"]["features"]] == [
+        f["name"] for f in contract_features()
+    ]
     outcomes = {step["step"]: step["outcome"] for step in model["versions"][0]["steps"]}
     assert outcomes.pop("budget") == "skipped" and set(outcomes.values()) == {"passed"}
 
@@ -261,7 +271,9 @@ def refused(evergreen, *arguments, **options):
     """Runs `evergreen serve` with arguments that it must refuse, and returns what it says."""
     command = [evergreen, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     command += [] if "--ops" in arguments else ["--ops", "127.0.0.1:0"]
-    ended = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=30, **options)
+    ended = subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=30, **options
+    )
     assert ended.returncode == 2, ended
     return ended.stderr
 
@@ -286,9 +298,13 @@ def test_bad_snapshots_are_refused_by_row_and_column(evergreen, tmp_path, custom
         return refused(evergreen, "--models", MODELS, "--customers", path)
 
     twice = pd.concat([customers, customers.iloc[[5]]])
-    assert f"row {len(customers) + 1}, column `customer_id`: the id" in message("twice.parquet", twice.to_parquet)
+    assert f"row {len(customers) + 1}, column `customer_id`: the id" in message(
+        "twice.parquet", twice.to_parquet
+    )
     short = customers.drop(columns=["visits_30d"])
-    assert "missing columns: `visits_30d`" in message("short.csv", lambda path: short.to_csv(path, index=False))
+    assert "missing columns: `visits_30d`" in message(
+        "short.csv", lambda path: short.to_csv(path, index=False)
+    )
     text = customers.astype({"visits_30d": object})
     text.loc[7, "visits_30d"] = "many"
     found = message("text.csv", lambda path: text.to_csv(path, index=False))
@@ -297,7 +313,9 @@ def test_bad_snapshots_are_refused_by_row_and_column(evergreen, tmp_path, custom
     huge.loc[3, "mattresses"] = 1e39
     assert "row 4, column `mattresses`: " in message("huge.csv", lambda path: huge.to_csv(path, index=False))
     whole = CUSTOMERS.read_bytes()
-    assert "not a complete Parquet file" in message("torn.parquet", lambda path: path.write_bytes(whole[:-100]))
+    assert "not a complete Parquet file" in message(
+        "torn.parquet", lambda path: path.write_bytes(whole[:-100])
+    )
     lines = customers.to_json(orient="records", lines=True, date_format="iso")
     torn = message("torn.jsonl", lambda path: path.write_text(lines[: len(lines) // 2]))
     assert ", row " in torn

@@ -23,8 +23,6 @@ def place(frame, path):
     new.rename(path)
 
 
-
-
 def visits(server, id=IDS[0]):
     """A customer's score: it changes with the customers."""
     return server.http.get(f"/v1/models/churn/scores/{id}").json().get("score")
@@ -43,7 +41,9 @@ def customers(tmp_path):
 
 @pytest.fixture
 def server(evergreen, tmp_path, customers):
-    with serving(evergreen, tmp_path, models=MODELS, customers=customers, config=settings(tmp_path, CONFIG)) as server:
+    with serving(
+        evergreen, tmp_path, models=MODELS, customers=customers, config=settings(tmp_path, CONFIG)
+    ) as server:
         yield server
 
 
@@ -82,7 +82,11 @@ def text(frame):
 
 
 BROKEN = {
-    "half of the rows are gone": (lambda frame: frame.head(len(frame) // 2), "rows", "features.watch.fewer_rows"),
+    "half of the rows are gone": (
+        lambda frame: frame.head(len(frame) // 2),
+        "rows",
+        "features.watch.fewer_rows",
+    ),
     "no row is left": (lambda frame: frame.head(0), "rows", "0 rows"),
     "a column is all nulls": (nulls, "nulls", "column `nps`"),
     "a column is out of its range": (out_of_range, "ranges", "column `nps`"),

@@ -138,7 +138,9 @@ class Lines:
 
 
 def post(server, content, **params):
-    answer = server.http.post(PATH, content=content, params=params, headers={"content-type": "application/x-ndjson"})
+    answer = server.http.post(
+        PATH, content=content, params=params, headers={"content-type": "application/x-ndjson"}
+    )
     assert answer.status_code == 200 and answer.headers["content-type"] == "application/x-ndjson"
     return [json.loads(line) for line in answer.text.splitlines()]
 
@@ -159,7 +161,9 @@ def test_a_line_in_a_line_out(server):
     statuses = ["ok", "not_found", "error", "error", "error", "error", "degraded"]
     assert [line["status"] for line in lines] == statuses
     one = server.http.get("/v1/models/churn/scores/C-1042", params={"explain": 2}).json()
-    assert {key: lines[0][key] for key in one if key != "model"} == {k: v for k, v in one.items() if k != "model"}
+    assert {key: lines[0][key] for key in one if key != "model"} == {
+        k: v for k, v in one.items() if k != "model"
+    }
     assert lines[0]["version"] == 1 and len(lines[0]["reasons"]) == 2
     kinds = ["entity_not_found", "invalid", "invalid", "invalid", "too_large"]
     assert [line["error"]["kind"] for line in lines[1:6]] == kinds

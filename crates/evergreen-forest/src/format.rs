@@ -32,7 +32,7 @@ pub(super) fn read(bytes: &[u8], options: &LoadOptions) -> Result<Forest, Format
         && wanted != format
     {
         return Err(reject(format!(
-            "found a {format:?} model, but the options require {wanted:?}"
+            "expected a model of {wanted}, as the options require; found one of {format}"
         )));
     }
     match found {

@@ -1,5 +1,7 @@
 //! The description of a loaded model: format, task, features.
 
+use std::fmt;
+
 /// The library that saved a model file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
@@ -16,6 +18,18 @@ pub enum Format {
     CatBoost,
     /// The `gbdt` crate's JSON.
     Gbdt,
+}
+
+impl fmt::Display for Format {
+    /// The library's name as its authors write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::XgBoost => "XGBoost",
+            Self::LightGbm => "LightGBM",
+            Self::CatBoost => "CatBoost",
+            Self::Gbdt => "gbdt",
+        })
+    }
 }
 
 /// What the model was trained to predict.
