@@ -387,7 +387,7 @@ def change(**columns):
     "changed, options, says",
     [
         (lambda X: X.drop(columns=["nps", "city"]), {}, "X lacks 2 of the model's 8 features: nps, city"),
-        (lambda X: X.iloc[:0], {}, "expected a golden row"),
+        (lambda X: X.iloc[:0], {}, "has no rows"),
         (lambda X: X.to_numpy(), {}, "X is a ndarray: pass a pandas DataFrame"),
         (lambda X: pd.concat([X, X[["nps"]]], axis=1), {}, "more than one column named nps"),
         (lambda X: X.astype({"city": "str"}), {}, r'"city".*(str|object).*X\["city"\]\.astype\("category"\)'),
@@ -409,7 +409,7 @@ def change(**columns):
         (change(), {"max_age": "two days"}, "36h"),
         (change(), {"out_of_range": "ignore"}, "none of keep, clamp, missing, reject"),
         (change(), {"kind": "logit"}, "none of probability, margin"),
-        (change(), {"bands": {"high": 0.5, "low": 0.0}}, "each to start above the one before"),
+        (change(), {"bands": {"high": 0.5, "low": 0.0}}, "each must start above the one before"),
         (change(), {"bands": {"low": 0.2, "high": 0.5}}, "the first must start at 0"),
         (change(), {"calibration": {"kind": "platt", "x": [1]}}, "give kind = platt with numbers a and b"),
         (change(), {"calibration": {"kind": "isotonic", "x": [1, 0], "y": [0, 1]}}, "strictly ascending"),
