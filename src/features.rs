@@ -20,6 +20,7 @@ pub mod source;
 pub mod sources;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
+mod store_client;
 pub mod table;
 pub mod warm;
 

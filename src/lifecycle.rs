@@ -1,8 +1,8 @@
 //! The lifecycle of models while the server runs. One thread polls the repository and the snapshot, takes new versions
 //! through the gate one at a time, and swaps the set of live models. Requests never wait for it.
 //!
-//! [`model_state`] decides, without I/O; [`validation`] and [`reconcile`] carry the decisions out; [`activation`] swaps;
-//! [`command`] executes what operators ask for; [`state_file`] saves it across restarts.
+//! `model_state` decides, without I/O; `validation` and `reconcile` carry the decisions out; `activation` swaps;
+//! `command` executes what operators ask for; `state_file` saves it across restarts.
 
 mod activation;
 mod command;

@@ -1,5 +1,5 @@
 //! Generates the reference pages of `docs/reference` from the code and compares them with the stored ones.
-//! `EVERGREEN_BLESS=1 cargo test --features full --test reference` writes them anew.
+//! `EVERGREEN_BLESS=1 cargo test --features full --test reference` regenerates them.
 
 #![allow(
     clippy::unwrap_used,

@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{FeastPostgres, FeastSection, RedisConnection};
-use crate::features::sources::StoreClient;
+use crate::features::store_client::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::entity_id::EntityId;
 use crate::values::time::now;

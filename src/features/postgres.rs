@@ -15,7 +15,7 @@ use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
 use super::sql::quoted;
 use crate::config::source::PostgresSection;
-use crate::features::sources::StoreClient;
+use crate::features::store_client::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;

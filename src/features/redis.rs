@@ -12,7 +12,7 @@ use redis::{Cmd, Value, cmd};
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
-use crate::features::sources::StoreClient;
+use crate::features::store_client::StoreClient;
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;

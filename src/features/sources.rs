@@ -10,6 +10,7 @@ use super::layout::{Field, Layout};
 use super::plan::{ColumnRef, Plan, Source};
 use super::remote::{CacheLimits, RemoteSource, Timeouts};
 use super::snapshot::{ColumnSpec, Snapshot, SnapshotSpec};
+use super::store_client::StoreClient;
 use super::table::Table;
 use crate::config::Config;
 use crate::config::source::SourceSection;
@@ -20,7 +21,6 @@ use crate::models::contract::FeatureContract;
 use crate::suggest::{hint, unknown};
 use crate::values::entity_id::EntityId;
 use field::{is_field, is_single, want};
-pub(in crate::features) use store::StoreClient;
 
 /// The remote sources of the settings. The snapshot changes, so it is passed where it is needed.
 #[derive(Debug)]

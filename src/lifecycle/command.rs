@@ -86,7 +86,7 @@ impl Lifecycle {
                 // Twice, because a new snapshot must look the same at two polls.
                 self.refresh_snapshot();
                 self.refresh_snapshot();
-                Ok("looked for new versions".to_owned())
+                Ok("repository polled for new versions".to_owned())
             }
             Command::Load { model, version } => self.load(&model, version),
             Command::Unload { model, version } => self.unload(&model, version),
@@ -98,13 +98,13 @@ impl Lifecycle {
             } => self.roll_back(&model, version, &reason, hold),
             Command::Release { model } => {
                 let state = self.model(&model)?;
-                let said = match state.hold.take() {
+                let summary = match state.hold.take() {
                     Some(held) => format!("`{model}` is no longer held at version {held}"),
                     None => format!("`{model}` was not held"),
                 };
-                state.event(said.clone());
+                state.event(summary.clone());
                 self.reconcile(&model);
-                Ok(said)
+                Ok(summary)
             }
             Command::Label {
                 model,
@@ -158,7 +158,7 @@ impl Lifecycle {
     fn unload(&mut self, name: &str, version: Option<u64>) -> Result<String, Error> {
         let model = self.model(name)?;
         let reason = "unloaded by request";
-        let said = match version {
+        let summary = match version {
             None => {
                 model.unloaded = true;
                 model.probation = None;
@@ -179,9 +179,9 @@ impl Lifecycle {
                 format!("version {number} of `{name}` is unloaded")
             }
         };
-        model.event(said.clone());
+        model.event(summary.clone());
         self.reconcile(name);
-        Ok(said)
+        Ok(summary)
     }
 
     fn roll_back(
@@ -246,13 +246,13 @@ impl Lifecycle {
     fn set_label(&mut self, name: &str, label: &str, version: Option<u64>) -> Result<String, Error> {
         label_name(label).map_err(Error::invalid)?;
         let model = self.model(name)?;
-        let said = match version {
+        let summary = match version {
             None => {
                 let known = model.labels.remove(label);
                 known.ok_or_else(|| {
                     Error::model_not_found(format!("model `{name}` has no label `{label}`"))
                 })?;
-                format!("`{name}` has no label `{label}` any more")
+                format!("label `{label}` removed from `{name}`")
             }
             Some(number) => {
                 if model
@@ -269,9 +269,9 @@ impl Lifecycle {
                 format!("`{name}` has label `{label}` at version {number}")
             }
         };
-        model.event(said.clone());
+        model.event(summary.clone());
         self.reconcile(name);
-        Ok(said)
+        Ok(summary)
     }
 
     fn set_trial(&mut self, name: &str, share: Option<ShareSection>, canary: bool) -> Result<String, Error> {
@@ -286,22 +286,22 @@ impl Lifecycle {
             }
         }
         let model = self.model(name)?;
-        let said = match &share {
+        let summary = match &share {
             Some(share) => format!(
                 "version {} of `{name}` is {what} for {}% of the entities",
                 share.version,
                 share.share * 100.0
             ),
-            None => format!("`{name}` has no {what} any more"),
+            None => format!("{what} of `{name}` ended"),
         };
         *(if canary {
             &mut model.canary
         } else {
             &mut model.shadow
         }) = share;
-        model.event(said.clone());
+        model.event(summary.clone());
         self.reconcile(name);
-        Ok(said)
+        Ok(summary)
     }
 
     /// Loads a version unless it is loaded already. The error says why it cannot be loaded.

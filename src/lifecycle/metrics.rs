@@ -91,7 +91,7 @@ impl GateMetrics {
             )?,
             seconds: registry.float_gauges(
                 "evergreen_gate_step_seconds",
-                "Seconds that a step of the gate took the last time.",
+                "Duration of the last run of each gate step, in seconds.",
                 &["model", "step"],
             )?,
         })

@@ -236,7 +236,7 @@ impl ModelState {
     /// Reports a held version that is not live.
     pub(super) fn report_missing_hold(&mut self, name: &str) {
         if let Some(held) = self.hold.filter(|held| self.live != Some(*held)) {
-            tracing::error!(model = name, version = held, "the held version is not available");
+            tracing::error!(model = name, version = held, "held version unavailable");
             self.event(format!(
                 "version {held} is held but not available: another version answers"
             ));

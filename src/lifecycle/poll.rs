@@ -48,7 +48,7 @@ impl Lifecycle {
                         tracing::error!(model = name, version, reason, "version refused");
                     }
                 }
-                Err(reason) => tracing::warn!(model = name, reason, "versions of a model cannot be listed"),
+                Err(reason) => tracing::warn!(model = name, reason, "listing the versions of a model failed"),
             }
         }
         self.models.retain(|name, state| {

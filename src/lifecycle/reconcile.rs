@@ -93,7 +93,7 @@ fn change_live(name: &str, state: &mut ModelState, probation: Duration) {
         }
         (Some(previous), Some(version)) => {
             tracing::info!(model = name, version, previous, "version live");
-            state.event(format!("version {version} is live, before it {previous}"));
+            state.event(format!("version {version} is live, replacing {previous}"));
         }
     }
     state.probation = start_probation(state, previous, chosen, probation);

@@ -65,13 +65,13 @@ impl SnapshotProfile {
         if -change > limits.fewer_rows || self.rows == 0 {
             return Err(SnapshotRejection::new(
                 "rows",
-                format!("{now} rows, {before} before: features.watch.fewer_rows allows fewer to disappear"),
+                format!("rows: {now}, previously {before}; the drop exceeds features.watch.fewer_rows"),
             ));
         }
         if change > limits.more_rows {
             return Err(SnapshotRejection::new(
                 "rows",
-                format!("{now} rows, {before} before: features.watch.more_rows allows less growth"),
+                format!("rows: {now}, previously {before}; the growth exceeds features.watch.more_rows"),
             ));
         }
         for column in &self.columns {
@@ -85,7 +85,7 @@ impl SnapshotProfile {
                 return Err(SnapshotRejection::new(
                     "nulls",
                     format!(
-                        "column `{name}`: {now:.1}% nulls, {before:.1}% before: more than features.watch.more_nulls allows"
+                        "column `{name}`: {now:.1}% nulls, previously {before:.1}%; the increase exceeds features.watch.more_nulls"
                     ),
                 ));
             }
@@ -94,8 +94,8 @@ impl SnapshotProfile {
                 return Err(SnapshotRejection::new(
                     "ranges",
                     format!(
-                        "column `{name}`: {now:.1}% of the values out of range or unknown, {before:.1}% before: \
-                         more than features.watch.more_out_of_range allows"
+                        "column `{name}`: {now:.1}% of the values out of range or unknown, previously {before:.1}%; \
+                         the increase exceeds features.watch.more_out_of_range"
                     ),
                 ));
             }

@@ -28,7 +28,8 @@ impl ScoringMetrics {
     pub fn new(registry: &Registry) -> Result<Self> {
         let help = "Entities of score requests, by result (ok, degraded, not_found, error).";
         let entities = registry.counters("evergreen_entities_total", help, &["result"])?;
-        let help = "Seconds of a scoring request, by stage (features, forest, whole: all of it without the protocol).";
+        let help =
+            "Seconds of a scoring request, by stage (features, forest, whole: total excluding the protocol).";
         let stages = registry.histograms("evergreen_stage_seconds", help, &["stage"], &SECONDS)?;
         Ok(Self {
             entities: EntityResult::ALL.map(|result| (result, entities.with_label_values(&[result.label()]))),

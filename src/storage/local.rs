@@ -157,7 +157,7 @@ impl Drop for Staging {
 /// Publishers that run longer than this have been killed.
 const LEFTOVER: Duration = Duration::from_secs(24 * 3600);
 
-/// Removes what killed publishers left behind long ago.
+/// Removes old staging folders of publishers that were killed.
 fn remove_leftovers(folder: &Path) {
     let Ok(entries) = folder.read_dir() else { return };
     for entry in entries.filter_map(Result::ok) {
@@ -165,7 +165,7 @@ fn remove_leftovers(folder: &Path) {
         let changed = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = changed.and_then(|changed| changed.elapsed().ok());
         if ours && age.is_some_and(|age| age > LEFTOVER) {
-            // Whoever could not remove it leaves it to the next.
+            // Best effort: the next publish tries again.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }

@@ -41,7 +41,7 @@ impl Bucket {
     pub(super) fn open(location: &Path, settings: &StorageSection) -> Result<Self, String> {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
-            // Whoever was first has set the same one.
+            // Fails if another caller has installed it already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let location = location.to_string_lossy().trim_end_matches('/').to_owned();

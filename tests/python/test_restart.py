@@ -84,7 +84,7 @@ def test_a_held_version_that_is_gone_is_named(evergreen, tmp_path, models):
         assert live(server) == 1
     (models / "churn/1").rename(tmp_path / "1")
     with serving(evergreen, tmp_path, models=models, config=config) as server:
-        assert live(server) == 2 and "the held version is not available" in server.log.read_text()
+        assert live(server) == 2 and "held version unavailable" in server.log.read_text()
 
 
 def test_changed_settings_go_before_kept_labels(evergreen, tmp_path, models):

@@ -1,4 +1,4 @@
-//! Comparison with a stored file that `EVERGREEN_BLESS=1` writes anew.
+//! Comparison with a stored file that `EVERGREEN_BLESS=1` regenerates.
 
 use std::path::Path;
 

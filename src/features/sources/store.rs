@@ -1,41 +1,8 @@
-//! The kinds of feature stores behind one trait. Clients for Redis and PostgreSQL are features of the build.
-
-use std::fmt::Debug;
-use std::sync::Arc;
+//! Opens the store of a section. Clients for Redis and PostgreSQL are features of the build.
 
 use crate::config::source::{PostgresSection, RedisSection, SourceSection};
 use crate::features::feast::FeastStore;
-use crate::features::layout::Layout;
-use crate::features::source::FeatureSource;
-use crate::models::contract::FeatureContract;
-
-/// A store as the settings describe it, before the models say what they need of it.
-pub(in crate::features) trait StoreClient: Debug + Send + Sync {
-    /// Checks that the store can have a feature of the `entity`.
-    ///
-    /// # Errors
-    /// It cannot; the message says why.
-    fn check(&self, feature: &FeatureContract, entity: &str) -> Result<(), String>;
-
-    /// Checks that the store can have all fields of a layout together.
-    ///
-    /// # Errors
-    /// It cannot; the message says why.
-    fn check_all(&self, _layout: &Layout) -> Result<(), String> {
-        Ok(())
-    }
-
-    /// Binds the store to a layout.
-    ///
-    /// # Errors
-    /// The store lacks a field of the layout.
-    fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String>;
-
-    /// The group of a feature: what the contract says, or what the store knows.
-    fn group(&self, feature: &FeatureContract) -> Option<String> {
-        feature.group().map(str::to_owned)
-    }
-}
+use crate::features::store_client::StoreClient;
 
 /// Prepares the store of a section. Files that the settings name are read, but nothing is connected yet.
 ///
