@@ -181,7 +181,7 @@ impl FeatureSource for FeastSource {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let wanted = self.wanted.load_full();
-            let ask = FeastFetch {
+            let fetch_request = FeastFetch {
                 wanted: &wanted,
                 layout: &self.layout,
                 ids,
@@ -189,12 +189,12 @@ impl FeatureSource for FeastSource {
             };
             match &*self.store.online {
                 #[cfg(feature = "redis")]
-                OnlineStore::Redis(store) => store.fetch(ask).await,
+                OnlineStore::Redis(store) => store.fetch(fetch_request).await,
                 #[cfg(feature = "postgres")]
-                OnlineStore::Postgres(store) => store.fetch(ask).await,
+                OnlineStore::Postgres(store) => store.fetch(fetch_request).await,
                 #[cfg(feature = "sqlite")]
-                OnlineStore::Sqlite(store) => store.fetch(ask).await,
-                OnlineStore::Server(store) => store.fetch(ask).await,
+                OnlineStore::Sqlite(store) => store.fetch(fetch_request).await,
+                OnlineStore::Server(store) => store.fetch(fetch_request).await,
             }
         }
         .boxed()
@@ -311,20 +311,20 @@ async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
 
 /// Builds the vectors of one fetch from rows in any order.
 struct VectorBuilders<'a> {
-    ask: FeastFetch<'a>,
+    fetch_request: FeastFetch<'a>,
     now: f64,
     positions: FxHashMap<Vec<u8>, usize>,
     builders: Vec<Option<VectorBuilder<'a>>>,
 }
 
 impl<'a> VectorBuilders<'a> {
-    fn new(ask: FeastFetch<'a>, keys: &[Option<Vec<u8>>]) -> Self {
+    fn new(fetch_request: FeastFetch<'a>, keys: &[Option<Vec<u8>>]) -> Self {
         let positions = keys
             .iter()
             .enumerate()
             .filter_map(|(at, key)| Some((key.clone()?, at)));
         Self {
-            ask,
+            fetch_request,
             now: now(),
             positions: positions.collect(),
             builders: keys.iter().map(|_| None).collect(),
@@ -334,11 +334,12 @@ impl<'a> VectorBuilders<'a> {
     /// Sets a feature of a view and its `as_of` time.
     fn put(&mut self, view: &QueryView, key: &[u8], feature: &str, value: &[u8], seconds: Option<f64>) {
         // Skip features not requested or no longer in the view.
-        let asked = view.features.iter().find(|(name, _)| name == feature);
-        let (Some(&position), Some((_, field))) = (self.positions.get(key), asked) else {
+        let requested = view.features.iter().find(|(name, _)| name == feature);
+        let (Some(&position), Some((_, field))) = (self.positions.get(key), requested) else {
             return;
         };
-        let builder = self.builders[position].get_or_insert_with(|| self.ask.layout.builder(self.now));
+        let builder =
+            self.builders[position].get_or_insert_with(|| self.fetch_request.layout.builder(self.now));
         QueryView::set(builder, *field, value);
         if let Some(seconds) = seconds {
             view.as_of(builder, seconds);

@@ -67,7 +67,7 @@ impl Pointers {
 impl SavedCommands {
     /// The state of a model to save; `None` if there is none.
     fn of(model: &ModelState) -> Option<Self> {
-        let orders = Self {
+        let commands = Self {
             settings: Pointers::of(&ModelState::new(&model.policy)),
             now: Pointers::of(model),
             hold: model.hold,
@@ -76,11 +76,11 @@ impl SavedCommands {
             withdrawn: model.withdrawn.clone(),
         };
         let untouched = Self {
-            settings: orders.settings.clone(),
-            now: orders.settings.clone(),
+            settings: commands.settings.clone(),
+            now: commands.settings.clone(),
             ..Self::default()
         };
-        (orders != untouched).then_some(orders)
+        (commands != untouched).then_some(commands)
     }
 
     /// Creates a model with this state under a policy, before its versions are polled.
@@ -131,8 +131,8 @@ impl StateStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedState::new(),
             Err(error) => return Err(wrong(&error)),
         };
-        for (name, orders) in &written {
-            let valid = orders.now.validate().and(orders.settings.validate());
+        for (name, commands) in &written {
+            let valid = commands.now.validate().and(commands.settings.validate());
             valid.map_err(|error| wrong(&format!("`{name}`: {error}")))?;
         }
         Ok(Self {
@@ -146,9 +146,9 @@ impl StateStore {
     /// Creates the state of a model that was found, with its saved commands.
     pub(super) fn restore(&mut self, name: &str, policy: &PolicySection) -> ModelState {
         match self.absent.remove(name) {
-            Some(orders) => {
+            Some(commands) => {
                 tracing::info!(model = name, "saved commands restored");
-                orders.model(policy)
+                commands.model(policy)
             }
             None => ModelState::new(policy),
         }
@@ -156,8 +156,8 @@ impl StateStore {
 
     /// Keeps the commands of a model that is gone from the repository.
     pub(super) fn set_aside(&mut self, name: &str, model: &ModelState) {
-        if let Some(orders) = SavedCommands::of(model) {
-            self.absent.insert(name.to_owned(), orders);
+        if let Some(commands) = SavedCommands::of(model) {
+            self.absent.insert(name.to_owned(), commands);
         }
     }
 
@@ -169,10 +169,10 @@ impl StateStore {
         if self.path.as_os_str().is_empty() {
             return Ok(());
         }
-        let orders = models.iter();
-        let orders = orders.filter_map(|(name, model)| Some((name.clone(), SavedCommands::of(model)?)));
+        let commands = models.iter();
+        let commands = commands.filter_map(|(name, model)| Some((name.clone(), SavedCommands::of(model)?)));
         let mut now = self.absent.clone();
-        now.extend(orders);
+        now.extend(commands);
         if now == self.written {
             return Ok(());
         }
@@ -194,13 +194,13 @@ impl StateStore {
 }
 
 /// Replaces the file atomically: a reader finds the old content or the new one.
-fn write(path: &Path, kept: &SavedState) -> Result<(), String> {
+fn write(path: &Path, saved: &SavedState) -> Result<(), String> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let new = parent.join(temporary_name("evergreen-state"));
     let attempt = || {
         let mut file = std::fs::File::create_new(&new)?;
-        serde_json::to_writer_pretty(&mut file, kept)?;
+        serde_json::to_writer_pretty(&mut file, saved)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;

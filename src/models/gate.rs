@@ -93,7 +93,7 @@ fn steps(
         reference,
         report: GateReport::default(),
     };
-    report.take(GateStep::Features, || feed(&model, context))?;
+    report.take(GateStep::Features, || check_features(&model, context))?;
     report.take(GateStep::Budget, || within_budget(&model, &rows))?;
     report.take(GateStep::WarmUp, || warm_up(&model.forest))?;
     Some(model)
@@ -111,14 +111,14 @@ fn keeps_promises(contract: Option<&Contract>, live: Option<&ModelVersion>) -> R
     }
 }
 
-fn feed(model: &ModelVersion, context: &mut GateContext<'_>) -> StepVerdict<()> {
-    let Some(feed) = &mut context.check_features else {
+fn check_features(model: &ModelVersion, context: &mut GateContext<'_>) -> StepVerdict<()> {
+    let Some(check) = &mut context.check_features else {
         return Ok(((), StepOutcome::Skipped, "checked by the server only".to_owned()));
     };
     if model.contract.is_none() {
         return Ok(((), StepOutcome::Skipped, "no contract".to_owned()));
     }
-    feed(model).map(|detail| ((), StepOutcome::Passed, detail))
+    check(model).map(|detail| ((), StepOutcome::Passed, detail))
 }
 
 fn within_budget(model: &ModelVersion, rows: &[f64]) -> StepVerdict<()> {
@@ -130,11 +130,11 @@ fn within_budget(model: &ModelVersion, rows: &[f64]) -> StepVerdict<()> {
         return Ok(((), StepOutcome::Skipped, "no [budget] in the contract".to_owned()));
     };
     let found = budget::row_p99(&model.forest, model.score_output(), rows, most)?;
-    let said = format!("{found:.1} µs per row (99th percentile), the budget is {most} µs");
+    let summary = format!("{found:.1} µs per row (99th percentile), the budget is {most} µs");
     if found <= most {
-        Ok(((), StepOutcome::Passed, said))
+        Ok(((), StepOutcome::Passed, summary))
     } else {
-        Err(said)
+        Err(summary)
     }
 }
 

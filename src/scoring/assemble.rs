@@ -27,7 +27,7 @@ pub(super) struct AssembledRow {
 }
 
 /// The request's own values by slot of the model; empty if the request gives none.
-type Overrides = Vec<Option<SlotValue>>;
+type OverrideValues = Vec<Option<SlotValue>>;
 
 /// Appends the entity's row to `rows`, with `fetch` as what the remote sources returned for it and `now` in seconds
 /// since the Unix epoch. Also returns the record of the sources. After an error `rows` is as before.
@@ -108,7 +108,7 @@ pub(super) fn trace(
 /// All that is known of an entity.
 struct KnownValues<'a, 'r> {
     model: &'a ModelVersion,
-    overrides: &'a Overrides,
+    overrides: &'a OverrideValues,
     record: Option<&'a EntityRecord<'r>>,
     now: f64,
 }
@@ -188,9 +188,9 @@ fn lookup<'a>(
 }
 
 /// The request's values by slot.
-fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Overrides, Error> {
+fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<OverrideValues, Error> {
     if features.is_empty() {
-        return Ok(Overrides::new());
+        return Ok(OverrideValues::new());
     }
     let mut overrides = vec![None; model.inputs.len() + model.operands.len()];
     for (name, value) in features {

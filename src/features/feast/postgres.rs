@@ -32,23 +32,23 @@ impl FeastPostgresStore {
         })
     }
 
-    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
-        let session = self.sessions.session(ask.lane).await?;
-        let keys = ask.wanted.keys(ask.ids);
+    pub(super) async fn fetch(&self, fetch_request: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
+        let session = self.sessions.session(fetch_request.lane).await?;
+        let keys = fetch_request.wanted.keys(fetch_request.ids);
         let known: Vec<&[u8]> = keys.iter().flatten().map(Vec::as_slice).collect();
         // All views at once: the queries are pipelined.
-        let asked = ask
+        let reads = fetch_request
             .wanted
             .views
             .iter()
-            .map(|view| self.rows(&session, ask, view, &known));
-        let answers = join_all(asked).await;
-        let mut sheet = VectorBuilders::new(ask, &keys);
-        for (view, rows) in ask.wanted.views.iter().zip(answers) {
+            .map(|view| self.rows(&session, fetch_request, view, &known));
+        let answers = join_all(reads).await;
+        let mut builders = VectorBuilders::new(fetch_request, &keys);
+        for (view, rows) in fetch_request.wanted.views.iter().zip(answers) {
             for row in rows? {
                 let raw = |column: usize| row.try_get::<_, RawValue<'_>>(column).ok().and_then(|raw| raw.0);
                 let name: &str = row.try_get(1).unwrap_or_default();
-                sheet.put(
+                builders.put(
                     view,
                     raw(0).unwrap_or_default(),
                     name,
@@ -57,17 +57,17 @@ impl FeastPostgresStore {
                 );
             }
         }
-        Ok(sheet.finish())
+        Ok(builders.finish())
     }
 
     async fn rows(
         &self,
         session: &Session,
-        ask: FeastFetch<'_>,
+        fetch_request: FeastFetch<'_>,
         view: &QueryView,
         keys: &[&[u8]],
     ) -> Result<Vec<Row>, SourceError> {
-        let table = quoted(&format!("{}_{}", ask.wanted.project, view.name));
+        let table = quoted(&format!("{}_{}", fetch_request.wanted.project, view.name));
         let schema = if self.schema.is_empty() {
             String::new()
         } else {

@@ -18,26 +18,31 @@ impl FeastRedis {
         Connections::new(section).map(Self)
     }
 
-    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
-        let fields = fields(&ask.wanted.views);
-        let keys = ask.wanted.keys(ask.ids);
+    pub(super) async fn fetch(&self, fetch_request: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
+        let fields = fields(&fetch_request.wanted.views);
+        let keys = fetch_request.wanted.keys(fetch_request.ids);
         let commands = keys.iter().flatten().map(|key| {
             let mut command = cmd("HMGET");
             command
-                .arg([key.as_slice(), ask.wanted.project.as_bytes()].concat())
+                .arg([key.as_slice(), fetch_request.wanted.project.as_bytes()].concat())
                 .arg(&fields);
             command
         });
-        let mut replies = self.0.send(commands.collect(), ask.lane).await?.into_iter();
+        let mut replies = self
+            .0
+            .send(commands.collect(), fetch_request.lane)
+            .await?
+            .into_iter();
         let now = now();
         let builders = keys.iter().map(|key| {
             key.as_ref()?;
             match replies.next()? {
-                Ok(Reply::Array(values)) => builder(ask, &values, now),
+                Ok(Reply::Array(values)) => builder(fetch_request, &values, now),
                 Ok(_) => None,
                 Err(reason) => {
-                    let mut builder = ask.layout.builder(now);
-                    (0..ask.layout.fields.len()).for_each(|field| builder.mark_invalid(field, &reason));
+                    let mut builder = fetch_request.layout.builder(now);
+                    (0..fetch_request.layout.fields.len())
+                        .for_each(|field| builder.mark_invalid(field, &reason));
                     Some(builder)
                 }
             }
@@ -62,13 +67,13 @@ fn fields(views: &[QueryView]) -> Vec<Vec<u8>> {
 }
 
 /// The vector of an entity; `None` if the reply is empty.
-fn builder<'a>(ask: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
+fn builder<'a>(fetch_request: FeastFetch<'a>, values: &[Reply], now: f64) -> Option<VectorBuilder<'a>> {
     if values.iter().all(|value| matches!(value, Reply::Nil)) {
         return None;
     }
-    let mut builder = ask.layout.builder(now);
+    let mut builder = fetch_request.layout.builder(now);
     let mut values = values.iter();
-    for view in &ask.wanted.views {
+    for view in &fetch_request.wanted.views {
         for &(_, field) in &view.features {
             if let Some(Reply::BulkString(bytes)) = values.next() {
                 QueryView::set(&mut builder, field, bytes);

@@ -109,14 +109,14 @@ impl RegistryFile {
     /// # Errors
     /// See [`FeastRegistry::read`].
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let heard = |read: Result<&FeastRegistry, &str>| {
+        let on_reload = |read: Result<&FeastRegistry, &str>| {
             if let Err(error) = read {
                 tracing::error!(error, "Feast registry reload failed, keeping the previous one");
             }
         };
         let file = path.to_owned();
         let read = move || FeastRegistry::read(&file);
-        FileBacked::new(vec![path.to_owned()], read, Box::new(heard)).map(Self)
+        FileBacked::new(vec![path.to_owned()], read, Box::new(on_reload)).map(Self)
     }
 
     /// The present registry; the previous one while the file cannot be read.

@@ -63,31 +63,34 @@ impl FeatureServer {
         Ok(Self { client, uri })
     }
 
-    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
+    pub(super) async fn fetch(&self, fetch_request: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
         // An id of another type than the keys would fail the whole request, so it is left out.
-        let keys = ask.wanted.keys(ask.ids);
-        let asked: Vec<(usize, &EntityId)> = ask
+        let keys = fetch_request.wanted.keys(fetch_request.ids);
+        let requested: Vec<(usize, &EntityId)> = fetch_request
             .ids
             .iter()
             .enumerate()
             .filter(|(at, _)| keys[*at].is_some())
             .collect();
-        let ids: Vec<Json> = asked.iter().map(|(_, id)| ask.wanted.json(id)).collect();
+        let ids: Vec<Json> = requested
+            .iter()
+            .map(|(_, id)| fetch_request.wanted.json(id))
+            .collect();
         let name = |view: &QueryView, feature: &str| format!("{}:{feature}", view.name);
-        let features = ask
+        let features = fetch_request
             .wanted
             .views
             .iter()
             .flat_map(|view| view.features.iter().map(|(feature, _)| name(view, feature)));
         let body = json!({
             "features": features.collect::<Vec<_>>(),
-            "entities": { &ask.wanted.entity: ids },
+            "entities": { &fetch_request.wanted.entity: ids },
             "full_feature_names": true,
         });
-        let answer = self.post(&body, asked.len()).await?;
+        let answer = self.post(&body, requested.len()).await?;
         let now = now();
-        let mut builders: Vec<Option<VectorBuilder<'_>>> = ask.ids.iter().map(|_| None).collect();
-        for view in &ask.wanted.views {
+        let mut builders: Vec<Option<VectorBuilder<'_>>> = fetch_request.ids.iter().map(|_| None).collect();
+        for view in &fetch_request.wanted.views {
             for (feature, field) in &view.features {
                 let full = format!("{}__{feature}", view.name);
                 let column = answer
@@ -100,9 +103,10 @@ impl FeatureServer {
                         "the response of the feature server has no {full}"
                     )));
                 };
-                for (row, &(position, _)) in asked.iter().enumerate() {
+                for (row, &(position, _)) in requested.iter().enumerate() {
                     if let Some((cell, seconds)) = column.get(row) {
-                        let builder = builders[position].get_or_insert_with(|| ask.layout.builder(now));
+                        let builder =
+                            builders[position].get_or_insert_with(|| fetch_request.layout.builder(now));
                         match cell {
                             Ok(cell) => builder.set(*field, cell),
                             Err(reason) => builder.mark_invalid(*field, reason),

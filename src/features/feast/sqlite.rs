@@ -30,11 +30,16 @@ impl FeastSqlite {
         }
     }
 
-    pub(super) async fn fetch(&self, ask: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
-        let keys = ask.wanted.keys(ask.ids);
+    pub(super) async fn fetch(&self, fetch_request: FeastFetch<'_>) -> Result<Vec<Vector>, SourceError> {
+        let keys = fetch_request.wanted.keys(fetch_request.ids);
         let known: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
-        let table = |name: &str| quoted(&format!("{}_{name}", ask.wanted.project));
-        let tables: Vec<String> = ask.wanted.views.iter().map(|view| table(&view.name)).collect();
+        let table = |name: &str| quoted(&format!("{}_{name}", fetch_request.wanted.project));
+        let tables: Vec<String> = fetch_request
+            .wanted
+            .views
+            .iter()
+            .map(|view| table(&view.name))
+            .collect();
         let (path, connection) = (self.path.clone(), self.connection.clone());
         // SQLite blocks on files, so it runs on a blocking thread.
         let read = move || {
@@ -49,13 +54,13 @@ impl FeastSqlite {
         let answers = read.map_err(|error| SourceError::Failed(error.to_string()))?;
         let answers =
             answers.map_err(|error| SourceError::Failed(format!("{}: {error}", self.path.display())))?;
-        let mut sheet = VectorBuilders::new(ask, &keys);
-        for (view, rows) in ask.wanted.views.iter().zip(answers) {
+        let mut builders = VectorBuilders::new(fetch_request, &keys);
+        for (view, rows) in fetch_request.wanted.views.iter().zip(answers) {
             for (key, feature, value, seconds) in rows {
-                sheet.put(view, &key, &feature, &value, seconds);
+                builders.put(view, &key, &feature, &value, seconds);
             }
         }
-        Ok(sheet.finish())
+        Ok(builders.finish())
     }
 }
 

@@ -126,7 +126,7 @@ impl Session {
             .client
             .prepare(query)
             .await
-            .map_err(|error| self.judge(&error))?;
+            .map_err(|error| self.classify(&error))?;
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         statements.insert(query.to_owned(), statement.clone());
         Ok(statement)
@@ -148,11 +148,11 @@ impl Session {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clear();
-            self.judge(&error)
+            self.classify(&error)
         })
     }
 
-    fn judge(&self, error: &tokio_postgres::Error) -> SourceError {
+    fn classify(&self, error: &tokio_postgres::Error) -> SourceError {
         let leaving = error.code().is_some_and(|code| code.code().starts_with("57P"));
         if leaving || self.client.is_closed() || error.as_db_error().is_none() {
             SourceError::Dropped(describe(error))

@@ -162,13 +162,13 @@ fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, St
 #[derive(Clone, Debug)]
 struct Connection {
     target: RedisTarget,
-    made: Arc<Lazy<Made>>,
+    client: Arc<Lazy<RedisClient>>,
     /// Whether a task is trying to reconnect.
-    reviving: Arc<AtomicBool>,
+    reconnecting: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
-enum Made {
+enum RedisClient {
     One(ConnectionManager),
     Cluster(ClusterConnection),
 }
@@ -177,23 +177,23 @@ impl Connection {
     fn new(target: RedisTarget) -> Self {
         Self {
             target,
-            made: Arc::default(),
-            reviving: Arc::default(),
+            client: Arc::default(),
+            reconnecting: Arc::default(),
         }
     }
 
     async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, SourceError> {
-        let (made, number) = self.made().await.map_err(SourceError::Dropped)?;
-        match made {
-            Made::One(manager) => self.pipeline(manager, commands, number).await,
-            Made::Cluster(cluster) => {
-                let mut waiting = Waiting {
-                    made: &self.made,
+        let (client, number) = self.client().await.map_err(SourceError::Dropped)?;
+        match client {
+            RedisClient::One(manager) => self.pipeline(manager, commands, number).await,
+            RedisClient::Cluster(cluster) => {
+                let mut guard = CancelGuard {
+                    client: &self.client,
                     number,
                     done: false,
                 };
                 let replies = self.scatter(&cluster, commands, number).await;
-                waiting.done = true;
+                guard.done = true;
                 replies
             }
         }
@@ -215,7 +215,7 @@ impl Connection {
             pipeline.add_command(command);
         }
         let values = manager.req_packed_commands(&pipeline, 0, count).await;
-        let values = values.map_err(|error| self.judge(&error, number))?;
+        let values = values.map_err(|error| self.classify(&error, number))?;
         values
             .into_iter()
             .map(|value| self.reply(Ok(value), number))
@@ -248,23 +248,23 @@ impl Connection {
         match value.and_then(Value::extract_error) {
             Ok(value) => Ok(Ok(value)),
             Err(error) if error.code() == Some(WRONG_TYPE) => Ok(Err(error.to_string())),
-            Err(error) => Err(self.judge(&error, number)),
+            Err(error) => Err(self.classify(&error, number)),
         }
     }
 
-    async fn made(&self) -> Result<(Made, u64), String> {
+    async fn client(&self) -> Result<(RedisClient, u64), String> {
         let target = self.target.clone();
-        self.made.get(|| make(target), |_| true).await
+        self.client.get(|| make(target), |_| true).await
     }
 
     /// Classifies an error. A connection that cannot recover is dropped.
-    fn judge(&self, error: &RedisError, number: u64) -> SourceError {
+    fn classify(&self, error: &RedisError, number: u64) -> SourceError {
         let stuck = matches!(
             error.kind(),
             ErrorKind::AuthenticationFailed | ErrorKind::ClusterConnectionNotFound | ErrorKind::Client
         ) || error.code() == Some("NOAUTH");
         if stuck {
-            self.made.forget(number);
+            self.client.forget(number);
         }
         if stuck || error.is_io_error() || error.is_unrecoverable_error() {
             self.revive();
@@ -277,7 +277,7 @@ impl Connection {
     /// Reconnects in the background, so that requests fail fast while the server is unavailable and succeed soon after its
     /// return. The client itself would retry only at the next request, and fail that one.
     fn revive(&self) {
-        if self.reviving.swap(true, Ordering::Relaxed) {
+        if self.reconnecting.swap(true, Ordering::Relaxed) {
             return;
         }
         let connection = self.clone();
@@ -286,10 +286,10 @@ impl Connection {
                 tokio::time::sleep(PAUSE).await;
                 let ping = cmd("PING");
                 let answer = async {
-                    match connection.made().await?.0 {
-                        Made::One(mut manager) => manager.req_packed_command(&ping).await,
+                    match connection.client().await?.0 {
+                        RedisClient::One(mut manager) => manager.req_packed_command(&ping).await,
                         // A cluster client finds its nodes by itself.
-                        Made::Cluster(_) => return Ok(()),
+                        RedisClient::Cluster(_) => return Ok(()),
                     }
                     .map(|_| ())
                     .map_err(|error| error.to_string())
@@ -298,33 +298,33 @@ impl Connection {
                     break;
                 }
                 // The store is no longer in use.
-                if Arc::strong_count(&connection.made) == 1 {
+                if Arc::strong_count(&connection.client) == 1 {
                     break;
                 }
             }
-            connection.reviving.store(false, Ordering::Relaxed);
+            connection.reconnecting.store(false, Ordering::Relaxed);
         });
     }
 }
 
 /// Drops a cluster connection if its caller is cancelled: after a failover the client may wait for the node that is gone,
 /// while a new one finds the others at once.
-struct Waiting<'a> {
-    made: &'a Lazy<Made>,
+struct CancelGuard<'a> {
+    client: &'a Lazy<RedisClient>,
     number: u64,
     done: bool,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for CancelGuard<'_> {
     fn drop(&mut self) {
         if !self.done {
-            self.made.forget(self.number);
+            self.client.forget(self.number);
         }
     }
 }
 
-async fn make(target: RedisTarget) -> Result<Made, String> {
-    let made = match target {
+async fn make(target: RedisTarget) -> Result<RedisClient, String> {
+    let client = match target {
         RedisTarget::One(client) => {
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(CONNECT))
@@ -333,11 +333,11 @@ async fn make(target: RedisTarget) -> Result<Made, String> {
                 .set_number_of_retries(1)
                 .set_min_delay(Duration::from_millis(5))
                 .set_max_delay(PAUSE);
-            ConnectionManager::new_lazy_with_config(*client, config).map(Made::One)
+            ConnectionManager::new_lazy_with_config(*client, config).map(RedisClient::One)
         }
-        RedisTarget::Cluster(client) => client.get_async_connection().await.map(Made::Cluster),
+        RedisTarget::Cluster(client) => client.get_async_connection().await.map(RedisClient::Cluster),
     };
-    made.map_err(|error| error.to_string())
+    client.map_err(|error| error.to_string())
 }
 
 /// The error code for a key of another type than the command expects.
