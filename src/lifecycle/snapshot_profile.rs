@@ -134,3 +134,72 @@ fn column(snapshot: &Snapshot, position: usize, feature: &FeatureContract) -> Co
         outside: share(outside),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(rows: usize, nulls: f64, outside: f64) -> SnapshotProfile {
+        let column = ColumnProfile {
+            name: "nps".to_owned(),
+            nulls,
+            outside,
+        };
+        let columns = vec![column];
+        SnapshotProfile { rows, columns }
+    }
+
+    /// The kind of the rejection, if `now` may not replace a snapshot of 1,000 rows with 2 % nulls and 1 % outside.
+    fn rejected(now: &SnapshotProfile) -> Option<&'static str> {
+        let limits = SnapshotWatchSection {
+            fewer_rows: 0.25,
+            more_rows: 0.5,
+            more_nulls: 0.125,
+            more_out_of_range: 0.0625,
+            ..SnapshotWatchSection::default()
+        };
+        now.follows(&profile(1000, 0.02, 0.01), &limits)
+            .err()
+            .map(|rejection| rejection.kind)
+    }
+
+    #[test]
+    fn as_many_rows_may_disappear_or_come_as_the_limits_allow() {
+        for (rows, expected) in [
+            (749, Some("rows")),
+            (750, None),
+            (1000, None),
+            (1500, None),
+            (1501, Some("rows")),
+        ] {
+            assert_eq!(rejected(&profile(rows, 0.02, 0.01)), expected, "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn an_empty_snapshot_never_replaces_another() {
+        let limits = SnapshotWatchSection {
+            fewer_rows: 1.0,
+            ..SnapshotWatchSection::default()
+        };
+        let empty = profile(0, 0.0, 0.0);
+        assert!(empty.follows(&profile(10, 0.0, 0.0), &limits).is_err());
+        assert!(empty.follows(&empty, &limits).is_err());
+    }
+
+    #[test]
+    fn a_rise_of_nulls_or_of_values_out_of_range_is_rejected_and_a_fall_is_not() {
+        assert_eq!(rejected(&profile(1000, 0.14, 0.01)), None);
+        assert_eq!(rejected(&profile(1000, 0.15, 0.01)), Some("nulls"));
+        assert_eq!(rejected(&profile(1000, 0.02, 0.07)), None);
+        assert_eq!(rejected(&profile(1000, 0.02, 0.08)), Some("ranges"));
+        assert_eq!(rejected(&profile(1000, 0.0, 0.0)), None);
+    }
+
+    #[test]
+    fn a_column_that_no_model_used_before_is_not_compared() {
+        let mut now = profile(1000, 1.0, 0.0);
+        now.columns[0].name = "tenure".to_owned();
+        assert_eq!(rejected(&now), None);
+    }
+}

@@ -206,3 +206,69 @@ impl Comparison {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Registry;
+
+    fn comparison() -> Comparison {
+        let registry = Registry::default();
+        let counters = registry.counters("test_total", "help", &["result"]).unwrap();
+        let histograms = registry
+            .histograms("test_difference", "help", &["kind"], &EDGES)
+            .unwrap();
+        let counter = |result: &str| counters.with_label_values(&[result]);
+        let handles = TrialCounters {
+            same_band: counter("same_band"),
+            up: counter("up"),
+            down: counter("down"),
+            failed: counter("failed"),
+            dropped: counter("dropped"),
+            difference: histograms.with_label_values(&["shadow"]),
+        };
+        Comparison::new(TrialKind::Shadow, 1, 2, handles)
+    }
+
+    #[test]
+    fn scores_and_bands_are_compared() {
+        let comparison = comparison();
+        comparison.add(Some(1), Some((0.25, Some(1))), Some((0.25, Some(1))));
+        comparison.add(Some(2), Some((0.25, Some(1))), Some((0.75, Some(2))));
+        comparison.add(Some(3), Some((0.75, Some(2))), Some((0.25, Some(1))));
+        comparison.dropped(5);
+        let figures = comparison.figures();
+        assert_eq!(
+            (figures.same_score, figures.same_band, figures.up, figures.down),
+            (1, 1, 1, 1)
+        );
+        assert_eq!((figures.compared(), figures.failed, figures.dropped), (3, 0, 5));
+        assert_eq!((figures.customers, figures.moved), (3, 2));
+        assert_eq!(comparison.handles.up.get(), 1);
+        // Differences of -0.5, 0 and 0.5: a bin holds its lower edge.
+        let bins: Vec<usize> = (0..figures.bins.len())
+            .filter(|&bin| figures.bins[bin] == 1)
+            .collect();
+        assert_eq!(bins, [1, 7, EDGES.len()]);
+    }
+
+    #[test]
+    fn an_entity_that_one_version_alone_scores_is_failed_and_one_that_none_scores_is_not_counted() {
+        let comparison = comparison();
+        comparison.add(Some(1), Some((0.5, None)), None);
+        comparison.add(Some(2), None, Some((0.5, None)));
+        comparison.add(Some(3), None, None);
+        let figures = comparison.figures();
+        assert_eq!((figures.failed, figures.compared(), figures.customers), (2, 0, 0));
+    }
+
+    #[test]
+    fn a_customer_counts_once_with_the_first_comparison() {
+        let comparison = comparison();
+        comparison.add(Some(7), Some((0.5, Some(1))), Some((0.5, Some(1))));
+        comparison.add(Some(7), Some((0.5, Some(1))), Some((0.9, Some(2))));
+        comparison.add(None, Some((0.5, Some(1))), Some((0.9, Some(2))));
+        let figures = comparison.figures();
+        assert_eq!((figures.compared(), figures.customers, figures.moved), (3, 1, 0));
+    }
+}
