@@ -96,7 +96,7 @@ def save_bundle(
     sources       where the store keeps the feature ("customer_stats:support_calls_30d"); by default its name
     defaults      the value when there is none; without one the model sees a missing value, as in training
     required      names of features without which there is no score
-    ranges        (lowest, highest) plausible value; none is inferred, because a range guessed from a sample raises false alarms
+    ranges        (lowest, highest) plausible value; none is inferred: guessed ranges raise false alarms
     out_of_range  keep, clamp, missing or reject
     max_age       "36h", "7d": how old a value may be before it counts as stale
     stale         use, missing or reject
@@ -377,7 +377,7 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         if not classes:
             return margin, margin
         value = model.predict(frame.set_axis(expected, axis=1), prediction_type="Probability")
-        return margin, value[:, 1] if margin.ndim == 1 else value  # for two classes, that of the positive class
+        return margin, value[:, 1] if margin.ndim == 1 else value  # two classes: the positive one
 
     return _Trained(
         library="catboost",
@@ -385,8 +385,8 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         file="model.json",
         names=names,
         kind="probability" if classes else "value",
-        # The JSON text is exact, but CatBoost's own JSON reader is not. The golden rows therefore come from the model in
-        # memory; a reader that rounds correctly reproduces them.
+        # The JSON text is exact, but CatBoost's own JSON reader is not. The golden rows therefore come from the model
+        # in memory; a reader that rounds correctly reproduces them.
         save=lambda path: model.save_model(str(path), format="json"),
         predict=predict,
         # CatBoost stores hashes of category strings, not a list of them.
