@@ -1,16 +1,16 @@
-"""Hand a trained model over to Evergreen.
+"""Write a bundle that Evergreen can serve from a trained model.
 
     from evergreen_bundle import save_bundle
 
     save_bundle(model, X_sample, "models/churn/4", bands={"low": 0.0, "medium": 0.35, "high": 0.7})
 
-A *bundle* is a directory: the model exactly as its library saves it, the contract of its features
-(`bundle.toml`), rows with the outputs the library itself gave for them (`golden.jsonl`), and the distribution of
+A *bundle* is a directory: the model file exactly as its library saves it, the contract of its features
+(`bundle.toml`), rows with the library's own outputs for them (`golden.jsonl`), and the distribution of
 the sample (`reference.json`). Evergreen lets a model go live only if it reproduces the golden rows, so a score
 in production cannot differ from the one in the notebook.
 
 Needs numpy, pandas, and the one library that trained the model: XGBoost, LightGBM or CatBoost.
-Copy this file next to your training code; it has no other parts.
+Copy this file next to your training code; it needs no other file of Evergreen.
 """
 
 from __future__ import annotations
@@ -83,25 +83,25 @@ def save_bundle(
                 rows and the reference distribution. Columns may be in any order; further columns are ignored.
                 Categories are put into the model's order, where the model keeps one (XGBoost >= 3.1, LightGBM).
     name        the model's name; by default that of the directory that holds the version.
-    entity      what a row is about: the key in the feature store.
+    entity      what a row describes; the key in the feature store.
     kind        what the score is: probability, margin, value or class; by default from the model's objective.
     bands       {"low": 0.0, "medium": 0.35, "high": 0.7}: from which score each band starts, ascending.
 
     About features, each a mapping from feature name (`out_of_range`, `max_age` and `stale` also take one string
     for all features):
 
-    labels        what a person reads instead of the name
+    labels        display names
     types         float, int, bool, category or timestamp, where the dtype does not say; a datetime64 column must be
                   declared a timestamp and reaches the model as seconds since the Unix epoch
     sources       where the store keeps the feature ("customer_stats:support_calls_30d"); by default its name
     defaults      the value when there is none; without one the model sees a missing value, as in training
-    required      names of features without which no score may be given
-    ranges        (lowest, highest) plausible value; none is inferred, for a range guessed from a sample cries wolf
+    required      names of features without which there is no score
+    ranges        (lowest, highest) plausible value; none is inferred: guessed ranges raise false alarms
     out_of_range  keep, clamp, missing or reject
     max_age       "36h", "7d": how old a value may be before it counts as stale
     stale         use, missing or reject
-    parse         strict, or tolerant: a text that spells a number is one
-    derived       features that are worked out at request time, with the definitions of evergreen_derive.derive, which
+    parse         strict, or tolerant: accept texts that contain a number
+    derived       features computed at request time, with the definitions of evergreen_derive.derive, which
                   training must have applied: {"tenure_days": {"days_since": "signed_up"}}
     operands      stored values that only derived features use: {"signed_up": {"type": "timestamp", "source": "…"}}
 
@@ -171,8 +171,8 @@ def save_bundle(
     golden = _golden(frame, features, trained, golden_rows)
     reference = _reference(frame, features, trained)
 
-    # Everything is made in a hidden sibling and renamed at the end, so a server that watches the parent directory
-    # never sees half a bundle, and a crash leaves the old one as it was.
+    # Write into a hidden sibling and rename it at the end, so that a server that watches the parent directory never
+    # sees half a bundle, and a crash leaves the old bundle unchanged.
     part = directory.with_name(f".{directory.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
@@ -188,7 +188,7 @@ def save_bundle(
     return directory
 
 
-# --- What this file needs to know of a trained model, whatever the library -------------------------------------------
+# --- Trained models, by library --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -206,14 +206,14 @@ class _Trained:
         default_factory=dict
     )  # feature -> column of X, where the library renamed it
     iterations: str = "all"
-    missing_category: bool = True  # does the library predict rows in which a category is missing?
+    missing_category: bool = True  # whether the library predicts rows with a missing category
 
 
 def _adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     if iterations not in (None, "all", "best"):
         raise BundleError(f'iterations = {iterations!r}: say "all" or "best"')
     adapters = {"xgboost": _xgboost, "lightgbm": _lightgbm, "catboost": _catboost}
-    for parent in type(model).__mro__:  # a user's subclass of a wrapper is welcome too
+    for parent in type(model).__mro__:  # also accept a user's subclass of a wrapper
         adapter = adapters.get(parent.__module__.partition(".")[0])
         if adapter:
             return adapter(model, X, iterations)
@@ -237,7 +237,7 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     if iterations == "best" and best is None:
         raise BundleError('iterations = "best", but the model was trained without early stopping: use "all"')
     iterations = iterations or ("best" if wrapped and best is not None else "all")
-    rounds = (0, int(best) + 1) if iterations == "best" else (0, 0)  # (0, 0) is XGBoost's "all"
+    rounds = (0, int(best) + 1) if iterations == "best" else (0, 0)  # (0, 0) means all rounds in XGBoost
 
     unnamed = booster.feature_names is None
     names = [f"f{i}" for i in range(booster.num_features())] if unnamed else list(booster.feature_names)
@@ -245,13 +245,13 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     categories: dict[int, list | None] = {
         i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"
     }
-    if categories and hasattr(booster, "get_categories"):  # models of XGBoost >= 3.1 hold their categories
+    if categories and hasattr(booster, "get_categories"):  # models of XGBoost >= 3.1 contain their categories
         for i, (_, saved) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
             if saved is not None:
                 categories[i] = _saved_categories(saved, names[i], X[names[i]])
 
     def predict(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        # Category codes, as Evergreen hands them over: by name XGBoost can take one category for another, see below.
+        # Pass category codes, as Evergreen does: by name XGBoost can confuse categories, see _saved_categories.
         codes = {
             c: frame[c].cat.codes.astype("float64").replace(-1, np.nan)
             for c in frame.select_dtypes("category")
@@ -284,10 +284,10 @@ def _xgboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
 
 
 def _saved_categories(saved: Any, name: str, column: pd.Series) -> list:
-    """The categories of one feature in an XGBoost model, from their Arrow array.
+    """Return the categories of one feature in an XGBoost model, read from their Arrow array.
 
-    XGBoost 3.1 and 3.2 measure names in characters where bytes are meant, so beyond ASCII the model holds garbled
-    names, and two may be the same (dmlc/xgboost#12371). The right ones are then those of X, if they garble alike.
+    XGBoost 3.1 and 3.2 count a name's characters instead of its bytes, so names beyond ASCII are garbled in the model
+    and two may become equal (dmlc/xgboost#12371). Then the names of X are used, if garbling them gives the model's.
     """
     if "string" not in str(saved.type):
         return saved.to_pylist()
@@ -310,20 +310,20 @@ def _lightgbm(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
     import lightgbm
 
     booster = model if isinstance(model, lightgbm.Booster) else model.booster_
-    # -1 is LightGBM's "all". Its file holds only the rounds that are asked for, so the contract never says "best".
+    # -1 means all rounds in LightGBM. Its file contains only the requested rounds, so the contract never says "best".
     best = booster.best_iteration if booster.best_iteration > 0 else -1
     if iterations == "best" and best == -1:
         raise BundleError('iterations = "best", but the model was trained without early stopping: use "all"')
     rounds = -1 if iterations == "all" else best
 
     expected = booster.feature_name()
-    # LightGBM puts an underscore for every blank in a name.
+    # LightGBM replaces every blank in a name by an underscore.
     renamed = {c.replace(" ", "_"): c for c in X.columns if " " in c and c.replace(" ", "_") in expected}
     for new, old in renamed.items():
-        X[new] = X[old]  # X is the caller's own shallow copy
+        X[new] = X[old]  # X is a shallow copy made by the caller
     names = _named(expected, X, invented=expected == [f"Column_{i}" for i in range(len(expected))])
 
-    # LightGBM itself knows its category columns only by their order among the pandas category columns.
+    # LightGBM identifies category columns only by their order among the pandas category columns.
     indices = [i for i, feature in enumerate(names) if isinstance(X[feature].dtype, pd.CategoricalDtype)]
     known = booster.pandas_categorical or []
     if len(indices) != len(known):
@@ -377,7 +377,7 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         if not classes:
             return margin, margin
         value = model.predict(frame.set_axis(expected, axis=1), prediction_type="Probability")
-        return margin, value[:, 1] if margin.ndim == 1 else value  # of two classes, the positive one
+        return margin, value[:, 1] if margin.ndim == 1 else value  # two classes: the positive one
 
     return _Trained(
         library="catboost",
@@ -385,18 +385,18 @@ def _catboost(model: Any, X: pd.DataFrame, iterations: str | None) -> _Trained:
         file="model.json",
         names=names,
         kind="probability" if classes else "value",
-        # The text of the JSON is exact, but CatBoost's own reader of it is not: the golden rows are those of the model
-        # in memory, and a reader that rounds correctly reproduces them.
+        # The JSON text is exact, but CatBoost's own JSON reader is not. The golden rows therefore come from the model
+        # in memory; a reader that rounds correctly reproduces them.
         save=lambda path: model.save_model(str(path), format="json"),
         predict=predict,
-        # CatBoost hashes the strings of categories and keeps no list of them.
+        # CatBoost stores hashes of category strings, not a list of them.
         categories=dict.fromkeys(model.get_cat_feature_indices()),
         missing_category=False,
     )
 
 
 def _named(names: list[str], X: pd.DataFrame, invented: bool) -> list[str]:
-    """The model's feature names, all of which X must have; X's own where the library only `invented` some."""
+    """Return the model's feature names, all of which X must have; the names of X if the library `invented` its own."""
     missing = [feature for feature in names if feature not in X.columns]
     if missing and invented:
         if len(X.columns) != len(names):
@@ -421,7 +421,7 @@ def _named(names: list[str], X: pd.DataFrame, invented: bool) -> list[str]:
 def _feature(
     column: pd.Series, name: str, declared: str | None, trained: _Trained, index: int
 ) -> tuple[dict, Any]:
-    """One feature's contract, and its values: float64 with NaN for missing, or a pandas categorical in code order."""
+    """Return a feature's contract and values: float64 with NaN for missing, or a pandas categorical in code order."""
     categorical = isinstance(column.dtype, pd.CategoricalDtype)
     if index in trained.categories and not categorical:
         raise BundleError(
@@ -487,7 +487,7 @@ def _inferred(column: pd.Series, name: str) -> str:
 
 
 def _checked(spec: dict) -> dict:
-    """One feature's contract with the caller's additions checked, its values in the types TOML knows."""
+    """Return a feature's contract with the caller's additions checked, its values in TOML's types."""
     where = f'feature "{spec["name"]}"'
     if "required" in spec and "default" in spec:
         raise BundleError(f"{where}: both required and with a default: choose one")
@@ -569,7 +569,7 @@ def _for_all(value: str | Mapping[str, str] | None, names: Sequence[str]) -> Map
 
 
 def _name(directory: Path) -> str:
-    """churn, of models/churn/4 as of models/churn."""
+    """Return the model's name: `churn` for both models/churn/4 and models/churn."""
     path = directory.resolve()
     return path.parent.name if path.name.isdigit() else path.name
 
@@ -584,10 +584,10 @@ def _utc(when: dt.datetime | None) -> dt.datetime:
 
 
 def _golden(frame: pd.DataFrame, features: list[dict], trained: _Trained, limit: int) -> str:
-    """Rows and what the library answers for them, chosen without chance: the same sample gives the same file.
+    """Return rows and the library's outputs for them. The choice is deterministic: same sample, same file.
 
-    Rows spread evenly over the sample, then for every feature one of these with the feature at its lowest, at its
-    highest, and missing. Where there are too many features for a row each, several change in one row.
+    First come rows spread evenly over the sample; then, for every feature, one of them with the feature at its lowest,
+    at its highest, and missing. With too many features for one row each, several features change in one row.
     """
     finite = ~np.isinf(frame.select_dtypes("number")).any(axis=1)  # JSON has no infinity
     frame = frame[finite].reset_index(drop=True)
@@ -621,7 +621,7 @@ def _golden(frame: pd.DataFrame, features: list[dict], trained: _Trained, limit:
 
 
 def _reference(frame: pd.DataFrame, features: list[dict], trained: _Trained) -> str:
-    """The sample's distribution of every feature and, of a model with one output, of the score."""
+    """Return the sample's distribution of every feature and, for a model with one output, of the score."""
     out: dict[str, Any] = {"rows": len(frame), "features": {}}
     for index, spec in enumerate(features):
         column = frame[spec["name"]]
@@ -641,11 +641,11 @@ def _reference(frame: pd.DataFrame, features: list[dict], trained: _Trained) -> 
 
 
 def _histogram(values: np.ndarray) -> dict[str, Any]:
-    """Bin i counts edges[i-1] <= x < edges[i]. Infinite values count in the outer bins and nowhere else."""
+    """Count edges[i-1] <= x < edges[i] in bin i. Infinite values count in the outer bins only."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return {"min": None, "max": None, "mean": None, "edges": [], "counts": [len(values)]}
-    # Deciles that are values of the sample, and none at its minimum: so no bin is empty, as drift measures need it.
+    # Edges are deciles that are values of the sample, but not its minimum: drift measures need bins that are not empty.
     edges = np.unique(np.quantile(finite, np.arange(1, 10) / 10, method="higher"))
     edges = edges[edges > finite.min()]
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
@@ -686,7 +686,7 @@ def _value(value: Any) -> str:
         return repr(value)
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
-    if isinstance(value, str):  # JSON's strings are TOML's but for one character
+    if isinstance(value, str):  # JSON strings are valid in TOML except for one character
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + " }"
@@ -694,7 +694,7 @@ def _value(value: Any) -> str:
 
 
 def _replace(directory: Path, part: Path) -> None:
-    """Put `part` where `directory` is. Files appear complete; only with overwrite is there an instant without any."""
+    """Move `part` to `directory`. Files appear complete; with overwrite, the directory is absent for an instant."""
     if not directory.exists():
         part.rename(directory)
         return
@@ -712,7 +712,7 @@ def _replace(directory: Path, part: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """A model file of any of the three libraries; of .json files the keys tell whose it is."""
+    """Load a model file of any of the three libraries; the keys of a .json file identify its library."""
     if path.suffix == ".txt":
         import lightgbm
 

@@ -1,15 +1,15 @@
-"""Train the sample model: which customers of a mattress rental will leave?
+"""Train the sample model, which predicts churn at a mattress rental company.
 
 The company rents mattresses to mattress start-ups, which need them for show rooms, trial nights and fairs. Start-ups
-are fickle: they cancel, think again and come back. This script makes up three years of their raw events, computes
-features as they were known on past dates, trains XGBoost on them, evaluates it on a later date, and writes
+often cancel and return. This script simulates three years of their raw events, computes features as they were known
+on past dates, trains XGBoost on them, evaluates it on a later date, and writes
 
-    models/churn/1            the bundle Evergreen serves
+    models/churn/1            the bundle that Evergreen serves
     models/customers.parquet  the latest features of today's customers
     models/README.md          the evaluation, in the model card
 
     python models/train.py            write them
-    python models/train.py --check    verify that the files in place are just what this script makes
+    python models/train.py --check    verify that the existing files match the output of this script
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ HERE = Path(__file__).parent
 SEED = 32
 
 YEAR = 365  # days
-HORIZON = pd.Timedelta(days=60)  # a customer's leaving is predicted this far ahead
-GRACE = pd.Timedelta(days=45)  # who is back by then has not left
+HORIZON = pd.Timedelta(days=60)  # the score predicts churn this far ahead
+GRACE = pd.Timedelta(days=45)  # a customer who returns within it has not churned
 
 FIRST_DAY, TODAY = pd.Timestamp("2023-01-01"), pd.Timestamp("2026-11-21")
-# Each label is known HORIZON + GRACE after its cut-off: those of the last training date on 2026-06-14, so on the
-# evaluation date this very model could have been in service.
+# A label is known HORIZON + GRACE after its cut-off; the labels of the last training date were known on 2026-06-14.
+# This model could therefore have served on the evaluation date.
 TRAIN_ON = [pd.Timestamp(day) for day in ("2025-06-01", "2025-09-01", "2025-12-01", "2026-03-01")]
 EVALUATE_ON = pd.Timestamp("2026-07-01")
 
 TRAINED_AT = dt.datetime(2026, 11, 20, 4, 0, tzinfo=dt.UTC)
-# Chosen from the evaluation: whom to call today, whom to keep an eye on.
+# Chosen from the evaluation: sales call the high band today and watch the medium one.
 BANDS = {"low": 0.0, "medium": 0.1, "high": 0.3}
 
 PLANS = ["starter", "showroom", "warehouse"]
@@ -84,10 +84,10 @@ LABELS = {
     "nps": "Last answer to “would you recommend us?” (0 to 10)",
 }
 CATEGORIES = {"plan": PLANS, "segment": SEGMENTS, "region": REGIONS}
-# No such event means none was recorded: 0. Elsewhere no value is a value of its own, and the model learns from it.
+# These default to 0, because no recorded event means no event. In other features the model learns from missing values.
 COUNTS = ["late_payments_180d", "unpaid_invoices", "visits_30d", "subscribe_hovers_30d"]
 COUNTS += ["support_calls_30d", "support_calls_90d", "support_minutes_90d"]
-# Whole numbers that may be missing, or that pandas made floats of.
+# Whole numbers that may be missing, or that pandas converted to floats.
 WHOLE = ["months_to_renewal", "days_since_return", "mattresses", "mattresses_change_90d"]
 WHOLE += ["days_since_visit", "support_minutes_90d", "nps"]
 
@@ -97,7 +97,7 @@ WHOLE += ["days_since_visit", "support_minutes_90d", "nps"]
 
 @dataclass
 class History:
-    """What the company's systems recorded. Every table has a `customer` and a day `at` on which a row became known."""
+    """Raw events of the company. Every table has a `customer` and the day `at` on which a row became known."""
 
     customers: pd.DataFrame  # at = sign-up, plan, segment, region, yearly_contract, auto_pay
     periods: pd.DataFrame  # at = start of a subscription, end (NaT: still running)
@@ -109,7 +109,7 @@ class History:
     surveys: pd.DataFrame  # at, nps
 
     def until(self, cutoff: pd.Timestamp) -> History:
-        """What was known at the start of the day `cutoff`: no later row, and no later end or payment of a row."""
+        """Return the events known at the start of the day `cutoff`: no later rows, ends or payments."""
         tables = {}
         for name, table in vars(self).items():
             table = table[table["at"] < cutoff].copy()
@@ -120,7 +120,7 @@ class History:
 
 
 def simulate(seed: int = SEED, customers: int = 5600) -> History:
-    """Make up the events, month by month. A customer's mood and funds are hidden; only their traces are recorded."""
+    """Simulate the events month by month. A customer's mood and funds are hidden; only their effects are recorded."""
     rng = np.random.default_rng(seed)
     n, day = customers, lambda t: (t - FIRST_DAY).days
     end_of_time = day(TODAY)
@@ -132,8 +132,8 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
     mattresses = 1 + rng.poisson(np.array([6, 25, 90])[plan]).astype(float)
     unit_price = np.array([19.0, 16.0, 12.5])[plan] * rng.uniform(0.9, 1.15, n)
     mood, funds = rng.normal(0.3, 0.6, n), rng.normal(0.2, 0.8, n)
-    leaves = np.full(n, -1)  # the day on which one who has decided to leave will cancel
-    anger = np.zeros(n)  # at the last price rise; it fades
+    leaves = np.full(n, -1)  # the day on which a customer who has decided to leave will cancel; -1: undecided
+    anger = np.zeros(n)  # about the last price rise; decays
 
     starts, since = signed_up.copy(), np.full(n, -1)  # next start of a subscription; start of the running one
     tables: dict[str, list] = {table.name: [] for table in fields(History) if table.name != "customers"}
@@ -165,8 +165,8 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
 
         mattresses = np.maximum(1, mattresses * np.exp(rng.normal(0.01 + 0.05 * np.tanh(funds), 0.06, n)))
 
-        # Some make up their minds to leave. From then on they use less of everything, and cancel within weeks; with a
-        # yearly contract, when it is due for renewal.
+        # Some customers decide to leave. From then on they use less of everything, and cancel within weeks, or at the
+        # renewal of a yearly contract.
         risk = -2.8 - 1.7 * mood - 1.2 * funds + 1.0 * anger + 0.8 * (age < 4) - 0.015 * age - 0.4 * auto_pay
         decides = active & (leaves < 0) & (rng.random(n) < 1 / (1 + np.exp(-risk)))
         notice = first + rng.integers(3, 65, n)
@@ -177,14 +177,14 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
 
         cancels = leaving & (leaves < last_day)
         last = np.where(cancels, leaves, last_day)
-        # Back soon (a pause, no churn), or much later (won back after churn), or never.
+        # Returns soon (a pause, not churn), much later (won back after churn), or never.
         fate = rng.random(n)
         gap = np.where(
             fate < 0.25, rng.integers(4, 45, n), np.where(fate < 0.35, rng.integers(50, 240, n), 10**6)
         )
 
         def scatter(rate: np.ndarray) -> dict:
-            """So many events a month, spread over the days the customer was there."""
+            """Spread the month's events over the days on which the customer was subscribed."""
             counts = rng.poisson(np.where(active, rate * (last - first) / 30.4, 0))
             who = np.repeat(np.arange(n), counts)
             return {
@@ -240,15 +240,15 @@ def simulate(seed: int = SEED, customers: int = 5600) -> History:
 
 
 def churned(periods: list[tuple[pd.Timestamp, pd.Timestamp]], cutoff: pd.Timestamp) -> bool:
-    """Does a customer who is subscribed on `cutoff` leave in the HORIZON from then on, and not return within GRACE?
+    """Return whether a customer subscribed on `cutoff` leaves within HORIZON and does not return within GRACE.
 
     `periods` are the customer's subscriptions as (day of sign-up, day of cancelling or NaT while it runs).
-    Whoever is back within the grace period never left: the subscription that follows decides, and so on.
+    A return within the grace period cancels the leaving; then the next subscription decides, and so on.
     """
     cancelled = None
     for start, end in sorted(periods):
         if cancelled is None:
-            if not (start < cutoff and not end < cutoff):  # a comparison with NaT is false: it runs on
+            if not (start < cutoff and not end < cutoff):  # comparisons with NaT are false: still running
                 continue
         elif start - cancelled > GRACE:
             break
@@ -275,13 +275,13 @@ def label(history: History, cutoff: pd.Timestamp, customers: pd.Index) -> pd.Ser
 
 
 def features(history: History, cutoff: pd.Timestamp) -> pd.DataFrame:
-    """The features of all who are subscribed on `cutoff`, from what was known then; index: customer."""
+    """Compute the features of all customers subscribed on `cutoff` from what was known then; index: customer."""
     seen = history.until(cutoff)
     current = seen.periods[seen.periods["end"].isna()].set_index("customer")["at"].sort_index()
     ids = current.index
 
     def within(table: pd.DataFrame, days: int, skip: int = 0):
-        """The rows of the last `days` days before `skip` days ago, by customer."""
+        """Group by customer the rows of the `days` days that ended `skip` days before the cut-off."""
         at, until = table["at"], cutoff - pd.Timedelta(days=skip)
         return table[(at >= until - pd.Timedelta(days=days)) & (at < until)].groupby("customer")
 
@@ -343,7 +343,7 @@ PARAMETERS = {
     "subsample": 0.8,
     "colsample_bytree": 0.5,
     "seed": SEED,
-    "nthread": 1,  # sums in one order: the same bits on every run
+    "nthread": 1,  # one order of summation gives the same bits on every run
 }
 ROUNDS = 120
 
@@ -353,14 +353,14 @@ def matrix(X: pd.DataFrame, y: pd.Series | None = None) -> xgb.DMatrix:
 
 
 def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 10) -> tuple[float, list[tuple]]:
-    """Expected calibration error over bins of equal size, and per bin: rows, mean prediction, share that churned."""
+    """Return the expected calibration error over bins of equal size, and per bin: rows, mean prediction, churn rate."""
     parts = np.array_split(np.argsort(p, kind="stable"), bins)
     table = [(len(part), p[part].mean(), y[part].mean()) for part in parts]
     return sum(rows * abs(said - was) for rows, said, was in table) / len(y), table
 
 
 def evaluate(model: xgb.Booster, train: tuple, test: tuple, bands: dict[str, float]) -> str:
-    """The evaluation, as the model card states it."""
+    """Return the text of the evaluation in the model card."""
     (X_train, y_train), (X, y) = train, test
     median = X_train.median(numeric_only=True).astype("float64")
 
@@ -414,7 +414,7 @@ BETWEEN = re.compile(r"(?<=<!-- evaluation: written by train.py -->\n).*?(?=<!--
 
 
 def write(models: Path) -> None:
-    """Make everything anew below `models`."""
+    """Write all files below `models`."""
     history = simulate()
     sets = {}
     for number, cutoff in enumerate([*TRAIN_ON, EVALUATE_ON]):
@@ -455,7 +455,7 @@ def write(models: Path) -> None:
 
 
 def write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Plain columns, as a nightly job in any language would write them: no pandas metadata, strings as strings."""
+    """Write plain columns without pandas metadata, strings as strings, as a nightly job in any language would."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     types = {
         field.name: pa.string() if pa.types.is_large_string(field.type) else field.type
@@ -466,7 +466,7 @@ def write_parquet(table: pd.DataFrame, path: Path) -> None:
 
 
 def check() -> int:
-    """Say which of the files in place are not what this script makes."""
+    """Report the existing files that differ from the output of this script."""
     with tempfile.TemporaryDirectory() as fresh:
         write(Path(fresh))
         differ = [file for file in FILES if not same(HERE / file, Path(fresh) / file)]
@@ -487,7 +487,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def progress(what: str, done: int = 0, of: int = 0) -> None:
-    """One line on a terminal that says what is going on; the empty string clears it."""
+    """Show progress in one line on a terminal; the empty string clears it."""
     if sys.stderr.isatty():
         print(f"\r\033[K{what}{f' {done}/{of}' if of else ''}", end="", file=sys.stderr, flush=True)
 

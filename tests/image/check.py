@@ -1,8 +1,8 @@
-"""Starts an image as its configuration says, on a read-only file system, and asks it.
+"""Starts an image as its configuration says, on a read-only file system, and sends requests.
 
     python3 tests/image/check.py IMAGE
 
-As root, with buildah. The ports of the image have to be free on this machine."""
+Run it as root, with buildah. The image's ports must be free on this machine."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def check(root, config):
     for path in sorted(files, key=lambda path: -path.stat().st_size)[:8]:
         print(f"  {path.stat().st_size / 1e6:7.2f} MB  /{path.relative_to(root)}")
     environment = dict(entry.split("=", 1) for entry in config["Env"] or [])
-    # The root becomes read-only but for /tmp, as `docker run --read-only --tmpfs /tmp` makes it.
+    # The root becomes read-only except for /tmp, as `docker run --read-only --tmpfs /tmp` makes it.
     script = (
         f"mount --bind {root} {root} && mount -o remount,ro,bind {root} && mount -t tmpfs -o mode=1777 tmpfs {root}/tmp"
         f' && exec chroot --userspec={config["User"]} {root} "$@"'
@@ -62,7 +62,7 @@ def check(root, config):
 
     assert healthy() == 1, "nothing runs yet, and the health check says that it does"
     entry = config["Entrypoint"] + config["Cmd"]
-    # A chroot has no working directory: the image's is where its models are.
+    # A chroot has no working directory; the image's models are in its working directory.
     options = ["--models", f"{config['WorkingDir']}/models"]
     start = time.perf_counter()
     process = subprocess.Popen(inside(*entry, *options), env=environment, stderr=subprocess.PIPE, text=True)

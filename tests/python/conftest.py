@@ -1,4 +1,4 @@
-"""The program under test, and a server of the shipped sample."""
+"""Fixtures: the binary under test, and a server with the shipped sample."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Before the import, so that the assertions of the helpers show their values too.
+# Must precede the import, so that pytest shows the values of failed assertions in helpers too.
 pytest.register_assert_rewrite("evergreen_testing")
 
 from evergreen_testing.paths import ROOT  # noqa: E402
@@ -15,7 +15,7 @@ from evergreen_testing.server_process import serving  # noqa: E402
 
 @pytest.fixture(scope="session")
 def evergreen():
-    """Path of the binary: a fresh debug build."""
+    """Returns the path of the binary, a fresh debug build."""
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--features", "full"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return str(target / "debug" / "evergreen")
@@ -23,6 +23,6 @@ def evergreen():
 
 @pytest.fixture(scope="session")
 def server(evergreen, tmp_path_factory):
-    """A server of the shipped sample, for tests that do not change it."""
+    """A server with the shipped sample, for tests that do not change it."""
     with serving(evergreen, tmp_path_factory.mktemp("server")) as running:
         yield running

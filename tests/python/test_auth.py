@@ -1,4 +1,4 @@
-"""API keys and their roles on REST, gRPC and the operations port; pages of other origins."""
+"""API keys and roles on REST, gRPC and the operations port; CORS."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ORIGIN = "https://sales.example.com"
 
 
 def make(evergreen, name, *roles):
-    """A key and its lines, by the command."""
+    """Returns a key, and the lines for the key file, from `evergreen key`."""
     words = [word for role in roles for word in ("--role", role)]
     made = subprocess.run([evergreen, "key", name, *words], capture_output=True, text=True, check=True)
     return made.stderr.split()[-1], made.stdout
@@ -25,7 +25,7 @@ def make(evergreen, name, *roles):
 
 @pytest.fixture(scope="module")
 def guarded(evergreen, tmp_path_factory):
-    """A server that wants keys, and keys of every role."""
+    """A server that requires keys, and a key of every role."""
     folder = tmp_path_factory.mktemp("auth")
     made = {name: make(evergreen, name, name) for name in ("score", "read", "administer")}
     file = folder / "keys.toml"
@@ -99,7 +99,7 @@ def test_every_method_has_its_role(guarded):
                 return error.code()
         return grpc.StatusCode.OK
 
-    # Reflection is open: the client learns the messages without a key.
+    # Reflection needs no key.
     with grpc.insecure_channel(guarded.server.grpc) as channel:
         _, request = Client(channel).prepare("Score", model="churn", entities=[{"text_id": "C-1042"}])
     score = request.SerializeToString()
@@ -149,7 +149,7 @@ def test_keys_are_taken_over_and_taken_away_while_the_server_runs(guarded, everg
         guarded.file.write_text("[broken]\nroles = []\n")
         until(lambda: "API keys rejected" in guarded.server.log.read_text())
         assert ask() == 200
-        # The last one, too, can be taken back.
+        # The last key can be revoked, too.
         guarded.file.write_text("")
         until(lambda: ask() == 401)
     finally:
@@ -181,7 +181,7 @@ def test_pages_of_the_named_origin_may_ask(guarded):
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
     read = http.get(SCORE, headers=bearer(guarded.keys["score"]) | {"origin": ORIGIN})
     assert read.headers["access-control-allow-origin"] == ORIGIN
-    # A page can also read why it was refused; another origin's cannot ask at all.
+    # An allowed origin can also read why a request was refused; other origins fail the preflight.
     assert http.get(SCORE, headers={"origin": ORIGIN}).headers["access-control-allow-origin"] == ORIGIN
     stranger = http.options("/v1/score", headers=preflight | {"origin": "https://elsewhere.example.com"})
     assert "access-control-allow-origin" not in stranger.headers

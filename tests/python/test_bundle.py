@@ -1,4 +1,4 @@
-"""models/evergreen_bundle.py against the real libraries."""
+"""models/evergreen_bundle.py with the real training libraries."""
 
 import datetime as dt
 import hashlib
@@ -24,12 +24,12 @@ import evergreen_bundle  # noqa: E402
 from evergreen_bundle import BundleError, main, save_bundle  # noqa: E402
 
 ROWS = 400
-CITIES = ["Utrecht", "Łódź", "“Oslo”"]  # as in life: not ASCII, not in alphabetical order
+CITIES = ["Utrecht", "Łódź", "“Oslo”"]  # realistic: beyond ASCII, and not in alphabetical order
 
 
 @pytest.fixture(scope="module")
 def X():
-    """Every kind of column that XGBoost takes, with missing values in all that can have them."""
+    """Every type of column that XGBoost accepts, with missing values in all that allow them."""
     rng = np.random.default_rng(7)
     frame = pd.DataFrame(
         {
@@ -58,7 +58,7 @@ def y(X):
 
 @pytest.fixture(scope="module")
 def plain(X):
-    """What LightGBM and CatBoost take of it: no nullable types, and for CatBoost no missing categories."""
+    """The part that LightGBM and CatBoost accept: no nullable types, and for CatBoost no missing categories."""
     out = X.astype({"nps": "float64", "consent": "float64"})
     return out.assign(city=out["city"].fillna("Utrecht"), tier=out["tier"].fillna(10))
 
@@ -91,7 +91,7 @@ def reference(bundle):
 
 
 def rebuilt(bundle, like):
-    """The golden rows as a frame, made from what is on disk and nothing else; dtypes of categories as in training."""
+    """Returns the golden rows as a frame, read only from the bundle; category dtypes as in training."""
     frame = pd.DataFrame([row["features"] for row in golden(bundle)])
     for feature in contract(bundle)["feature"]:
         name = feature["name"]
@@ -113,7 +113,7 @@ def outputs(bundle, key):
 
 
 def assert_same_bits(left, right):
-    """Equal as f64; f32 is widened, which is exact."""
+    """Asserts that the values are equal as f64; widening f32 is exact."""
     left, right = (np.asarray(side, dtype="float64").squeeze() for side in (left, right))
     assert left.shape == right.shape
     assert (left.view("int64") == right.view("int64")).all()
@@ -179,7 +179,7 @@ def test_categories_in_another_order_than_the_model_s_keep_the_model_s_codes(X, 
 
 
 def test_names_that_xgboost_garbles(tmp_path):
-    """In XGBoost 3.2 two of these become one; trained and served are their codes, so nothing is mixed up."""
+    """XGBoost 3.2 makes two of these names equal; training and serving use codes, so no category is confused."""
     names = ["ą", "ć", "ę", "ł"]
     X = pd.DataFrame({"town": pd.Categorical(names * 50, categories=names), "n": np.arange(200.0) % 7})
     model = xgboost.train({"nthread": 1, "max_depth": 3}, matrix(X, X["town"].cat.codes), 30)
@@ -202,7 +202,7 @@ def test_a_wrapper_predicts_up_to_its_best_iteration(X, y, tmp_path):
     assert contract(bundle)["model"]["iterations"] == "best"
     assert_same_bits(model.predict_proba(rebuilt(bundle, X))[:, 1], outputs(bundle, "value"))
 
-    # The bare booster predicts with all its trees, and so does its bundle unless told otherwise.
+    # A Booster predicts with all its trees; so does its bundle unless `iterations` says otherwise.
     bare = save_bundle(model.get_booster(), X, tmp_path / "bare")
     assert contract(bare)["model"]["iterations"] == "all"
     assert (outputs(bare, "margin") != outputs(bundle, "margin")).any()
@@ -250,7 +250,7 @@ def test_a_model_without_names_takes_those_of_the_columns(X, y, tmp_path):
 
 
 def test_codes_as_categories(X, y, tmp_path):
-    """A model that was trained on codes keeps no categories: those of X are its."""
+    """A model trained on codes stores no categories; the bundle uses those of X."""
     coded = pd.DataFrame({"spend": X["spend"], "city": X["city"].cat.codes.replace(-1, np.nan)})
     data = xgboost.DMatrix(coded, y, feature_types=["float", "c"])
     model = xgboost.train(XGB, data, 5)
@@ -302,7 +302,7 @@ def test_lightgbm_writes_only_the_best_rounds(plain, y, tmp_path):
         200,
         valid_sets=[lightgbm.Dataset(plain[250:], y[250:], reference=train)],
         callbacks=[lightgbm.early_stopping(3, verbose=False)],
-        keep_training_booster=True,  # without it LightGBM itself forgets the other rounds
+        keep_training_booster=True,  # without it LightGBM drops the other rounds
     )
     assert model.best_iteration < model.num_trees()
     bundle = save_bundle(model, plain, tmp_path / "b")
@@ -340,7 +340,7 @@ def test_catboost(plain, y, tmp_path):
     assert rows["spend"].isna().any() and not rows["city"].isna().any()
     assert_same_bits(model.predict(rows, prediction_type="RawFormulaVal"), outputs(bundle, "margin"))
     assert_same_bits(model.predict(rows, prediction_type="Probability")[:, 1], outputs(bundle, "value"))
-    # The file holds just these leaves. CatBoost's own reader misses the last bit of some, so it is no judge here.
+    # The file contains exactly these leaves. CatBoost's own reader rounds some wrongly, so compare the file itself.
     trees = json.loads((bundle / "model.json").read_bytes())["oblivious_trees"]
     assert_same_bits(np.concatenate([tree["leaf_values"] for tree in trees]), model.get_leaf_values())
     served = catboost.CatBoost().load_model(str(bundle / "model.json"), format="json")
@@ -376,7 +376,7 @@ def test_catboost_missing_category_is_refused_with_its_row(plain, y, tmp_path):
         save_bundle(model, hole, tmp_path / "b")
 
 
-# --- What is refused, and what to do ---------------------------------------------------------------------------------
+# --- Errors ----------------------------------------------------------------------------------------------------------
 
 
 def change(**columns):
@@ -589,7 +589,7 @@ def test_no_library_is_imported_before_it_is_needed():
 
 
 def test_command_line(plain, y, tmp_path, capsys):
-    plain = plain.drop(columns=["tier"])  # Parquet keeps categories of strings only
+    plain = plain.drop(columns=["tier"])  # Parquet supports categories of strings only
     plain.to_parquet(tmp_path / "sample.parquet")
     numbers = plain.drop(columns=["city"])
     xgboost.train(XGB, matrix(plain, y), 3).save_model(tmp_path / "m.ubj")

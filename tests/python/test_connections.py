@@ -1,4 +1,4 @@
-"""Clients that dawdle, and more of them than there is room for."""
+"""Slow clients and connection limits."""
 
 import socket
 import threading
@@ -31,7 +31,7 @@ def connect(server, port="http"):
 
 
 def until_closed(client):
-    """What still came, and how long it took until the server closed."""
+    """Returns the bytes received until the server closed the connection, and the seconds it took."""
     start = time.monotonic()
     try:
         data = b"".join(iter(lambda: client.recv(65536), b""))
@@ -44,7 +44,7 @@ def test_headers_that_trickle_are_cut_off(strict):
     with connect(strict) as client:
         client.sendall(HEAD)
         data, seconds = until_closed(client)
-        # Before the idle time is over, though the connection was new.
+        # Closed before the idle timeout, although the connection was new.
         assert b"200" not in data and seconds < 2.9
 
 
@@ -108,7 +108,7 @@ def test_an_answer_that_is_not_taken_does_not_hold_its_connection(strict):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((strict.http.base_url.host, strict.http.base_url.port))
         page = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n"
-        # More than all buffers on the way hold.
+        # More than all buffers between server and client can hold.
         client.sendall(page * 30)
         until(lambda: 'evergreen_connections{port="http"} 0' in strict.ops.get("/metrics").text)
         size = len(

@@ -1,4 +1,4 @@
-"""Ids, traces and deadlines of requests, over REST and gRPC alike."""
+"""Request ids, traces and deadlines over REST and gRPC."""
 
 import json
 import re
@@ -22,7 +22,7 @@ MESSAGE = {"model": "churn", "entities": [{"text_id": "C-1042"}]}
 
 
 def over_rest(server, headers):
-    """The headers of an answer."""
+    """Returns the headers of an answer."""
     return dict(server.http.post("/v1/score", json=ENTITY, headers=headers).headers)
 
 
@@ -106,7 +106,7 @@ def test_a_deadline_that_cannot_be_read_is_named_over_rest(server, name, value):
 
 
 def test_a_deadline_is_kept_over_rest(server):
-    """The time runs from the headers on: the body comes too late."""
+    """The deadline counts from the headers; the body arrives too late."""
     body = json.dumps(ENTITY).encode()
     url = server.http.base_url
     with socket.create_connection((url.host, url.port), timeout=10) as connection:
@@ -120,7 +120,7 @@ def test_a_deadline_is_kept_over_rest(server):
 
 @both
 def test_work_on_another_thread_is_answered_for_in_time(server, ask):
-    """Reasons for many take longer than a millisecond; the client is told when its time is up."""
+    """Reasons for many entities take longer than the deadline; the client gets the error on time."""
     ids = ["C-1042"] * 3000
     if ask is over_rest:
         body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 24}
@@ -132,7 +132,7 @@ def test_work_on_another_thread_is_answered_for_in_time(server, ask):
             "Score", model="churn", entities=[{"text_id": id} for id in ids], explain=24
         )
         with pytest.raises(grpc.RpcError) as error:
-            # A proxy's word for how long the server has; the client itself waits on.
+            # A proxy's header sets the server's deadline; the client itself waits longer.
             call(request, timeout=30, metadata=[("x-envoy-expected-rq-timeout-ms", "30")])
         assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         assert details(error.value)["ErrorInfo"].reason == "deadline_exceeded"
@@ -150,7 +150,7 @@ def test_open_inferences_own_timeout_is_kept(server):
 
 @pytest.mark.parametrize("value", ["123456789S", "5", "5s", "S", "+5S"])
 def test_a_deadline_that_cannot_be_read_is_named_over_grpc(server, value):
-    # A client library writes its own grpc-timeout: a wrong one is sent by hand.
+    # Client libraries write grpc-timeout themselves; an invalid one must be sent by hand.
     host, port = server.grpc.rsplit(":", 1)
     with grpc.insecure_channel(server.grpc) as channel:
         _, request = Client(channel).prepare("Score", **MESSAGE)

@@ -1,4 +1,4 @@
-"""Short forms of tests/soak/delivery.py: what clients notice when servers come and go, or are flooded."""
+"""Short forms of tests/soak/delivery.py: clients during restarts and overload."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Features worked out at request time: training (evergreen_derive.py) and serving must agree to the bit."""
+"""Derived features: training (evergreen_derive.py) and serving give the same bits."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ INPUTS = ["price", *DEFINITIONS]
 
 @pytest.fixture(scope="module")
 def frame():
-    """Instants to the microsecond, some on the very edge of a day; zeros, nulls and an unlisted plan."""
+    """Returns rows with timestamps in microseconds, some at midnight, and with zeros, nulls and an unlisted plan."""
     rng, rows = np.random.default_rng(11), 3000
     as_of = pd.Timestamp("2026-11-20T03:00:00Z") - pd.to_timedelta(rng.integers(0, 10**9, rows), unit="us")
     ago = pd.to_timedelta(rng.integers(0, 10**15, rows), unit="us")
@@ -120,7 +120,7 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
                 want = None if pd.isna(value) else np.float32(value)
                 got = None if seen[name] is None else np.float32(seen[name])
                 assert got == want, (row, name, got, want)
-        # What the request says of an operand, or of the feature itself, goes before what is stored.
+        # The request's value of an operand, or of the feature itself, overrides the stored one.
 
         def ask(features):
             entities = [{"id": "R-1", "features": features}]
@@ -133,7 +133,7 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
             {"price": 10.0, "price_ratio": 2.0, "price_change": 5.0, "rank": 7, "tenure_days": whole_days}
         )
         assert by_operands["score"] == by_features.json()["results"][0]["score"]
-        # A plan that the table does not list.
+        # The mapping does not list this plan.
         unknown = ask({**base, "plan": "gratis"}).json()["results"][0]
         assert unknown["status"] == "degraded" and unknown["features"]["out_of_range"] == ["rank"]
         wrong = ask({**base, "signed_up": "yesterday"}).json()["results"][0]

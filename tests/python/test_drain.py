@@ -1,4 +1,4 @@
-"""The way down: SIGTERM in the middle of things loses nothing, and the server is gone in time."""
+"""Graceful shutdown: SIGTERM loses no request and the server exits in time."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from evergreen_testing.server_process import Instance
 
 PATH = shutdown.PATH
 
-# Kinds of frames of HTTP/2 (RFC 9113, section 6).
+# HTTP/2 frame types (RFC 9113, section 6).
 SETTINGS, PING, GOAWAY = 4, 6, 7
 
 
@@ -28,7 +28,7 @@ def frame(kind, flags=0, payload=b""):
 
 
 def frames(client):
-    """Kind, flags and payload of every frame, until the connection is closed."""
+    """Yields type, flags and payload of every frame until the connection is closed."""
     data = b""
     while True:
         while len(data) < 9 or len(data) < 9 + int.from_bytes(data[:3]):
@@ -45,7 +45,7 @@ def test_while_models_load_probes_answer_and_a_signal_ends_it(evergreen, tmp_pat
     seen = shutdown.during_load(evergreen, tmp_path, rows=150_000)
     assert seen["said"]["livez"] == seen["said"]["metrics"] == 200
     assert seen["said"]["readyz"] == (503, ["the models are still loading"])
-    # Refused at once, so that a load balancer asks another.
+    # Refused at once, so that a load balancer tries another server.
     assert seen["said"]["http"][0] is None and "ConnectionRefused" in seen["said"]["http"][1]
     assert (seen["code"], seen["loaded"]) == (0, False)
 
@@ -55,7 +55,7 @@ def test_requests_that_wait_for_a_store_are_answered(evergreen, tmp_path, how):
     with redis_server(tmp_path / "redis") as redis:
         seen = shutdown.during_outage(evergreen, tmp_path, redis, how, timeout=3, waits=8)
     assert (seen["code"], seen["failed"]) == (0, 0)
-    # A store that comes back in time: the requests under way have its features.
+    # If the store returns in time, requests in flight get its features.
     assert how == "kill" or seen["whole"] == 8
 
 
@@ -112,7 +112,7 @@ def test_grpc_connections_are_told_to_go_away(evergreen, tmp_path):
                 kinds.append(kind)
                 if kind == PING and not flags:
                     client.sendall(frame(PING, 1, payload))
-        # First "open no more streams", then, when the client has had the time to read that, the last word.
+        # The first GOAWAY announces the shutdown; the second follows when the client has had time to read it.
         assert kinds.count(GOAWAY) == 2, kinds
         assert instance.wait()[0] == 0
 

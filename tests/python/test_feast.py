@@ -1,4 +1,4 @@
-"""A real Feast writes the sample customers into its online stores; what Evergreen sees must be what Feast's SDK gives."""
+"""Real Feast online stores with the sample customers: Evergreen reads the same values as Feast's SDK."""
 
 import json
 import math
@@ -20,11 +20,11 @@ from evergreen_testing.server_process import serving
 
 FEAST = os.environ.get("FEAST_PYTHON")
 
-STALE = 3600  # the TTL of the view "usage"
+STALE = 3600  # TTL of the view "usage"
 
 
 def feast(*arguments, **options):
-    """The Python that has Feast: its requirements and the other libraries' exclude each other."""
+    """Runs the Python with Feast, whose requirements conflict with those of the other libraries."""
     if not FEAST:
         pytest.fail("FEAST_PYTHON names no Python with Feast: run tests/run, which makes one")
     return subprocess.run(
@@ -62,7 +62,7 @@ def same(ours, theirs):
     if theirs is None or (isinstance(theirs, float) and math.isnan(theirs)):
         return ours is None
     if isinstance(theirs, float):
-        # The model takes 32-bit floats: that is the number both must come to.
+        # The model takes 32-bit floats, so compare after rounding to those.
         import struct
 
         return struct.pack("f", ours) == struct.pack("f", theirs)
@@ -70,7 +70,7 @@ def same(ours, theirs):
 
 
 def compare(server, expected, every=1):
-    """Compares every customer and feature; returns how many were compared and what differs."""
+    """Compares every customer and feature; returns the number of comparisons and the differences."""
     compared, wrong, now = 0, [], time.time()
     for row, id in list(enumerate(expected["ids"]))[::every]:
         answer = server.http.get(f"/v1/models/churn/features/{id}")
@@ -91,7 +91,7 @@ def compare(server, expected, every=1):
             elif not want and name in USAGE and now - second > STALE:
                 want = {"stale"}
             ours = set(seen[name]["status"])
-            # Where the contract has a default, it stands in for what is not there.
+            # A default of the contract replaces a missing value.
             ours_value, defaulted = seen[name]["value"], "default" in ours
             statuses = (ours - {"default", "present", "out_of_range"}) or (want if defaulted else set())
             compared += 1
@@ -110,7 +110,7 @@ def check(evergreen, tmp_path, repo, store, expected, every=1):
         print(f"{compared} values compared with Feast's SDK, {len(wrong)} differ", file=sys.stderr)
         assert not wrong, (len(wrong), wrong[:5])
         assert compared > 24 * 3000 / every
-        # In bulk, too: one customer in seven has no usage.
+        # The same in bulk: one customer in seven has no usage.
         results = scores(online, expected["ids"])
         assert results[-1]["status"] == "not_found"
         assert {result["status"] for result in results[:-1]} == {"ok", "degraded"}
@@ -157,7 +157,7 @@ def test_the_feature_server_says_what_feasts_sdk_says(evergreen, tmp_path):
                 return False
 
         wait_for(ready, f"Feast's feature server ({(tmp_path / 'server.log').read_text()[-500:]})", 60)
-        # It takes some 10 ms for each: every fifth customer.
+        # Feast's server takes about 10 ms per customer, so check every fifth.
         check(
             evergreen, tmp_path, tmp_path / "repo", f'server = "http://127.0.0.1:{port}"', expected, every=5
         )
@@ -182,7 +182,7 @@ def test_what_the_registry_lacks_is_named(evergreen, tmp_path):
 
 
 def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_path):
-    """An hour's TTL makes every tenth customer's usage stale; the team lengthens it, then takes the view away."""
+    """A TTL of an hour makes every tenth usage stale; then the registry gets a longer TTL, then loses the view."""
     with redis_server(tmp_path / "redis") as redis:
         expected = populate(tmp_path / "repo", "redis", redis.port)
         config = settings(tmp_path, tmp_path / "repo", f'redis = {{ urls = ["{redis.url}"] }}')
@@ -205,7 +205,7 @@ def test_a_changed_registry_is_taken_over_and_a_worse_one_is_not(evergreen, tmp_
 
 
 def test_a_version_that_feast_cannot_feed_is_refused_and_the_live_one_serves_on(evergreen, tmp_path):
-    """Its view has whole numbers for keys, where the live version's views have text."""
+    """The version's view has integer keys; the views of the live version have text keys."""
     with redis_server(tmp_path / "redis") as redis:
         expected = populate(tmp_path / "repo", "redis", redis.port)
         feast(SCRIPTS / "feast_change.py", tmp_path / "repo", "numbers")

@@ -1,4 +1,4 @@
-"""The gRPC services, called by a client that knows them from reflection alone."""
+"""The gRPC services, called by a client that knows them only from reflection."""
 
 import socket
 import time
@@ -92,7 +92,7 @@ def test_health_is_watched_through_a_drain(evergreen, tmp_path):
         assert [next(watch).status for watch in watches] == [health_pb2.HealthCheckResponse.SERVING] * 3
         server.process.terminate()
         assert [next(watch).status for watch in watches] == [health_pb2.HealthCheckResponse.NOT_SERVING] * 3
-        # While it drains, it still answers.
+        # A draining server still answers.
         answer = Client(channel)("Score", model="churn", entities=[{"text_id": "C-1042"}])
         assert answer.results[0].HasField("score")
 
@@ -104,7 +104,7 @@ def test_compressed_messages(server, algorithm):
         try:
             answer = Client(channel)("Score", model="churn", entities=entities, explain=3)
         except grpc.RpcError as error:
-            # What is not understood is refused with the word for it.
+            # Unsupported compression is rejected with UNIMPLEMENTED.
             assert error.code() == grpc.StatusCode.UNIMPLEMENTED and algorithm == grpc.Compression.Deflate
         else:
             assert len({result.score for result in answer.results}) == 1

@@ -1,4 +1,4 @@
-"""The Dockerfile and the manifests: well-formed for every release of Kubernetes that is around, and about this program."""
+"""The Dockerfile and the manifests: valid for supported Kubernetes releases and consistent with the program."""
 
 import os
 import re
@@ -22,7 +22,7 @@ PORTS = {name: int(EXAMPLE["server"][name].rpartition(":")[2]) for name in ("htt
 
 
 def program(name):
-    """A program that came with the Python packages."""
+    """Returns the path of a program from the Python packages."""
     import sys
 
     return str(Path(sys.executable).parent / name)
@@ -30,7 +30,7 @@ def program(name):
 
 @pytest.fixture(scope="module", params=OVERLAYS)
 def manifests(request):
-    """An overlay as kustomize builds it."""
+    """Returns an overlay as kustomize builds it."""
     command = [program("kubectl"), "kustomize", str(ROOT / "k8s/overlays" / request.param)]
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
@@ -48,7 +48,7 @@ def one(manifests, name):
 
 
 def pods(manifests):
-    """The pod specifications, of what serves and of what runs at night."""
+    """Returns the pod templates of Deployments and CronJobs."""
     found = [document["spec"]["template"] for document in kind(manifests, "Deployment")]
     return found + [
         document["spec"]["jobTemplate"]["spec"]["template"] for document in kind(manifests, "CronJob")
@@ -56,7 +56,7 @@ def pods(manifests):
 
 
 def served(manifests):
-    """The container that serves, and its settings."""
+    """Returns the serving container and its settings."""
     [container] = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
     return container, one(manifests, "ConfigMap")["data"]["evergreen.toml"]
 
@@ -74,7 +74,7 @@ def test_the_dockerfile_has_the_programs_ports_variables_and_commands(evergreen)
     words = re.findall(r'"([^"]+)"', health)
     variables = dict(re.findall(r"^ENV (EVERGREEN_\w+)=(\S+)$", text, re.M))
     assert variables
-    # No server is there: the answer is no. A variable or an option that does not exist would be an error, 2.
+    # No server runs, so the check fails with 1; an unknown variable or option would exit with 2.
     environment = os.environ | variables | {"EVERGREEN_SERVER__OPS": "127.0.0.1:1"}
     assert subprocess.run([evergreen, *words], env=environment, capture_output=True).returncode == 1
 
@@ -83,7 +83,7 @@ def test_the_dockerfile_has_the_programs_ports_variables_and_commands(evergreen)
 def test_every_manifest_is_valid(manifests, release):
     for document in manifests:
         if document["apiVersion"].startswith("monitoring.coreos.com/"):
-            # A custom resource: no release has its schema.
+            # A custom resource: Kubernetes has no schema for it.
             assert document["kind"] == "ServiceMonitor"
             continue
         kubernetes_validate.validate(document, release, strict=True)
@@ -122,7 +122,7 @@ def test_every_pod_is_locked_down(manifests):
                 container["resources"]["requests"].keys() >= {"cpu", "memory"}
                 and container["resources"]["limits"]
             )
-            # The tag is kustomize's to set.
+            # kustomize sets the tag.
             assert re.fullmatch(r"evergreen:\d+\.\d+\.\d+", container["image"])
 
 
@@ -140,7 +140,7 @@ def test_ports_are_the_programs(manifests):
     assert all(port["port"] in PORTS for rule in policy["ingress"] for port in rule["ports"])
     budget = one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
     assert budget.items() <= pod["metadata"]["labels"].items()
-    # Nothing but the serving pods is behind the services.
+    # The services select only the serving pods.
     for other in pods(manifests)[1:]:
         assert not budget.items() <= other["metadata"]["labels"].items()
     monitor = one(manifests, "ServiceMonitor")["spec"]
@@ -164,7 +164,7 @@ def test_paths_are_the_programs(manifests, server):
 
 
 def variables(manifests):
-    """Every variable that a manifest sets, or says that a secret has to have."""
+    """Returns every variable that a manifest sets or requires from a Secret."""
     found = {}
     for pod in pods(manifests):
         for container in pod["spec"]["containers"]:
@@ -189,7 +189,7 @@ def test_settings_and_variables_are_the_programs(manifests, evergreen, tmp_path)
             [evergreen, "health", "--config", str(path)], env=environment, capture_output=True, text=True
         )
 
-    # Nothing answers there, which is said by 1; a setting that does not exist is 2.
+    # No server answers, so the exit code is 1; an unknown setting gives 2.
     assert ask().returncode == 1, ask().stderr
     assert ask(EVERGREEN_SERVER__OOPS="1").returncode == 2
 
@@ -220,7 +220,7 @@ def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
         yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     )
     _, settings = served(manifests)
-    # The image has the models where the settings say.
+    # The settings point at the models of the image.
     copied = re.search(r"^COPY \$\{MODELS\} (\S+)$", (ROOT / "Dockerfile").read_text(), re.M).group(1)
     assert copied == tomllib.loads(settings)["models"]["dir"]
     local = settings.replace(copied, str(MODELS))

@@ -1,4 +1,4 @@
-"""Bundles of every library, made by `models/evergreen_bundle.py`, pass the gate and serve their library's numbers."""
+"""Bundles of every library from `models/evergreen_bundle.py` pass the gate and serve the library's scores."""
 
 import json
 import subprocess
@@ -82,7 +82,7 @@ def test_a_bundle_serves_its_librarys_numbers(evergreen, tmp_path, data, train):
     found = np.array([result["score"] for result in results])
     truth = predict(model, frame).astype(float)
     ulp = np.abs(found.view("int64") - truth.view("int64")).max()
-    # Margins are bit-equal (see golden); a value ends in the library's own exp.
+    # Margins have equal bits (golden rows); values may differ because each library has its own exp.
     assert ulp <= 2 if train is not train_xgboost else (found == truth).all()
 
 

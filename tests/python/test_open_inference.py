@@ -1,4 +1,4 @@
-"""The official Open Inference clients, unmodified, against a model of every feature they need."""
+"""The official Open Inference clients, unmodified, against a model that covers every feature they use."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def contract():
 
 @pytest.fixture(scope="module")
 def customers(contract):
-    """The shipped customers, categories as codes: what a client that only knows numbers sends."""
+    """Returns the shipped customers with categories as codes, for clients that send only numbers."""
     frame = pd.read_parquet(CUSTOMERS)
     names = [feature["name"] for feature in contract]
     columns = {}
@@ -41,7 +41,7 @@ def customers(contract):
 
 @pytest.fixture(scope="module")
 def truth(booster, customers):
-    """XGBoost's own numbers for the matrix."""
+    """Returns XGBoost's own predictions for the matrix."""
     matrix = xgboost.DMatrix(
         customers[1].to_numpy("float32"),
         feature_names=booster.feature_names,

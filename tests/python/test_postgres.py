@@ -1,4 +1,4 @@
-"""Features in a real PostgreSQL: a table of every type, a query, whole-number ids, and a restart under load."""
+"""Features from a real PostgreSQL: columns of every type, a query, integer ids, and a restart under load."""
 
 import datetime as dt
 import threading
@@ -23,7 +23,7 @@ def literal(value):
 
 def column_type(name):
     if name == "monthly_price":
-        return "numeric(12, 2)"  # as money is kept: read to the digit
+        return "numeric(12, 2)"  # the usual type for money; read exactly
     found = {type(row[name]) for row in ROWS if row[name] is not None and row[name] == row[name]}
     kind = next(kind for kind in TYPES if any(issubclass(f, kind) for f in found))
     return TYPES[kind]
@@ -118,5 +118,5 @@ def test_a_restart_under_load_is_survived(evergreen, store, tmp_path):
         after = max([start - back for start, _, away in asked if away], default=0.0)
         away = sum(away for *_, away in asked)
         print(f"{len(asked)} asked, {away} degraded, last degraded {after:.3f} s after PostgreSQL was back")
-        # It takes a fraction of a second; a busy machine gets more, but no restart.
+        # Usually a fraction of a second; the limit allows for a busy machine.
         assert after < 5, f"still degraded {after:.1f} s after PostgreSQL was back"

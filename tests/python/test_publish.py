@@ -1,4 +1,4 @@
-"""`evergreen publish`, `rollback` and `models`: from a trained bundle to a version that answers."""
+"""`evergreen publish`, `rollback` and `models`: from a trained bundle to a live version."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def published(done):
 
 
 def whole(folder):
-    """Whether a version's folder has every file of the bundle."""
+    """Returns true if a version's folder has every file of the bundle."""
     return {file.name for file in folder.iterdir()} == {file.name for file in SAMPLE.iterdir()}
 
 
@@ -65,7 +65,7 @@ def test_two_publishers_at_once_get_two_numbers(evergreen, tmp_path):
 
 
 def test_a_publisher_killed_at_any_moment_leaves_whole_versions_only(evergreen, tmp_path):
-    """The moments are spread over the time that publishing takes; a server reads the repository all the while."""
+    """Kills are spread over the time that publishing takes, while a server reads the repository."""
     models = tmp_path / "models"
     models.mkdir()
     put(bundle(tmp_path / "new"), models, 1)
@@ -155,7 +155,7 @@ def test_a_repository_in_object_storage_is_published_to_and_polled(evergreen, tm
         with Load(server, IDS) as load:
             assert published(run(evergreen, *arguments, env=store.environment)) == 2
             until(lambda: live(server) == 2)
-            # Half an upload, by another tool: the contract first.
+            # A partial upload by another tool, with the contract first.
             folder = bundle(tmp_path / "new")
             store.put(folder, "live/churn/3", ["bundle.toml", "golden.jsonl"])
             until(lambda: "model.ubj" in ((status(server, 3) or {}).get("reason") or ""))
@@ -166,7 +166,7 @@ def test_a_repository_in_object_storage_is_published_to_and_polled(evergreen, tm
             until(lambda: "evergreen_repository_reachable 0" in server.ops.get("/metrics").text)
             assert live(server) == 3 and server.ops.get("/readyz").status_code == 200
             store.start()
-            # The store comes back empty: nothing is there, and what is live serves on.
+            # The store returns empty; the live version stays live.
             until(lambda: "evergreen_repository_reachable 1" in server.ops.get("/metrics").text)
             assert published(run(evergreen, *arguments, "--version", "4", env=store.environment)) == 4
             until(lambda: live(server) == 4)

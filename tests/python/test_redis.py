@@ -1,4 +1,4 @@
-"""Features in real Redis servers: hashes, JSON documents, clusters, passwords, TLS; garbage and faults."""
+"""Features from real Redis servers: hashes, JSON documents, clusters, passwords, TLS, invalid data and outages."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ KEY = "customer:{id}"
 
 
 def settings(folder, url, extra='timeout = "5s"', redis_extra=""):
-    """A configuration with one Redis source."""
+    """Returns settings with one Redis source."""
     path = folder / "evergreen.toml"
     path.write_text(f"""
 [source.online]
@@ -52,14 +52,14 @@ def test_every_customer_has_the_snapshots_score(evergreen, server, store, tmp_pa
         again = scores(online, IDS, explain=3)
         assert strip(again) == strip(expected) and {r["features"]["from"] for r in again} == {"cache"}
         assert metric(online, "evergreen_source_fetches_total", result="ok") == -(-len(IDS) // 1000)
-        # The cache counts its entries with a delay.
+        # The cache updates its entry count with a delay.
         until(lambda: metric(online, "evergreen_source_cache_entries", source="online") == len(IDS))
         missing = online.http.get("/v1/models/churn/scores/C-nobody")
         assert missing.status_code == 404 and missing.json()["detail"] == "no customer_id `C-nobody`"
 
 
 def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
-    """One JSON document per customer, nested, with numbers that a careless program wrote as texts."""
+    """One nested JSON document per customer, with some numbers stored as text."""
     models = tmp_path / "models" / "churn" / "1"
     models.mkdir(parents=True)
     import shutil
@@ -145,7 +145,7 @@ def test_a_cluster_answers_and_follows_a_moved_slot(evergreen, server, tmp_path)
             assert strip(scores(online, IDS)) == expected
             move_slots(nodes[0], 300)
             assert strip(scores(online, IDS)) == expected
-            nodes[0].kill()  # its replica takes over
+            nodes[0].kill()  # its replica is promoted
             deadline = time.monotonic() + 20
             while strip(scores(online, IDS)) != expected:
                 assert time.monotonic() < deadline, "the cluster's new master was not found"
@@ -227,7 +227,7 @@ def test_users_passwords_and_certificates(evergreen, tmp_path):
             assert result["status"] == "degraded" and result["features"]["unavailable"] == ["online"]
             log = online.log.read_text()
             assert "Password authentication failed" in log and "wrong" not in log
-            # The administrator mends the password, the server finds out by itself.
+            # The administrator corrects the password; the server reconnects without a restart.
             redis.Redis(port=store.port).execute_command("ACL", "SETUSER", "scorer", ">wrong")
             time.sleep(0.5)
             assert scores(online, IDS[:1])[0]["status"] == "ok"
@@ -244,7 +244,7 @@ def test_ten_thousand_requests_for_one_cold_key_are_one_fetch(evergreen, store, 
         async def ask():
             limits = httpx.Limits(max_connections=100)
             async with httpx.AsyncClient(base_url=online.http.base_url, limits=limits, timeout=60) as client:
-                # Held up in the store, so that all of them meet the same flight.
+                # Pause the store, so that all requests join the same fetch.
                 store.signal(signal.SIGSTOP)
                 body = {"model": "churn", "entities": [{"id": IDS[0]}] * 100}
                 asked = [asyncio.ensure_future(client.post("/v1/score", json=body)) for _ in range(100)]
@@ -259,7 +259,7 @@ def test_ten_thousand_requests_for_one_cold_key_are_one_fetch(evergreen, store, 
 
 
 def load(online, until, out):
-    """Asks one score after the other; what came back, and how long it took."""
+    """Requests one score after the other; appends each result and its duration to `out`."""
     while time.monotonic() < until():
         start = time.monotonic()
         [result] = scores(online, [IDS[len(out) % len(IDS)]])
@@ -305,7 +305,7 @@ def test_every_request_is_answered_while_the_store_is_away(evergreen, store, tmp
             f"{fault}: {len(asked)} asked, {degraded} degraded, slowest {slowest:.3f} s, "
             f"last degraded {after:.3f} s after"
         )
-        # It takes a fraction of a second; a busy machine gets more, but no restart.
+        # Usually a fraction of a second; the limit allows for a busy machine.
         assert after < 5, f"still degraded {after:.1f} s after the store was back"
 
 
@@ -314,7 +314,7 @@ def test_the_cache_answers_while_the_store_is_away_and_can_be_emptied(evergreen,
     with serving(evergreen, tmp_path, customers=None, config=config) as online:
         assert scores(online, IDS[:5])[0]["features"]["from"] == "store"
         store.kill()
-        time.sleep(1.3)  # past the soft limit: each is asked for anew, in vain
+        time.sleep(1.3)  # past the soft limit: each entity is fetched again, and the fetch fails
         for _ in range(5):
             results = scores(online, IDS[:5])
             assert {(r["status"], r["features"]["from"]) for r in results} == {("ok", "cache")}

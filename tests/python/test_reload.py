@@ -1,4 +1,4 @@
-"""Models come and go while the server answers: nothing wrong goes live, and no request notices."""
+"""Models are loaded, replaced and unloaded under load: no invalid version goes live, and no request fails."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def flip(folder, name):
 
 
 def rewrite(folder, name, change):
-    """Changes a file and its checksum: what is wrong is not that it was torn."""
+    """Changes a file and its checksum, so that a step after the checksums must find the error."""
     (folder / name).write_text(change((folder / name).read_text()))
     sign(folder, name)
 
@@ -113,7 +113,7 @@ def raw(folder, name, data):
 
 NPS = 'name = "nps"\ntype = "int"'
 
-# What is wrong with a bundle, the step of the gate that says so, and a part of the reason.
+# Defects of a bundle: how to make each, the gate's step that reports it, and a part of the reason.
 WRONG = {
     "an empty folder": (
         lambda b: [f.unlink() for f in b.iterdir()],
@@ -258,7 +258,7 @@ WRONG = {
 
 @pytest.fixture(scope="module")
 def repository(evergreen, tmp_path_factory):
-    """A server under load whose repository holds version 1."""
+    """A server under load whose repository contains version 1."""
     folder = tmp_path_factory.mktemp("wrong")
     models = folder / "models"
     models.mkdir()
@@ -300,7 +300,7 @@ def test_at_least_twenty_five_kinds_are_tried():
 
 
 def test_versions_alternate_under_load(evergreen, tmp_path):
-    """The short form of tests/soak/reload.py: every answer's score is that of the version it names."""
+    """The short form of tests/soak/reload.py: every answer has the score of the version that it names."""
     models = tmp_path / "models"
     models.mkdir()
     put(bundle(tmp_path / "new"), models, 1)
@@ -378,7 +378,7 @@ def test_models_whose_files_are_gone_serve_on_and_an_older_one_takes_over(evergr
 
 
 def test_kubernetes_swaps_of_a_link_are_seen(evergreen, tmp_path):
-    """As a ConfigMap or a release on a volume is swapped: one link changes, the paths stay."""
+    """Swaps a symbolic link, as ConfigMap updates and releases on a volume do; the paths stay the same."""
     releases, models = tmp_path / "releases", tmp_path / "models"
     for release, scale in (("a", None), ("b", 1)):
         (releases / release).mkdir(parents=True)
@@ -509,7 +509,7 @@ def test_rollback_keeps_its_reason_and_the_next_version_goes_live(evergreen, tmp
 
 
 def wreck(folder, kind):
-    """A bundle that passes the gate, and misbehaves on the customers."""
+    """Returns a bundle that passes the gate but fails on the customers."""
     if kind == "rejects":
         contract(folder, NPS, NPS + "\nrequired = true")
     elif kind == "far":

@@ -1,4 +1,4 @@
-"""What operators ordered, and what was taken back, outlives a killed server where `models.state_file` says so."""
+"""Commands and withdrawn versions survive a crash when `models.state_file` is set."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def test_orders_outlive_a_restart_until_the_files_are_others(evergreen, tmp_path
         assert [(trial["kind"], trial["candidate"], trial["share"]) for trial in body["trials"]] == [
             ("shadow", 1, 0.5)
         ]
-        # Other files are a new chance; copies with the same time are not.
+        # New content is loaded again; copies with the same modification time are not.
         (models / "churn/3").rename(tmp_path / "old")
         new = bundle(tmp_path / "new")
         (new / "bundle.toml").touch()
@@ -64,7 +64,7 @@ def test_a_version_that_was_out_of_sight_is_still_away(evergreen, tmp_path, mode
         (tmp_path / "3").rename(models / "churn/3")
         until(lambda: status(server, 3))
         assert (status(server, 3)["state"], live(server)) == ("rolled_back", 2)
-    # The whole model comes late, after the server has written what it knows.
+    # The model appears late, after the server has written its state file.
     (models / "churn").rename(tmp_path / "churn")
     put(bundle(tmp_path / "new"), models, 1, name="other")
     with serving(evergreen, tmp_path, models=models, config=config) as server:

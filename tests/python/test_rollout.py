@@ -1,4 +1,4 @@
-"""A canary and a shadow on the sample: who is answered by which version, and what the operator sees."""
+"""Canary and shadow on the sample: which version answers which customer, and what is reported."""
 
 import pandas as pd
 import pytest
@@ -13,7 +13,7 @@ EVERYONE = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()
 
 @pytest.fixture
 def server(evergreen, tmp_path):
-    """Version 1 answers; version 2, whose scores are others, is loaded beside it."""
+    """A server with version 1 live and version 2, whose scores differ, loaded."""
     models = tmp_path / "models"
     models.mkdir()
     put(bundle(tmp_path / "new"), models, 1)
@@ -51,7 +51,7 @@ def test_a_canary_takes_its_share_and_a_customer_sees_one_version(server):
             expected = second if result["id"] in by_canary else first
             assert result["score"] == expected[result["id"]]["score"]
             assert result["band"] == expected[result["id"]]["band"]
-        # One at a time, over the other protocols too, and again: the same customers.
+        # Single requests, other protocols and repeated requests select the same customers.
         for id in EVERYONE[:40]:
             single = server.http.get(f"/v1/models/churn/scores/{id}").json()
             assert (single["model"]["version"] == 2) == (id in by_canary)
@@ -61,9 +61,9 @@ def test_a_canary_takes_its_share_and_a_customer_sees_one_version(server):
         }
         outputs = server.http.post("/v2/models/churn/infer", json=tensors).json()["outputs"]
         assert outputs[0]["data"] == [2 if id in by_canary else 1 for id in EVERYONE[:40]]
-        # Who names a version gets it.
+        # A request that names a version gets that version.
         assert all("version" not in result for result in ask(server, EVERYONE, version=1)["results"])
-        # A larger share takes more customers and keeps those it had.
+        # A larger share adds customers and keeps the previous ones.
         order(server, "/v1/models/churn/canary", version=2, share=0.5)
         more = {result["id"] for result in ask(server, EVERYONE)["results"] if result.get("version") == 2}
         assert by_canary < more
@@ -100,7 +100,7 @@ def test_a_shadow_answers_nobody_and_says_who_would_move(server):
     labels = 'base="1",candidate="2",kind="shadow",model="churn"'
     assert f'evergreen_trial_entities_total{{{labels},result="up"}} {found["up"]}' in metrics
     assert f"evergreen_trial_score_difference_count{{{labels}}} {len(EVERYONE)}" in metrics
-    # Asked again, a customer counts once.
+    # A customer counts once, however often requested.
     ask(server, EVERYONE[:200])
     until(lambda: trial(server)["compared"] >= len(EVERYONE) + 200)
     assert trial(server)["customers"] == len(EVERYONE)

@@ -1,4 +1,4 @@
-"""The same rows through every protocol: equal bits; the same mistakes: equal kinds of errors."""
+"""Every protocol gives the same bits for the same rows, and the same error for the same invalid request."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ COUNT, PART = 10_000, 2_000
 
 @pytest.fixture(scope="module")
 def rows(contract):  # noqa: F811
-    """Rows that no customer has, from values that customers do have, as the contract names and types them."""
+    """Returns new combinations of existing customers' values, with the names and types of the contract."""
     frame = pd.read_parquet(CUSTOMERS)
     random = np.random.default_rng(7)
     columns = {}
@@ -33,7 +33,7 @@ def rows(contract):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def objects(rows):
-    """Each row as JSON has it."""
+    """Returns each row as JSON values."""
     names = list(rows.columns)
     plain = lambda value: value.item() if isinstance(value, np.generic) else value  # noqa: E731
     return [dict(zip(names, map(plain, row), strict=True)) for row in rows.itertuples(index=False)]
@@ -41,7 +41,7 @@ def objects(rows):
 
 @pytest.fixture(scope="module")
 def matrix(rows, contract):  # noqa: F811
-    """All rows as numbers: categories are codes."""
+    """Returns all rows as numbers, with categories as codes."""
     columns = []
     for feature in contract:
         codes = {name: code for code, name in enumerate(feature.get("categories", []))}

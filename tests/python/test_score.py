@@ -1,4 +1,4 @@
-"""`evergreen score`, `check` and `inspect`: what they print and write, against the training libraries."""
+"""`evergreen score`, `check` and `inspect`: their output, compared with the training libraries."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def run(evergreen):
 
 
 def read(path):
-    """A table with its numbers exactly as written."""
+    """Reads a table with its numbers exactly as written."""
     match path.suffix:
         case ".parquet":
             return pd.read_parquet(path)
@@ -37,7 +37,7 @@ def read(path):
 
 @pytest.fixture(scope="module")
 def frame():
-    """Made-up rows with missing values and columns that no model takes, in an order of their own."""
+    """Returns generated rows with missing values and extra columns, in another column order."""
     rng = np.random.default_rng(3)
     frame = pd.DataFrame(rng.normal(size=(9000, 5)).astype("float32"), columns=list("edcba"))
     frame = frame.mask(rng.random(frame.shape) < 0.1)
@@ -203,13 +203,13 @@ def test_check_says_whether_a_bundle_may_go_live(run, tmp_path):
     assert "may go live" in good.stdout and "margins bit-equal, values bit-equal" in good.stdout
     answer = json.loads(run("check", "--json", BUNDLE).stdout)
     outcomes = {step["step"]: step["outcome"] for step in answer["steps"]}
-    # Without [budget] there is no latency to hold it to, and without a server no feature source to ask.
+    # Skipped: no [budget] in the contract, and no server with feature sources.
     assert answer["may_go_live"] and set(outcomes.values()) <= {"passed", "skipped"}
     assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {"budget", "features"}
 
 
 def spoil(folder, name, change):
-    """Changes a file of a copied bundle and puts the checksums right again, so that only the change is wrong."""
+    """Changes a file of a copied bundle and updates the checksums, so that the change is the only defect."""
     import hashlib
 
     path = folder / name

@@ -1,4 +1,4 @@
-"""`evergreen serve` over REST and on the operations port, as its clients meet it."""
+"""`evergreen serve` over REST and on the operations port, from a client's view."""
 
 import json
 import math
@@ -25,13 +25,13 @@ def customers():
 
 @pytest.fixture(scope="module")
 def expected(customers):
-    """The scores that XGBoost itself gives for the shipped customers."""
+    """Returns XGBoost's own scores for the shipped customers."""
     booster = xgboost.Booster(model_file=MODELS / "churn/1/model.ubj")
     return dict(zip(customers["customer_id"], booster.inplace_predict(rows(customers, booster)).tolist()))
 
 
 def rows(customers, booster):
-    """The model's columns, typed as in training: the file names each feature's type and its categories."""
+    """Returns the model's columns, typed as in training: the model file has each feature's type and categories."""
     categories = dict(zip(booster.feature_names, booster.feature_types))
     frame = customers[booster.feature_names].copy()
     contract = {feature["name"]: feature for feature in contract_features()}
@@ -268,7 +268,7 @@ def test_an_older_version_answers_when_the_newest_is_refused(evergreen, tmp_path
 
 
 def refused(evergreen, *arguments, **options):
-    """Runs `evergreen serve` with arguments that it must refuse, and returns what it says."""
+    """Runs `evergreen serve` with invalid arguments, and returns its message."""
     command = [evergreen, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     command += [] if "--ops" in arguments else ["--ops", "127.0.0.1:0"]
     ended = subprocess.run(

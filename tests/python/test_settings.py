@@ -1,4 +1,4 @@
-"""Settings that are taken over while the server runs, on SIGHUP."""
+"""SIGHUP reloads the settings that may change while the server runs."""
 
 import signal
 import subprocess

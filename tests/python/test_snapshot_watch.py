@@ -1,4 +1,4 @@
-"""New customers while the server serves: swapped whole when they pass, refused when they are not like the last."""
+"""Snapshot reload under load: a valid snapshot replaces the previous one as a whole, an implausible one is rejected."""
 
 import shutil
 
@@ -17,14 +17,14 @@ IDS = FRAME["customer_id"].tolist()
 
 
 def place(frame, path):
-    """Puts a file there in one step."""
+    """Replaces the file in one step."""
     new = path.with_suffix(".new")
     frame.to_parquet(new)
     new.rename(path)
 
 
 def visits(server, id=IDS[0]):
-    """A customer's score: it changes with the customers."""
+    """Returns a customer's score, which changes with the snapshot."""
     return server.http.get(f"/v1/models/churn/scores/{id}").json().get("score")
 
 
@@ -107,7 +107,7 @@ def test_broken_customers_are_refused_and_the_old_ones_serve_on(server, customer
         log = server.log.read_text()
         assert "snapshot rejected" in log and part in log
         assert visits(server) == before and metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
-        # Refused once, not at every look.
+        # Logged once, not at every poll.
         assert log.count("snapshot rejected") == 1
         place(FRAME.iloc[:-1], customers)
         until(lambda: metric(server, f"evergreen_snapshot_rows {len(FRAME) - 1}"))
@@ -142,7 +142,7 @@ def test_a_sparks_folder_waits_for_success(evergreen, tmp_path):
         until(lambda: server.ops.get("/readyz").status_code == 200)
         assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
         with Load(server, IDS[:50]) as load:
-            # The next night: the job empties the folder and writes anew.
+            # The next run of the job empties the folder and writes new files.
             shutil.rmtree(folder)
             folder.mkdir()
             (folder / "_temporary").mkdir()

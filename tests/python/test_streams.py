@@ -1,4 +1,4 @@
-"""Bulk: `ScoreStream` over gRPC and lines over REST. Ordered, bounded, an error for its own part only."""
+"""Bulk scoring, `ScoreStream` over gRPC and JSON lines over REST: order, bounded memory, errors per part."""
 
 import http.client
 import json
@@ -48,7 +48,7 @@ def test_batches_are_answered_in_order_and_an_error_is_one_batchs_own(client):
 
 
 def test_a_client_that_does_not_read_is_not_read_from(server):
-    """Flow control holds the client back: what is sent and not answered stays bounded."""
+    """Flow control limits the client: the number of unanswered batches stays bounded."""
     sent, memory_before = 0, memory(server)
 
     def batches():
@@ -57,7 +57,7 @@ def test_a_client_that_does_not_read_is_not_read_from(server):
             sent += 1
             yield batch(str(number), *["C-1042"] * 1000)
 
-    # Without this, grpcio itself reads ahead ever further.
+    # Without this, grpcio keeps increasing its read-ahead.
     with grpc.insecure_channel(server.grpc, options=[("grpc.http2.bdp_probe", 0)]) as channel:
         answers = Client(channel).stream(batches(), timeout=120)
         before = -1
@@ -108,7 +108,7 @@ def test_streams_end_when_the_server_stops(evergreen, tmp_path):
 
 
 class Lines:
-    """A bulk request of which each line is sent and read by hand."""
+    """Opens a bulk request whose lines the test sends and reads one by one."""
 
     def __init__(self, server, path=PATH, **headers):
         url = server.http.base_url
@@ -187,7 +187,7 @@ def test_lines_are_answered_as_they_come(server):
 
 
 def test_a_body_of_any_size_passes(server):
-    """More than limits.body_bytes, answered while it is sent."""
+    """A body larger than limits.body_bytes is answered while it is sent."""
     line = b'{"id": "C-1042", "features": {"visits_30d": 3, "nps": 7}}\n'
     count = 100_000
     lines = Lines(server)

@@ -1,4 +1,4 @@
-"""Real telecom customers: a bundle from XGBoost's own categorical support serves them with XGBoost's own bits.
+"""Real telecom customers: a bundle with XGBoost's categorical splits gives XGBoost's bits.
 
 Needs the IBM sample file `telco-customer-churn.csv` (7,043 customers), named by TELCO_CSV.
 """
@@ -31,7 +31,7 @@ def csv():
 
 @pytest.fixture(scope="module")
 def customers(csv):
-    """The file as a data scientist reads it: texts are categories, a blank charge is missing."""
+    """Reads the file as a data scientist would: texts become categories, a blank charge is missing."""
     frame = pd.read_csv(csv, na_values={"TotalCharges": [" "]}, keep_default_na=False)
     features = frame.drop(columns=["customerID", "Churn"])
     for name in features.select_dtypes(exclude="number"):

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS on REST and gRPC, and certificates that change while the server runs."""
+"""TLS and mutual TLS on REST and gRPC, and certificate rotation while the server runs."""
 
 import os
 import ssl
@@ -40,7 +40,7 @@ def channel(server, authority, certificate=None, key=None):
 
 
 def serial(server, authority):
-    """The serial number of the certificate that a new connection meets."""
+    """Returns the serial number of the certificate presented to a new connection."""
     import socket
 
     address = server.http.base_url
@@ -66,7 +66,7 @@ def test_both_protocols_are_encrypted_and_give_the_same_score(evergreen, tmp_pat
         assert answer.status_code == 200
         assert answer.json()["score"] == score_grpc(server, authority)
         assert "https://" in server.banner
-        # What speaks without TLS gets no answer; probes and metrics are for the inside.
+        # Plain HTTP gets no answer; the operations port stays without TLS for probes and metrics.
         with pytest.raises(httpx.TransportError):
             server.http.get(PATH)
         assert server.ops.get("/readyz").status_code == 200
@@ -115,7 +115,7 @@ def test_mutual_tls_wants_a_certificate_of_the_right_authority(evergreen, tmp_pa
 
 def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergreen, tmp_path):
     authority = Authority(tmp_path)
-    # As Kubernetes mounts a secret: the files are links through a link that is swapped.
+    # As Kubernetes mounts a Secret: the files are links through a link that is replaced.
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         for path in authority.issue():
@@ -155,12 +155,12 @@ def test_certificates_change_under_load_and_a_broken_one_changes_nothing(evergre
             (tmp_path / "next").rename(swap)
             until(lambda: serial(server, authority) != before)
             after = serial(server, authority)
-            # Broken, another's key, expired: each is named, and what was there serves on.
+            # Invalid, wrong key, expired: each is reported, and the previous certificate stays in use.
             certificate, key = tmp_path / "second/server.pem", tmp_path / "second/server.key"
             good = certificate.read_bytes()
 
             def put(data):
-                """In one step: half a file would be one failure more."""
+                """Writes in one step: a half-written file would add a failure."""
                 (tmp_path / "aside").write_bytes(data)
                 (tmp_path / "aside").rename(certificate)
 

@@ -1,4 +1,4 @@
-"""models/train.py: the label, what is known when, and that the files in place are what it makes."""
+"""models/train.py: the label, point-in-time features, and reproducible output."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ CUTOFF = pd.Timestamp("2026-03-01")
 
 
 def day(number):
-    """So many days after the cut-off; None: never."""
+    """Returns the day that many days after the cut-off; None: never."""
     return pd.NaT if number is None else CUTOFF + pd.Timedelta(days=number)
 
 
@@ -32,20 +32,20 @@ def churned(*periods):
     "periods, expected",
     [
         ([(-100, None)], False),
-        ([(-100, 0)], True),  # cancels on the very day: not yet known when scored
+        ([(-100, 0)], True),  # cancels on the cut-off day: not yet known when scored
         ([(-100, 20)], True),
         ([(-100, 59)], True),
         ([(-100, 60)], False),  # beyond the horizon
         ([(-100, 20), (25, None)], False),  # a pause
         ([(-100, 20), (65, None)], False),  # back on the last day of grace
-        ([(-100, 20), (66, None)], True),  # a day too late: won back, but had left
-        ([(-100, 59), (104, None)], False),  # grace reaches beyond the horizon
+        ([(-100, 20), (66, None)], True),  # a day too late: churned, then won back
+        ([(-100, 59), (104, None)], False),  # the grace period ends after the horizon
         ([(-100, 59), (105, None)], True),
-        ([(-100, 10), (20, 50)], True),  # back, and gone for good
+        ([(-100, 10), (20, 50)], True),  # returns, then leaves for good
         ([(-100, 10), (20, 50), (60, None)], False),  # two pauses
         ([(-100, 10), (20, 50), (96, None)], True),
-        ([(-100, 50), (80, 90)], False),  # back; the second leaving is beyond the horizon
-        ([(-300, -200), (-100, None)], False),  # left long ago, and came back
+        ([(-100, 50), (80, 90)], False),  # returns; the second leaving is beyond the horizon
+        ([(-300, -200), (-100, None)], False),  # left long ago, and returned
         ([(-300, -200), (-100, 20)], True),
         ([(-300, -10), (-1, 20)], True),  # scored during the second subscription
         ([(25, None), (-100, 20)], False),  # in any order
@@ -72,7 +72,7 @@ def test_training_labels_were_known_on_the_evaluation_date():
     assert max(train.TRAIN_ON) + train.HORIZON + train.GRACE < train.EVALUATE_ON
 
 
-# --- What is known when ----------------------------------------------------------------------------------------------
+# --- Point-in-time features ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_the_story_has_pauses_and_returns_after_churn(history):
 
 
 def test_the_future_does_not_leak(history):
-    """With all that happened from the cut-off on altered, every feature stays as it is."""
+    """Changes to events on or after the cut-off change no feature."""
     rng = np.random.default_rng(0)
     altered = {}
     for name, table in vars(history).items():
@@ -100,7 +100,7 @@ def test_the_future_does_not_leak(history):
         for column in future.select_dtypes("number").columns.drop("customer"):
             future[column] = future[column] * 7 + 1
         altered[name] = pd.concat([future, past, future])
-    altered["customers"] = history.customers  # those who sign up later must exist for their events
+    altered["customers"] = history.customers  # customers who sign up later must exist, for their events
     before = train.features(history, CUTOFF)
     after = train.features(train.History(**altered), CUTOFF)
     pd.testing.assert_frame_equal(before, after)
@@ -108,7 +108,7 @@ def test_the_future_does_not_leak(history):
 
 
 def test_the_past_does_count(history):
-    """The reverse: an event of the day before the cut-off is seen, one of the day itself is not."""
+    """The reverse: an event on the day before the cut-off counts, one on the cut-off day does not."""
     who = train.features(history, CUTOFF).index[0]
     seen = {}
     for when in (-1, 0):
@@ -127,7 +127,7 @@ def test_features_are_those_of_the_subscribers(history):
     assert sorted(subscribed["customer"]) == sorted(table.index)
 
 
-# --- The files in place ----------------------------------------------------------------------------------------------
+# --- Existing files --------------------------------------------------------------------------------------------------
 
 
 def test_check_passes(capsys):

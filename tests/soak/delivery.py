@@ -1,15 +1,15 @@
-"""What clients notice when servers come and go, are flooded, or change their certificate; and what a server takes.
+"""Clients during restarts, overload and certificate rotation; start-up time and memory of a server.
 
     cargo build --profile dist --features full
     python tests/soak/delivery.py rolling|sigterm|overload|rotation|footprint --binary target/dist/evergreen
 
 rolling    two servers behind nginx are restarted in turn under steady load on REST and gRPC
-sigterm    SIGTERM during a load, during an outage of the store, with idle connections, with a request under way
-overload   five times the load that the server can take
-rotation   a new certificate again and again under steady load
+sigterm    SIGTERM during start-up, during an outage of the store, with idle connections, with a request in flight
+overload   five times the load that the server can handle
+rotation   repeated certificate changes under steady load
 footprint  the time from start to ready, and the memory of an idle server
 
-nginx (rolling) and redis-server (sigterm) have to be installed. Short forms run in `tests/run`.
+nginx (rolling) and redis-server (sigterm) must be installed. Short forms run in `tests/run`.
 """
 
 import argparse
@@ -28,8 +28,8 @@ sys.path[:0] = [str(ROOT / "tests/python")]
 
 
 def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
-    """Restarts two servers in turn. Failures, and p99 during the restarts and in steady load, by protocol. A server
-    that refused nginx is left alone for up to two seconds: `drain` and `pause` together have to be longer."""
+    """Restarts two servers in turn. Returns failures, and p99 during restarts and in steady load, by protocol. nginx
+    skips a server that refused it for up to two seconds: `drain` plus `pause` must be longer."""
     from evergreen_testing.nginx import nginx
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import Traffic, percentile
@@ -67,7 +67,7 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
 
 
 def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
-    """The four moments: exit code, seconds, failed requests."""
+    """Sends SIGTERM in four situations; returns exit code, seconds and failed requests."""
     from evergreen_testing import shutdown
     from evergreen_testing.feature_stores import redis_server
 
@@ -89,7 +89,7 @@ def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
 
 
 class Flood:
-    """Raw HTTP/1.1 over asyncio: the load must cost less than what it asks for."""
+    """Raw HTTP/1.1 over asyncio: the client must use less CPU than the server."""
 
     def __init__(self, port, entities, explain):
         body = json.dumps(
@@ -121,7 +121,7 @@ class Flood:
         streams[1].close()
 
     async def run(self, seconds, workers, rate=None):
-        """Closed loop without a rate: each worker asks again when it is answered."""
+        """Closed loop: each worker sends its next request after an answer."""
         self.seen = []
         end = time.perf_counter() + seconds
         queue = asyncio.Queue() if rate else None
@@ -150,7 +150,7 @@ def probing(instance, done, times):
 
 
 def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_flight=10_000, factor=5):
-    """Goodput beside the peak, p99 of what was admitted, the probes, memory, and how soon it is over."""
+    """Returns goodput relative to the peak, p99 of admitted requests, probes, memory and recovery time."""
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import percentile
 
@@ -158,7 +158,7 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
     with Instance(binary, work, config=config) as instance:
         instance.start()
         flood = Flood(instance.ports["http"], entities, explain)
-        # Two in flight for two cores and two more keep it busy; more would only wait.
+        # Two requests in flight per two cores, and two more, keep the server busy; further ones would only wait.
         peak_seen = asyncio.run(flood.run(warm, workers=4))
         peak = sum(status == 200 for _, _, status, _ in peak_seen) / warm
         calm = percentile([took for _, took, status, _ in peak_seen if status == 200], 0.99)
@@ -170,7 +170,7 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
         memory.append(instance.resident())
         done.set()
         prober.join()
-        # And now single requests, as if nothing had been.
+        # After the overload, single requests must work as before.
         after = []
         end = time.perf_counter() + 3
         while time.perf_counter() < end:
@@ -201,7 +201,7 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
 
 
 def rotation(binary, work, changes=30, rate=100, pause=1.0):
-    """A new certificate every `pause` seconds: failed requests of connections that stay and of new ones."""
+    """Changes the certificate every `pause` seconds; returns failures on existing and new connections."""
     from evergreen_testing.certificates import Authority, settings
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import Traffic
@@ -240,7 +240,7 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
             connecting.start()
             for number in range(changes):
                 time.sleep(pause)
-                # As a careful writer does it: each file whole, one after the other.
+                # Replace each file atomically, one after the other.
                 fresh, its_key = authority.issue(f"fresh-{number}")
                 its_key.rename(key)
                 fresh.rename(certificate)
@@ -260,7 +260,7 @@ def rotation(binary, work, changes=30, rate=100, pause=1.0):
 
 
 def footprint(binary, work, starts=10):
-    """Start to ready, and resident memory before any request and after a thousand."""
+    """Returns the time from start to ready, and resident memory before any request and after a thousand."""
     from evergreen_testing.server_process import Instance
 
     ready, idle, after = [], [], []

@@ -1,12 +1,12 @@
-"""1,000 reloads under constant load on both protocols: failed requests, mixed answers, p99, memory.
+"""1,000 reloads under constant load on both protocols: failed requests, wrong scores, p99, memory.
 
     cargo build --release --features full
     python tests/soak/reload.py --binary target/release/evergreen [--reloads 1000] [--trees 3000] [--rate 300]
 
 Two large models alternate. Requests start at fixed instants (an open loop) and are timed from the instant at which they
-should have started; one process each loads REST and gRPC, apart from the one that publishes. Every answer's score is
-compared with the score that the version it names gave before the reloads began. The steady p99 is taken before the
-first reload and again after the last, with the same load.
+should have started. REST and gRPC load come from one process each; a third one publishes. Every answer's score is
+compared with the score that the named version gave before the reloads. The steady p99 is measured before the first
+reload and after the last, with the same load.
 """
 
 import argparse
@@ -28,7 +28,7 @@ IDS = 64
 
 
 def train(folder, rounds, seed):
-    """A bundle with about 33 KB a round: 3,000 of them are 100 MB."""
+    """Returns a bundle with about 33 KB per round: 3,000 rounds are 100 MB."""
     import numpy as np
     import pandas as pd
     import xgboost
@@ -48,7 +48,7 @@ def train(folder, rounds, seed):
 
 
 def ask(kind, address):
-    """A function that scores one id: (version, score)."""
+    """Returns a function that scores one id and returns (version, score)."""
     if kind == "rest":
         import httpx
 
@@ -67,7 +67,7 @@ def ask(kind, address):
 
 
 def load(kind, address, rate, expected, phase, results):
-    """Asks at fixed instants until the phase is "stop"; times are kept by phase."""
+    """Sends requests at fixed instants until the phase is "stop"; records times by phase."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     call = ask(kind, address)
     call("C-0")

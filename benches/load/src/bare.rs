@@ -1,4 +1,4 @@
-//! The least that a server can be: handlers that read a request's bytes and return the same bytes every time.
+//! Bare handlers, the lower bound of a server's cost: they read a request's bytes and always return the same bytes.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};

@@ -1,4 +1,4 @@
-//! Connections that send one prepared request again and again, as cheaply as can be: the driver shares the cores.
+//! Connections that repeat one prepared request at low cost: the load generator shares the cores with the server.
 
 use std::time::Duration;
 

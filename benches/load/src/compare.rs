@@ -1,4 +1,4 @@
-//! What is compared with what, and the table.
+//! Runs the comparisons, each of two servers, and prints the tables.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
-//! Two kinds of load. Closed: every sender asks again as soon as it is answered, which finds the greatest throughput.
-//! Open: requests are due at fixed instants whatever the server does, and each is timed from the instant it was due, so
-//! a server that stalls is charged for all that had to wait (no coordinated omission).
+//! Closed-loop and open-loop load. Closed: every sender sends its next request after an answer, which gives the maximum
+//! throughput. Open: requests are due at fixed instants and are timed from those, so that a stall of the server counts
+//! for every request that had to wait (no coordinated omission).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Puts servers under load and prints ratios. See benches/README.md for the command and for what the numbers mean.
+//! Load-tests servers and prints ratios. See benches/README.md for the commands and the meaning of the figures.
 
 mod bare;
 mod client;

@@ -1,4 +1,4 @@
-//! Servers as processes of their own, on ports that are free, ended with the run.
+//! Starts servers as separate processes on free ports, and stops them at the end of the run.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

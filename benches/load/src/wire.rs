@@ -1,4 +1,4 @@
-//! The few messages that are sent, as their definitions in `proto/` number them.
+//! The gRPC messages that the load generator sends, with the field numbers of `proto/`.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;

@@ -1,5 +1,5 @@
-//! Interleaved timing: a busy machine slows all peers alike. The clock is the thread's own processor time, which does not
-//! run while another program has the core.
+//! Interleaved timing, so that a busy machine slows all engines alike. The clock is the thread's CPU time, which
+//! excludes the time of other programs.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
-//! Evergreen's engine beside what a user could pick instead.
+//! Compares Evergreen's engine with other engines that run the same models.
 //!
 //! ```text
 //! peers MODELS [--rounds N] [--only NAME]
 //! ```
-//! `MODELS` is what `models.py` wrote. Every peer answers the same rows in turn, round after round, on one thread;
-//! the table gives the median and the least time of a row and how many times longer the peer takes than Evergreen, by both.
+//! `MODELS` is the folder that `models.py` wrote. All engines predict the same rows in turn, round after round, on one
+//! thread. The table gives the median and minimum time per row, and by both how many times longer an engine takes than
+//! Evergreen.
 
 mod clock;
 mod peer;

@@ -1,4 +1,4 @@
-//! The engines that are compared, behind one interface.
+//! A common interface for the compared engines.
 
 mod crate_gbdt;
 mod evergreen;

@@ -1,4 +1,4 @@
-//! The `gbdt` crate, on models of its own. A model that is not there is trained first, on the rows of the bench.
+//! The `gbdt` crate, with its own models. A missing model is trained first, on the rows of the benchmark.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Evergreen.
+//! Evergreen's engine.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! hessboost.
+//! The hessboost crate.
 
 use std::path::Path;
 

@@ -29,7 +29,7 @@ const TOGETHER: usize = 4;
 const FILLED: usize = 1 << 14;
 
 /// Levels in the upper levels. A seventh would double the memory read and save less (see
-/// `benches/README.md`).
+/// `docs/kernel-notes.md`).
 const LEVELS: usize = 6;
 
 /// A model in the layout of the binned kernel.
