@@ -478,7 +478,7 @@ def check() -> int:
         package, pinned, version = line.partition("==")
         if pinned and (installed := importlib.metadata.version(package)) != version:
             print(f"  {package} is {installed}, the files were made with {version}", file=sys.stderr)
-    print("  to make them anew: python models/train.py", file=sys.stderr)
+    print("  to rebuild them: python models/train.py", file=sys.stderr)
     return 1
 
 

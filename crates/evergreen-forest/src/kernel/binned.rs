@@ -28,8 +28,7 @@ const TOGETHER: usize = 4;
 /// Bytes of bins to fill before the trees are evaluated. They must stay in the L1 cache.
 const FILLED: usize = 1 << 14;
 
-/// Levels in the upper levels. A seventh would double the memory read and save less (see
-/// `docs/kernel-notes.md`).
+/// Number of upper levels. A seventh would double the memory that a block reads.
 const LEVELS: usize = 6;
 
 /// A model in the layout of the binned kernel.
