@@ -6,26 +6,9 @@ pub trait Number: Copy + Send + Sync + 'static {
     fn to_f64(self) -> f64;
     /// Rounds to the nearest `f32`, as the libraries convert their input.
     fn to_f32(self) -> f32;
-    /// The rows with their width as a value. The kernels are compiled for both widths here, not again in every crate
-    /// that predicts.
-    #[doc(hidden)]
-    fn rows(rows: &[Self]) -> NumberRows<'_>
-    where
-        Self: Sized;
-}
-
-/// Rows of either width.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
-pub enum NumberRows<'a> {
-    F32(&'a [f32]),
-    F64(&'a [f64]),
 }
 
 impl Number for f32 {
-    fn rows(rows: &[Self]) -> NumberRows<'_> {
-        NumberRows::F32(rows)
-    }
     fn to_f64(self) -> f64 {
         f64::from(self)
     }
@@ -35,9 +18,6 @@ impl Number for f32 {
 }
 
 impl Number for f64 {
-    fn rows(rows: &[Self]) -> NumberRows<'_> {
-        NumberRows::F64(rows)
-    }
     fn to_f64(self) -> f64 {
         self
     }

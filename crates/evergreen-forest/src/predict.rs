@@ -3,7 +3,6 @@
 use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
 use crate::kernel::{Kernel, KernelScratch, scalar};
-use crate::number::NumberRows;
 use crate::shap::{self, ShapPaths};
 use crate::transform::position_of_max;
 use crate::{ClassRule, Forest, Number, OutputKind, PredictError, TreeModel, Trees};
@@ -69,29 +68,6 @@ impl Forest {
     /// [`PredictError::Unsupported`] if the model has no such output; [`PredictError::Length`] if a buffer
     /// has the wrong length.
     pub fn predict<X: Number>(
-        &self,
-        kind: OutputKind,
-        rows: &[X],
-        out: &mut [f64],
-        scratch: &mut Scratch,
-    ) -> Result<(), PredictError> {
-        self.predict_any(kind, X::rows(rows), out, scratch)
-    }
-
-    fn predict_any(
-        &self,
-        kind: OutputKind,
-        rows: NumberRows<'_>,
-        out: &mut [f64],
-        scratch: &mut Scratch,
-    ) -> Result<(), PredictError> {
-        match rows {
-            NumberRows::F32(rows) => self.predict_rows(kind, rows, out, scratch),
-            NumberRows::F64(rows) => self.predict_rows(kind, rows, out, scratch),
-        }
-    }
-
-    fn predict_rows<X: Number>(
         &self,
         kind: OutputKind,
         rows: &[X],
