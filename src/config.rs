@@ -268,6 +268,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use evergreen_forest::KernelName;
+
     use super::*;
 
     fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
@@ -295,6 +297,23 @@ mod tests {
         .unwrap();
         assert_eq!((config.server.http.port(), config.limits.batch), (2, 5));
         assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn kernels_have_their_names_of_earlier_releases_too() {
+        for (text, expected) in [
+            ("auto", None),
+            ("binned", Some(KernelName::Binned)),
+            ("avx2", Some(KernelName::Binned)),
+            ("bit-sliced", Some(KernelName::BitSliced)),
+            ("sliced", Some(KernelName::BitSliced)),
+        ] {
+            let config = load(&format!("[models]\nkernel = \"{text}\"\n"), &[]).unwrap();
+            assert_eq!(config.models.kernel, expected, "{text}");
+        }
+        assert!(
+            load("[models]\nkernel = \"fast\"\n", &[]).is_err_and(|reason| reason.contains("bit-sliced"))
+        );
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct ModelsSection {
     pub state_file: PathBuf,
     /// Kernel that evaluates the trees: `"auto"` times all of them on each model when it is loaded and takes the
     /// fastest; `"scalar"`, `"direct"`, `"binned"` and `"bit-sliced"` force one and refuse models that it cannot
-    /// evaluate. All give the same bits.
+    /// evaluate. All give the same bits. `"avx2"` and `"sliced"`, the names of earlier releases, are accepted for
+    /// `"binned"` and `"bit-sliced"`.
     #[serde(with = "kernel")]
     pub kernel: Option<KernelName>,
     /// Probation of new versions.
