@@ -87,7 +87,7 @@ BROKEN = {
         "rows",
         "features.watch.fewer_rows",
     ),
-    "no row is left": (lambda frame: frame.head(0), "rows", "0 rows"),
+    "no row is left": (lambda frame: frame.head(0), "rows", "rows: 0"),
     "a column is all nulls": (nulls, "nulls", "column `nps`"),
     "a column is out of its range": (out_of_range, "ranges", "column `nps`"),
     "categories have other names": (other_categories, "ranges", "column `plan`"),
