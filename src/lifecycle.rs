@@ -4,13 +4,13 @@
 //! `model_state` decides, without I/O; `validation` and `reconcile` carry the decisions out; `activation` swaps;
 //! `command` executes what operators ask for; `state_file` saves it across restarts.
 
+mod acceptance;
 mod activation;
 mod command;
 mod known_version;
 mod metrics;
 mod model_state;
 mod poll;
-mod probation;
 mod reconcile;
 mod snapshot_loader;
 mod snapshot_profile;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, ModelsSection};
@@ -47,7 +48,7 @@ use state_file::StateStore;
 /// How long files that do not agree count as still being copied after they last changed.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// How often retired sets and probations are checked while there are any.
+/// How often retired sets and previous versions are checked while there are any.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Sends commands to the lifecycle thread.
@@ -87,6 +88,8 @@ pub struct Lifecycle {
     reachable: bool,
     /// What a restart must not forget.
     saved: StateStore,
+    /// Fetches features from stores; `None` before requests are served.
+    runtime: Option<Handle>,
 }
 
 impl Lifecycle {
@@ -115,6 +118,7 @@ impl Lifecycle {
             activator: Activator::new(trials),
             reachable: true,
             saved: StateStore::open(&config.models.state_file)?,
+            runtime: None,
         };
         lifecycle.poll_repository()?;
         for name in lifecycle.names() {
@@ -131,13 +135,15 @@ impl Lifecycle {
         Ok(lifecycle)
     }
 
-    /// Runs on a thread of its own: from now on `scorer` serves what is live.
+    /// Runs on a thread of its own: from now on `scorer` serves what is live. Called on the runtime of the server, so that
+    /// the features of two versions can be fetched to compare them.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn run(mut self, scorer: &Arc<Scorer>) -> std::io::Result<LifecycleHandle> {
         let (commands, pending) = channel();
         self.activator.attach(scorer.clone());
+        self.runtime = Handle::try_current().ok();
         std::thread::Builder::new()
             .name("lifecycle".to_owned())
             .spawn(move || self.work(&pending))?;
@@ -167,7 +173,7 @@ impl Lifecycle {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.check_probations();
+            self.release_previous();
             self.activator.release();
             if is_due(self.poll_interval(), polled) {
                 // Failures are logged; the next poll retries.
@@ -195,8 +201,8 @@ impl Lifecycle {
 
     /// How long there is nothing to do.
     fn pause(&self, polled: Instant, snapshot_polled: Instant) -> Duration {
-        let on_probation = self.models.values().any(|state| state.probation.is_some());
-        let busy = self.activator.has_retired() || on_probation;
+        let keeps_previous = self.models.values().any(|state| state.previous.is_some());
+        let busy = self.activator.has_retired() || keeps_previous;
         let left = |interval: Option<Duration>, last: Instant| {
             interval.map(|interval| interval.saturating_sub(last.elapsed()))
         };

@@ -3,7 +3,6 @@
 //! command share it.
 
 mod admission;
-pub(crate) mod answer_stats;
 mod assemble;
 mod batch;
 pub(crate) mod calibration;

@@ -161,7 +161,7 @@ impl Lifecycle {
         let summary = match version {
             None => {
                 model.unloaded = true;
-                model.probation = None;
+                model.previous = None;
                 let loaded = model.versions.iter();
                 let loaded = loaded.filter(|(_, version)| version.servable().is_some());
                 let loaded: Vec<u64> = loaded.map(|(&number, _)| number).collect();

@@ -61,7 +61,7 @@ impl Lifecycle {
         Ok(())
     }
 
-    /// Applies changed settings: policies, poll interval, probation.
+    /// Applies changed settings: policies, poll interval, comparison of versions.
     pub(super) fn apply_settings(&mut self, settings: ModelsSection) {
         let none = PolicySection::default();
         for (name, state) in &mut self.models {

@@ -9,7 +9,7 @@ use super::metrics::ScoringMetrics;
 use super::outcome::{EntityScore, Outcome};
 use super::request::Entity;
 use super::servable::Servable;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
 use crate::values::entity_id::EntityId;
 
@@ -81,25 +81,12 @@ impl EntityBatch<'_> {
 
         let results = assembled.into_iter().map(|(id, assembled)| {
             let read = |row| evaluation.outcome(servable, &rows, row, explain);
-            let outcome = assembled.map_or_else(Outcome::Failed, read);
-            count(servable, &outcome);
             EntityScore {
                 id,
                 model: None,
-                outcome,
+                outcome: assembled.map_or_else(Outcome::Failed, read),
             }
         });
         Ok(results.collect())
-    }
-}
-
-/// Counts an outcome for the version's probation. Errors of the request itself do not count against the version.
-fn count(servable: &Servable, outcome: &Outcome) {
-    match outcome {
-        Outcome::Scored(score) => servable.stats.scored(score.value),
-        Outcome::Failed(error) => match error.kind() {
-            ErrorKind::Rejected | ErrorKind::Internal => servable.stats.failed(),
-            _ => {}
-        },
     }
 }
