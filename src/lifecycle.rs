@@ -7,6 +7,7 @@
 mod acceptance;
 mod activation;
 mod command;
+mod decisions;
 mod known_version;
 mod metrics;
 mod model_state;
@@ -163,10 +164,7 @@ impl Lifecycle {
         loop {
             match pending.recv_timeout(self.pause(polled, snapshot_polled)) {
                 Ok(PendingCommand { command, answer }) => {
-                    let done = self.execute(command).map(|done| match self.save() {
-                        Ok(()) => done,
-                        Err(reason) => format!("{done}; a restart would forget it: {reason}"),
-                    });
+                    let done = self.execute(command).map(|done| self.keep(done));
                     // The requester may have disconnected.
                     let _ = answer.send(done);
                 }
@@ -186,6 +184,17 @@ impl Lifecycle {
             }
             // Failures are logged; the next round retries.
             let _ = self.save();
+        }
+    }
+
+    /// Keeps what a command has done beyond this process. Returns what was done, and how far it reaches.
+    fn keep(&mut self, mut done: String) -> String {
+        if let Some(reach) = self.record_decisions() {
+            done = format!("{done}; {reach}");
+        }
+        match self.save() {
+            Ok(()) => done,
+            Err(reason) => format!("{done}; a restart would forget it: {reason}"),
         }
     }
 

@@ -36,7 +36,13 @@ impl Lifecycle {
                     }
                 }
                 Verdict::Reject(reason) => {
-                    tracing::error!(model = name, version = newer, to = live, reason, "version rolled back");
+                    tracing::error!(
+                        model = name,
+                        version = newer,
+                        to = live,
+                        reason,
+                        "version rolled back"
+                    );
                     state.roll_back(newer, live, &reason);
                     self.metrics.rolled_back(name, "watch");
                     self.validate_due(name);
@@ -79,9 +85,11 @@ impl Lifecycle {
         }
         let snapshot = self.snapshot.snapshot();
         let snapshot = snapshot.filter(|snapshot| snapshot.entity() == entity);
-        snapshot.map(|snapshot| population::sample(snapshot)).ok_or_else(|| {
-            "there is no snapshot of these customers; name a file with ids in models.watch.ids".to_owned()
-        })
+        snapshot
+            .map(|snapshot| population::sample(snapshot))
+            .ok_or_else(|| {
+                "there is no snapshot of these customers; name a file with ids in models.watch.ids".to_owned()
+            })
     }
 }
 
@@ -197,7 +205,10 @@ mod tests {
         let well = counts(1000, 0, 0, &EVEN);
         for (now, part) in [
             (counts(900, 100, 0, &EVEN), "100 of 1000 customers got no score"),
-            (counts(980, 20, 20, &EVEN), "20 of 1000 customers got a score that is not finite"),
+            (
+                counts(980, 20, 20, &EVEN),
+                "20 of 1000 customers got a score that is not finite",
+            ),
             (counts(1000, 0, 0, &SHIFTED), "stability index"),
         ] {
             assert!(reason(&now, &well).unwrap().contains(part), "{now:?}");

@@ -127,13 +127,17 @@ impl Lifecycle {
         match version {
             None => {
                 let all: Vec<u64> = model.versions.keys().copied().collect();
-                all.into_iter().for_each(|number| model.reinstate(number));
+                for number in all {
+                    model.reinstate(number);
+                    model.asked_for(number);
+                }
             }
             Some(number) => {
                 if !model.versions.contains_key(&number) {
                     return Err(no_version(name, number));
                 }
                 model.reinstate(number);
+                model.asked_for(number);
                 model.extra.insert(number);
             }
         }
@@ -223,6 +227,7 @@ impl Lifecycle {
             });
         let to = to.ok_or(Error::rejected(why))?;
         let model = self.model(name)?;
+        model.asked_for(to);
         // Newer versions than the target would go live again by themselves: they are rolled back as well.
         let newer = model.versions.iter().filter(|(number, version)| {
             **number == live

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::decisions::Decisions;
 use super::known_version::{KnownVersion, Stage};
 use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, VersionName, Versions};
@@ -31,6 +32,10 @@ pub(super) struct ModelState {
     pub(super) extra: BTreeSet<u64>,
     /// Versions that must not be loaded by themselves, even after they were out of sight for a while.
     pub(super) withdrawn: BTreeMap<u64, Withdrawn>,
+    /// The decisions in the repository when it was last read or written.
+    pub(super) recorded: Decisions,
+    /// Why the decisions could not be exchanged at the last poll.
+    pub(super) exchange_failed: Option<String>,
     /// An operator unloaded the whole model.
     pub(super) unloaded: bool,
     pub(super) versions: BTreeMap<u64, KnownVersion>,
@@ -220,7 +225,10 @@ impl ModelState {
     /// The live version and the newer one that is to replace it, if they must be compared first. A version that an
     /// operator holds or loaded by command is not compared.
     pub(super) fn replacement(&self) -> Option<(u64, u64)> {
-        let (live, newer) = self.live.zip(self.choose()).filter(|(live, newer)| newer > live)?;
+        let (live, newer) = self
+            .live
+            .zip(self.choose())
+            .filter(|(live, newer)| newer > live)?;
         let version = self.loaded(newer)?;
         let decided = self.hold == Some(newer) || version.by_command || version.accepted_over == Some(live);
         (!decided && self.loaded(live).is_some()).then_some((live, newer))
@@ -267,8 +275,26 @@ impl ModelState {
             && !version.is_loaded()
         {
             version.set(Stage::Available, None);
+        }
+    }
+
+    /// Records that an operator asked for a version: it goes live without a comparison.
+    pub(super) fn asked_for(&mut self, number: u64) {
+        if let Some(version) = self.versions.get_mut(&number) {
             version.by_command = true;
         }
+    }
+
+    /// Withdraws a version for the reason that another server recorded.
+    pub(super) fn withdraw_as(&mut self, number: u64, withdrawn: Withdrawn) {
+        if let Some(version) = self.versions.get_mut(&number)
+            && let Some(files) = &version.files
+            && withdrawn.has_files(files) != Some(false)
+        {
+            version.withdraw(withdrawn.rolled_back, &withdrawn.reason);
+        }
+        self.extra.remove(&number);
+        self.withdrawn.insert(number, withdrawn);
     }
 
     /// Withdraws a version until it is requested or its files change.

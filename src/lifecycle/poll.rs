@@ -16,6 +16,7 @@ impl Lifecycle {
         for name in self.names() {
             self.reconcile(&name);
         }
+        self.record_decisions();
         Ok(())
     }
 
@@ -58,6 +59,7 @@ impl Lifecycle {
             }
             exists
         });
+        self.exchange_all_decisions();
         Ok(())
     }
 

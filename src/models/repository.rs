@@ -65,6 +65,22 @@ impl Repository {
             .collect())
     }
 
+    /// Reads a small file of the repository; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// See [`Storage::read`].
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        self.storage.read(path)
+    }
+
+    /// Replaces a small file of the repository.
+    ///
+    /// # Errors
+    /// See [`Storage::write`].
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        self.storage.write(path, bytes)
+    }
+
     /// Takes a version with these files through the gate.
     ///
     /// # Errors

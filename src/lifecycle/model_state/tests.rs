@@ -225,7 +225,10 @@ fn only_a_newer_version_that_nobody_asked_for_is_compared_once() {
     state.versions.get_mut(&2).unwrap().accepted_over = None;
     state.versions.get_mut(&2).unwrap().by_command = true;
     assert_eq!(state.replacement(), None, "loaded by command");
-    state.observe(&BTreeMap::from([(1, files("t1")), (2, files("t2"))]), Instant::now());
+    state.observe(
+        &BTreeMap::from([(1, files("t1")), (2, files("t2"))]),
+        Instant::now(),
+    );
     assert_eq!(state.replacement(), Some((1, 2)), "its files have changed since");
     state.live = Some(2);
     assert_eq!(state.replacement(), None, "no newer one");
