@@ -10,7 +10,7 @@
 
 mod column_order;
 pub(in crate::kernel) mod leaf_sum;
-mod quantizer;
+pub(in crate::kernel) mod quantizer;
 pub(in crate::kernel) mod tree_block;
 
 use crate::ensemble::Ensemble;
@@ -88,17 +88,14 @@ impl<T: KernelFloat> BinnedKernel<T> {
         if rows.len() == features {
             // SAFETY: `fill` writes the row's bins before they are read.
             return unsafe {
-                self.quantizer.fill::<M>(rows, bins);
+                M::fill_row(&self.quantizer, rows, bins);
                 self.walk_alone::<M>(bins.as_ptr(), sums);
             };
         }
         let rows = rows.chunks(at_once * features);
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
-            let into = bins.chunks_exact_mut(self.stride);
-            for (row, into) in rows.chunks_exact(features).zip(into) {
-                // SAFETY: the caller guarantees the ISA.
-                unsafe { self.quantizer.fill::<M>(row, into) };
-            }
+            // SAFETY: the caller guarantees the ISA.
+            unsafe { M::fill(&self.quantizer, (rows, features), (bins, self.stride)) };
             let count = rows.len() / features;
             // SAFETY: the bins of these rows have just been filled.
             unsafe { self.walk::<M>(&bins[..count * self.stride], sums, groups) };

@@ -9,6 +9,8 @@ use crate::kernel::KernelFloat;
 #[cfg(target_arch = "x86_64")]
 use crate::kernel::binned::leaf_sum::ExitIndices;
 #[cfg(target_arch = "x86_64")]
+use crate::kernel::binned::quantizer::Quantizer;
+#[cfg(target_arch = "x86_64")]
 use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
 
 /// Compares numbers with thresholds.
@@ -45,9 +47,21 @@ pub(in crate::kernel) trait Isa {
     fn number_of_bit<T: KernelFloat>(bit: usize) -> usize;
 }
 
-/// Computes the exit indices of a block of trees.
+/// Computes the bins of a row, and the exit indices of a block of trees.
 #[cfg(target_arch = "x86_64")]
-pub(in crate::kernel) trait UpperLevelsIsa: Isa {
+pub(in crate::kernel) trait UpperLevelsIsa {
+    /// Fills in the bins of one row.
+    ///
+    /// # Safety
+    /// The CPU supports this ISA.
+    unsafe fn fill_row<T: KernelFloat>(quantizer: &Quantizer<T>, row: &[T], bins: &mut [u8]);
+
+    /// Fills in the bins of `rows`, given with the number of features; `bins` with the number of bins for each row.
+    ///
+    /// # Safety
+    /// The CPU supports this ISA.
+    unsafe fn fill<T: KernelFloat>(quantizer: &Quantizer<T>, rows: (&[T], usize), bins: (&mut [u8], usize));
+
     /// Evaluates complete upper levels. The exit index of every lane is below `2^levels`.
     ///
     /// # Safety
