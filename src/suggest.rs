@@ -1,10 +1,16 @@
 //! Suggestions for names that are unknown: "did you mean …?".
 
-/// The known name that is most similar to `wrong`, if one is similar enough.
+/// The known name that is most similar to `wrong` in any case of its letters, if one is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
+        .map(|name| {
+            (
+                strsim::normalized_damerau_levenshtein(&wrong, &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|&(similarity, _)| similarity >= 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
