@@ -169,15 +169,17 @@ impl OfflineModel {
             let slots = self.slot_values(batch, selection, row, now)?;
             let mut issues = FeatureIssues::default();
             let start = rows.len();
-            for (position, input) in self.inputs().iter().enumerate() {
-                match apply_contract(input, position, slots[position], false, &mut issues) {
-                    Ok(value) => rows.push(value),
-                    Err(error) => {
-                        rejected(row, &error);
-                        rows.resize(start + width, f64::NAN);
-                        break;
-                    }
-                }
+            let mut inputs = self.inputs().iter().enumerate();
+            let accepted = inputs.try_for_each(|(position, input)| {
+                let value = apply_contract(input, position, slots[position], false, &mut issues)?;
+                rows.push(value);
+                Ok(())
+            });
+            let enough = accepted.and_then(|()| self.version.known.check(&issues, &self.version.inputs));
+            if let Err(error) = enough {
+                rejected(row, &error);
+                rows.truncate(start);
+                rows.resize(start + width, f64::NAN);
             }
         }
         Ok(rows)

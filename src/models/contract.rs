@@ -89,6 +89,10 @@ pub struct OutputSection {
     /// Names for ranges of the score, in ascending order.
     #[serde(default)]
     pub bands: Vec<Band>,
+    /// The least share of what the model relies on that must be known for a score, 0 to 1; 0.5 if missing. Below it an
+    /// entity gets an error instead of a score. The weight of a feature is its share in the mean absolute contribution over
+    /// the golden rows. A null counts as known if the training data had nulls in that feature.
+    pub min_known: Option<f64>,
 }
 
 /// The output of the model that the score is made from.
@@ -296,6 +300,9 @@ impl OutputSection {
                 pair[1].name, pair[0].name
             ));
         }
+        if let Some(share) = self.min_known.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(format!("min_known: expected 0 to 1, such as 0.5, found {share}"));
+        }
         if let Some(Calibration::Isotonic { x, y }) = &self.calibration {
             if x.is_empty() || x.len() != y.len() {
                 return Err("calibration: expected the same number of x and y, at least one".to_owned());
@@ -376,6 +383,11 @@ file = "g.jsonl"
                 "bands: expected `high` to start above `low`",
             ),
             ("format = 1", "format = 2", "format: expected 1, found 2"),
+            (
+                "kind = \"probability\"",
+                "kind = \"probability\"\nmin_known = 50",
+                "[output] min_known: expected 0 to 1, such as 0.5, found 50",
+            ),
             ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
             (
                 "\"g.jsonl\" = \"11\"",

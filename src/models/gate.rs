@@ -11,6 +11,7 @@ use super::contract::{Contract, ScoreKind};
 use super::derived::{DerivedInput, Operand};
 use super::golden;
 use super::input::ModelInput;
+use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
 use super::version::{SlotNames, output_of};
@@ -80,7 +81,11 @@ fn steps(
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
     let reference = report.take(GateStep::Reference, || distributions(&files, contract.as_ref()))?;
+    let known = contract
+        .as_ref()
+        .map(|contract| KnownShare::new(&forest, &rows, contract, reference.as_ref()));
     let model = ModelVersion {
+        known: known.unwrap_or_default(),
         name: name.to_owned(),
         version,
         sha256: files.sha256,

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::contract::{Contract, FeatureContract, ScoreKind};
 use super::derived::{DerivedInput, Operand};
 use super::input::{EncodedCell, ModelInput};
+use super::known::KnownShare;
 use super::reference::Reference;
 use super::report::GateReport;
 use crate::values::cell::Cell;
@@ -31,6 +32,8 @@ pub struct ModelVersion {
     pub derived: Vec<Option<DerivedInput>>,
     /// The distributions at training, if the bundle has them.
     pub reference: Option<Reference>,
+    /// How much of its input must be known for a score.
+    pub known: KnownShare,
     /// The slots by name.
     pub names: SlotNames,
     /// The report of the gate.

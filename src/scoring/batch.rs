@@ -66,8 +66,13 @@ impl EntityBatch<'_> {
         let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
         let assemble_one = |(position, entity): (usize, Entity)| {
             let fetch = fetched.entity(position);
+            let before = rows.len();
             let assembled = assemble(servable, &entity, fetch, now, &mut rows);
-            (entity.id, assembled.map(|(assembled, _)| assembled))
+            let enough = assembled.and_then(|(assembled, _)| {
+                model.known.check(&assembled.issues, &model.inputs)?;
+                Ok(assembled)
+            });
+            (entity.id, enough.inspect_err(|_| rows.truncate(before)))
         };
         let assembled: Vec<(Option<EntityId>, Result<AssembledRow, Error>)> =
             entities.into_iter().enumerate().map(assemble_one).collect();
