@@ -5,6 +5,7 @@ pub mod band;
 pub mod cell;
 pub mod entity_id;
 pub mod feature_type;
+mod instant;
 pub mod issues;
 pub mod json;
 pub mod slot_value;

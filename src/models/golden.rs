@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::input::{EncodedCell, ModelInput};
 use crate::values::cell::Cell;
-use crate::values::json::{Scalar, Scalars, without_nan};
+use crate::values::json::{Scalar, Scalars, standard};
 use evergreen_forest::{Forest, OutputKind, Precision, Scratch};
 
 /// One line of `golden.jsonl`.
@@ -48,7 +48,7 @@ pub fn replay(
     for (number, line) in lines {
         let at = |message: String| format!("line {}: {message}", number + 1);
         let row: GoldenRow =
-            serde_json::from_slice(&without_nan(line.as_bytes())).map_err(|error| at(error.to_string()))?;
+            serde_json::from_slice(&standard(line.as_bytes())).map_err(|error| at(error.to_string()))?;
         let input = vector(&row.features, inputs).map_err(at)?;
         let mut compare = |kind: OutputKind, expected: &[f64], allowed: u64| {
             let width = forest.width(kind).map_err(|error| at(error.to_string()))?;

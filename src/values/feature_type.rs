@@ -26,7 +26,7 @@ impl FeatureType {
             Self::Int => "a whole number",
             Self::Bool => "true or false",
             Self::Category => "a category",
-            Self::Timestamp => "a timestamp (RFC 3339)",
+            Self::Timestamp => "a timestamp such as 2025-06-01T12:00:00Z",
         }
     }
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::api::body_timeout::BodyTooSlow;
 use crate::error::Error;
 use crate::suggest::with_hint;
-use crate::values::json::without_nan;
+use crate::values::json::standard;
 
 /// A body as axum extracts it.
 pub(super) type Body = Result<Bytes, BytesRejection>;
@@ -55,7 +55,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             "the body is empty; expected a JSON object".to_owned(),
         ));
     }
-    let text = without_nan(bytes);
+    let text = standard(bytes);
     // Tracking the path is slower: do it only after an error.
     if let Ok(parsed) = serde_json::from_slice(&text) {
         return Ok(parsed);
