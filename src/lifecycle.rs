@@ -8,6 +8,7 @@ mod acceptance;
 mod activation;
 mod command;
 mod decisions;
+mod exchange;
 mod known_version;
 mod metrics;
 mod model_state;

@@ -8,7 +8,7 @@ use crate::config::{Config, SnapshotWatchSection};
 use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
 use crate::features::sources::Sources;
-use crate::features::table::Table;
+use crate::features::table::{Table, nested};
 use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
@@ -186,6 +186,13 @@ impl SnapshotLoader {
         };
         let unreadable =
             |error: &dyn std::fmt::Display| SnapshotRejection::new("unreadable", error.to_string());
+        if let Listing::Folder(_) = entry {
+            // In object storage only the files of the folder itself are copied.
+            let inside = storage.folders("").map_err(|error| unreadable(&error))?;
+            if let Some(name) = inside.iter().find(|name| !name.starts_with('_')) {
+                return Err(SnapshotRejection::new("unreadable", nested(name)));
+            }
+        }
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
         let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
         if let Some(reason) = models

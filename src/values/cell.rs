@@ -2,6 +2,7 @@
 //! here: files, stores, REST and gRPC. `docs/values.md` has the table of what is read as what.
 
 use super::instant;
+use super::shorten::shorten;
 
 use crate::values::feature_type::FeatureType;
 
@@ -115,15 +116,6 @@ fn write_digits(digits: &mut String, value: i64) -> &str {
     // Writing to a String cannot fail.
     let _ = write!(digits, "{value}");
     digits
-}
-
-/// A text cut to a length that is fit for an error message.
-pub(crate) fn shorten(text: &str) -> String {
-    const MOST: usize = 60;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    text.chars().take(MOST).chain(['…']).collect()
 }
 
 /// A text such as `1,234.5` without its commas; `None` when it has none, or not between groups of three digits.
