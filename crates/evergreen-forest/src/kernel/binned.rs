@@ -12,6 +12,7 @@ mod column_order;
 pub(in crate::kernel) mod leaf_sum;
 pub(in crate::kernel) mod quantizer;
 pub(in crate::kernel) mod tree_block;
+pub(in crate::kernel) mod upper_levels_isa;
 
 use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
@@ -19,7 +20,7 @@ use crate::kernel::binned::column_order::ColumnOrder;
 use crate::kernel::binned::leaf_sum::{ExitIndices, RowGroup};
 use crate::kernel::binned::quantizer::Quantizer;
 use crate::kernel::binned::tree_block::{LANES, TreeBlock, TreeBlocks, UpperLevels};
-use crate::kernel::isa::UpperLevelsIsa;
+use crate::kernel::binned::upper_levels_isa::UpperLevelsIsa;
 use crate::kernel::predicate::BinnedFeatures;
 
 /// Rows whose sums are computed side by side.

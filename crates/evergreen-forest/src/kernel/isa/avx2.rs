@@ -11,8 +11,9 @@ use crate::kernel::binned::BinnedKernel;
 use crate::kernel::binned::leaf_sum::ExitIndices;
 use crate::kernel::binned::quantizer::Quantizer;
 use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
+use crate::kernel::binned::upper_levels_isa::UpperLevelsIsa;
 use crate::kernel::bit_sliced::{BitSlicedKernel, BufferLine};
-use crate::kernel::isa::{Isa, UpperLevelsIsa};
+use crate::kernel::isa::Isa;
 pub(crate) use count_passed::CountPassed;
 
 /// Returns whether this CPU has AVX2, BMI1, BMI2 and POPCNT.
