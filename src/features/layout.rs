@@ -90,6 +90,9 @@ const TAGS: [(u32, SlotValue); 4] = [
 const NAN_32: u32 = 0x7fc0_0000;
 const NAN_64: u32 = 0x7ff8_0000;
 
+/// Seconds of a day.
+const DAY: f64 = 86_400.0;
+
 /// Words before the groups: the fetch time.
 const HEAD: usize = 2;
 
@@ -234,6 +237,30 @@ impl VectorBuilder<'_> {
                 "invalid value in a feature store counts as missing"
             );
         }
+    }
+
+    /// Sets the `as_of` time of every group, as it was read. One that cannot be an instant, or is later than tomorrow, counts as
+    /// older than any `max_age`, and is named in the log: else a wrong unit would make every value look fresh.
+    pub fn as_of_all(&mut self, read: Result<Option<f64>, String>) {
+        let tomorrow = join(&self.words) + DAY;
+        let checked = match read {
+            Ok(Some(seconds)) if seconds > tomorrow => Err(format!("{seconds} is later than tomorrow")),
+            other => other,
+        };
+        let seconds = match checked {
+            Ok(None) => return,
+            Ok(Some(seconds)) => seconds,
+            Err(reason) => {
+                if self.layout.may_log(join(&self.words)) {
+                    tracing::warn!(
+                        reason,
+                        "invalid as_of time in a feature store: its values count as stale"
+                    );
+                }
+                f64::NEG_INFINITY
+            }
+        };
+        (0..self.layout.groups.len()).for_each(|group| self.as_of(group, seconds));
     }
 
     /// Sets a group's `as_of` time, in seconds since the Unix epoch.

@@ -177,9 +177,7 @@ impl RedisSource {
                 }
             }
         }
-        if let Some(as_of) = self.as_of(&texts, &documents) {
-            (0..self.layout.groups.len()).for_each(|group| builder.as_of(group, as_of));
-        }
+        builder.as_of_all(self.as_of(&texts, &documents));
         builder.finish()
     }
 
@@ -187,24 +185,26 @@ impl RedisSource {
         &self,
         texts: &[Option<&str>],
         documents: &[Option<Result<serde_json::Value, String>>],
-    ) -> Option<f64> {
-        let place = self.as_of.as_ref()?;
-        let text = texts.get(place.column).copied().flatten()?;
+    ) -> Result<Option<f64>, String> {
+        let Some(place) = &self.as_of else { return Ok(None) };
+        let Some(text) = texts.get(place.column).copied().flatten() else {
+            return Ok(None);
+        };
         let Some(path) = &place.path else {
-            return Cell::Untyped(text).number(FeatureType::Timestamp).ok()?;
+            return Cell::Untyped(text).number(FeatureType::Timestamp);
         };
         let own;
         let document = match documents.get(place.column) {
             Some(Some(Ok(document))) => document,
             _ => {
-                own = parse(text).ok()?;
+                own = parse(text)?;
                 &own
             }
         };
-        cell(path.find(document)?)
-            .ok()?
-            .number(FeatureType::Timestamp)
-            .ok()?
+        let Some(value) = path.find(document) else {
+            return Ok(None);
+        };
+        cell(value)?.number(FeatureType::Timestamp)
     }
 }
 

@@ -51,6 +51,10 @@ pub enum SourceError {
     /// The connection was lost: a second attempt may reach the store.
     #[error("{0}")]
     Dropped(String),
+    /// The store refuses an id of the fetch, or what it computes from one; the text is its code. It answers other ids, so this
+    /// says nothing about its health.
+    #[error("the store refuses an id of the request ({0})")]
+    Refused(String),
     /// The store answered with an error.
     #[error("{0}")]
     Failed(String),
@@ -67,6 +71,7 @@ impl SourceError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Dropped(_) => "dropped",
+            Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
             Self::TimedOut(_) => "timed_out",
             Self::Open => "open",
