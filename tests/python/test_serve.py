@@ -111,6 +111,13 @@ def test_nan_and_null_are_missing_and_say_so(server, customers):
     assert "nps" in first["features"]["null"]
 
 
+def test_a_number_beyond_floats_concerns_its_entity_alone(server):
+    content = '{"model": "churn", "entities": [{"id": "C-1042", "features": {"nps": 1e999}}, {"id": "C-1042"}]}'
+    bad, good = server.http.post("/v1/score", content=content).json()["results"]
+    assert bad["status"] == "error" and "a number beyond 64-bit floats" in bad["error"]["detail"]
+    assert good["status"] == "ok"
+
+
 def test_nothing_known_gives_no_score(server):
     [result] = score(server, {"features": {"nps": 3}}).json()["results"]
     assert result["status"] == "error" and "score" not in result and "band" not in result
@@ -155,7 +162,8 @@ BAD_BODIES = [
         "duplicate key `a`",
     ),
     (b'{"model": "churn", "entities": [{"id": "x"}]} x', 400, "trailing characters"),
-    (b'{"model": "churn", "entities": [{"features": {"nps": 1e999}}]}', 400, "out of range"),
+    (b'{"model": "churn", "entities": [{"id": 1e999}]}', 400, "entities[0].id"),
+    (b'{"model": "churn", "entities": [{"id": Infinity}]}', 400, "entities[0].id"),
     (b'{"model": "chrun", "entities": [{"id": "x"}]}', 404, "did you mean `churn`?"),
     (b'{"model": "churn", "version": 9, "entities": [{"id": "x"}]}', 404, "no live version 9; live is 1"),
     (

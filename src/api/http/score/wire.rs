@@ -17,7 +17,7 @@ use crate::scoring::outcome::Score;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
-use crate::values::json::Scalars;
+use crate::values::json::{Scalars, rewritten};
 use crate::values::time::instant;
 
 /// A scoring request: a model and the entities to score.
@@ -249,10 +249,15 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D:
             f.write_str("an id: a text or a whole number")
         }
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(EntityId::Text(text.to_owned())))
+            self.visit_string(text.to_owned())
         }
         fn visit_string<E: de::Error>(self, text: String) -> Result<Self::Value, E> {
-            Ok(Some(EntityId::Text(text)))
+            match rewritten(&text) {
+                None => Ok(Some(EntityId::Text(text))),
+                Some(_) => Err(de::Error::custom(
+                    "expected an id: a text or a whole number, found a number without end",
+                )),
+            }
         }
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
             Ok(Some(EntityId::Int(number)))
