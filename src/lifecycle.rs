@@ -154,8 +154,9 @@ impl Lifecycle {
 
     /// The set of live models.
     pub fn live_set(&mut self) -> LiveSet {
+        let waiting = self.waiting();
         self.activator
-            .live_set(&mut self.models, self.snapshot.snapshot())
+            .live_set(&mut self.models, self.snapshot.snapshot(), waiting)
     }
 
     /// Works until every handle is dropped.

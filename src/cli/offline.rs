@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::features::table::{Table, TableBatch, TableError};
 use crate::models::ModelVersion;
 use crate::models::apply::apply_contract;
-use crate::models::contract::FeatureContract;
+use crate::models::contract::{FILE_NAME, FeatureContract};
 use crate::models::derived::DerivedInput;
 use crate::models::gate;
 use crate::models::input::{EncodedCell, ModelInput};
@@ -49,6 +49,12 @@ impl OfflineModel {
     /// There is no such file or model, or the gate refused it.
     pub(super) fn load(model: &str, models: &Path) -> Result<Self, String> {
         let (path, folder) = (PathBuf::from(model), models.join(model));
+        // `--model churn/3 --models DIR` names a version, as a path would.
+        let path = if !path.exists() && folder.join(FILE_NAME).is_file() {
+            folder.clone()
+        } else {
+            path
+        };
         let version = if path.exists() {
             let (name, version) = identity(&path);
             let validated = gate::validate(&path, &name, version).map_err(|report| {

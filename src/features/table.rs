@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use column::{Column, TableBatch, TextColumn};
 use flate2::read::MultiGzDecoder;
-pub(crate) use folder::nested;
+pub(crate) use folder::{nested, unfinished};
 
 use crate::suggest::hint;
 

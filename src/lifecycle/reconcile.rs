@@ -37,8 +37,19 @@ impl Lifecycle {
         for (name, state) in &self.models {
             self.metrics.states(name, state.live, &state.statuses());
         }
+        let waiting = self.waiting();
         let snapshot = self.snapshot.snapshot();
-        self.activator.activate(&mut self.models, snapshot);
+        self.activator.activate(&mut self.models, snapshot, waiting);
+    }
+
+    /// Why something that the settings name is not there.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let misplaced = self.models.is_empty().then(|| self.repository.misplaced());
+        misplaced
+            .flatten()
+            .into_iter()
+            .chain(self.snapshot.missing())
+            .collect()
     }
 
     /// Ends the time for which previous versions stay in memory.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ModelVersion;
+use super::contract::FILE_NAME;
 use super::gate::{self, GateContext};
 use super::report::{GateReport, GateStep};
 use crate::config::StorageSection;
@@ -36,6 +37,29 @@ impl Repository {
     /// Its location.
     pub fn location(&self) -> &Path {
         self.storage.location()
+    }
+
+    /// Why a repository without a model may be the wrong folder: it is a model, or one of its versions.
+    pub fn misplaced(&self) -> Option<String> {
+        let here = self.location();
+        let is_bundle = |path: &str| {
+            let found = self.storage.stat(path).ok().flatten();
+            found.is_some_and(|found| found.files().iter().any(|file| file.name == FILE_NAME))
+        };
+        let (what, up) = if is_bundle("") {
+            ("a version of a model", 2)
+        } else {
+            let versions = self.storage.folders("").ok()?;
+            versions
+                .iter()
+                .find(|name| version_number(name).is_some() && is_bundle(name))?;
+            ("a model", 1)
+        };
+        let parent = here.ancestors().nth(up)?.display();
+        Some(format!(
+            "{} is {what}; expected the folder that holds the models, such as --models {parent}",
+            here.display()
+        ))
     }
 
     /// Lists models and versions. A folder without a numbered folder inside is not a model and is skipped. If one model or

@@ -34,6 +34,27 @@ pub(super) fn files(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError>
     Ok(files)
 }
 
+/// Why a folder with files of these names is not complete: a job of Spark or Hadoop writes parts, and `_SUCCESS` at the end.
+pub(crate) fn unfinished<'a>(mut names: impl Iterator<Item = &'a str> + Clone) -> Option<&'static str> {
+    let parts = names.clone().any(is_part);
+    let done = names.any(|name| name == "_SUCCESS");
+    (parts && !done)
+        .then_some("the folder has part files but no _SUCCESS: the job that writes it is still running")
+}
+
+/// Whether a file is named as Spark and Hadoop name parts: `part-00000-…`, `part-r-00000`. Other writers (`part-0.parquet`)
+/// write no `_SUCCESS`.
+fn is_part(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("part-") else {
+        return false;
+    };
+    let rest = rest
+        .strip_prefix("r-")
+        .or_else(|| rest.strip_prefix("m-"))
+        .unwrap_or(rest);
+    rest.len() >= 5 && rest.bytes().take(5).all(|byte| byte.is_ascii_digit())
+}
+
 /// Why a folder inside of a table's folder is refused; `None` for a file, or a marker.
 fn refused_folder(path: &Path, hidden: bool) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();
@@ -56,4 +77,22 @@ pub(crate) fn nested(name: &str) -> String {
     format!(
         "the folder {name} inside would not be read; name that folder itself, or write the table without partitions"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_parts_of_spark_and_hadoop_wait_for_success() {
+        for (names, waits) in [
+            (&["part-00000-5e1c-c000.snappy.parquet"][..], true),
+            (&["part-r-00001"], true),
+            (&["part-00000.csv", "_SUCCESS"], false),
+            (&["part-0.parquet", "part-12.parquet"], false),
+            (&["customers.csv"], false),
+        ] {
+            assert_eq!(unfinished(names.iter().copied()).is_some(), waits, "{names:?}");
+        }
+    }
 }
