@@ -249,9 +249,8 @@ fn replay(
     let Some(text) = files.others.get(&golden.file) else {
         return Err(format!("{}: no such file", golden.file));
     };
-    let allowed = (golden.margin_ulp, golden.value_ulp);
-    let (found, rows) =
-        golden::replay(text, forest, inputs, allowed).map_err(|error| format!("{}, {error}", golden.file))?;
+    let (found, rows) = golden::replay(text, forest, inputs, &contract.output, golden)
+        .map_err(|error| format!("{}, {error}", golden.file))?;
     let distance = |ulp: u64| {
         if ulp == 0 {
             "bit-equal".to_owned()
@@ -260,12 +259,20 @@ fn replay(
         }
     };
     let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
-    Ok((
-        rows,
-        StepOutcome::Passed,
-        format!("{} rows: margins {margins}, values {values}", found.rows),
-    ))
+    let mut detail = format!("{} rows: margins {margins}, values {values}", found.rows);
+    if found.classes > 0 {
+        detail.push_str(", classes equal");
+    }
+    if found.scores > 0 {
+        detail.push_str(&format!(", scores within {:.0e}", found.score.max(1e-16)));
+    } else if contract.output.calibration.is_some() {
+        detail.push_str(", calibrated scores not compared: the golden rows have no `score`");
+    }
+    Ok((rows, StepOutcome::Passed, detail))
 }
+
+/// Fewer rows than these fill ten bins too unevenly to compare distributions.
+const FEW_ROWS: u64 = 100;
 
 fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdict<Option<Reference>> {
     let name = reference::FILE_NAME;
@@ -273,7 +280,12 @@ fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdic
         return Ok((None, StepOutcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
-    let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    let mut detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    if found.rows < FEW_ROWS {
+        detail.push_str(&format!(
+            "; warning: too few to recognise drift, expected at least {FEW_ROWS}"
+        ));
+    }
     Ok((Some(found), StepOutcome::Passed, detail))
 }
 

@@ -102,7 +102,9 @@ fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
         None => Err(reject("the file is empty")),
         Some(b'{') => detect_json(bytes),
         // XGBoost's dump_model(dump_format="json") is a list of trees.
-        Some(b'[') if bytes.windows(8).take(256).any(|word| word == b"\"nodeid\"") => Err(reject(XGBOOST_DUMP)),
+        Some(b'[') if bytes.windows(8).take(256).any(|word| word == b"\"nodeid\"") => {
+            Err(reject(XGBOOST_DUMP))
+        }
         Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => {
             Ok(FileFormat::LightGbm)
         }

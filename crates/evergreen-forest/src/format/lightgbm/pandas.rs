@@ -93,7 +93,11 @@ fn possible(lists: &[PandasList], columns: &[PandasColumn], reading: Reading) ->
     let fits = |list: usize, column: &PandasColumn| lists.get(list).is_some_and(|list| fits(list, column));
     let reach = |before: &[bool], column: &PandasColumn| -> Vec<bool> {
         let used = |count: usize| before.get(count).copied().unwrap_or(false);
-        let taken = |count: usize| count.checked_sub(1).is_some_and(|list| used(list) && fits(list, column));
+        let taken = |count: usize| {
+            count
+                .checked_sub(1)
+                .is_some_and(|list| used(list) && fits(list, column))
+        };
         (0..=lists.len())
             .map(|count| taken(count) || (!must(column) && used(count)))
             .collect()
@@ -182,19 +186,35 @@ mod tests {
         // Lengths of the lists, columns, and the list of each column.
         let cases: &[(&[usize], &[&str], &[Option<usize>])] = &[
             // The default: each categorical feature was a column of categories.
-            (&[3, 2], &["-1:2:1:0", "[0:9.5]", "-1:1:0"], &[Some(0), None, Some(1)]),
+            (
+                &[3, 2],
+                &["-1:2:1:0", "[0:9.5]", "-1:1:0"],
+                &[Some(0), None, Some(1)],
+            ),
             // An indicator or a small number beside them does not matter.
             (&[2], &["[0:1]", "-1:1:0", "[0:1]"], &[None, Some(0), None]),
             // A column with one category is not used, whether it was declared or not.
             (&[1, 4], &["*none", "-1:3:0:2:1"], &[Some(0), Some(1)]),
-            (&[1, 4], &["none", "-1:3:0:2:1", "[0.1:0.9]"], &[None, Some(1), None]),
+            (
+                &[1, 4],
+                &["none", "-1:3:0:2:1", "[0.1:0.9]"],
+                &[None, Some(1), None],
+            ),
             // Beside a categorical number without categories.
             (&[1, 4], &["none", "-1:3:0:2:1", "-1:5:0"], &[None, Some(1), None]),
-            (&[1, 4], &["*none", "-1:3:0:2:1", "-1:5:0"], &[Some(0), Some(1), None]),
+            (
+                &[1, 4],
+                &["*none", "-1:3:0:2:1", "-1:5:0"],
+                &[Some(0), Some(1), None],
+            ),
             // Which of the two had the categories is unknown.
             (&[4], &["-1:3:0:2:1", "-1:3:1:2:0"], &[None, None]),
             // An ordered column has a list and is a number for the model.
-            (&[4, 3], &["-1:3:0:2:1", "[0:2]", "[0.1:0.9]"], &[Some(0), None, None]),
+            (
+                &[4, 3],
+                &["-1:3:0:2:1", "[0:2]", "[0.1:0.9]"],
+                &[Some(0), None, None],
+            ),
             (
                 &[1, 4, 3],
                 &["*none", "-1:3:0:2:1", "-1:5:0", "[0:2]"],
