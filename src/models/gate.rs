@@ -201,7 +201,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     }
     let mut inputs = Vec::with_capacity(features.len());
     for (promised, feature) in contract.features().zip(features) {
-        let input = ModelInput::bind(promised, feature, forest.summary().named, forest.precision());
+        let input = ModelInput::bind(promised, feature, forest.summary(), forest.precision());
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
     score_is_one_number(forest, contract)?;

@@ -4,7 +4,7 @@ use super::codes::CategoryCodes;
 use super::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use evergreen_forest::{Feature, Precision};
+use evergreen_forest::{Feature, Format, Precision, Summary};
 
 /// An input of a loaded model.
 #[derive(Debug)]
@@ -38,13 +38,16 @@ impl ModelInput {
     pub fn bind(
         contract: &FeatureContract,
         feature: &Feature,
-        named: bool,
+        summary: &Summary,
         precision: Precision,
     ) -> Result<Self, String> {
-        if named && feature.name != contract.name {
+        if summary.named && feature.name != contract.name {
             return Err(format!("the model has `{}` at this position", feature.name));
         }
-        let codes = CategoryCodes::of_contract(contract, feature)?;
+        // LightGBM's file does not say which feature has which list of categories. The contract does, and the golden rows
+        // prove it.
+        let inferred = summary.format == Format::LightGbm;
+        let codes = CategoryCodes::of_contract(contract, feature, inferred)?;
         let mut input = Self {
             contract: contract.clone(),
             default: None,

@@ -71,7 +71,7 @@ impl Cell<'_> {
     }
 
     /// The text that names a category; `None` is null. A whole number names the category of the same digits, which
-    /// are written to `digits`.
+    /// are written to `digits`; `1.0` is `1`. A boolean names `true` or `false`.
     ///
     /// # Errors
     /// The cell cannot name a category.
@@ -88,6 +88,15 @@ impl Cell<'_> {
                 let _ = write!(digits, "{value}");
                 Ok(Some(digits))
             }
+            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+            Cell::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => {
+                use std::fmt::Write as _;
+                digits.clear();
+                // Writing to a String cannot fail.
+                let _ = write!(digits, "{}", value as i64);
+                Ok(Some(digits))
+            }
+            Cell::Bool(value) => Ok(Some(if value { "true" } else { "false" })),
             cell => Err(format!(
                 "expected {}, found {}",
                 FeatureType::Category.noun(),
@@ -266,6 +275,9 @@ mod tests {
         assert_eq!(Cell::Text("None").category(&mut digits), Ok(Some("None")));
         assert_eq!(Cell::Int(12).category(&mut digits), Ok(Some("12")));
         assert_eq!(Cell::Untyped("").category(&mut digits), Ok(None));
-        assert!(Cell::Bool(true).category(&mut digits).is_err());
+        assert_eq!(Cell::Float(12.0).category(&mut digits), Ok(Some("12")));
+        assert_eq!(Cell::Bool(true).category(&mut digits), Ok(Some("true")));
+        assert!(Cell::Float(1.5).category(&mut digits).is_err());
+        assert!(Cell::Float(f64::INFINITY).category(&mut digits).is_err());
     }
 }
