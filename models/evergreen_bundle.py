@@ -302,6 +302,9 @@ def _load(path: Path) -> Any:
         if library == "lightgbm":
             import lightgbm
 
+            # LightGBM ends the whole process when it reads a damaged file.
+            if not re.search(rb"^tree\r?\n(.*\n)?end of trees", path.read_bytes(), re.DOTALL):
+                raise ValueError("no line `end of trees`")
             return lightgbm.Booster(model_file=path)
         if library == "catboost":
             import catboost
@@ -345,6 +348,14 @@ def _library(path: Path) -> str:
     )
 
 
+def _band(text: str) -> tuple[str, float]:
+    """Parse a band of the command line."""
+    name, _, start = text.rpartition("=")
+    if not name or not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", start):
+        raise BundleError(f"--band {text}: expected NAME=FROM, such as high=0.7")
+    return name, float(start)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description="Write an Evergreen bundle from a saved model and a Parquet file with rows it was trained on.",
@@ -374,7 +385,7 @@ From Python, save_bundle() takes labels, defaults, ranges and all else a contrac
     args = vars(parser.parse_args(arguments))
     model, sample, bands = args.pop("model"), args.pop("sample"), args.pop("band")
     try:
-        bands = {name: float(start) for name, _, start in (band.rpartition("=") for band in bands)}
+        bands = dict(map(_band, bands))
         path = save_bundle(_load(model), pd.read_parquet(sample), bands=bands, **args)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(f"error: {error}")

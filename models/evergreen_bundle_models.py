@@ -65,8 +65,9 @@ def adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> Trained:
 
 def unwrapped(model: Any) -> Any:
     """Return the model inside a finished search or a frozen estimator. Raises BundleError for other containers."""
-    while hasattr(model, "best_estimator_") or type(model).__name__ == "FrozenEstimator":
-        model = model.best_estimator_ if hasattr(model, "best_estimator_") else model.estimator
+    # Not hasattr: LightGBM's CVBooster answers to any name.
+    while "best_estimator_" in getattr(model, "__dict__", ()) or type(model).__name__ == "FrozenEstimator":
+        model = model.estimator if type(model).__name__ == "FrozenEstimator" else model.best_estimator_
     name = type(model).__name__
     if not type(model).__module__.startswith("sklearn."):
         return model

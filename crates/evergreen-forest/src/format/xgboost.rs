@@ -83,7 +83,7 @@ impl XgBoostFile {
 
     fn attributes<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
-            "best_iteration" => count(document).map(|best| self.best_iteration = Some(best)),
+            "best_iteration" => best_round(document).map(|best| self.best_iteration = best),
             _ => document.skip(),
         })
     }
@@ -233,6 +233,16 @@ fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
         ValueKind::Text => document.text()?.parse().map_err(|_| fault),
         _ => usize::try_from(document.integer()?).map_err(|_| fault),
     }
+}
+
+/// Reads the best round. Up to 1.7, a model without rounds records -1.
+fn best_round<'a, D: Document<'a>>(document: &mut D) -> Result<Option<usize>, Fault> {
+    let fault = document.fault("expected the number of a round, such as \"12\"");
+    let round: i64 = match document.shape()? {
+        ValueKind::Text => document.text()?.parse().map_err(|_| fault)?,
+        _ => document.integer()?,
+    };
+    Ok(usize::try_from(round).ok())
 }
 
 /// Creates an error at a named part of the model.
