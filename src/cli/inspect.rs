@@ -118,7 +118,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
     let mut facts = Table::new();
     facts.load_style(NOTHING);
     facts
-        .add_row(["format", &format!("{:?} {version}", summary.format)])
+        .add_row(["format", &format!("{} {version}", summary.format)])
         .add_row([
             "objective",
             &format!(

@@ -142,10 +142,17 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let bundle = Bundle::find(path)?;
     let contract = bundle.contract()?;
     let detail = match &contract {
-        Some(contract) => format!("contract with {} features", contract.features().len()),
+        Some(contract) => format!("contract with {}", features_text(contract.features().len())),
         None => "a bare model: it scores tensors, not entities".to_owned(),
     };
     Ok(((bundle, contract), StepOutcome::Passed, detail))
+}
+
+fn features_text(count: usize) -> String {
+    match count {
+        1 => "1 feature".to_owned(),
+        _ => format!("{count} features"),
+    }
 }
 
 fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> StepVerdict<BundleFiles> {
@@ -172,7 +179,7 @@ fn parse(
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
     let detail = format!(
-        "{:?}, {}, {} trees, kernel {}",
+        "{}, {}, {} trees, kernel {}",
         summary.format,
         summary.objective,
         summary.trees,
@@ -214,7 +221,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     Ok((
         (inputs, operands, derived),
         StepOutcome::Passed,
-        format!("{} features and the output agree", features.len()),
+        format!("{} and the output agree", features_text(features.len())),
     ))
 }
 
@@ -251,23 +258,7 @@ fn replay(
     };
     let (found, rows) = golden::replay(text, forest, inputs, &contract.output, golden)
         .map_err(|error| format!("{}, {error}", golden.file))?;
-    let distance = |ulp: u64| {
-        if ulp == 0 {
-            "bit-equal".to_owned()
-        } else {
-            format!("within {ulp} ulp")
-        }
-    };
-    let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
-    let mut detail = format!("{} rows: margins {margins}, values {values}", found.rows);
-    if found.classes > 0 {
-        detail.push_str(", classes equal");
-    }
-    if found.scores > 0 {
-        detail.push_str(&format!(", scores within {:.0e}", found.score.max(1e-16)));
-    } else if contract.output.calibration.is_some() {
-        detail.push_str(", calibrated scores not compared: the golden rows have no `score`");
-    }
+    let detail = found.summary(contract.output.calibration.is_some());
     Ok((rows, StepOutcome::Passed, detail))
 }
 

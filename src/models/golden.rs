@@ -46,6 +46,28 @@ pub struct Agreement {
     pub score: f64,
 }
 
+impl Agreement {
+    /// What was compared and how close it is, as a sentence; `calibrated` says that the contract has a calibration.
+    pub fn summary(&self, calibrated: bool) -> String {
+        let distance = |ulp: u64| match ulp {
+            0 => "bit-equal".to_owned(),
+            _ => format!("within {ulp} ulp"),
+        };
+        let (margins, values) = (distance(self.margin_ulp), distance(self.value_ulp));
+        let classes = if self.classes > 0 { ", classes equal" } else { "" };
+        let scores = match (self.scores, calibrated) {
+            (0, false) => String::new(),
+            (0, true) => ", calibrated scores not compared: the golden rows have no `score`".to_owned(),
+            _ if self.score == 0.0 => ", scores bit-equal".to_owned(),
+            _ => format!(", scores within {:.0e}", self.score),
+        };
+        format!(
+            "{} rows: margins {margins}, values {values}{classes}{scores}",
+            self.rows
+        )
+    }
+}
+
 /// Compares golden rows with a forest.
 struct GoldenReplay<'a> {
     forest: &'a Forest,

@@ -183,8 +183,9 @@ mod tests {
 
     #[test]
     fn a_list_is_assigned_only_where_it_is_certain() {
-        // Lengths of the lists, columns, and the list of each column.
-        let cases: &[(&[usize], &[&str], &[Option<usize>])] = &[
+        /// Lengths of the lists, columns, and the list of each column.
+        type AssignCase<'a> = (&'a [usize], &'a [&'a str], &'a [Option<usize>]);
+        let cases: &[AssignCase<'_>] = &[
             // The default: each categorical feature was a column of categories.
             (
                 &[3, 2],
