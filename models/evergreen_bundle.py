@@ -36,6 +36,7 @@ from evergreen_bundle_output import KINDS, calibrated_scores, check_width, fitte
 from evergreen_bundle_rows import golden, reference
 
 FORMAT = 1  # version of the bundle's layout
+MOST_ULP = 16  # the largest tolerance of the gate
 FEW_ROWS = 100  # fewer rows fill ten bins too unevenly to compare distributions
 
 __all__ = ["BundleError", "save_bundle"]
@@ -122,6 +123,8 @@ def save_bundle(
     directory = Path(directory)
     if directory.exists() and not overwrite:
         raise BundleError(f"{directory} exists: write a new version number, or pass overwrite=True")
+    if max(margin_ulp, value_ulp or 0) > MOST_ULP or min(margin_ulp, value_ulp or 0) < 0:
+        raise BundleError(f"margin_ulp, value_ulp: expected 0 to {MOST_ULP} units in the last place")
     if not isinstance(X, pd.DataFrame):
         raise BundleError(f"X is a {type(X).__name__}: pass a pandas DataFrame with named, typed columns")
     if X.empty:
@@ -219,7 +222,10 @@ def _model(
         "entity": entity,
         "trained_at": _utc(trained_at),
         "iterations": trained.iterations,
-        "lineage": {"library": f"{trained.library} {trained.version}", **(lineage or {})},
+        "lineage": {
+            "library": f"{trained.library} {trained.version}",
+            **{str(key): str(value) for key, value in (lineage or {}).items()},
+        },
     }
 
 

@@ -104,10 +104,18 @@ def adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> Trained:
 
 
 def as_json(model: Any) -> dict:
-    """Return what the model's JSON file says besides the trees."""
+    """Return the content of the model's JSON file."""
+    import catboost
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
-        model.save_model(str(path), format="json")
+        try:
+            model.save_model(str(path), format="json")
+        except catboost.CatBoostError as error:
+            raise BundleError(
+                f"CatBoost cannot write the model as JSON ({str(error).strip()[:200]}): if it names inf, a feature has "
+                "values beyond the range of 32-bit floats: clip them to ±1e38, and train again"
+            ) from None
         return json.loads(path.read_bytes())
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from evergreen_bundle_models import BundleError, Trained
 
+EXACT = 2**53  # whole numbers up to this are exact as 64-bit floats
 TYPES = ("float", "int", "bool", "category", "timestamp")
 
 
@@ -50,6 +51,13 @@ def described(
             "as in training"
         )
     finite = values[np.isfinite(values)]
+    large = np.abs(values) > EXACT
+    if kind == "int" and large.any():
+        row = int(np.flatnonzero(large)[0])
+        raise BundleError(
+            f'feature "{name}", row {row}: {column[row]} is beyond 2^53, where whole numbers are no longer exact: if '
+            f'it is an id, train without it; if it is a quantity, declare types={{"{name}": "float"}}'
+        )
     wrong = {"int": finite != np.floor(finite), "bool": (finite != 0) & (finite != 1)}.get(kind)
     if wrong is not None and wrong.any():
         row = int(np.flatnonzero(values == finite[wrong.argmax()])[0])
@@ -60,6 +68,10 @@ def described(
 def with_categories(column: pd.Series, name: str, trained: Trained, index: int) -> tuple[dict, pd.Series]:
     """Return the contract and the values of a feature with categories."""
     known = trained.categories[index] or list(column.cat.categories)
+    if not known:
+        raise BundleError(
+            f'feature "{name}": the column has no category at all, so the model cannot use it: train without it'
+        )
     values = column.cat.set_categories(known)
     strange = column.notna() & values.isna()
     if strange.any():
@@ -141,7 +153,8 @@ def checked(spec: dict) -> dict:
     }.items():
         if spec.get(key, words[0]) not in words:
             raise BundleError(f"{where}: {key} = {spec[key]!r} is none of {', '.join(words)}")
-    if not re.fullmatch(r"(\d+(ms|s|m|h|d))+", spec.get("max_age", "1s")):
+    age = spec.get("max_age", "1s")
+    if not re.fullmatch(r"(\d+(ms|s|m|h|d))+", age) or not re.search("[1-9]", age):
         raise BundleError(f'{where}: max_age = {spec["max_age"]!r}: write it as "90s", "15m", "36h" or "7d"')
     return spec
 

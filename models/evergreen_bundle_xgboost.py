@@ -42,7 +42,8 @@ def adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> Trained:
     unnamed = booster.feature_names is None
     names = [f"f{i}" for i in range(booster.num_features())] if unnamed else list(booster.feature_names)
     names = named(names, X, invented=unnamed)
-    categories = saved_categories(booster, names, X)
+    coded = {i for i, t in enumerate(booster.feature_types or ()) if t == "c"}
+    categories = saved_categories(booster, names, X, coded)
     objective = config["objective"]["name"]
 
     def predict(frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +52,7 @@ def adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> Trained:
             c: frame[c].cat.codes.astype("float64").replace(-1, np.nan)
             for c in frame.select_dtypes("category")
         }
-        types = ["c" if i in categories else "float" for i in range(len(names))]
+        types = ["c" if i in coded else "float" for i in range(len(names))]
         data = xgboost.DMatrix(frame.assign(**codes), feature_types=types)
         same = {"iteration_range": rounds, "validate_features": not unnamed}
         return booster.predict(data, output_margin=True, **same), booster.predict(data, **same)
@@ -106,16 +107,37 @@ def advice(objective: str, config: dict) -> str:
     return "train one model per target, each with one column as y"
 
 
-def saved_categories(booster: Any, names: list[str], X: pd.DataFrame) -> dict[int, list | None]:
-    """Return the categories of each category feature, where the model contains them (XGBoost >= 3.1)."""
-    categories: dict[int, list | None] = {
-        i: None for i, t in enumerate(booster.feature_types or ()) if t == "c"
-    }
-    if categories and hasattr(booster, "get_categories"):
+def saved_categories(
+    booster: Any, names: list[str], X: pd.DataFrame, coded: set[int]
+) -> dict[int, list | None]:
+    """Return the categories of each category feature; None where the model contains codes only.
+
+    A column of numbers for such a feature holds the codes themselves, and is no category to the contract.
+    """
+    categories: dict[int, list | None] = dict.fromkeys(sorted(coded))
+    if categories and hasattr(booster, "get_categories"):  # XGBoost >= 3.1
         for i, (_, saved) in enumerate(booster.get_categories(export_to_arrow=True).to_arrow() or ()):
             if saved is not None:
                 categories[i] = named_in_file(saved, names[i], X[names[i]])
+    fitted = booster.num_boosted_rounds() > 0  # an empty model keeps no categories, and splits on none
+    for i in [i for i, known in categories.items() if known is None and fitted]:
+        dtype = X[names[i]].dtype
+        if pd.api.types.is_numeric_dtype(dtype):
+            del categories[i]
+        elif isinstance(dtype, pd.CategoricalDtype) and pd.api.types.is_numeric_dtype(dtype.categories.dtype):
+            refuse_other_codes(names[i], list(dtype.categories))
     return categories
+
+
+def refuse_other_codes(name: str, categories: list) -> None:
+    """Refuse numbers as categories where they may be codes or have codes, and the two differ."""
+    if categories == list(range(len(categories))):
+        return
+    raise BundleError(
+        f'feature "{name}": the model contains codes only, and X has the categories {categories[:10]}: if they are the '
+        f'codes, X["{name}"] = X["{name}"].astype("float64"); if their positions are the codes, as pandas trains them, '
+        f'X["{name}"] = X["{name}"].cat.rename_categories(str)'
+    )
 
 
 def named_in_file(saved: Any, name: str, column: pd.Series) -> list:

@@ -1,6 +1,7 @@
 """Models and columns that save_bundle refuses early, each with the line to change; and those it takes after all."""
 
 import json
+import subprocess
 import sys
 
 import catboost
@@ -251,7 +252,7 @@ def test_columns_of_several_levels(two, tmp_path):
 @pytest.mark.parametrize(
     "categories, says",
     [
-        ([0.5, 1.5], r"category 0.5 is a number with decimals.*astype\(str\)"),
+        ([0.5, 1.5], r"contains codes only, and X has the categories \[0.5, 1.5\].*rename_categories\(str\)"),
         ([1, "1"], 'several categories are written "1"'),
         (
             list(pd.to_datetime(["2020-01-01", "2021-01-01"])),
@@ -274,6 +275,75 @@ def test_categories_without_a_text_of_their_own_are_refused(tmp_path, categories
     assert model.num_features() == booster.num_features() == 2
     with pytest.raises(BundleError, match=says):
         save_bundle(booster, rows.assign(n=0.5), tmp_path / "b")
+
+
+def test_fractions_are_no_categories(two, tmp_path):
+    rows = frame(("spend", "calls"), missing=False)
+    rows["half"] = pd.Categorical(np.where(two, 0.5, 1.5))
+    with pytest.raises(BundleError, match=r"category 0.5 is a number with decimals.*astype\(str\)"):
+        save_bundle(lgb(LGB)(rows, two), rows, tmp_path / "b")
+
+
+def test_codes_of_xgboost_are_taken_as_they_are(evergreen, tmp_path):
+    """A sample without one of the codes must not shift the codes behind it."""
+    rng = np.random.default_rng(4)
+    rows = pd.DataFrame({"code": rng.integers(0, 6, 400), "n": rng.random(400)})
+    data = xgboost.DMatrix(rows.to_numpy(), rows["code"] % 2, feature_types=["c", "float"])
+    model = xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 8)
+    sample = rows[rows["code"] != 2].reset_index(drop=True)
+    bundle = save_bundle(model, sample, tmp_path / "m/1")
+    assert contract(bundle)["feature"][0] == {"name": "code", "type": "int"}
+    for row in golden(bundle):
+        if row["features"]["code"] is not None:
+            assert row["class"] == row["features"]["code"] % 2
+    assert subprocess.run([evergreen, "check", bundle], capture_output=True).returncode == 0
+    shifted = sample.assign(code=sample["code"].astype("category"))
+    with pytest.raises(
+        BundleError, match=r"the model contains codes only.*astype\(.float64.\).*rename_categories"
+    ):
+        save_bundle(model, shifted, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    "change, options, says",
+    [
+        (
+            lambda X: X.assign(calls=2**60 + X.index),
+            {},
+            r'"calls", row 0: \d+ is beyond 2\^53.*types=\{"calls": "float"',
+        ),
+        (lambda X: X, {"margin_ulp": 20}, "expected 0 to 16 units in the last place"),
+        (lambda X: X, {"max_age": "0s"}, "36h"),
+    ],
+)
+def test_what_the_gate_would_refuse(rows, two, tmp_path, change, options, says):
+    changed = change(rows)
+    model = lgb(LGB)(changed, two)
+    with pytest.raises(BundleError, match=says):
+        save_bundle(model, changed, tmp_path / "b", **options)
+
+
+def test_a_column_without_categories_is_refused(two, tmp_path):
+    rows = frame(("spend", "calls"), missing=False)
+    rows["tags"] = pd.Categorical([None] * len(rows), categories=[])
+    with pytest.raises(BundleError, match='"tags": the column has no category at all'):
+        save_bundle(lgb(LGB)(rows, two), rows, tmp_path / "b")
+
+
+def test_catboost_borders_that_json_cannot_hold(tmp_path):
+    rows = frame(("spend", "calls"), missing=False)
+    rows["spend"] = np.random.default_rng(2).choice([1e39, -1e300, 1e38, 0.0, 5.0], len(rows))
+    two = rows["spend"] > 1e38
+    model = cat({"loss_function": "Logloss"})(rows, two)
+    with pytest.raises(
+        BundleError, match="cannot write the model as JSON.*beyond the range of 32-bit floats"
+    ):
+        save_bundle(model, rows, tmp_path / "b")
+
+
+def test_lineage_is_text(rows, two, tmp_path):
+    bundle = save_bundle(lgb(LGB)(rows, two), rows, tmp_path / "b", lineage={"run": 42})
+    assert contract(bundle)["model"]["lineage"]["run"] == "42"
 
 
 @pytest.mark.parametrize("kind", ["yes", "agreed", "text", "tier"])

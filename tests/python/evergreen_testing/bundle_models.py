@@ -217,6 +217,11 @@ def catboost_cases() -> list[ModelCase]:
     ]
     two = {"loss_function": "Logloss"}
 
+    def even(rows: Frame, target: "np.ndarray[Any, Any]") -> Any:
+        count = np.arange(len(target))  # neither half of the rows has more of one label: no tree splits
+        rows["calls"] = (count // 2 % 2).astype("float64")
+        return cat(two)(rows, count % 2)
+
     def with_threshold(rows: Frame, target: "np.ndarray[Any, Any]") -> Any:
         model = catboost.CatBoostClassifier(iterations=8, verbose=0, allow_writing_files=False, depth=3)
         model.fit(rows, np.where(target, "yes", "no"))
@@ -248,6 +253,7 @@ def catboost_cases() -> list[ModelCase]:
         ModelCase("catboost tiny scale", tiny, NUMBERS, {"kind": "class"}),
         ModelCase("catboost sum_models", summed, NUMBERS, {}),
     ]
+    cases.append(ModelCase("catboost no splits", even, ("calls",), {}))
     for kind in ("plan", "tier", "yes", "one", "text", "agreed"):
         cases.append(ModelCase(f"catboost {kind}", cat(two), ("spend", kind), {}))
     return cases
