@@ -172,10 +172,15 @@ class Cases:
             shap=False,
             change=lambda model: model.set_scale_and_bias(1e-17, [0.0]),
         )
-        # Trees without a split: neither half of the rows has more of one label.
-        rows = np.arange(len(self.numeric[0]) // 4 * 4)
-        half = ((rows // 2 % 2).astype(np.float32).reshape(-1, 1), self.numeric[1][:1])
-        self.train("no-splits", {"loss_function": "Logloss"}, table=half, label=rows % 2, shap=False)
+        # Trees without a split: the only feature never had a value.
+        never = (np.full((600, 1), np.nan, np.float32), self.numeric[1][:1])
+        self.train(
+            "no-splits",
+            {"loss_function": "Logloss"},
+            table=never,
+            label=np.arange(600) % 3 // 2,
+            shap=False,
+        )
         self.train("from-average", {"loss_function": "RMSE", "boost_from_average": True})
         self.train("deep", {"loss_function": "RMSE", "iterations": 150, "depth": 8})
         columns = texts()
