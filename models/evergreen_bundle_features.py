@@ -68,10 +68,6 @@ def described(
 def with_categories(column: pd.Series, name: str, trained: Trained, index: int) -> tuple[dict, pd.Series]:
     """Return the contract and the values of a feature with categories."""
     known = trained.categories[index] or list(column.cat.categories)
-    if not known:
-        raise BundleError(
-            f'feature "{name}": the column has no category at all, so the model cannot use it: train without it'
-        )
     values = column.cat.set_categories(known)
     strange = column.notna() & values.isna()
     if strange.any():

@@ -64,6 +64,10 @@ impl CategoryCodes {
                     .to_owned(),
             );
         }
+        // A column that never had a value has no categories; the model does not use it.
+        if feature.splits == 0 && promised.is_empty() && feature.categories.as_ref().is_none_or(is_unnamed) {
+            return Ok(Self::Named(positions(&[])));
+        }
         let whole = !promised.is_empty() && promised.iter().all(|name| is_whole(name));
         let known = match &feature.categories {
             Some(_) if inferred && !promised.is_empty() => &Some(Categories::Codes),
@@ -149,6 +153,16 @@ fn spellings(category: &str) -> &'static [&'static str] {
         &["false", "False", "FALSE", "0"]
     } else {
         &[]
+    }
+}
+
+/// Returns whether the model has no list of the categories, or an empty one.
+fn is_unnamed(categories: &Categories) -> bool {
+    match categories {
+        Categories::Codes => true,
+        Categories::Names(names) => names.is_empty(),
+        Categories::Integers(numbers) => numbers.is_empty(),
+        Categories::Hashes(_) => false,
     }
 }
 
