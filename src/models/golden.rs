@@ -1,5 +1,6 @@
 //! Golden rows: inputs with the training library's outputs.
 
+use rustc_hash::FxHashMap;
 use serde::Deserialize;
 
 use super::contract::{GoldenSection, OutputSection};
@@ -72,6 +73,7 @@ impl Agreement {
 struct GoldenReplay<'a> {
     forest: &'a Forest,
     inputs: &'a [ModelInput],
+    positions: InputPositions<'a>,
     output: &'a OutputSection,
     allowed: &'a GoldenSection,
     scratch: Scratch,
@@ -94,6 +96,11 @@ pub fn replay(
     let mut replay = GoldenReplay {
         forest,
         inputs,
+        positions: inputs
+            .iter()
+            .enumerate()
+            .map(|(position, input)| (input.contract.name.as_str(), position))
+            .collect(),
         output,
         allowed,
         scratch: Scratch::default(),
@@ -121,7 +128,7 @@ impl GoldenReplay<'_> {
     fn row(&mut self, line: &str) -> Result<Vec<f64>, String> {
         let row: GoldenRow =
             serde_json::from_slice(&without_nan(line.as_bytes())).map_err(|error| error.to_string())?;
-        let input = vector(&row.features, self.inputs)?;
+        let input = vector(&row.features, self.inputs, &self.positions)?;
         let margin = self.compare(OutputKind::Margin, &input, &row.margin, self.allowed.margin_ulp)?;
         let value = self.compare(OutputKind::Value, &input, &row.value, self.allowed.value_ulp)?;
         if let Some(class) = row.class {
@@ -206,27 +213,41 @@ fn mismatch(kind: OutputKind, expected: f64, found: f64, distance: u64, allowed:
     format!("{kind}: expected {expected} as the library predicts, found {found}{how}")
 }
 
-fn vector(features: &Scalars, inputs: &[ModelInput]) -> Result<Vec<f64>, String> {
-    if let Some((name, _)) = features
-        .0
-        .iter()
-        .find(|(name, _)| inputs.iter().all(|input| input.contract.name != *name))
-    {
-        return Err(format!("`{name}` is not a feature of the contract"));
+/// The positions of the inputs by name, so that a wide row is read in linear time.
+type InputPositions<'a> = FxHashMap<&'a str, usize>;
+
+fn vector(
+    features: &Scalars,
+    inputs: &[ModelInput],
+    positions: &InputPositions<'_>,
+) -> Result<Vec<f64>, String> {
+    let mut cells: Vec<Option<&Scalar>> = vec![None; inputs.len()];
+    for (name, scalar) in &features.0 {
+        let cell = positions
+            .get(&**name)
+            .and_then(|&position| cells.get_mut(position));
+        let Some(cell) = cell else {
+            return Err(format!("`{name}` is not a feature of the contract"));
+        };
+        if cell.replace(scalar).is_some() {
+            return Err(format!("`{name}`: expected one value, found two"));
+        }
     }
     inputs
         .iter()
-        .map(|input| {
+        .zip(cells)
+        .map(|(input, cell)| {
             let name = &input.contract.name;
-            let cell = features.0.iter().find(|(known, _)| known == name);
             let cell = cell.ok_or_else(|| format!("no value of `{name}`; write null for a missing one"))?;
             match input
-                .encode(scalar_cell(&cell.1))
+                .encode(scalar_cell(cell))
                 .map_err(|message| format!("`{name}`: {message}"))?
             {
                 EncodedCell::Value(value) => Ok(value),
                 EncodedCell::Null => Ok(f64::NAN),
-                EncodedCell::UnknownCategory => Err(format!("`{name}`: unknown category")),
+                EncodedCell::UnknownCategory => Err(format!(
+                    "`{name}`: expected one of the categories of the contract, found another one"
+                )),
             }
         })
         .collect()
