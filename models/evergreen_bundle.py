@@ -31,7 +31,7 @@ from typing import Any
 import pandas as pd
 
 from evergreen_bundle_features import check_names, checked, described, for_all
-from evergreen_bundle_models import BundleError, Trained, adapt
+from evergreen_bundle_models import BundleError, Trained, adapt, unwrapped
 from evergreen_bundle_output import KINDS, calibrated_scores, check_width, fitted, output
 from evergreen_bundle_rows import golden, reference
 
@@ -134,7 +134,7 @@ def save_bundle(
             f"X has {len(X)} rows: too few to recognise drift later; expected at least {FEW_ROWS}",
             stacklevel=2,
         )
-    X = X.set_axis(_column_names(X), axis=1).reset_index(drop=True)
+    X = X.set_axis(_column_names(X, unwrapped(model)), axis=1).reset_index(drop=True)
     original = X.copy(deep=False)
 
     trained = adapt(model, X, iterations)
@@ -229,9 +229,10 @@ def _model(
     }
 
 
-def _column_names(X: pd.DataFrame) -> list[str]:
-    """Return the names of the columns as texts. Levels are joined by a blank, as XGBoost does."""
-    if isinstance(X.columns, pd.MultiIndex):
+def _column_names(X: pd.DataFrame, model: Any) -> list[str]:
+    """Return the names of the columns as texts. XGBoost joins levels by a blank; CatBoost writes them as a tuple."""
+    catboost = any(parent.__module__.startswith("catboost") for parent in type(model).__mro__)
+    if isinstance(X.columns, pd.MultiIndex) and not catboost:
         return [" ".join(map(str, levels)) for levels in X.columns]
     return [str(column) for column in X.columns]
 

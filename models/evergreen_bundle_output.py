@@ -119,7 +119,8 @@ def fitted(calibrated: Any, frame: pd.DataFrame, X: pd.DataFrame, trained: Train
     if same.names != trained.names or not np.array_equal(same.predict(frame)[0], trained.predict(frame)[0]):
         raise BundleError(
             "calibration: it was fitted for another model than the one given: save_bundle(classifier, X, "
-            "calibration=CalibratedClassifierCV(FrozenEstimator(classifier)).fit(rows, labels))"
+            "calibration=CalibratedClassifierCV(FrozenEstimator(classifier)).fit(rows, labels)); or give the model "
+            "inside it, calibrated.calibrated_classifiers_[0].estimator"
         )
     if type(calibrator).__name__ == "_SigmoidCalibration":
         section: dict = {"kind": "platt", "on": on, "a": float(calibrator.a_), "b": float(calibrator.b_)}
@@ -157,6 +158,6 @@ def parts(calibrated: Any) -> tuple[Any, Any]:
             f"calibration: it has {len(several[0].calibrators)} curves, one per class: expected a model of two classes"
         )
     inner = several[0].estimator
-    return (inner.estimator if type(inner).__name__ == "FrozenEstimator" else inner), several[0].calibrators[
-        0
-    ]
+    if type(inner).__name__ == "FrozenEstimator":
+        inner = inner.estimator
+    return inner, several[0].calibrators[0]

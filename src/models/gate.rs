@@ -2,18 +2,19 @@
 //! same code.
 
 mod budget;
+mod output;
 
 use std::path::Path;
 
 use super::ModelVersion;
 use super::bundle::{Bundle, BundleFiles};
-use super::contract::{Contract, ScoreKind};
+use super::contract::Contract;
 use super::derived::{DerivedInput, Operand};
 use super::golden;
 use super::input::ModelInput;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
-use super::version::{SlotNames, output_of};
+use super::version::SlotNames;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
@@ -211,7 +212,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
         let input = ModelInput::bind(promised, feature, forest.summary(), forest.precision());
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
-    score_is_one_number(forest, contract)?;
+    output::score_is_one_number(forest, contract)?;
     let operands = Operand::of(contract);
     let derived = inputs.iter().map(|input| {
         let derived = DerivedInput::bind(input, &inputs, &operands);
@@ -223,23 +224,6 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
         StepOutcome::Passed,
         format!("{} and the output agree", features_text(features.len())),
     ))
-}
-
-fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), String> {
-    let kind = contract.output.kind;
-    if kind == ScoreKind::Probability && !forest.gives_probabilities() {
-        let objective = &forest.summary().objective;
-        return Err(format!(
-            "[output] kind: {objective} gives no probability; use \"value\", \"margin\" or \"class\""
-        ));
-    }
-    match forest.width(output_of(kind)) {
-        Ok(1) => Ok(()),
-        Ok(width) => Err(format!(
-            "[output] kind: expected an output of one number, the model gives {width}; use \"class\""
-        )),
-        Err(error) => Err(format!("[output] {error}")),
-    }
 }
 
 /// Replays the golden rows. Returns their inputs, row-major, for later steps.

@@ -85,12 +85,17 @@ impl ModelInput {
     pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
-            return Ok(match cell.category(&mut digits)? {
-                None => EncodedCell::Null,
-                Some(text) => self
-                    .code(text)
-                    .map_or(EncodedCell::UnknownCategory, EncodedCell::Value),
-            });
+            let Some(text) = cell.category(&mut digits)? else {
+                return Ok(EncodedCell::Null);
+            };
+            return match self.code(text) {
+                Some(code) => Ok(EncodedCell::Value(code)),
+                // A boolean is a mistake unless the model was trained on booleans.
+                None if matches!(cell, Cell::Bool(_)) => {
+                    Err(format!("expected {}, found {text}", FeatureType::Category.noun()))
+                }
+                None => Ok(EncodedCell::UnknownCategory),
+            };
         }
         let cell = match cell {
             Cell::Bool(value) if self.bare => Cell::Int(value.into()),
@@ -200,5 +205,27 @@ impl ModelInput {
             )),
             Err(message) => Err(format!("default: {message}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::sample;
+
+    #[test]
+    fn a_boolean_names_no_category_of_texts() {
+        let version = sample::version(1);
+        let plan = &version.inputs[version.input("plan").unwrap()];
+        assert_eq!(plan.encode(Cell::Null), Ok(EncodedCell::Null));
+        assert!(matches!(
+            plan.encode(Cell::Text("starter")),
+            Ok(EncodedCell::Value(_))
+        ));
+        assert_eq!(plan.encode(Cell::Int(3)), Ok(EncodedCell::UnknownCategory));
+        assert_eq!(
+            plan.encode(Cell::Bool(true)),
+            Err("expected a category, found true".to_owned())
+        );
     }
 }

@@ -142,6 +142,38 @@ def test_a_bundle_without_the_new_golden_columns_still_loads(evergreen, tmp_path
     assert code == 0 and "calibrated scores not compared" in steps["golden"]
 
 
+def test_the_model_inside_a_calibration_is_served(evergreen, tmp_path):
+    rows = frame(("spend", "calls"), missing=False)
+    calibrated = CalibratedClassifierCV(CLASSIFIERS["xgboost"](), method="sigmoid", ensemble=False)
+    calibrated.fit(rows, labels(rows, "two"))
+    inner = calibrated.calibrated_classifiers_[0].estimator
+    code, steps = check(evergreen, save_bundle(inner, rows, tmp_path / "m/1", calibration=calibrated))
+    assert code == 0 and "scores" in steps["golden"], steps
+
+
+def test_the_gate_names_the_kinds_that_a_model_has(evergreen, tmp_path):
+    rows = frame(NUMBERS, missing=False)
+    case = {case.name: case for case in CASES}
+    classes = case["xgboost multi:softprob"].train(rows, labels(rows, "three"))
+    number = case["lightgbm poisson"].train(rows, labels(rows, "count"))
+    for name, model, kind, told, says in [
+        ("classes", classes, "class", "probability", 'the model gives 3: use "class"'),
+        ("number", number, "value", "probability", 'gives no probability: use "value" or "margin"'),
+        (
+            "margin",
+            number,
+            "value",
+            "class",
+            'no class output: its objective has no classes: use "value" or "margin"',
+        ),
+    ]:
+        bundle = save_bundle(model, rows, tmp_path / name, kind=kind)
+        text = (bundle / "bundle.toml").read_text()
+        (bundle / "bundle.toml").write_text(text.replace(f'kind = "{kind}"', f'kind = "{told}"'))
+        code, steps = check(evergreen, bundle)
+        assert code == 1 and says in steps["contract"], steps
+
+
 def test_a_few_rows_are_no_reference(evergreen, tmp_path):
     rows = frame(("spend", "calls"), missing=False)
     model = CLASSIFIERS["xgboost"]().fit(rows, labels(rows, "two"))

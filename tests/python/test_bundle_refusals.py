@@ -242,11 +242,15 @@ def test_two_columns_for_one_renamed_feature_are_refused(two, tmp_path):
 def test_columns_of_several_levels(two, tmp_path):
     rows = frame(("spend", "calls"), missing=False)
     rows.columns = pd.MultiIndex.from_tuples([("a", "spend"), ("b", "calls")])
-    model = xgboost.train({"nthread": 1}, xgboost.DMatrix(rows, two), 3)
-    assert [f["name"] for f in contract(save_bundle(model, rows, tmp_path / "b"))["feature"]] == [
-        "a spend",
-        "b calls",
-    ]
+    for model, names in [
+        (xgboost.train({"nthread": 1}, xgboost.DMatrix(rows, two), 3), ["a spend", "b calls"]),
+        (
+            catboost.CatBoostClassifier(iterations=2, verbose=0, allow_writing_files=False).fit(rows, two),
+            ["('a', 'spend')", "('b', 'calls')"],
+        ),
+    ]:
+        made = contract(save_bundle(model, rows, tmp_path / type(model).__name__))
+        assert [feature["name"] for feature in made["feature"]] == names
 
 
 @pytest.mark.parametrize(

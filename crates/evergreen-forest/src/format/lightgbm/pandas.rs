@@ -49,7 +49,7 @@ pub(super) struct PandasList {
 }
 
 /// The greatest product of lists and features for which lists are assigned; it bounds time and memory.
-const MOST_PAIRS: usize = 1 << 22;
+const MOST_PAIRS: usize = 1 << 20;
 
 /// How the columns of the training frame may have been declared.
 #[derive(Clone, Copy, PartialEq)]
