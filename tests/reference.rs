@@ -181,6 +181,7 @@ fn example_settings() {
 fn bundle() {
     let items = Items::read(&[
         root("src/models/contract.rs"),
+        root("src/models/contract/calibration.rs"),
         root("src/models/contract/feature.rs"),
         root("src/models/contract/derive.rs"),
         root("src/values/feature_type.rs"),

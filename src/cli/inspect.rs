@@ -44,11 +44,12 @@ impl InspectCommand {
             kernel: self.kernel,
             ..options
         };
-        let file = contract
-            .as_ref()
-            .map_or("", |contract| contract.model.file.as_str());
+        let file = match &contract {
+            Some(contract) => self.path.join(&contract.model.file),
+            None => bundle.model_file().to_owned(),
+        };
         let forest = Forest::from_bytes(&files.model, &options)
-            .map_err(|error| format!("{}: {error}", self.path.join(file).display()))?;
+            .map_err(|error| format!("{}: {error}", file.display()))?;
         if self.json {
             print_line!(
                 "{:#}",
@@ -117,7 +118,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
     let mut facts = Table::new();
     facts.load_style(NOTHING);
     facts
-        .add_row(["format", &format!("{:?} {version}", summary.format)])
+        .add_row(["format", &format!("{} {version}", summary.format)])
         .add_row([
             "objective",
             &format!(

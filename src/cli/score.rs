@@ -57,7 +57,8 @@ enum OutputChoice {
     Margin,
     /// The predicted class
     Class,
-    /// The leaf reached in each tree
+    /// The leaf reached in each tree, numbered as by the library; for CatBoost's Depthwise and Lossguide trees, as by the
+    /// library after it has loaded the file
     Leaf,
     /// What each feature adds to the margin
     Contributions,

@@ -1,5 +1,6 @@
 //! The contract of a bundle, `bundle.toml`: the inputs of the model, its output, and the checksums of all files.
 
+mod calibration;
 mod derive;
 mod feature;
 
@@ -8,6 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 
 pub use crate::values::feature_type::{FeatureType, Parse};
+pub use calibration::{Calibration, CalibrationScale};
 pub use derive::{Derivation, MapTable, MapTarget};
 pub use feature::{FeatureContract, OutOfRange, Stale};
 use serde::Deserialize;
@@ -84,7 +86,7 @@ fn default_entity() -> String {
 pub struct OutputSection {
     /// What the score is made from.
     pub kind: ScoreKind,
-    /// Calibration: maps the model's value to the score.
+    /// Calibration: maps the model's margin or probability to the score.
     pub calibration: Option<Calibration>,
     /// Names for ranges of the score, in ascending order.
     #[serde(default)]
@@ -107,26 +109,6 @@ pub enum ScoreKind {
     Value,
     /// The predicted class.
     Class,
-}
-
-/// A calibration of the value, fitted after training.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Calibration {
-    /// Platt scaling of the margin: `1 / (1 + exp(a·margin + b))`.
-    Platt {
-        /// Slope; negative if a larger margin means a larger score.
-        a: f64,
-        /// Offset.
-        b: f64,
-    },
-    /// Linear interpolation of the value between points, constant beyond the ends.
-    Isotonic {
-        /// Values, strictly ascending.
-        x: Vec<f64>,
-        /// Scores, ascending.
-        y: Vec<f64>,
-    },
 }
 
 /// The golden rows and their tolerance.
@@ -289,6 +271,23 @@ fn plain_name(name: &str) -> Result<(), String> {
 }
 
 impl OutputSection {
+    /// Whether the score is made from the margin as well as from the output of its kind.
+    pub fn needs_margin(&self) -> bool {
+        let scale = self.calibration.as_ref().map(Calibration::scale);
+        scale == Some(CalibrationScale::Margin)
+    }
+
+    /// The score for a value of the model, and its margin where [`Self::needs_margin`].
+    pub fn score(&self, margin: Option<f64>, value: f64) -> f64 {
+        match (&self.calibration, margin) {
+            (None, _) => value,
+            (Some(calibration), Some(margin)) if calibration.scale() == CalibrationScale::Margin => {
+                calibration.apply(margin)
+            }
+            (Some(calibration), _) => calibration.apply(value),
+        }
+    }
+
     fn validate(&self) -> Result<(), String> {
         if let Some(pair) = self
             .bands
@@ -303,18 +302,19 @@ impl OutputSection {
         if let Some(share) = self.min_known.filter(|share| !(0.0..=1.0).contains(share)) {
             return Err(format!("min_known: expected 0 to 1, such as 0.5, found {share}"));
         }
-        if let Some(Calibration::Isotonic { x, y }) = &self.calibration {
-            if x.is_empty() || x.len() != y.len() {
-                return Err("calibration: expected the same number of x and y, at least one".to_owned());
-            }
-            if !x.is_sorted_by(|a, b| a < b) || !y.is_sorted() {
-                return Err(
-                    "calibration: expected x in strictly ascending order and y in ascending order".to_owned(),
-                );
-            }
+        if let Some(calibration) = &self.calibration {
+            calibration.validate()?;
         }
         if self.calibration.is_some() && self.kind != ScoreKind::Probability {
             return Err("calibration: only valid with kind = \"probability\"".to_owned());
+        }
+        if self.kind == ScoreKind::Probability
+            && let Some(band) = self.bands.iter().find(|band| band.from > 1.0)
+        {
+            return Err(format!(
+                "bands: `{}` starts at {}, which no probability reaches; expected at most 1, such as 0.7",
+                band.name, band.from
+            ));
         }
         Ok(())
     }
@@ -381,6 +381,21 @@ file = "g.jsonl"
                 "from = 0.7",
                 "from = 0.0",
                 "bands: expected `high` to start above `low`",
+            ),
+            (
+                "from = 0.7",
+                "from = 70",
+                "bands: `high` starts at 70, which no probability reaches",
+            ),
+            (
+                "kind = \"probability\"",
+                "kind = \"probability\"\ncalibration = { kind = \"platt\", on = \"logit\", a = 1.0, b = 0.0 }",
+                "unknown variant `logit`",
+            ),
+            (
+                "kind = \"probability\"",
+                "kind = \"probability\"\ncalibration = { kind = \"platt\", a = nan, b = 0.0 }",
+                "expected finite numbers a and b",
             ),
             ("format = 1", "format = 2", "format: expected 1, found 2"),
             (

@@ -2,19 +2,20 @@
 //! same code.
 
 mod budget;
+mod output;
 
 use std::path::Path;
 
 use super::ModelVersion;
 use super::bundle::{Bundle, BundleFiles};
-use super::contract::{Contract, ScoreKind};
+use super::contract::Contract;
 use super::derived::{DerivedInput, Operand};
 use super::golden;
 use super::input::ModelInput;
 use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
-use super::version::{SlotNames, output_of};
+use super::version::SlotNames;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
@@ -147,10 +148,17 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let bundle = Bundle::find(path)?;
     let contract = bundle.contract()?;
     let detail = match &contract {
-        Some(contract) => format!("contract with {} features", contract.features().len()),
+        Some(contract) => format!("contract with {}", features_text(contract.features().len())),
         None => "a bare model: it scores tensors, not entities".to_owned(),
     };
     Ok(((bundle, contract), StepOutcome::Passed, detail))
+}
+
+fn features_text(count: usize) -> String {
+    match count {
+        1 => "1 feature".to_owned(),
+        _ => format!("{count} features"),
+    }
 }
 
 fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> StepVerdict<BundleFiles> {
@@ -177,7 +185,7 @@ fn parse(
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
     let detail = format!(
-        "{:?}, {}, {} trees, kernel {}",
+        "{}, {}, {} trees, kernel {}",
         summary.format,
         summary.objective,
         summary.trees,
@@ -206,10 +214,10 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     }
     let mut inputs = Vec::with_capacity(features.len());
     for (promised, feature) in contract.features().zip(features) {
-        let input = ModelInput::bind(promised, feature, forest.summary().named, forest.precision());
+        let input = ModelInput::bind(promised, feature, forest.summary(), forest.precision());
         inputs.push(input.map_err(|message| format!("feature `{}`: {message}", promised.name))?);
     }
-    score_is_one_number(forest, contract)?;
+    output::score_is_one_number(forest, contract)?;
     let operands = Operand::of(contract);
     let derived = inputs.iter().map(|input| {
         let derived = DerivedInput::bind(input, &inputs, &operands);
@@ -219,25 +227,8 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     Ok((
         (inputs, operands, derived),
         StepOutcome::Passed,
-        format!("{} features and the output agree", features.len()),
+        format!("{} and the output agree", features_text(features.len())),
     ))
-}
-
-fn score_is_one_number(forest: &Forest, contract: &Contract) -> Result<(), String> {
-    let kind = contract.output.kind;
-    if kind == ScoreKind::Probability && !forest.gives_probabilities() {
-        let objective = &forest.summary().objective;
-        return Err(format!(
-            "[output] kind: {objective} gives no probability; use \"value\", \"margin\" or \"class\""
-        ));
-    }
-    match forest.width(output_of(kind)) {
-        Ok(1) => Ok(()),
-        Ok(width) => Err(format!(
-            "[output] kind: expected an output of one number, the model gives {width}; use \"class\""
-        )),
-        Err(error) => Err(format!("[output] {error}")),
-    }
 }
 
 /// Replays the golden rows. Returns their inputs, row-major, for later steps.
@@ -254,23 +245,14 @@ fn replay(
     let Some(text) = files.others.get(&golden.file) else {
         return Err(format!("{}: no such file", golden.file));
     };
-    let allowed = (golden.margin_ulp, golden.value_ulp);
-    let (found, rows) =
-        golden::replay(text, forest, inputs, allowed).map_err(|error| format!("{}, {error}", golden.file))?;
-    let distance = |ulp: u64| {
-        if ulp == 0 {
-            "bit-equal".to_owned()
-        } else {
-            format!("within {ulp} ulp")
-        }
-    };
-    let (margins, values) = (distance(found.margin_ulp), distance(found.value_ulp));
-    Ok((
-        rows,
-        StepOutcome::Passed,
-        format!("{} rows: margins {margins}, values {values}", found.rows),
-    ))
+    let (found, rows) = golden::replay(text, forest, inputs, &contract.output, golden)
+        .map_err(|error| format!("{}, {error}", golden.file))?;
+    let detail = found.summary(contract.output.calibration.is_some());
+    Ok((rows, StepOutcome::Passed, detail))
 }
+
+/// Fewer rows than these fill ten bins too unevenly to compare distributions.
+const FEW_ROWS: u64 = 100;
 
 fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdict<Option<Reference>> {
     let name = reference::FILE_NAME;
@@ -278,7 +260,12 @@ fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdic
         return Ok((None, StepOutcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
-    let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    let mut detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    if found.rows < FEW_ROWS {
+        detail.push_str(&format!(
+            "; warning: too few to recognise drift, expected at least {FEW_ROWS}"
+        ));
+    }
     Ok((Some(found), StepOutcome::Passed, detail))
 }
 

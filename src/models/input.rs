@@ -4,7 +4,7 @@ use super::codes::CategoryCodes;
 use super::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use evergreen_forest::{Feature, Precision};
+use evergreen_forest::{Feature, Format, Precision, Summary};
 
 /// An input of a loaded model.
 #[derive(Debug)]
@@ -38,13 +38,16 @@ impl ModelInput {
     pub fn bind(
         contract: &FeatureContract,
         feature: &Feature,
-        named: bool,
+        summary: &Summary,
         precision: Precision,
     ) -> Result<Self, String> {
-        if named && feature.name != contract.name {
+        if summary.named && feature.name != contract.name {
             return Err(format!("the model has `{}` at this position", feature.name));
         }
-        let codes = CategoryCodes::of_contract(contract, feature)?;
+        // LightGBM's file does not say which feature has which list of categories. The contract does, and the golden rows
+        // prove it.
+        let inferred = summary.format == Format::LightGbm;
+        let codes = CategoryCodes::of_contract(contract, feature, inferred)?;
         let mut input = Self {
             contract: contract.clone(),
             default: None,
@@ -82,12 +85,17 @@ impl ModelInput {
     pub fn encode(&self, cell: Cell<'_>) -> Result<EncodedCell, String> {
         if self.contract.kind == FeatureType::Category {
             let mut digits = String::new();
-            return Ok(match cell.category(&mut digits)? {
-                None => EncodedCell::Null,
-                Some(text) => self
-                    .code(text)
-                    .map_or(EncodedCell::UnknownCategory, EncodedCell::Value),
-            });
+            let Some(text) = cell.category(&mut digits)? else {
+                return Ok(EncodedCell::Null);
+            };
+            return match self.code(text) {
+                Some(code) => Ok(EncodedCell::Value(code)),
+                // A boolean is a mistake unless the model was trained on booleans.
+                None if matches!(cell, Cell::Bool(_)) => {
+                    Err(format!("expected {}, found {text}", FeatureType::Category.noun()))
+                }
+                None => Ok(EncodedCell::UnknownCategory),
+            };
         }
         let cell = match cell {
             Cell::Bool(value) if self.bare => Cell::Int(value.into()),
@@ -197,5 +205,27 @@ impl ModelInput {
             )),
             Err(message) => Err(format!("default: {message}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::sample;
+
+    #[test]
+    fn a_boolean_names_no_category_of_texts() {
+        let version = sample::version(1);
+        let plan = &version.inputs[version.input("plan").unwrap()];
+        assert_eq!(plan.encode(Cell::Null), Ok(EncodedCell::Null));
+        assert!(matches!(
+            plan.encode(Cell::Text("starter")),
+            Ok(EncodedCell::Value(_))
+        ));
+        assert_eq!(plan.encode(Cell::Int(3)), Ok(EncodedCell::UnknownCategory));
+        assert_eq!(
+            plan.encode(Cell::Bool(true)),
+            Err("expected a category, found true".to_owned())
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::outcome::{Outcome, Reason, Score};
 use super::servable::Servable;
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::models::contract::Calibration;
+use crate::models::contract::OutputSection;
 
 thread_local! {
     /// Working memory of the forest, one per thread, so that a request allocates none.
@@ -34,13 +34,10 @@ pub(super) struct Evaluation {
 /// The model lacks an output.
 pub(super) fn evaluate(model: &ModelVersion, rows: &[f64], explain: usize) -> Result<Evaluation, Error> {
     let forest = &model.forest;
-    let calibration = model
-        .contract
-        .as_ref()
-        .and_then(|contract| contract.output.calibration.as_ref());
-    let margins = match calibration {
-        Some(Calibration::Platt { .. }) => predict(forest, OutputKind::Margin, rows)?,
-        _ => Vec::new(),
+    let output = model.contract.as_ref().map(|contract| &contract.output);
+    let margins = match output.is_some_and(OutputSection::needs_margin) {
+        true => predict(forest, OutputKind::Margin, rows)?,
+        false => Vec::new(),
     };
     let values = predict(forest, model.score_output(), rows)?;
     let contributions = match explain {

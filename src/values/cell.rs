@@ -77,7 +77,7 @@ impl Cell<'_> {
     }
 
     /// The text that names a category; `None` is null. A whole number names the category of the same digits, which
-    /// are written to `digits`.
+    /// are written to `digits`; `1.0` is `1`. A boolean names `true` or `false`.
     ///
     /// # Errors
     /// The cell cannot name a category.
@@ -90,6 +90,7 @@ impl Cell<'_> {
             Cell::Int(value) => Ok(Some(write_digits(digits, value))),
             #[expect(clippy::cast_possible_truncation, reason = "a whole number within ±2^53")]
             Cell::Float(value) if whole(value).is_ok() => Ok(Some(write_digits(digits, value as i64))),
+            Cell::Bool(value) => Ok(Some(if value { "true" } else { "false" })),
             cell => Err(format!(
                 "expected {}, found {}",
                 FeatureType::Category.noun(),
@@ -285,6 +286,9 @@ mod tests {
         assert_eq!(Cell::Float(-0.0).category(&mut digits), Ok(Some("0")));
         assert!(Cell::Float(1.5).category(&mut digits).is_err());
         assert_eq!(Cell::Untyped("").category(&mut digits), Ok(None));
-        assert!(Cell::Bool(true).category(&mut digits).is_err());
+        assert_eq!(Cell::Float(12.0).category(&mut digits), Ok(Some("12")));
+        assert_eq!(Cell::Bool(true).category(&mut digits), Ok(Some("true")));
+        assert!(Cell::Float(1.5).category(&mut digits).is_err());
+        assert!(Cell::Float(f64::INFINITY).category(&mut digits).is_err());
     }
 }

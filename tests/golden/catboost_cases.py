@@ -55,8 +55,8 @@ class Cases:
         self.numeric = data.table(categories=False)
         self.table = table
 
-    def train(self, case, params, table=None, label=None, columns=(), shap=True):
-        """Trains on a table, with columns of texts appended, and records the case."""
+    def train(self, case, params, table=None, label=None, columns=(), shap=True, change=None):
+        """Trains on a table, with columns of texts appended, applies `change` and records the case."""
         if not self.recorder.wants(case):
             return
         matrix, kinds = table or self.numeric
@@ -69,6 +69,8 @@ class Cases:
         params = {"iterations": 12, "depth": 4, "learning_rate": 0.4, "one_hot_max_size": 30, "thread_count": 2,
                   "random_seed": 1, "verbose": False, "allow_writing_files": False, **params}  # fmt: skip
         model = cb.CatBoost(params).fit(pool)
+        if change:
+            change(model)
         self.save(case, model, matrix, kinds, columns, shap, loss)
 
     @staticmethod
@@ -153,6 +155,32 @@ class Cases:
             self.train(f"nan-{mode.lower()}", {"loss_function": "Logloss", "nan_mode": mode})
         full = (np.nan_to_num(self.numeric[0], nan=0.25), self.numeric[1])
         self.train("nan-never-seen", {"loss_function": "Logloss"}, table=full)
+        for threshold in (0.2, 0.97):
+            # What set_probability_threshold of the classifier writes.
+            text = str(threshold)
+            self.train(
+                f"threshold-{text}",
+                {"loss_function": "Logloss"},
+                change=lambda model, text=text: model.get_metadata().__setitem__(
+                    "binclass_probability_threshold", text
+                ),
+            )
+        # Probabilities are all 0.5 when rounded; the class is the sign of the sum.
+        self.train(
+            "tiny-scale",
+            {"loss_function": "Logloss"},
+            shap=False,
+            change=lambda model: model.set_scale_and_bias(1e-17, [0.0]),
+        )
+        # Trees without a split: the only feature never had a value.
+        never = (np.full((600, 1), np.nan, np.float32), self.numeric[1][:1])
+        self.train(
+            "no-splits",
+            {"loss_function": "Logloss"},
+            table=never,
+            label=np.arange(600) % 3 // 2,
+            shap=False,
+        )
         self.train("from-average", {"loss_function": "RMSE", "boost_from_average": True})
         self.train("deep", {"loss_function": "RMSE", "iterations": 150, "depth": 8})
         columns = texts()

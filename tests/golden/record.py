@@ -13,7 +13,7 @@ import numpy as np
 #: The cases that every release is tried on where all of them would be too much to keep.
 CORE = {
     "binary-logistic", "base-binary-logistic-0.3", "base-binary-logitraw-0.3",
-    "dart-classes", "survival-aft", "category-partition",
+    "dart-classes", "survival-aft", "category-partition", "no-rounds-binary-logistic", "no-rounds-base",
     "vector-leaf", "expectiles",
     "binary", "missing-zero", "missing-off", "category", "forest", "linear-tree", "cross_entropy_lambda", "sklearn-pandas",
 }  # fmt: skip

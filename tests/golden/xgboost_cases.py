@@ -132,8 +132,9 @@ class Cases:
         outputs = {
             "margin": booster.predict(asked, output_margin=True, **extra),
             "value": booster.predict(asked, **extra),
-            "leaf": booster.predict(asked, pred_leaf=True, **extra),
         }
+        if booster.get_dump():
+            outputs["leaf"] = booster.predict(asked, pred_leaf=True, **extra)
         if shap:
             outputs["contributions"] = booster.predict(asked, pred_contribs=True, **extra)
         self.recorder.record(case, model, rows, outputs, iterations)
@@ -183,6 +184,13 @@ class Cases:
             label = np.digitize(data.score(self.numeric[0]), [0, 1]) if more else None
             name = f"base-{objective.replace(':', '-')}-{score}"
             self.train(name, {"objective": objective, "base_score": score, **more}, rounds=2, label=label)
+        # Without a round, the base is not estimated; since 3.1 the library then does not convert it either.
+        for objective in ("binary:logistic", "count:poisson", "reg:squarederror"):
+            name = f"no-rounds-{objective.replace(':', '-')}"
+            self.train(name, {"objective": objective}, rounds=0, shap=False)
+        self.train(
+            "no-rounds-base", {"objective": "binary:logistic", "base_score": 0.3}, rounds=0, shap=False
+        )
 
     def classes(self):
         """Several classes."""

@@ -218,7 +218,7 @@ def test_best_without_early_stopping_is_refused(X, booster, tmp_path):
 @pytest.mark.parametrize(
     "objective, kind, width",
     [
-        ("multi:softprob", "probability", (3, 3)),
+        ("multi:softprob", "class", (3, 3)),
         ("multi:softmax", "class", (3, 1)),
         ("reg:squarederror", "value", (1, 1)),
         ("binary:logitraw", "margin", (1, 1)),
@@ -228,7 +228,8 @@ def test_best_without_early_stopping_is_refused(X, booster, tmp_path):
 def test_objectives(X, y, objective, kind, width, tmp_path):
     params = XGB | {"objective": objective} | ({"num_class": 3} if "multi" in objective else {})
     target = y + X["auto_pay"] if "multi" in objective else y
-    bundle = save_bundle(xgboost.train(params, matrix(X, target), 5), X, tmp_path / "b")
+    told = {"kind": "class"} if objective == "multi:softprob" else {}  # its probabilities are no score
+    bundle = save_bundle(xgboost.train(params, matrix(X, target), 5), X, tmp_path / "b", **told)
     assert contract(bundle)["output"] == {"kind": kind}
     assert (len(golden(bundle)[0]["margin"]), len(golden(bundle)[0]["value"])) == width
     assert ("score" in reference(bundle)) == (width[1] == 1)
@@ -318,7 +319,7 @@ def test_lightgbm_writes_only_the_best_rounds(plain, y, tmp_path):
 
 def test_lightgbm_multiclass(plain, y, tmp_path):
     model = lightgbm.LGBMClassifier(n_estimators=3, n_jobs=1, verbose=-1).fit(plain, y + plain["auto_pay"])
-    row = golden(save_bundle(model, plain, tmp_path / "b"))[0]
+    row = golden(save_bundle(model, plain, tmp_path / "b", kind="class"))[0]
     assert len(row["margin"]) == len(row["value"]) == 3 and math.isclose(sum(row["value"]), 1)
 
 
@@ -357,7 +358,7 @@ def test_catboost_regression_and_multiclass(plain, y, tmp_path):
     assert contract(bundle)["output"]["kind"] == "value"
     assert_same_bits(outputs(bundle, "margin"), outputs(bundle, "value"))
     classifier = catboost.CatBoostClassifier(**CAT).fit(numbers, y + plain["auto_pay"])
-    row = golden(save_bundle(classifier, numbers, tmp_path / "classes"))[0]
+    row = golden(save_bundle(classifier, numbers, tmp_path / "classes", kind="class"))[0]
     assert len(row["margin"]) == len(row["value"]) == 3
 
 
@@ -412,7 +413,16 @@ def change(**columns):
         (change(), {"bands": {"high": 0.5, "low": 0.0}}, "each must start above the one before"),
         (change(), {"bands": {"low": 0.2, "high": 0.5}}, "the first must start at 0"),
         (change(), {"calibration": {"kind": "platt", "x": [1]}}, "give kind = platt with numbers a and b"),
-        (change(), {"calibration": {"kind": "isotonic", "x": [1, 0], "y": [0, 1]}}, "strictly ascending"),
+        (change(), {"calibration": {"kind": "platt", "a": -1, "b": 0}},
+         'on is missing: was it fitted on the probability or on the margin.*"on": "probability"'),
+        (change(), {"calibration": {"kind": "platt", "on": "logit", "a": -1, "b": 0}}, 'expected "probability" or'),
+        (change(), {"calibration": {"kind": "platt", "on": "margin", "a": math.nan, "b": 0}}, "finite"),
+        (change(), {"calibration": {"kind": "isotonic", "on": "margin", "x": [1, 0], "y": [0, 1]}}, "strictly ascending"),
+        (change(), {"calibration": {"kind": "isotonic", "on": "margin", "x": [0, 1], "y": [1, 0]}}, "y must be ascending"),
+        (change(), {"calibration": {"kind": "platt", "on": "margin", "a": -1, "b": 0}, "kind": "margin"},
+         'a calibrated score is a probability'),
+        (change(), {"calibration": object()}, "calibration is a object: expected a fitted CalibratedClassifierCV"),
+        (change(), {"bands": {"low": 0, "high": 70}}, "no probability reaches 70: expected at most 1"),
         (change(), {"iterations": "some"}, '"all" or "best"'),
         (change(), {"row_p99_us": 0}, "row_p99_us = 0: expected microseconds above 0"),
         (change(spend=math.inf), {}, "infinite"),
@@ -451,7 +461,7 @@ def test_the_whole_contract(X, y, tmp_path):
         out_of_range={"calls": "clamp"},
         max_age="36h",
         stale={"calls": "reject"},
-        calibration={"kind": "platt", "a": -1, "b": 0},
+        calibration={"kind": "platt", "on": "margin", "a": -1, "b": 0},
         lineage={"run": "42", "data set": "a\\b"},
         trained_at=dt.datetime(2026, 11, 20, 5, tzinfo=dt.timezone(dt.timedelta(hours=1))),
         margin_ulp=1,
@@ -469,7 +479,7 @@ def test_the_whole_contract(X, y, tmp_path):
         "output": {
             "kind": "probability",
             "bands": [{"name": "low", "from": 0.0}, {"name": "high", "from": 0.7}],
-            "calibration": {"kind": "platt", "a": -1.0, "b": 0.0},
+            "calibration": {"kind": "platt", "on": "margin", "a": -1.0, "b": 0.0},
         },
         "feature": [
             {"name": "calls", "type": "int", "label": 'Support "calls"', "source": "customer_stats:calls",

@@ -59,6 +59,15 @@ const FOREIGN: &[(&[u8], &str)] = &[
         "this is CatBoost's binary format; save the model with save_model(path, format=\"json\")",
     ),
     (
+        b"\xef\xbb\xbf",
+        "the file starts with a UTF-8 byte order mark, which the training library does not write; save the model again, \
+         or remove the first three bytes",
+    ),
+    (
+        b"booster[",
+        "this is the text of XGBoost's dump_model, which rounds numbers; use save_model(\"model.ubj\")",
+    ),
+    (
         b"\x80",
         "this is a Python pickle; unpickle it and use the model's own save_model",
     ),
@@ -92,6 +101,10 @@ fn detect(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     match first {
         None => Err(reject("the file is empty")),
         Some(b'{') => detect_json(bytes),
+        // XGBoost's dump_model(dump_format="json") is a list of trees.
+        Some(b'[') if bytes.windows(8).take(256).any(|word| word == b"\"nodeid\"") => {
+            Err(reject(XGBOOST_DUMP))
+        }
         Some(b't') if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") => {
             Ok(FileFormat::LightGbm)
         }
@@ -103,6 +116,11 @@ const UNKNOWN: &str = "not a model this engine reads: expected XGBoost JSON or U
      or JSON of the gbdt crate (XGBoost's old binary format has no mark; re-save such a model as .json or .ubj with \
      XGBoost 3.0 or older)";
 
+const XGBOOST_DUMP: &str =
+    "this is the JSON of XGBoost's dump_model, which lacks the objective; use save_model(\"model.ubj\")";
+
+const LIGHTGBM_DUMP: &str = "this is the JSON of LightGBM's dump_model; use save_model(\"model.txt\")";
+
 /// Distinguishes JSON formats by their first characteristic key, usually among the first keys.
 fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
     let mut found = None;
@@ -112,6 +130,7 @@ fn detect_json(bytes: &[u8]) -> Result<FileFormat, FormatError> {
             "learner" | "Model" | "Config" => Some(FileFormat::XgBoostJson),
             "features_info" | "oblivious_trees" | "ctr_data" | "scale_and_bias" => Some(FileFormat::CatBoost),
             "conf" | "bias" => Some(FileFormat::Gbdt),
+            "tree_info" => return Err(document.fault(LIGHTGBM_DUMP)),
             _ => None,
         };
         match found {
@@ -160,6 +179,10 @@ mod tests {
             (b"{\"a\": 1}", "expected XGBoost"),
             (b"{\"a\"", "expected `:`"),
             (b"CBM1", "save_model"),
+            (b"\xef\xbb\xbf{\"learner\": {}}", "byte order mark"),
+            (b"booster[0]:\n0:[f0<1]", "dump_model"),
+            (b"[\n  { \"nodeid\": 0, \"depth\": 0}\n]", "dump_model"),
+            (b"{\"name\": \"tree\", \"tree_info\": []}", "dump_model"),
             (b"\x80\x04", "pickle"),
         ] {
             let error = detect(bytes).unwrap_err().to_string();

@@ -155,6 +155,8 @@ enum ClassRule {
     None,
     /// The second class if the only value exceeds this, otherwise the first.
     ValueAbove(f64),
+    /// The second class if the only margin exceeds this, otherwise the first.
+    MarginAbove(f64),
     /// The class with the greatest margin; the first one if there are several.
     GreatestMargin,
     /// The class with the greatest value; the first one if there are several.

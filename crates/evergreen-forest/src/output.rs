@@ -11,10 +11,11 @@ pub enum OutputKind {
     Value,
     /// The predicted class: one number per row. Classification only.
     Class,
-    /// The leaf reached in each tree, numbered as by the library's `pred_leaf`: one number per tree.
+    /// The leaf reached in each tree, numbered as by the library's `pred_leaf`: one number per tree. CatBoost's trees that
+    /// are not symmetric are numbered as by the library after it has loaded the file.
     Leaf,
     /// Additive contributions (SHAP values): per group one number per feature, then the bias. They add up to
-    /// the margin.
+    /// the margin, also for models where the library's own do not.
     Contributions,
 }
 

@@ -160,6 +160,10 @@ impl Forest {
                 position_of_max(values)
             }
             ClassRule::None | ClassRule::GreatestMargin => position_of_max(margins),
+            ClassRule::MarginAbove(border) => {
+                let second = margins.first().is_some_and(|margin| *margin > border);
+                f64::from(u8::from(second))
+            }
             ClassRule::ValueAbove(threshold) => {
                 self.transform.apply(margins, out);
                 let second = out.first().is_some_and(|value| *value > threshold);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! {"features_info": {"float_features", "categorical_features", …},
-//!  "model_info": {"params": {"loss_function": {"type"}}, "catboost_version_info"},
+//!  "model_info": {"params": {"loss_function": {"type"}}, "catboost_version_info",
+//!                 "binclass_probability_threshold": "0.5"},
 //!  "oblivious_trees": [{"splits", "leaf_values", "leaf_weights"}] | "trees": [{"split", "left", "right"}],
 //!  "scale_and_bias": [scale, [bias, …]]}
 //! ```
@@ -29,6 +30,8 @@ struct CatBoostFile {
     groups: Option<usize>,
     loss: String,
     version: Option<String>,
+    /// The probability from which a model with two classes predicts the second one.
+    threshold: f64,
     scale: f64,
     bias: Vec<f64>,
 }
@@ -51,6 +54,7 @@ pub(super) fn read<'a, D: Document<'a>>(
         groups: None,
         loss: String::new(),
         version: None,
+        threshold: 0.5,
         scale: 1.0,
         bias: Vec::new(),
     };
@@ -79,6 +83,10 @@ impl CatBoostFile {
         document.object(|document, key| match key {
             "catboost_version_info" => {
                 self.version = version(&document.text()?);
+                Ok(())
+            }
+            "binclass_probability_threshold" => {
+                self.threshold = probability(document)?;
                 Ok(())
             }
             "params" if document.shape()? == ValueKind::Object => {
@@ -132,6 +140,8 @@ impl CatBoostFile {
             )
         })?;
         let loss = loss::find(&self.loss).map_err(|why| at("model_info.params.loss_function", why))?;
+        let border = loss::border(self.threshold)
+            .map_err(|why| at("model_info.binclass_probability_threshold", why))?;
         limits::check("features_info", inputs.features.len(), bytes)?;
         let groups = self.groups.unwrap_or_else(|| self.bias.len().max(1));
         let finish = self.finish(groups).map_err(|why| at("scale_and_bias", why))?;
@@ -153,7 +163,7 @@ impl CatBoostFile {
         }
         Ok(Forest {
             transform: loss.link.into(),
-            classes: loss.classes(groups),
+            classes: loss.classes(groups, border),
             contributions: match has_cover {
                 true => Ok(()),
                 false => Err("the file does not record the training weight of each leaf"),
@@ -198,6 +208,15 @@ impl CatBoostFile {
         }
         Ok(MarginRule::ScaleBias(self.scale, bias))
     }
+}
+
+/// Reads a probability, which the library writes as a string; a number is accepted too.
+fn probability<'a, D: Document<'a>>(document: &mut D) -> Result<f64, Fault> {
+    if document.shape()? != ValueKind::Text {
+        return document.f64();
+    }
+    let fault = document.fault("expected a probability such as \"0.5\"");
+    document.text()?.parse().map_err(|_| fault)
 }
 
 /// Extracts the release from the build information: `… Branch: tags/v1.2.10 …`.

@@ -4,7 +4,8 @@
 //! tree                          header: key=value
 //! Tree=0 …                      one block per tree: key=value, arrays separated by spaces
 //! end of trees
-//! feature_importances: … parameters: …        not read
+//! feature_importances: …        not read
+//! parameters: [categorical_feature: 0,3] …      only this one is read
 //! pandas_categorical:[[…], …]   categories of the columns that were categorical in a frame
 //! ```
 //! Everything is `f64`, printed so that it reads back exactly.
@@ -12,11 +13,13 @@
 mod header;
 mod lines;
 mod objective;
+mod pandas;
 mod tree;
 
 use self::header::LightGbmHeader;
 use self::lines::LineReader;
 use self::objective::LightGbmObjective;
+use self::pandas::{FeatureInfo, PandasColumn, PandasList};
 use self::tree::LightGbmTree;
 use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
 use crate::document::{Document, Fault, Json, ValueKind};
@@ -39,7 +42,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     limits::check("num_tree_per_iteration", header.groups, bytes.len())?;
     let objective = objective::find(&header.objective).map_err(|why| at("objective", why))?;
     let builder = trees(&mut lines, header.groups)?;
-    let pandas = pandas_categories(&mut lines)?;
+    let footer = Footer::read(&mut lines)?;
     let trees = builder.trees();
     let rounds = trees / header.groups;
     if rounds * header.groups != trees {
@@ -58,7 +61,7 @@ pub(super) fn read(bytes: &[u8], _options: &LoadOptions) -> Result<Forest, Forma
     let built = builder
         .finish(rest)
         .map_err(|(tree, why)| at(&format!("Tree={tree}"), why))?;
-    let features = features(&header, &built, pandas);
+    let features = features(&header, &built, footer);
     let ensemble = built.ensemble;
     let linear = !ensemble.linear.is_empty();
     Ok(Forest {
@@ -129,22 +132,37 @@ fn trees(lines: &mut LineReader<'_>, groups: usize) -> Result<EnsembleBuilder<f6
     Err(lines.fault("unexpected end of the file; expected `end of trees`"))
 }
 
-/// Reads the categories at the end of the file, if there are any.
-fn pandas_categories(lines: &mut LineReader<'_>) -> Result<Vec<Categories>, FormatError> {
-    while let Some(line) = lines.next() {
-        if let Some(json) = line.strip_prefix("pandas_categorical:") {
-            let mut document = Json::new(json.as_bytes());
-            let categories = match document.shape().map_err(|fault| lines.within(fault))? {
-                ValueKind::Array => categories(&mut document).map_err(|fault| lines.within(fault))?,
-                _ => Vec::new(),
-            };
-            return Ok(categories);
-        }
-    }
-    Ok(Vec::new())
+/// What follows the trees.
+#[derive(Default)]
+struct Footer {
+    /// The features declared categorical, by position.
+    declared: Vec<usize>,
+    /// The categories of the training frame's columns.
+    lists: Vec<PandasList>,
 }
 
-fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
+impl Footer {
+    /// Reads the rest of the file.
+    fn read(lines: &mut LineReader<'_>) -> Result<Self, FormatError> {
+        let mut footer = Self::default();
+        while let Some(line) = lines.next() {
+            if let Some(positions) = line.strip_prefix("[categorical_feature: ") {
+                // Names instead of positions come from the command line, where no frame has categories.
+                let positions = positions.trim_end_matches(']').split(',');
+                footer.declared = positions.filter_map(|position| position.parse().ok()).collect();
+            } else if let Some(json) = line.strip_prefix("pandas_categorical:") {
+                let mut document = Json::new(json.as_bytes());
+                if document.shape().map_err(|fault| lines.within(fault))? == ValueKind::Array {
+                    footer.lists = pandas_lists(&mut document).map_err(|fault| lines.within(fault))?;
+                }
+                break;
+            }
+        }
+        Ok(footer)
+    }
+}
+
+fn pandas_lists(document: &mut Json<'_>) -> Result<Vec<PandasList>, Fault> {
     let mut all = Vec::new();
     document.array(|document, _| {
         let mut names = Vec::new();
@@ -160,13 +178,14 @@ fn categories(document: &mut Json<'_>) -> Result<Vec<Categories>, Fault> {
             Ok(())
         })?;
         // Mixed and other types are left to the caller to encode.
-        all.push(if names.len() == length {
+        let categories = if names.len() == length {
             Categories::Names(names)
         } else if numbers.len() == length {
             Categories::Integers(numbers)
         } else {
             Categories::Codes
-        });
+        };
+        all.push(PandasList { categories, length });
         Ok(())
     })?;
     Ok(all)
@@ -183,17 +202,28 @@ fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
     Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
 }
 
-fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categories>) -> Vec<Feature> {
-    let is_category = |position: usize| {
-        header.categorical.get(position) == Some(&true) || built.categorical.get(position) == Some(&true)
-    };
-    let count = (0..header.features).filter(|at| is_category(*at)).count();
-    // The file lists them in the order of the frame's categorical columns. If the counts differ, columns were
-    // declared categorical by hand and the lists cannot be assigned.
-    let mut pandas = if pandas.len() == count { pandas } else { Vec::new() }.into_iter();
+fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, footer: Footer) -> Vec<Feature> {
+    let mut columns: Vec<PandasColumn> = (0..header.features)
+        .map(|position| {
+            let info = header.infos.get(position).cloned().unwrap_or(FeatureInfo::Unused);
+            PandasColumn {
+                categorical: matches!(info, FeatureInfo::Codes(_))
+                    || built.categorical.get(position) == Some(&true),
+                info,
+            }
+        })
+        .collect();
+    for position in footer.declared {
+        if let Some(column) = columns.get_mut(position) {
+            column.categorical = true;
+        }
+    }
+    let assigned = pandas::assign(&footer.lists, &columns);
     let mut features = Vec::with_capacity(header.features);
     for (position, (splits, gain)) in built.use_of.iter().enumerate() {
-        let category = is_category(position);
+        let category = columns.get(position).is_some_and(|column| column.categorical);
+        let list = assigned.get(position).copied().flatten();
+        let list = list.and_then(|list| footer.lists.get(list));
         features.push(Feature {
             name: header
                 .names
@@ -205,7 +235,7 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, pandas: Vec<Categ
             } else {
                 FeatureKind::Number
             },
-            categories: category.then(|| pandas.next().unwrap_or(Categories::Codes)),
+            categories: category.then(|| list.map_or(Categories::Codes, |list| list.categories.clone())),
             splits: *splits,
             gain: *gain,
         });

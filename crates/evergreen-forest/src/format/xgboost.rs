@@ -15,7 +15,7 @@ mod objective;
 mod tree;
 
 use self::booster::Booster;
-use self::objective::XgBoostObjective;
+use self::objective::{BaseLink, XgBoostObjective};
 use crate::builder::{BuildOutput, EnsembleSettings};
 use crate::document::{Document, Fault, ValueKind};
 use crate::ensemble::MarginRule;
@@ -34,6 +34,8 @@ struct XgBoostFile {
     booster: Option<Booster>,
     objective: String,
     base_score: Option<String>,
+    /// Training was to estimate `base_score`.
+    estimates_base: bool,
     classes: usize,
     features: usize,
     targets: usize,
@@ -81,7 +83,7 @@ impl XgBoostFile {
 
     fn attributes<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
-            "best_iteration" => count(document).map(|best| self.best_iteration = Some(best)),
+            "best_iteration" => best_round(document).map(|best| self.best_iteration = best),
             _ => document.skip(),
         })
     }
@@ -91,6 +93,7 @@ impl XgBoostFile {
             "base_score" => document
                 .text()
                 .map(|text| self.base_score = Some(text.into_owned())),
+            "boost_from_average" => count(document).map(|flag| self.estimates_base = flag == 1),
             "num_class" => count(document).map(|count| self.classes = count),
             "num_feature" => count(document).map(|count| self.features = count),
             "num_target" => count(document).map(|count| self.targets = count),
@@ -99,7 +102,7 @@ impl XgBoostFile {
     }
 
     fn assemble(mut self, bytes: usize, options: &LoadOptions) -> Result<Forest, FormatError> {
-        let objective = objective::find(&self.objective, &self.version)
+        let mut objective = objective::find(&self.objective, &self.version)
             .map_err(|why| at("learner.objective.name", why))?;
         let booster = self.booster.take().ok_or_else(|| {
             at(
@@ -110,6 +113,10 @@ impl XgBoostFile {
         let groups = self.classes.max(self.targets).max(1);
         limits::check("learner.learner_model_param.num_feature", self.features, bytes)?;
         limits::check("learner.learner_model_param", groups, bytes)?;
+        // Since 3.1, a model without trees has never estimated its base, and predicts the stored one as a margin.
+        if self.estimates_base && !booster.is_fitted() && self.version.as_slice() >= [3, 1].as_slice() {
+            objective.base = BaseLink::Identity;
+        }
         let base = self.base_score.as_deref().unwrap_or("5E-1");
         let base = base_score::margins(base, groups, &objective, &self.version)
             .map_err(|why| at("learner.learner_model_param.base_score", why))?;
@@ -123,7 +130,8 @@ impl XgBoostFile {
             base,
             finish: MarginRule::None,
         };
-        let (built, categories) = booster.assemble(best, rest, &self.version)?;
+        let (built, mut categories) = booster.assemble(best, rest, &self.version)?;
+        categories::drop_garbled(&mut categories, &self.version);
         self.forest(built, categories, &objective)
     }
 
@@ -225,6 +233,16 @@ fn count<'a, D: Document<'a>>(document: &mut D) -> Result<usize, Fault> {
         ValueKind::Text => document.text()?.parse().map_err(|_| fault),
         _ => usize::try_from(document.integer()?).map_err(|_| fault),
     }
+}
+
+/// Reads the best round. Up to 1.7, a model without rounds records -1.
+fn best_round<'a, D: Document<'a>>(document: &mut D) -> Result<Option<usize>, Fault> {
+    let fault = document.fault("expected the number of a round, such as \"12\"");
+    let round: i64 = match document.shape()? {
+        ValueKind::Text => document.text()?.parse().map_err(|_| fault)?,
+        _ => document.integer()?,
+    };
+    Ok(usize::try_from(round).ok())
 }
 
 /// Creates an error at a named part of the model.

@@ -11,12 +11,24 @@ pub(super) struct Loss {
 }
 
 impl Loss {
-    pub(super) fn classes(self, groups: usize) -> ClassRule {
+    /// Returns how classes are chosen. `border` is the margin from which the library predicts the second of two classes.
+    pub(super) fn classes(self, groups: usize, border: f64) -> ClassRule {
         match self.task {
             Task::Multiclass => ClassRule::GreatestMargin,
-            Task::Binary if groups == 1 => ClassRule::ValueAbove(0.5),
+            Task::Binary if groups == 1 => ClassRule::MarginAbove(border),
             Task::Binary | Task::Value => ClassRule::None,
         }
+    }
+}
+
+/// Returns the margin that belongs to a probability threshold (`set_probability_threshold`), by the library's formula.
+/// The library compares margins, not probabilities: a tiny positive margin has the probability 0.5 and is the second
+/// class.
+pub(super) fn border(threshold: f64) -> Result<f64, String> {
+    if (0.0..=1.0).contains(&threshold) {
+        Ok(-(1.0 / threshold - 1.0).ln())
+    } else {
+        Err(format!("expected a probability from 0 to 1, found {threshold}"))
     }
 }
 

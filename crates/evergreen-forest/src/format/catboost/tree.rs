@@ -5,7 +5,7 @@
 //! the last split, so that leaves are in the order of their numbers.
 
 use crate::builder::{EnsembleBuilder, Node};
-use crate::document::{Document, Fault};
+use crate::document::{Document, Fault, ValueKind};
 use crate::ensemble::SplitTest;
 use crate::format::catboost::features::CatBoostInputs;
 
@@ -57,6 +57,8 @@ impl CatBoostTreeReader {
     ) -> Result<(), Fault> {
         let start = document.offset();
         document.object(|document, key| match key {
+            // The library writes null for a tree without splits.
+            "splits" if document.shape()? == ValueKind::Null => document.skip(),
             "splits" => document.array(|document, _| {
                 self.splits.push(split(document, inputs)?);
                 Ok(())
@@ -169,7 +171,7 @@ impl CatBoostTreeReader {
 
     /// Reads a leaf's numbers.
     fn value<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
-        if document.shape()? == crate::format::catboost::ValueKind::Array {
+        if document.shape()? == ValueKind::Array {
             return document.array(|document, _| {
                 self.values.push(document.f64()?);
                 Ok(())

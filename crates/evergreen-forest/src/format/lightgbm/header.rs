@@ -2,6 +2,7 @@
 
 use crate::FormatError;
 use crate::format::lightgbm::lines::{LineReader, number};
+use crate::format::lightgbm::pandas::FeatureInfo;
 
 /// The contents of the header.
 #[derive(Default)]
@@ -17,8 +18,8 @@ pub(super) struct LightGbmHeader {
     pub(super) names: Vec<String>,
     /// True if the names are not the library's defaults.
     pub(super) named: bool,
-    /// Which features are categories.
-    pub(super) categorical: Vec<bool>,
+    /// The values of each feature in training; empty if the file does not list them.
+    pub(super) infos: Vec<FeatureInfo>,
 }
 
 impl LightGbmHeader {
@@ -46,9 +47,10 @@ impl LightGbmHeader {
             }
             "objective" => self.objective = value.trim().to_owned(),
             "average_output" => self.average = true,
-            "feature_names" => self.names = value.split_ascii_whitespace().map(str::to_owned).collect(),
+            // A name may contain a tab; the library divides names by blanks only.
+            "feature_names" => self.names = words(value).map(str::to_owned).collect(),
             "feature_infos" => {
-                self.categorical = value.split_ascii_whitespace().map(lists_categories).collect();
+                self.infos = words(value).map(FeatureInfo::parse).collect();
             }
             _ => {}
         }
@@ -63,7 +65,7 @@ impl LightGbmHeader {
                  it again"
             )));
         }
-        for (what, length) in [("names", self.names.len()), ("infos", self.categorical.len())] {
+        for (what, length) in [("names", self.names.len()), ("infos", self.infos.len())] {
             if length != 0 && length != self.features {
                 return Err(lines.fault(format!("{length} feature_{what} for {} features", self.features)));
             }
@@ -77,7 +79,7 @@ impl LightGbmHeader {
     }
 }
 
-/// Returns whether a feature info lists categories `a:b:c`, rather than a range `[a:b]` or `none` (unused).
-fn lists_categories(info: &str) -> bool {
-    info != "none" && !info.starts_with('[')
+/// Divides a line at its blanks.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(' ').filter(|word| !word.is_empty())
 }

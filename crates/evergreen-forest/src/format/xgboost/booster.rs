@@ -52,6 +52,11 @@ pub(super) fn read<'a, D: Document<'a>>(document: &mut D) -> Result<Booster, Fau
 }
 
 impl Booster {
+    /// Returns whether the model has been trained for at least one round.
+    pub(super) fn is_fitted(&self) -> bool {
+        self.builder.trees() > 0
+    }
+
     fn model<'a, D: Document<'a>>(&mut self, document: &mut D) -> Result<(), Fault> {
         document.object(|document, key| match key {
             "gbtree_model_param" => document.object(|document, key| match key {

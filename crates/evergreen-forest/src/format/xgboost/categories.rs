@@ -1,6 +1,9 @@
 //! Reads `cats` (since 3.1): the categories of the training data. A category's position is its code.
 //!
 //! Names are stored as the signed bytes of all names in one array, divided by offsets.
+//!
+//! Releases 3.1 and 3.2 count a name's characters instead of its bytes, so names beyond ASCII are cut at the wrong
+//! places (dmlc/xgboost#12371). Such names are dropped: codes stay right, and a contract can name them.
 
 use crate::Categories;
 use crate::document::{Document, Fault, ValueKind};
@@ -70,7 +73,24 @@ fn names(offsets: &[usize], values: &[i64]) -> Result<Option<Categories>, String
             _ => None,
         };
         let name = name.ok_or("offsets are outside the category names")?;
-        names.push(String::from_utf8(name.to_vec()).map_err(|_| "a category name is not valid UTF-8")?);
+        match String::from_utf8(name.to_vec()) {
+            Ok(name) => names.push(name),
+            Err(_) => return Ok(Some(Categories::Codes)),
+        }
     }
     Ok(Some(Categories::Names(names)))
+}
+
+/// Drops the names that the release `version` has cut at the wrong places.
+pub(super) fn drop_garbled(all: &mut [Option<Categories>], version: &[u32]) {
+    if !(version.starts_with(&[3, 1]) || version.starts_with(&[3, 2])) {
+        return;
+    }
+    for categories in all {
+        if let Some(Categories::Names(names)) = categories
+            && !names.iter().all(|name| name.is_ascii())
+        {
+            *categories = Some(Categories::Codes);
+        }
+    }
 }
