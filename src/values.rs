@@ -2,6 +2,7 @@
 //! what is known of a feature. They depend on nothing else in the crate.
 
 pub mod band;
+pub mod category;
 pub mod cell;
 pub mod entity_id;
 pub mod feature_type;

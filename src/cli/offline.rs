@@ -123,12 +123,12 @@ impl OfflineModel {
             .map(str::to_owned)
             .or_else(|| entity.filter(|name| has(name)))
             .or_else(named_like_id);
-        // The model's name, or the store's name if the table has only that.
+        // The store's name, which serving reads, or the model's name if the table has only that.
         let column = |slot: &FeatureContract| {
-            if has(&slot.name) || !has(slot.column()) {
-                slot.name.clone()
-            } else {
+            if has(slot.column()) {
                 slot.column().to_owned()
+            } else {
+                slot.name.clone()
             }
         };
         let mut columns: Vec<String> = id.iter().cloned().collect();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
+use crate::values::category::resolve;
 use crate::values::cell::Cell;
 use crate::values::feature_type::{FeatureType, Parse};
 use crate::values::slot_value::SlotValue;
@@ -25,6 +26,8 @@ pub struct Field {
     pub single: bool,
     /// The categories known to any model; a vector holds positions in this list.
     pub categories: Vec<String>,
+    /// Whether the categories of a model are whole numbers, so that `1.0` is `1`.
+    pub whole: bool,
 }
 
 impl Field {
@@ -38,8 +41,8 @@ impl Field {
 
     /// Whether it is the same value of the store, read the same way.
     fn is_same(&self, other: &Self) -> bool {
-        (&self.group, &self.column, self.kind, self.parse)
-            == (&other.group, &other.column, other.kind, other.parse)
+        (&self.group, &self.column, self.kind, self.parse, self.whole)
+            == (&other.group, &other.column, other.kind, other.parse, other.whole)
     }
 
     fn words(&self) -> usize {
@@ -287,8 +290,9 @@ impl VectorBuilder<'_> {
             let Some(text) = cell.category(&mut digits)? else {
                 return Ok(SlotValue::Null);
             };
-            let code = self.layout.codes[position].get(text);
-            return Ok(code.map_or(SlotValue::UnknownCategory, |&code| SlotValue::Value(code.into())));
+            let codes = &self.layout.codes[position];
+            let code = resolve(text, field.whole, |name| codes.get(name).copied());
+            return Ok(code.map_or(SlotValue::UnknownCategory, |code| SlotValue::Value(code.into())));
         }
         let number = match field.parse {
             Parse::Strict => cell.number(field.kind)?,
@@ -384,6 +388,7 @@ mod tests {
             parse: Parse::Strict,
             single,
             categories: vec!["a".to_owned(), "b".to_owned()],
+            whole: false,
         }
     }
 

@@ -332,6 +332,7 @@ mod tests {
             parse: Parse::Strict,
             single: false,
             categories: Vec::new(),
+            whole: false,
         };
         let layout = Arc::new(Layout::new("id", vec![field]));
         let source = Arc::new(Strict(layout.clone(), AtomicU64::new(0)));

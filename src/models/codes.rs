@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::contract::FeatureContract;
+use crate::values::category::{is_whole, resolve, shortest};
 use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Categories, Feature, FeatureKind};
 
@@ -115,12 +116,16 @@ impl CategoryCodes {
             Self::Named(codes) | Self::Whole(codes) => codes.get(name).copied(),
             Self::Hashed(categories) => categories.code(name).map(f64::from),
         };
-        let code = found(category).or_else(|| spellings(category).iter().find_map(|name| found(name)));
+        let code = resolve(category, self.is_whole(), found);
         match self {
-            Self::Named(_) => code,
-            Self::Whole(_) => code.or_else(|| found(&shortest(category))),
+            Self::Named(_) | Self::Whole(_) => code,
             Self::Hashed(categories) => code.or_else(|| Some(by_hash(categories, category))),
         }
+    }
+
+    /// Whether the categories are whole numbers.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
     }
 
     /// The names, sorted.
@@ -145,17 +150,6 @@ impl CategoryCodes {
     }
 }
 
-/// How the libraries write a boolean as a category: pandas as a text, CatBoost and integer columns as a number.
-fn spellings(category: &str) -> &'static [&'static str] {
-    if category.eq_ignore_ascii_case("true") {
-        &["true", "True", "TRUE", "1"]
-    } else if category.eq_ignore_ascii_case("false") {
-        &["false", "False", "FALSE", "0"]
-    } else {
-        &[]
-    }
-}
-
 /// Returns whether the model has no list of the categories, or an empty one.
 fn is_unnamed(categories: &Categories) -> bool {
     match categories {
@@ -164,20 +158,6 @@ fn is_unnamed(categories: &Categories) -> bool {
         Categories::Integers(numbers) => numbers.is_empty(),
         Categories::Hashes(_) => false,
     }
-}
-
-/// Returns whether a category is a whole number, written as such.
-fn is_whole(name: &str) -> bool {
-    name.parse::<i64>().is_ok_and(|number| number.to_string() == name)
-}
-
-/// A whole number without leading zeros and decimals; any other text unchanged.
-fn shortest(name: &str) -> String {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-    let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64);
-    let number = name.parse::<i64>().ok();
-    let number = number.or_else(|| name.parse::<f64>().ok().and_then(whole));
-    number.map_or_else(|| name.to_owned(), |number| number.to_string())
 }
 
 /// The code of a name by its hash. A name that the model does not split on gets the next free code: no

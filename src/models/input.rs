@@ -109,6 +109,11 @@ impl ModelInput {
         }
     }
 
+    /// Whether its categories are whole numbers.
+    pub fn has_whole_categories(&self) -> bool {
+        self.codes.is_whole()
+    }
+
     /// The code of a named category.
     pub fn code(&self, category: &str) -> Option<f64> {
         self.codes.code(category)

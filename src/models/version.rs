@@ -101,6 +101,12 @@ impl ModelVersion {
         }
     }
 
+    /// Whether the categories of a slot are whole numbers, so that `1.0` is `1`.
+    pub fn slot_is_whole(&self, slot: usize) -> bool {
+        let input = self.inputs.get(slot);
+        input.is_some_and(ModelInput::has_whole_categories)
+    }
+
     /// The categories of a slot.
     pub fn slot_categories(&self, slot: usize) -> Vec<String> {
         match self.inputs.get(slot) {
