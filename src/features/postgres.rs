@@ -24,7 +24,7 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::time::now;
 use key::{parameter, spelling};
-use session::Sessions;
+use session::{Session, Sessions};
 use value::{RawValue, cell};
 
 /// A PostgreSQL server with features.
@@ -117,17 +117,25 @@ impl FeatureSource for PostgresSource {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let session = self.store.sessions.session(lane).await?;
-            let statement = session.prepare(&self.query).await?;
-            let columns = self.columns(statement.columns()).map_err(SourceError::Failed)?;
-            let parameter = parameter(&statement, ids).map_err(SourceError::Failed)?;
-            let rows = session.query(&statement, &[&*parameter]).await?;
-            Ok(self.read(ids, &rows, &columns))
+            match self.ask(&session, ids).await {
+                // Each connection learns of a changed table by itself.
+                Err(SourceError::Outdated(_)) => self.ask(&session, ids).await,
+                result => result,
+            }
         }
         .boxed()
     }
 }
 
 impl PostgresSource {
+    async fn ask(&self, session: &Session, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+        let statement = session.prepare(&self.query).await?;
+        let columns = self.columns(statement.columns()).map_err(SourceError::Failed)?;
+        let parameter = parameter(&statement, ids).map_err(SourceError::Failed)?;
+        let rows = session.query(&statement, &[&*parameter]).await?;
+        Ok(self.read(ids, &rows, &columns))
+    }
+
     fn columns(&self, columns: &[Column]) -> Result<ResultColumns, String> {
         let find = |name: &str| {
             let position = columns.iter().position(|column| column.name() == name);

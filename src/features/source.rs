@@ -55,6 +55,9 @@ pub enum SourceError {
     /// says nothing about its health.
     #[error("the store refuses an id of the request ({0})")]
     Refused(String),
+    /// The query was prepared for a table that has changed since: it must be prepared again.
+    #[error("{0}")]
+    Outdated(String),
     /// The store answered with an error.
     #[error("{0}")]
     Failed(String),
@@ -72,7 +75,7 @@ impl SourceError {
         match self {
             Self::Dropped(_) => "dropped",
             Self::Refused(_) => "refused",
-            Self::Failed(_) => "failed",
+            Self::Outdated(_) | Self::Failed(_) => "failed",
             Self::TimedOut(_) => "timed_out",
             Self::Open => "open",
         }

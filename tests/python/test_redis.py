@@ -399,3 +399,21 @@ def test_settings_that_cannot_be_are_named(evergreen, tmp_path, config, expected
     path.write_text(config)
     done = subprocess.run([evergreen, "serve", "--config", path], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and expected in done.stderr, done.stderr
+
+
+def test_versions_are_compared_with_features_of_the_store(evergreen, store, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "churn", models / "churn")
+    (tmp_path / "ids.txt").write_text("\n".join([*IDS[:800], "C-nobody"]))
+    config = settings(tmp_path, store.url)
+    watch = "[models]\npoll_seconds = 0.05\n[models.watch]\nids = 'ids.txt'\n"
+    config.write_text(config.read_text() + watch)
+    with serving(evergreen, tmp_path, models=models, customers=None, config=config) as online:
+        shutil.copytree(models / "churn/1", tmp_path / "2")
+        (tmp_path / "2").rename(models / "churn/2")
+        found = until(lambda: [
+            event["what"]
+            for event in online.ops.get("/v1/models/churn").json()["events"]
+            if "was compared with 1" in event["what"]
+        ])  # fmt: skip
+        assert found == ["version 2 was compared with 1: moves 0.0% of 800 customers across a band"]

@@ -541,9 +541,7 @@ def events(server):
     return [event["what"] for event in server.ops.get("/v1/models/churn").json()["events"]]
 
 
-@pytest.mark.parametrize(
-    "kind, part", [("rejects", "customers got no score"), ("far", "stability index")]
-)
+@pytest.mark.parametrize("kind, part", [("rejects", "customers got no score"), ("far", "stability index")])
 def test_a_worse_version_never_goes_live(evergreen, tmp_path, kind, part):
     models = tmp_path / "models"
     models.mkdir()

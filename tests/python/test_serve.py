@@ -112,7 +112,9 @@ def test_nan_and_null_are_missing_and_say_so(server, customers):
 
 
 def test_a_number_beyond_floats_concerns_its_entity_alone(server):
-    content = '{"model": "churn", "entities": [{"id": "C-1042", "features": {"nps": 1e999}}, {"id": "C-1042"}]}'
+    content = (
+        '{"model": "churn", "entities": [{"id": "C-1042", "features": {"nps": 1e999}}, {"id": "C-1042"}]}'
+    )
     bad, good = server.http.post("/v1/score", content=content).json()["results"]
     assert bad["status"] == "error" and "a number beyond 64-bit floats" in bad["error"]["detail"]
     assert good["status"] == "ok"

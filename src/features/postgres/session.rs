@@ -160,9 +160,12 @@ impl Session {
         if code.starts_with("22") {
             return SourceError::Refused(format!("SQLSTATE {code}"));
         }
-        // 57P: the server is shutting down. 0A000 and 26000: the statement was prepared for a table that has changed since.
-        let again = code.starts_with("57P") || code == "0A000" || code == "26000";
-        if again || self.client.is_closed() || error.as_db_error().is_none() {
+        // The result has other types than when the statement was prepared, or the statement is gone.
+        if code == "0A000" || code == "26000" {
+            return SourceError::Outdated(describe(error));
+        }
+        // 57P: the server is shutting down.
+        if code.starts_with("57P") || self.client.is_closed() || error.as_db_error().is_none() {
             SourceError::Dropped(describe(error))
         } else {
             SourceError::Failed(describe(error))
