@@ -69,7 +69,7 @@ fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_j
         .map(|feature| {
             json!({
                 "name": feature.name,
-                "type": format!("{:?}", feature.kind).to_lowercase(),
+                "type": feature.kind.label(),
                 "splits": feature.splits,
                 "gain": feature.gain,
                 "categories": feature.categories.as_ref().map(categories),
@@ -77,11 +77,11 @@ fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_j
         })
         .collect();
     json!({
-        "format": format!("{:?}", summary.format).to_lowercase(),
+        "format": summary.format.label(),
         "library_version": summary.library_version,
         "objective": summary.objective,
-        "task": format!("{:?}", summary.task).to_lowercase(),
-        "precision": format!("{:?}", forest.precision()).to_lowercase(),
+        "task": summary.task.label(),
+        "precision": forest.precision().label(),
         "trees": summary.trees,
         "groups": summary.groups,
         "depth": summary.depth,
@@ -117,14 +117,14 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
     let mut facts = Table::new();
     facts.load_style(NOTHING);
     facts
-        .add_row(["format", &format!("{:?} {version}", summary.format)])
+        .add_row(["format", &format!("{} {version}", summary.format)])
         .add_row([
             "objective",
             &format!(
-                "{} ({:?}, {:?})",
+                "{} ({}, {})",
                 summary.objective,
-                summary.task,
-                forest.precision()
+                summary.task.label(),
+                forest.precision().label()
             ),
         ])
         .add_row(["trees", &format!("{}{best}", thousands(summary.trees))])
@@ -151,7 +151,7 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
     for feature in forest.features() {
         features.add_row([
             feature.name.clone(),
-            format!("{:?}", feature.kind).to_lowercase(),
+            feature.kind.label().to_owned(),
             thousands(feature.splits as usize),
             format!("{:.1}", feature.gain),
             first_categories(feature),

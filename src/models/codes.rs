@@ -36,8 +36,8 @@ impl CategoryCodes {
         if categorical != (contract.kind == FeatureType::Category) && (categorical || feature.splits > 0) {
             let splits = if categorical { "categories" } else { "numbers" };
             return Err(format!(
-                "type is {:?} in the contract; the model splits on {splits}",
-                contract.kind
+                "type is \"{}\" in the contract; the model splits on {splits}",
+                contract.kind.label()
             ));
         }
         let promised = &contract.categories;
@@ -73,6 +73,14 @@ impl CategoryCodes {
         match self {
             Self::Named(codes) => codes.get(category).copied(),
             Self::Hashed(categories) => Some(by_hash(categories, category)),
+        }
+    }
+
+    /// The largest code of a named category.
+    pub(super) fn largest(&self) -> Option<f64> {
+        match self {
+            Self::Named(codes) => codes.values().copied().reduce(f64::max),
+            Self::Hashed(_) => None,
         }
     }
 

@@ -105,6 +105,21 @@ pub enum ScoreKind {
     Class,
 }
 
+impl ScoreKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Probability, Self::Margin, Self::Value, Self::Class];
+
+    /// The name in contracts and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Probability => "probability",
+            Self::Margin => "margin",
+            Self::Value => "value",
+            Self::Class => "class",
+        }
+    }
+}
+
 /// A calibration of the value, fitted after training.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -362,7 +377,7 @@ file = "g.jsonl"
             (
                 "type = \"int\"",
                 "type = \"integr\"",
-                "b.toml:11: unknown variant `integr`",
+                "b.toml:11: unknown value `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
             (

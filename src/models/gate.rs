@@ -14,6 +14,7 @@ use super::input::ModelInput;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
 use super::version::{SlotNames, output_of};
+use crate::words::counted;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
@@ -142,7 +143,7 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let bundle = Bundle::find(path)?;
     let contract = bundle.contract()?;
     let detail = match &contract {
-        Some(contract) => format!("contract with {} features", contract.features().len()),
+        Some(contract) => format!("contract with {}", counted(contract.features().len(), "feature")),
         None => "a bare model: it scores tensors, not entities".to_owned(),
     };
     Ok(((bundle, contract), StepOutcome::Passed, detail))
@@ -172,10 +173,10 @@ fn parse(
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
     let detail = format!(
-        "{:?}, {}, {} trees, kernel {}",
+        "{}, {}, {}, kernel {}",
         summary.format,
         summary.objective,
-        summary.trees,
+        counted(summary.trees, "tree"),
         forest.kernels()
     );
     Ok((forest, StepOutcome::Passed, detail))
@@ -196,7 +197,8 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     if contract.features().len() != features.len() {
         let (promised, taken) = (contract.features().len(), features.len());
         return Err(format!(
-            "the contract lists {promised} features, the model has {taken}"
+            "the contract lists {}, the model has {taken}",
+            counted(promised, "feature")
         ));
     }
     let mut inputs = Vec::with_capacity(features.len());
@@ -214,7 +216,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     Ok((
         (inputs, operands, derived),
         StepOutcome::Passed,
-        format!("{} features and the output agree", features.len()),
+        format!("{} and the output agree", counted(features.len(), "feature")),
     ))
 }
 
@@ -263,7 +265,10 @@ fn replay(
     Ok((
         rows,
         StepOutcome::Passed,
-        format!("{} rows: margins {margins}, values {values}", found.rows),
+        format!(
+            "{}: margins {margins}, values {values}",
+            counted(found.rows, "row")
+        ),
     ))
 }
 
@@ -273,7 +278,11 @@ fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdic
         return Ok((None, StepOutcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
-    let detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    let detail = format!(
+        "{} over {} rows",
+        counted(found.features.len(), "distribution"),
+        found.rows
+    );
     Ok((Some(found), StepOutcome::Passed, detail))
 }
 

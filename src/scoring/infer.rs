@@ -44,6 +44,14 @@ pub struct InferResponse {
     pub outputs: Vec<Tensor>,
 }
 
+impl InferResponse {
+    /// The number of rows that were scored.
+    fn rows(&self) -> usize {
+        let first = self.outputs.first().and_then(|output| output.shape.first());
+        first.copied().unwrap_or(0)
+    }
+}
+
 /// An output of a model.
 #[derive(Clone, Debug)]
 pub struct OutputTensor {
@@ -91,7 +99,7 @@ impl Scorer {
         let servable = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::invalid(format!("duplicate output `{twice}`")));
+            return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));
         }
         let start = Instant::now();
         let result = match entities(&servable.model, &request.inputs) {
@@ -112,7 +120,8 @@ impl Scorer {
                 .await
             }
         };
-        servable.tensor_stats.record(start.elapsed(), result.is_ok());
+        let rows = result.as_ref().ok().map(InferResponse::rows);
+        servable.tensor_stats.record(start.elapsed(), rows);
         result
     }
 
@@ -239,6 +248,7 @@ fn no_output<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Er
         "the model has no output `{name}`{hint}; it has: {}",
         known.join(", ")
     ))
+    .about("outputs")
 }
 
 fn forest_output(model: &ModelVersion, output: &OutputTensor, matrix: &Matrix) -> Result<Tensor, Error> {

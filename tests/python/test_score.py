@@ -259,7 +259,7 @@ SPOILED = [
         "bundle.toml",
         lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1),
         "settle",
-        "unknown variant",
+        "unknown value",
     ),
 ]
 

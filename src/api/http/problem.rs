@@ -1,4 +1,5 @@
-//! Converts errors to RFC 9457 `application/problem+json`, for REST and the operations port.
+//! Converts errors to RFC 9457 `application/problem+json`, for REST and the operations port. Each such response carries
+//! its [`Problem`], from which `error_format.rs` makes the errors of the Open Inference Protocol.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,16 +11,18 @@ use serde::Serialize;
 use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::schema::labels;
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 
 const METHOD_NOT_ALLOWED_TITLE: &str = "Method not allowed";
+const UNKNOWN_ENCODING_TITLE: &str = "Unknown content encoding";
 
 /// Why a request failed as a whole (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// URI of the kind of problem.
-    #[schema(example = "urn:evergreen:problem:model_not_found")]
+    #[schema(value_type = ProblemType, example = "urn:evergreen:problem:model_not_found")]
     r#type: String,
     /// Short title of the kind of problem.
     #[schema(example = "Model not found")]
@@ -29,7 +32,61 @@ pub(super) struct Problem {
     status: u16,
     /// What is wrong with this request, and how to fix it.
     #[schema(example = "no model `chrun`; did you mean `churn`?")]
-    detail: String,
+    pub(super) detail: String,
+}
+
+const NO_ROUTE: &str = "no_route";
+const NO_METHOD: &str = "no_method";
+const UNKNOWN_ENCODING: &str = "unknown_encoding";
+
+/// The URN of a kind of problem.
+fn urn(label: &str) -> String {
+    format!("urn:evergreen:problem:{label}")
+}
+
+labels! {
+    /// URI of a kind of problem: of an error kind, or of a request that no operation answers.
+    ProblemType = ErrorKind::ALL
+        .iter()
+        .map(|&kind| status::of(kind).label)
+        .chain([NO_ROUTE, NO_METHOD, UNKNOWN_ENCODING])
+        .map(urn)
+}
+
+/// The HTTP statuses of failed requests, each with the titles of its problems.
+pub(super) fn failures() -> BTreeMap<String, String> {
+    let kinds = ErrorKind::ALL.map(|kind| (status::of(kind).http, status::of(kind).title));
+    let of_layers = [
+        (StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED_TITLE),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING_TITLE),
+    ];
+    let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (status, title) in kinds.into_iter().chain(of_layers) {
+        titles.entry(status.as_u16().to_string()).or_default().push(title);
+    }
+    titles
+        .into_iter()
+        .map(|(status, titles)| (status, titles.join("; ")))
+        .collect()
+}
+
+/// Describes the failures of an operation, whose bodies have the schema `schema` and the media type `media_type`.
+pub(super) fn described_failures(
+    schema: &str,
+    media_type: &str,
+) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let response = |title: String| {
+        let schema = utoipa::openapi::Ref::from_schema_name(schema);
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        ResponseBuilder::new()
+            .description(title)
+            .content(media_type, content)
+            .build()
+    };
+    failures()
+        .into_iter()
+        .map(|(status, title)| (status, response(title).into()))
+        .collect()
 }
 
 /// The problem responses of every operation, for the OpenAPI description: one per HTTP status.
@@ -37,35 +94,7 @@ pub(super) struct Problems;
 
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for kind in ErrorKind::ALL {
-            let status = status::of(kind);
-            titles
-                .entry(status.http.as_u16().to_string())
-                .or_default()
-                .push(status.title);
-        }
-        let of_layers = [
-            (StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED_TITLE),
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unknown content encoding"),
-        ];
-        for (status, title) in of_layers {
-            titles.insert(status.as_u16().to_string(), vec![title]);
-        }
-        let content = || {
-            let schema = utoipa::openapi::Ref::from_schema_name(Problem::name());
-            ContentBuilder::new().schema(Some(schema)).build()
-        };
-        let response = |titles: Vec<&str>| {
-            ResponseBuilder::new()
-                .description(titles.join("; "))
-                .content("application/problem+json", content())
-                .build()
-        };
-        titles
-            .into_iter()
-            .map(|(status, titles)| (status, response(titles).into()))
-            .collect()
+        described_failures(&Problem::name(), "application/problem+json")
     }
 }
 
@@ -74,42 +103,58 @@ impl IntoResponse for Error {
         let status = status::of(self.kind());
         let detail = status::message(&self);
         let mut response = response(status.http, status.label, status.title, detail);
+        let headers = response.headers_mut();
         if let Some(after) = status.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, after.as_secs().into());
+            headers.insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        if self.kind() == ErrorKind::Unauthenticated {
+            // HTTP requires a challenge for a missing or unknown key.
+            let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
+            headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
         response
     }
 }
 
+/// Builds the response, which carries its problem for layers that format errors.
 fn response(status: StatusCode, label: &str, title: &'static str, detail: String) -> Response {
-    let r#type = format!("urn:evergreen:problem:{label}");
-    let mut response = (
-        status,
-        Json(Problem {
-            r#type,
-            title,
-            status: status.as_u16(),
-            detail,
-        }),
-    )
-        .into_response();
+    let problem = Problem {
+        r#type: urn(label),
+        title,
+        status: status.as_u16(),
+        detail,
+    };
+    let mut response = (status, Json(&problem)).into_response();
     let media_type = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response.extensions_mut().insert(problem);
     response
+}
+
+/// Answers a request whose body has an encoding that the server cannot decode.
+pub(super) fn unknown_encoding(found: Option<&HeaderValue>) -> Response {
+    let detail = format!(
+        "content-encoding: expected gzip, deflate, zstd or no such header, found {:?}",
+        found.unwrap_or(&HeaderValue::from_static(""))
+    );
+    response(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        UNKNOWN_ENCODING,
+        UNKNOWN_ENCODING_TITLE,
+        detail,
+    )
 }
 
 pub(super) async fn no_route(uri: Uri) -> Response {
     let detail = format!("unknown path {}; see /docs", uri.path());
-    response(StatusCode::NOT_FOUND, "no_route", "Path not found", detail)
+    response(StatusCode::NOT_FOUND, NO_ROUTE, "Path not found", detail)
 }
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not support {method}; see /docs", uri.path());
     response(
         StatusCode::METHOD_NOT_ALLOWED,
-        "no_method",
+        NO_METHOD,
         METHOD_NOT_ALLOWED_TITLE,
         detail,
     )
@@ -127,15 +172,4 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .unwrap_or("no message");
     tracing::error!(panic = text, "handler panicked");
     Error::internal(text.to_owned()).into_response()
-}
-
-/// Builds the response with `write`, and adds the challenge that HTTP requires for a missing or unknown key.
-pub(super) fn with_challenge(error: Error, write: fn(Error) -> Response) -> Response {
-    let challenge = error.kind() == ErrorKind::Unauthenticated;
-    let mut response = write(error);
-    if challenge {
-        let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-    }
-    response
 }
