@@ -1,5 +1,6 @@
 //! Inference on tensors, for the Open Inference Protocol: one matrix of all features, one tensor per feature, or ids whose
-//! features are looked up. Matrices go to the model unchanged; ids are scored like those of any request.
+//! features are looked up. Numbers go to the model unchanged, after a check that codes of categories exist; ids are scored
+//! like those of any request.
 
 use std::collections::HashSet;
 use std::sync::Arc;

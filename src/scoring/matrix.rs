@@ -78,7 +78,7 @@ fn known_codes<'a>(
         name,
         format!(
             "input `{input}`, feature `{name}`: expected the code of a category, a whole number from 0 to {largest}, \
-             found {wrong}; to send names, give `{name}` a BYTES tensor of its own"
+             or NaN for none, found {wrong}; to send names, give `{name}` a BYTES tensor of its own"
         ),
     ))
 }

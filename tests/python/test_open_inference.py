@@ -199,7 +199,7 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
         ),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}', "data missing"),
         ('{"inputs": []}', "no entities or rows to score"),
-        ("{", "EOF"),
+        ("{", "the text ends inside an object"),
     ],
 )
 def test_a_bad_body_is_named_in_the_protocols_words(server, body, part):
@@ -208,7 +208,9 @@ def test_a_bad_body_is_named_in_the_protocols_words(server, body, part):
 
 
 def test_nested_data_and_missing_values(server, booster):
-    row = [1.5, None] + [0] * 22
+    row = [0.0] * 24
+    row[booster.feature_types.index("float")] = 1.5
+    row[1] = None
     body = {"inputs": [{"name": "x", "shape": [1, 24], "datatype": "FP32", "data": [row]}]}
     answer = server.http.post(f"/v2/models/{MODEL}/versions/1/infer", json=body).json()
     array = np.array([[np.nan if value is None else value for value in row]], dtype="float32")

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse as _, Response};
 use pin_project_lite::pin_project;
 use serde::Serialize;
@@ -47,6 +47,7 @@ pub(super) struct ErrorFormat<S> {
 impl<S, I, B> Service<Request<I>> for ErrorFormat<S>
 where
     S: Service<Request<I>, Response = Response<B>>,
+    I: HttpBody,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
@@ -59,12 +60,14 @@ where
     }
 
     fn call(&mut self, request: Request<I>) -> FormattedResponse<S::Future> {
-        let protocol = Protocol::of(request.uri().path());
-        let encoding = request.headers().get(header::CONTENT_ENCODING).cloned();
+        let format = Format {
+            protocol: Protocol::of(request.uri().path()),
+            encoding: request.headers().get(header::CONTENT_ENCODING).cloned(),
+            http1_body: request.version() < Version::HTTP_2 && !request.body().is_end_stream(),
+        };
         FormattedResponse {
             inner: self.inner.call(request),
-            protocol,
-            encoding,
+            format,
         }
     }
 }
@@ -74,9 +77,18 @@ pin_project! {
     pub(super) struct FormattedResponse<F> {
         #[pin]
         inner: F,
-        protocol: Protocol,
-        encoding: Option<HeaderValue>,
+        format: Format,
     }
+}
+
+/// What the format of an error depends on.
+#[derive(Debug)]
+struct Format {
+    protocol: Protocol,
+    /// The encoding of the request's body.
+    encoding: Option<HeaderValue>,
+    /// The request has a body, and its connection takes one request after the other.
+    http1_body: bool,
 }
 
 impl<F, B, E> Future for FormattedResponse<F>
@@ -90,7 +102,7 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = ready!(this.inner.poll(context))?.map(Body::new);
-        Poll::Ready(Ok(format(response, *this.protocol, this.encoding.as_ref())))
+        Poll::Ready(Ok(this.format.apply(response)))
     }
 }
 
@@ -112,23 +124,31 @@ impl Protocol {
     }
 }
 
-/// Gives an error the body of its API. Other responses pass unchanged.
-fn format(mut response: Response, protocol: Protocol, encoding: Option<&HeaderValue>) -> Response {
-    let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) {
-        return response;
-    }
-    // The layer that decodes bodies answers an encoding that it does not know with an empty body.
-    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE && response.extensions().get::<Problem>().is_none() {
-        response = with_headers_of(&response, problem::unknown_encoding(encoding));
-    }
-    let problem = response.extensions_mut().remove::<Problem>();
-    match problem.filter(|_| protocol == Protocol::OpenInference) {
-        Some(Problem { detail, .. }) => {
-            let body = Json(InferenceErrorBody { error: detail });
-            with_headers_of(&response, (status, body).into_response())
+impl Format {
+    /// Gives an error the body of its API. Other responses pass unchanged.
+    fn apply(&self, mut response: Response) -> Response {
+        let status = response.status();
+        if !(status.is_client_error() || status.is_server_error()) {
+            return response;
         }
-        None => response,
+        // The layer that decodes bodies answers an encoding that it does not know with an empty body.
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE && response.extensions().get::<Problem>().is_none() {
+            response = with_headers_of(&response, problem::unknown_encoding(self.encoding.as_ref()));
+        }
+        let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+            return response;
+        };
+        if self.protocol == Protocol::OpenInference {
+            let error = problem.detail;
+            let body = Json(InferenceErrorBody { error });
+            response = with_headers_of(&response, (status, body).into_response());
+        }
+        if problem.body_unread && self.http1_body {
+            // The connection will close; a client that is not told would send its next request into it.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
     }
 }
 

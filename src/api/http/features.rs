@@ -73,7 +73,7 @@ pub(super) struct EntityFeatureBody {
     params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"),
         VersionParameters, RequestHeaders),
     responses(
-        (status = 200, body = EntityFeaturesBody),
+        (status = 200, description = "The features", body = EntityFeaturesBody),
         Problems,
     )
 )]

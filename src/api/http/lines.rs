@@ -97,10 +97,10 @@ impl ToSchema for ScoreLines {
     params(("model" = String, Path, example = "churn"), VersionParameters, ExplainParameter, RequestHeaders),
     request_body(
         content = EntityLines, content_type = "application/x-ndjson",
-        example = "{\"id\": \"C-1042\"}\n{\"id\": \"C-1001\"}\n"
+        example = "{\"id\": \"C-1042\"}\n{\"id\": \"C-4\"}\n"
     ),
     responses(
-        (status = 200, body = ScoreLines, content_type = "application/x-ndjson"),
+        (status = 200, description = "One answer per line", body = ScoreLines, content_type = "application/x-ndjson"),
         Problems,
     )
 )]

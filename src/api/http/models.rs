@@ -27,7 +27,7 @@ pub(super) use wire::{ModelBody, ModelsBody};
 #[utoipa::path(
     get, path = "/v1/models", tag = "models",
     responses(
-        (status = 200, body = ModelsBody),
+        (status = 200, description = "The models", body = ModelsBody),
         Problems,
     )
 )]
@@ -56,7 +56,7 @@ pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
     get, path = "/v1/models/{model}", tag = "models",
     params(("model" = String, Path, example = "churn")),
     responses(
-        (status = 200, body = ModelBody),
+        (status = 200, description = "The model", body = ModelBody),
         Problems,
     )
 )]

@@ -139,7 +139,7 @@ fn model_ref(parameters: ModelPath) -> Result<ModelRef, Error> {
 }
 
 /// Describes the server and its protocol extensions.
-#[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference", responses((status = 200, body = ServerBody), Failures))]
+#[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference", responses((status = 200, description = "The server", body = ServerBody), Failures))]
 async fn server() -> Json<ServerBody> {
     Json(ServerBody::new())
 }
@@ -147,7 +147,7 @@ async fn server() -> Json<ServerBody> {
 /// Answers while the server runs.
 #[utoipa::path(
     get, path = "/v2/health/live", tag = "inference", security(()),
-    responses((status = 200, body = LiveBody), Failures)
+    responses((status = 200, description = "The server runs", body = LiveBody), Failures)
 )]
 async fn server_live() -> Json<LiveBody> {
     Json(LiveBody { live: true })
@@ -156,7 +156,7 @@ async fn server_live() -> Json<LiveBody> {
 /// Answers 200 if at least one model can answer, otherwise 503.
 #[utoipa::path(
     get, path = "/v2/health/ready", tag = "inference", security(()),
-    responses((status = 200, body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
+    responses((status = 200, description = "Ready", body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
 )]
 async fn server_ready(State(state): State<HttpState>) -> Response {
     let ready = state.scorer.live().why_not_ready().is_empty();
@@ -177,7 +177,7 @@ fn ready_response(ready: bool) -> Response {
 #[utoipa::path(
     get, path = "/v2/models/{model}/ready", tag = "inference",
     params(("model" = String, Path, example = "churn")),
-    responses((status = 200, body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
+    responses((status = 200, description = "Ready", body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
 )]
 async fn model_ready(State(state): State<HttpState>, parameters: ModelPath) -> Result<Response, Error> {
     let model = model_ref(parameters)?;
@@ -196,7 +196,7 @@ async fn model_ready(State(state): State<HttpState>, parameters: ModelPath) -> R
 #[utoipa::path(
     get, path = "/v2/models/{model}", operation_id = "model_metadata", tag = "inference",
     params(("model" = String, Path, example = "churn")),
-    responses((status = 200, body = MetadataBody), Failures)
+    responses((status = 200, description = "Inputs and outputs", body = MetadataBody), Failures)
 )]
 async fn model(State(state): State<HttpState>, parameters: ModelPath) -> Result<Json<MetadataBody>, Error> {
     let live = state.scorer.live();
@@ -208,7 +208,7 @@ async fn model(State(state): State<HttpState>, parameters: ModelPath) -> Result<
 #[utoipa::path(
     get, path = "/v2/models/{model}/config", operation_id = "model_config", tag = "inference",
     params(("model" = String, Path, example = "churn")),
-    responses((status = 200, body = ConfigBody), Failures)
+    responses((status = 200, description = "The configuration", body = ConfigBody), Failures)
 )]
 async fn config(State(state): State<HttpState>, parameters: ModelPath) -> Result<Json<ConfigBody>, Error> {
     let live = state.scorer.live();
@@ -221,7 +221,7 @@ async fn config(State(state): State<HttpState>, parameters: ModelPath) -> Result
 #[utoipa::path(
     get, path = "/v2/models/{model}/stats", tag = "inference",
     params(("model" = String, Path, example = "churn")),
-    responses((status = 200, body = StatisticsBody), Failures)
+    responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
 )]
 async fn model_statistics(
     State(state): State<HttpState>,
@@ -236,7 +236,7 @@ async fn model_statistics(
 /// Counts the requests of every live model.
 #[utoipa::path(
     get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
-    responses((status = 200, body = StatisticsBody), Failures)
+    responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
 )]
 async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> {
     let live = state.scorer.live();
@@ -249,7 +249,7 @@ async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> 
 #[utoipa::path(
     post, path = "/v2/repository/index", tag = "inference",
     request_body(content = Option<IndexRequestBody>, example = json!({"ready": true})),
-    responses((status = 200, body = Vec<IndexBody>), Failures)
+    responses((status = 200, description = "The versions", body = Vec<IndexBody>), Failures)
 )]
 async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<Json<Vec<IndexBody>>, Error> {
     let IndexRequestBody { ready } = super::body::json_or_default(body)?;
@@ -288,7 +288,7 @@ async fn unload(State(state): State<HttpState>, parameters: PathParameters<Strin
         (BinaryTensors = "application/octet-stream"),
     )),
     responses(
-        (status = 200, content(
+        (status = 200, description = "The outputs", content(
             (InferResponseBody = "application/json"),
             (BinaryTensors = "application/octet-stream"),
         )),

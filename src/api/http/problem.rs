@@ -33,6 +33,10 @@ pub(super) struct Problem {
     /// What is wrong with this request, and how to fix it.
     #[schema(example = "no model `chrun`; did you mean `churn`?")]
     pub(super) detail: String,
+    /// The request was refused before its body was read whole, so that its connection cannot take another request.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) body_unread: bool,
 }
 
 const NO_ROUTE: &str = "no_route";
@@ -102,7 +106,12 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = status::of(self.kind());
         let detail = status::message(&self);
-        let mut response = response(status.http, status.label, status.title, detail);
+        let body_unread = matches!(
+            self.kind(),
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::TooLarge | ErrorKind::TooSlow
+        );
+        let problem = Problem::new(status.http, status.label, status.title, detail, body_unread);
+        let mut response = problem.into_response();
         let headers = response.headers_mut();
         if let Some(after) = status.retry_after {
             headers.insert(header::RETRY_AFTER, after.as_secs().into());
@@ -116,19 +125,28 @@ impl IntoResponse for Error {
     }
 }
 
-/// Builds the response, which carries its problem for layers that format errors.
-fn response(status: StatusCode, label: &str, title: &'static str, detail: String) -> Response {
-    let problem = Problem {
-        r#type: urn(label),
-        title,
-        status: status.as_u16(),
-        detail,
-    };
-    let mut response = (status, Json(&problem)).into_response();
-    let media_type = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
-    response.extensions_mut().insert(problem);
-    response
+impl Problem {
+    fn new(status: StatusCode, label: &str, title: &'static str, detail: String, body_unread: bool) -> Self {
+        Self {
+            r#type: urn(label),
+            title,
+            status: status.as_u16(),
+            detail,
+            body_unread,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Builds the response, which carries the problem for layers that format errors.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let media_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response.extensions_mut().insert(self);
+        response
+    }
 }
 
 /// Answers a request whose body has an encoding that the server cannot decode.
@@ -137,27 +155,31 @@ pub(super) fn unknown_encoding(found: Option<&HeaderValue>) -> Response {
         "content-encoding: expected gzip, deflate, zstd or no such header, found {:?}",
         found.unwrap_or(&HeaderValue::from_static(""))
     );
-    response(
+    Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         UNKNOWN_ENCODING,
         UNKNOWN_ENCODING_TITLE,
         detail,
+        true,
     )
+    .into_response()
 }
 
 pub(super) async fn no_route(uri: Uri) -> Response {
     let detail = format!("unknown path {}; see /docs", uri.path());
-    response(StatusCode::NOT_FOUND, NO_ROUTE, "Path not found", detail)
+    Problem::new(StatusCode::NOT_FOUND, NO_ROUTE, "Path not found", detail, true).into_response()
 }
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not support {method}; see /docs", uri.path());
-    response(
+    Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         NO_METHOD,
         METHOD_NOT_ALLOWED_TITLE,
         detail,
+        true,
     )
+    .into_response()
 }
 
 /// Answers a request whose handler panicked. The server continues.

@@ -25,7 +25,7 @@ const RESULT_BYTES: usize = 160;
     post, path = "/v1/score", tag = "score", params(RequestHeaders), 
     request_body(content = ScoreBody, example = json!({"model": "churn", "entities": [{"id": "C-1042"}], "explain": 3})),
     responses(
-        (status = 200, body = ScoresBody),
+        (status = 200, description = "The scores", body = ScoresBody),
         Problems,
     )
 )]
@@ -53,7 +53,7 @@ pub(super) async fn score(
     params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"),
         VersionParameters, ExplainParameter, RequestHeaders),
     responses(
-        (status = 200, body = ScoreOneBody),
+        (status = 200, description = "The score", body = ScoreOneBody),
         Problems,
     )
 )]
