@@ -16,11 +16,11 @@ pub(crate) fn plain(message: &str) -> String {
     let text = mismatch(what)
         .or_else(|| syntax(what).map(str::to_owned))
         .unwrap_or_else(|| what.replace("unknown variant", "unknown value"));
-    // serde_json knows no place in a value that is parsed already.
-    if place.is_empty() || place.starts_with("0,") {
-        text
-    } else {
-        format!("{text} (line {place})")
+    match place.split_once(", column ") {
+        // serde_json knows no place in a value that is parsed already.
+        None | Some(("0", _)) => text,
+        Some(("1", column)) => format!("{text} (at character {column})"),
+        Some(_) => format!("{text} (line {place})"),
     }
 }
 
@@ -140,40 +140,44 @@ mod tests {
         for (text, expected) in [
             (
                 r#"{"count": "x"}"#,
-                "expected a whole number from 0, found the text \"x\" (line 1, column 13)",
+                "expected a whole number from 0, found the text \"x\" (at character 13)",
             ),
             (
                 r#"{"count": -1}"#,
-                "expected a whole number from 0, found -1 (line 1, column 12)",
+                "expected a whole number from 0, found -1 (at character 12)",
             ),
             (
                 r#"{"offset": 1.5}"#,
-                "expected a whole number, found 1.5 (line 1, column 14)",
+                "expected a whole number, found 1.5 (at character 14)",
             ),
             (
                 r#"{"name": true}"#,
-                "expected a text, found true (line 1, column 13)",
+                "expected a text, found true (at character 13)",
             ),
             (
                 r#"{"list": {}}"#,
-                "expected a list, found an object or table (line 1, column 9)",
+                "expected a list, found an object or table (at character 9)",
             ),
             (
                 r#"{"pair": [1]}"#,
-                "expected a list of the length 2, found 1 element (line 1, column 12)",
+                "expected a list of the length 2, found 1 element (at character 12)",
             ),
             (
                 r#"{"inner": 5}"#,
-                "expected an object or table of named fields, found 5 (line 1, column 11)",
+                "expected an object or table of named fields, found 5 (at character 11)",
             ),
-            ("nix", "expected true, false or null (line 1, column 2)"),
+            (
+                "{\n  \"count\": true}",
+                "expected a whole number from 0, found true (line 2, column 15)",
+            ),
+            ("nix", "expected true, false or null (at character 2)"),
             (
                 "{",
-                "the text ends inside an object: expected `}` (line 1, column 1)",
+                "the text ends inside an object: expected `}` (at character 1)",
             ),
             (
                 "{} x",
-                "expected nothing after the end of the JSON value (line 1, column 4)",
+                "expected nothing after the end of the JSON value (at character 4)",
             ),
         ] {
             assert_eq!(error(text), expected, "{text}");

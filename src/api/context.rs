@@ -194,10 +194,10 @@ impl fmt::Display for Operation {
     }
 }
 
-/// Whether the last segment of a gRPC path has the form of a method's name: letters only.
+/// Whether a path has the form of a gRPC method: a service, and a name of letters only.
 fn names_a_method(path: &str) -> bool {
-    let method = path.rsplit('/').next().unwrap_or_default();
-    method.bytes().all(|byte| byte.is_ascii_alphabetic())
+    let parts = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    parts.is_some_and(|(_, method)| method.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
 pin_project! {

@@ -13,6 +13,11 @@ from evergreen_testing.paths import ROOT  # noqa: E402
 from evergreen_testing.server_process import serving  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    """Moves the tests of generated clients to the end: they use the responses that the other tests received."""
+    items.sort(key=lambda item: item.path.name == "test_openapi_clients.py")
+
+
 @pytest.fixture(scope="session")
 def evergreen():
     """Returns the path of the binary, a fresh debug build."""

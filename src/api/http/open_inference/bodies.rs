@@ -60,25 +60,41 @@ impl PartialSchema for OutputElement {
 
 impl ToSchema for OutputElement {}
 
-/// The elements of an input tensor.
+/// An element of an input tensor.
+pub(super) struct TensorElement;
+
+impl PartialSchema for TensorElement {
+    fn schema() -> RefOr<Schema> {
+        any_of(
+            "A number, a text, true or false; null is a missing value.",
+            [Type::Number, Type::String, Type::Boolean, Type::Null],
+        )
+    }
+}
+
+impl ToSchema for TensorElement {}
+
+/// The elements of an input tensor. Deeper lists are read as well, but no model has a tensor of more dimensions, and
+/// recursive schemas are too much for the generators of some clients.
 pub(super) struct TensorElements;
 
 impl PartialSchema for TensorElements {
     fn schema() -> RefOr<Schema> {
-        let scalar = any_of(
-            "A number, a text, true or false; null is a missing value.",
-            [Type::Number, Type::String, Type::Boolean, Type::Null],
-        );
-        let nested = Ref::from_schema_name(Self::name());
-        let items = AnyOfBuilder::new().item(scalar).item(nested);
+        let element = || Ref::from_schema_name(TensorElement::name());
+        let row = ArrayBuilder::new().items(element());
+        let items = AnyOfBuilder::new().item(element()).item(row);
         ArrayBuilder::new()
             .items(items)
-            .description(Some("A flat or nested list of elements."))
+            .description(Some("A list of elements, or of rows of elements."))
             .into()
     }
 }
 
-impl ToSchema for TensorElements {}
+impl ToSchema for TensorElements {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((TensorElement::name().into(), TensorElement::schema()));
+    }
+}
 
 /// A body with binary tensors.
 pub(super) struct BinaryTensors;
