@@ -1,12 +1,11 @@
 //! `evergreen models`: lists the models and versions of a running server.
 
 use clap::Args;
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use serde_json::Value;
 
 use super::operations::{OperationsClient, escaped};
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line};
+use super::table::TextTable;
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line, print_table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,24 +70,18 @@ fn styled_state(state: &str) -> String {
 }
 
 fn list(answer: &Value) {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = TextTable::with_header(["model", "state", "version"], &[2]);
     for model in items(&answer["models"]) {
         let state = styled_state(&text(&model["state"]));
-        let version = match &model["version"] {
-            Value::Null => String::new(),
-            version => format!("version {version}"),
-        };
-        table.add_row([text(&model["name"]), state, version]);
+        table.add_row([text(&model["name"]), state, text(&model["version"])]);
     }
-    print_line!("{table}");
+    print_table(&table, "");
 }
 
 fn describe(answer: &Value) {
     print_line!("{BOLD}{}{BOLD:#}", text(&answer["name"]));
     let labels = answer["labels"].as_object();
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = TextTable::with_header(["version", "state", "labels", "since", "reason"], &[0]);
     for version in items(&answer["versions"]) {
         let own_labels = labels
             .into_iter()
@@ -105,7 +98,7 @@ fn describe(answer: &Value) {
             text(&version["reason"]),
         ]);
     }
-    print_line!("{table}");
+    print_table(&table, "");
     for summary in items(&answer["trials"]).filter_map(|trial| trial["summary"].as_str()) {
         print_line!("{summary}");
     }

@@ -19,11 +19,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def evergreen():
+def evergreen(tmp_path_factory):
     """Returns the path of the binary, a fresh debug build."""
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--features", "full"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return str(target / "debug" / "evergreen")
+    binary = str(target / "debug" / "evergreen")
+    # Reads the OpenAPI document, so that no server under test gets a request for it.
+    with serving(binary, tmp_path_factory.mktemp("openapi")) as running:
+        assert running.http.get("/openapi.json").status_code == 200
+    return binary
 
 
 @pytest.fixture(scope="session")

@@ -110,8 +110,8 @@ class Instance:
         self.config.write_text(config)
         self.log = self.folder / f"{name}.log"
 
-    def start(self, wait: bool = True, **environment: str) -> Self:
-        """Starts the server, and waits until it is ready unless `wait` is false."""
+    def start(self, wait: bool = True, stdout: Any = subprocess.DEVNULL, **environment: str) -> Self:
+        """Starts the server, and waits until it is ready unless `wait` is false. `stdout` takes its output."""
         command = [self.binary, "serve", "--config", str(self.config), "--models", str(self.models)]
         command += ["--customers", str(self.customers)] if self.customers else []
         command += [
@@ -119,7 +119,7 @@ class Instance:
         ]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=log, env=os.environ | environment, cwd=self.folder
+                command, stdout=stdout, stderr=log, env=os.environ | environment, cwd=self.folder
             )
         if wait:
             self.until_ready()
