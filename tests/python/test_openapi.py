@@ -49,6 +49,17 @@ def test_every_value_has_a_type(described):
     assert found == []
 
 
+def test_every_example_of_a_property_is_valid(described):
+    examples = 0
+    for schema in described.document["components"]["schemas"].values():
+        parts = [schema, *schema.get("allOf", [])]
+        for prop in (prop for part in parts for prop in part.get("properties", {}).values()):
+            if "example" in prop:
+                described.validate({key: value for key, value in prop.items() if key != "example"}, prop["example"])
+                examples += 1
+    assert examples > 30
+
+
 def test_states_have_their_names_and_keys_their_schemes(described):
     schemas = described.document["components"]["schemas"]
     assert schemas["EntityStatus"]["enum"] == ["ok", "degraded", "not_found", "error"]

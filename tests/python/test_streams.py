@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from evergreen_testing import openapi
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.server_process import serving
 
@@ -132,6 +133,9 @@ class Lines:
         while b"\n" not in self.text and (more := self.answer.read1(65536)):
             self.text += self.unpack.decompress(more) if self.zipped() else more
         line, _, self.text = self.text.partition(b"\n")
+        if line:
+            schema = {"$ref": "#/components/schemas/LineBody"}
+            openapi.description("").keep(schema, openapi.component(schema), json.loads(line))
         return json.loads(line) if line else None
 
     def zipped(self):
