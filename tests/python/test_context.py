@@ -91,14 +91,24 @@ def test_the_access_log_names_the_request_and_no_one_else(evergreen, tmp_path):
 def test_no_request_writes_an_id_to_the_access_log(evergreen, tmp_path):
     config = tmp_path / "e.toml"
     config.write_text('[log]\nlevel = "info,evergreen::access=debug"\n')
-    paths = ["/v1/models/churn/scores/C-1042", "/v1/models/churn/features/C-1042", "/v1/nothing/C-1042", "/C-1042"]
+    paths = [
+        "/v1/models/churn/scores/C-1042",
+        "/v1/models/churn/features/C-1042",
+        "/v1/nothing/C-1042",
+        "/C-1042",
+    ]
     with serving(evergreen, tmp_path, config=config) as server, grpc.insecure_channel(server.grpc) as channel:
         for path in paths:
             server.http.get(path)
             # A media type of the other protocol does not change what is logged.
             server.http.get(path, headers={"content-type": "application/grpc"})
             server.http.post(path, headers={"content-type": "application/grpc+proto"}, content=b"")
-        for path in [*paths, f"/{SERVICE}/C-1042", f"/{SERVICE}/C-1042/Score", "/inference.GRPCInferenceService/C-1042"]:
+        for path in [
+            *paths,
+            f"/{SERVICE}/C-1042",
+            f"/{SERVICE}/C-1042/Score",
+            "/inference.GRPCInferenceService/C-1042",
+        ]:
             with pytest.raises(grpc.RpcError):
                 channel.unary_unary(path)(b"", timeout=10)
         server.stop()

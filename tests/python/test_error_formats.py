@@ -35,7 +35,9 @@ def small(evergreen, tmp_path_factory):
 def guarded(evergreen, tmp_path_factory):
     """A server that requires keys, and a key that may only read."""
     folder = tmp_path_factory.mktemp("guarded")
-    made = subprocess.run([evergreen, "key", "reader", "--role", "read"], capture_output=True, text=True, check=True)
+    made = subprocess.run(
+        [evergreen, "key", "reader", "--role", "read"], capture_output=True, text=True, check=True
+    )
     (folder / "keys.toml").write_text(made.stdout)
     config = folder / "e.toml"
     config.write_text("[auth]\nfile = 'keys.toml'\n")
@@ -134,7 +136,7 @@ def test_the_official_client_decodes_every_refusal(small, guarded):
     client = over_http.InferenceServerClient(small.http.base_url.netloc.decode())
     keyed = over_http.InferenceServerClient(guarded[0].http.base_url.netloc.decode())
     for ask, status, part in [
-        (lambda: client.infer("churn", [ids], headers={"Content-Encoding": "br"}), "415", "found \"br\""),
+        (lambda: client.infer("churn", [ids], headers={"Content-Encoding": "br"}), "415", 'found "br"'),
         (lambda: client.infer("churn", [many]), "413", "limits.body_bytes"),
         (lambda: client.infer("churn", [ids], timeout=1), "504", "deadline"),
         (lambda: client.get_model_metadata("churn/nothing"), "404", "unknown path"),

@@ -222,7 +222,12 @@ def test_statistics_count_rows_and_executions(client, customers):
     def counts():
         found = client.get_inference_statistics(MODEL)["model_stats"][0]
         stats = found["inference_stats"]
-        counted = (found["inference_count"], found["execution_count"], stats["success"]["count"], stats["fail"]["count"])
+        counted = (
+            found["inference_count"],
+            found["execution_count"],
+            stats["success"]["count"],
+            stats["fail"]["count"],
+        )
         return np.array(counted)
 
     ids = np.array([id.encode() for id in customers[0][:5]], dtype=object)
@@ -264,7 +269,9 @@ def test_a_number_that_is_no_code_of_a_category_is_refused(client, contract, kin
     names = {"FP": "float", "IN": "int", "UI": "uint"}
     dtype = names[kind[:2]] + kind.lstrip("UINTFP")
     inputs = [
-        tensor(feature["name"], np.full(3, value if feature["name"] == "plan" else 0).astype(dtype), kind, binary)
+        tensor(
+            feature["name"], np.full(3, value if feature["name"] == "plan" else 0).astype(dtype), kind, binary
+        )
         for feature in contract
     ]
     with pytest.raises(InferenceServerException) as error:
@@ -280,7 +287,9 @@ def test_a_number_that_is_no_code_of_a_category_is_refused(client, contract, kin
 def test_an_unknown_name_of_a_category_is_refused_with_the_known_ones(client, contract):
     def ask(name):
         inputs = [tensor(f["name"], np.zeros(1), "FP64") for f in contract if f["name"] != "plan"]
-        return client.infer(MODEL, [*inputs, tensor("plan", np.array([name.encode()], dtype=object), "BYTES")])
+        return client.infer(
+            MODEL, [*inputs, tensor("plan", np.array([name.encode()], dtype=object), "BYTES")]
+        )
 
     known = next(feature for feature in contract if feature["name"] == "plan")["categories"]
     assert ask(known[0]).as_numpy("probability").shape == (1, 1)

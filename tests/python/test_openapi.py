@@ -55,7 +55,9 @@ def test_every_example_of_a_property_is_valid(described):
         parts = [schema, *schema.get("allOf", [])]
         for prop in (prop for part in parts for prop in part.get("properties", {}).values()):
             if "example" in prop:
-                described.validate({key: value for key, value in prop.items() if key != "example"}, prop["example"])
+                described.validate(
+                    {key: value for key, value in prop.items() if key != "example"}, prop["example"]
+                )
                 examples += 1
     assert examples > 30
 
@@ -104,7 +106,9 @@ def test_the_example_of_every_operation_succeeds(loader, described):
         headers = {"content-type": media_type} if media_type else {}
         answer = loader.http.request(method, path, params=query, content=body, headers=headers)
         assert answer.status_code == 200, f"{method} {template}: {answer.text}"
-        statuses = [json.loads(line)["status"] for line in answer.text.splitlines() if "ndjson" in str(media_type)]
+        statuses = [
+            json.loads(line)["status"] for line in answer.text.splitlines() if "ndjson" in str(media_type)
+        ]
         assert set(statuses) <= {"ok"}, answer.text
         if template == "/v1/score":
             assert [result["status"] for result in answer.json()["results"]] == ["ok"]
@@ -119,7 +123,11 @@ def test_the_checks_find_what_the_document_does_not_say(server, described):
         change(value)
         with pytest.raises(ValidationError):
             described.check_body(
-                {"$ref": "#/components/schemas/ScoreOneBody"}, ("x",), "application/json", {}, json.dumps(value).encode()
+                {"$ref": "#/components/schemas/ScoreOneBody"},
+                ("x",),
+                "application/json",
+                {},
+                json.dumps(value).encode(),
             )
 
     refused(lambda value: value.update(status="fine"))

@@ -134,7 +134,11 @@ def test_rollback_and_models_tell_a_running_server(evergreen, tmp_path):
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         at = ["--server", str(server.ops.base_url).rstrip("/")]
         table = run(evergreen, "models", *at).stdout.splitlines()
-        assert table[0].split() == ["model", "state", "version"] and table[1].split() == ["churn", "live", "1"]
+        assert table[0].split() == ["model", "state", "version"] and table[1].split() == [
+            "churn",
+            "live",
+            "1",
+        ]
         version = published(run(evergreen, "publish", "--json", SAMPLE, models))
         until(lambda: live(server) == version)
         done = run(evergreen, "rollback", "churn", "--reason", "it was Friday", *at)

@@ -244,7 +244,9 @@ def test_ten_thousand_requests_for_one_cold_key_are_one_fetch(evergreen, store, 
 
         async def ask():
             limits = httpx.Limits(max_connections=100)
-            async with openapi.AsyncClient(base_url=online.http.base_url, limits=limits, timeout=60) as client:
+            async with openapi.AsyncClient(
+                base_url=online.http.base_url, limits=limits, timeout=60
+            ) as client:
                 # Pause the store, so that all requests join the same fetch.
                 store.signal(signal.SIGSTOP)
                 body = {"model": "churn", "entities": [{"id": IDS[0]}] * 100}

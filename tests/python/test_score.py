@@ -314,7 +314,10 @@ def test_tables_have_headers_and_no_spaces_at_the_end(run, evergreen, tmp_path):
     message = run("inspect", broken, code=2).stderr
     assert f"{broken}: byte 0: " in message
     coloured = subprocess.run(
-        [evergreen, "check", str(BUNDLE)], capture_output=True, text=True, env=os.environ | {"CLICOLOR_FORCE": "1"}
+        [evergreen, "check", str(BUNDLE)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CLICOLOR_FORCE": "1"},
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured.stdout)
     assert coloured.stdout != plain
@@ -324,7 +327,12 @@ def test_tables_have_headers_and_no_spaces_at_the_end(run, evergreen, tmp_path):
         re.sub(r"\d+\.\d", "", line).split() for line in run("check", BUNDLE).stdout.splitlines()
     ]
     assert len(times) == 9
-    states = {line.index(word) for line in plain.splitlines() for word in ("passed", "skipped") if f" {word} " in line}
+    states = {
+        line.index(word)
+        for line in plain.splitlines()
+        for word in ("passed", "skipped")
+        if f" {word} " in line
+    }
     assert len(states) == 1
 
 

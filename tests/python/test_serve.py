@@ -138,7 +138,11 @@ BAD_BODIES = [
         400,
         "duplicate key `a`",
     ),
-    (b'{"model": "churn", "entities": [{"id": "x"}]} x', 400, "expected nothing after the end of the JSON value"),
+    (
+        b'{"model": "churn", "entities": [{"id": "x"}]} x',
+        400,
+        "expected nothing after the end of the JSON value",
+    ),
     (b'{"model": "churn", "entities": [{"features": {"nps": 1e999}}]}', 400, "out of range"),
     (b'{"model": "chrun", "entities": [{"id": "x"}]}', 404, "did you mean `churn`?"),
     (b'{"model": "churn", "version": 9, "entities": [{"id": "x"}]}', 404, "no live version 9; live is 1"),

@@ -82,7 +82,10 @@ def test_a_log_for_machines_has_nothing_else(evergreen, tmp_path):
     assert (tmp_path / "out").read_text() == ""
     events = [json.loads(line) for line in instance.log.read_text().splitlines()]
     [started] = [event for event in events if event["message"] == "server started"]
-    assert started["http"] == f"127.0.0.1:{instance.ports['http']}" and (started["models"], started["level"]) == (1, "INFO")
+    assert started["http"] == f"127.0.0.1:{instance.ports['http']}" and (
+        started["models"],
+        started["level"],
+    ) == (1, "INFO")
     assert started["customers"] > 100
     command = [evergreen, "serve", "--config", str(config), "--models", str(tmp_path / "nowhere")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30)

@@ -172,7 +172,13 @@ def test_a_line_in_a_line_out(server):
     assert lines[0]["version"] == 1 and len(lines[0]["reasons"]) == 2
     kinds = ["entity_not_found", "invalid", "invalid", "invalid", "too_large"]
     assert [line["error"]["kind"] for line in lines[1:6]] == kinds
-    parts = ["nobody", "the text ends inside an object", "did you mean `id`?", "expected a", "streams.line_bytes"]
+    parts = [
+        "nobody",
+        "the text ends inside an object",
+        "did you mean `id`?",
+        "expected a",
+        "streams.line_bytes",
+    ]
     assert all(part in line["error"]["detail"] for part, line in zip(parts, lines[1:6], strict=True))
 
 
@@ -300,7 +306,10 @@ def test_curl_does_not_wait_with_its_lines(server, tmp_path):
     file.write_text('{"id": "C-1042"}\n' * 50_000)
     command = ["curl", "-sS", "-T", file, "-X", "POST", "-w", "%{time_pretransfer} %{time_starttransfer}"]
     ended = subprocess.run(
-        [*command, "-o", tmp_path / "out", f"{server.http.base_url}{PATH}"], capture_output=True, text=True, check=True
+        [*command, "-o", tmp_path / "out", f"{server.http.base_url}{PATH}"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     before, first = map(float, ended.stdout.split())
     # curl gives up waiting for `100 Continue` after a second.

@@ -105,10 +105,11 @@ class Description:
             return
         where = f"{method} {path}: {status}"
         media_type = headers.get("content-type", "").split(";")[0]
+        pointer: tuple[str, ...] = ()
         found = self.operation("GET" if method == "HEAD" else method, path)
         if found is None:
             assert status in (401, 403, 404, 405, 415), f"{where}: the document has no such operation"
-            described, pointer = self.failure(path), ()
+            described = self.failure(path)
         else:
             template, operation = found
             assert str(status) in operation["responses"], f"{where}: the document has no such status"
@@ -175,7 +176,7 @@ def check(document: Description, response: httpx.Response, streamed: bool) -> No
     document.check(request.method, path, response.status_code, response.headers, body)
 
 
-class Client(httpx.Client):
+class Client(httpx.Client):  # type: ignore[misc]  # httpx is not installed where mypy runs
     """A client of a REST port that compares every response with the document."""
 
     def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
@@ -189,7 +190,7 @@ class Client(httpx.Client):
         return response
 
 
-class AsyncClient(httpx.AsyncClient):
+class AsyncClient(httpx.AsyncClient):  # type: ignore[misc]
     """The same for coroutines."""
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
