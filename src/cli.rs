@@ -124,6 +124,12 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "expected an address such as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
+/// Parses a whole number, for clap.
+fn whole_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "expected a whole number from 0, such as 3".to_owned())
+}
+
 /// Prints the lines of a table, each after `indent`.
 fn print_table(table: &TextTable, indent: &str) {
     for line in table.lines() {

