@@ -12,7 +12,9 @@ Examples:
   evergreen models                                   list the models of the local server
   evergreen models churn                             show a model's versions, reasons and events
   evergreen models --json churn | jq .versions
-  evergreen models --server 10.1.2.3:8082            another server, such as a pod";
+  evergreen models --server 10.1.2.3:8082            another server
+
+In Kubernetes, forward the operations port of a pod first: kubectl port-forward POD 8082";
 
 /// List the models of a running server and the state of each version
 #[derive(Debug, Args)]

@@ -11,10 +11,11 @@ Examples:
   evergreen rollback churn --reason 'scores of partners look wrong'
   evergreen rollback churn --version 5 --hold        keep version 5 until --release
   evergreen rollback churn --release                 end the hold
-  evergreen rollback churn --server 10.1.2.3:8082    another server, such as a pod
+  evergreen rollback churn --server 10.1.2.3:8082    another server
 
-The command reaches one server. With several, run it for each, or set models.policy and send SIGHUP. Without --hold the \
-next version that is published goes live.";
+The command reaches one server. With several, run it for each, or set models.policy and send SIGHUP. In Kubernetes, \
+forward the operations port of a pod first: kubectl port-forward POD 8082. Without --hold the next version that is published \
+goes live.";
 
 /// Return to an older version of a model on a running server
 #[derive(Debug, Args)]

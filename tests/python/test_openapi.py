@@ -2,12 +2,14 @@
 
 import copy
 import json
+import shutil
 
 import pytest
 from jsonschema_rs import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from evergreen_testing import openapi
+from evergreen_testing.model_repository import bundle, put
 from evergreen_testing.paths import CUSTOMERS, MODELS
 from evergreen_testing.server_process import serving
 
@@ -78,6 +80,39 @@ def loader(evergreen, tmp_path_factory):
     config.write_text("[models]\nrepository_api = true\n")
     with serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=config) as running:
         yield running
+
+
+def test_unusual_contracts_are_described_too(evergreen, tmp_path):
+    """Defaults of every type, ranges and bands without an end: JSON has no infinity and no instants."""
+    folder = bundle(tmp_path / "new")
+    contract = folder / "bundle.toml"
+    text = contract.read_text().replace('name = "low", from = 0.0', 'name = "low", from = -inf', 1)
+    for name, lines in {
+        "plan": 'default = "starter"',
+        "auto_pay": "default = true",
+        "times_returned": "default = 0",
+        "months_to_renewal": "range = [-inf, 1200.0]",
+        "days_since_visit": "max_age = '36h'",
+    }.items():
+        text = text.replace(f'name = "{name}"\n', f'name = "{name}"\n{lines}\n', 1)
+    contract.write_text(text)
+    put(folder, tmp_path / "models", 1)
+    shutil.copytree(MODELS / "churn/1", tmp_path / "models/bare/1")
+    (tmp_path / "models/bare/1/bundle.toml").unlink()
+    with serving(evergreen, tmp_path, models=tmp_path / "models") as running:
+        live = running.http.get("/v1/models/churn").json()["live"]
+        assert live, running.http.get("/v1/models/churn").text
+        features = {feature["name"]: feature for feature in live["features"]}
+        defaults = [features[name]["default"] for name in ("plan", "auto_pay", "times_returned", "nps")]
+        assert defaults == ["starter", True, 0, None]
+        assert features["months_to_renewal"]["range"] == [None, 1200] and live["bands"][0]["from"] is None
+        running.http.post("/v1/score", json={"model": "churn", "entities": [{"id": "C-1042"}], "explain": 24})
+        running.http.get("/v1/models/churn/features/C-1042")
+        # A model without a contract.
+        assert running.http.get("/v1/models/bare").json()["live"]["output"] is None
+        assert running.http.get("/v2/models/bare/config").status_code == 200
+        refused = running.http.post("/v1/score", json={"model": "bare", "entities": [{"id": "C-1042"}]})
+        assert "has no contract" in refused.json()["detail"]
 
 
 def example(described, path, operation):

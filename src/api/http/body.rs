@@ -14,6 +14,9 @@ use crate::suggest::with_hint;
 use crate::values::json::without_nan;
 use crate::words::plain;
 
+/// The field of errors that concern the body as a whole.
+pub(super) const BODY: &str = "body";
+
 /// A body as axum extracts it.
 pub(super) type Body = Result<Bytes, BytesRejection>;
 
@@ -25,11 +28,12 @@ pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
     body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Error::too_large("the body exceeds limits.body_bytes; send fewer entities per request".to_owned())
+                .about(BODY)
         }
         _ => match too_slow(&rejection) {
             Some(slow) => Error::too_slow(slow.to_string()),
             None => {
-                Error::invalid(format!("the body did not arrive whole: {}", cause(&rejection))).about("body")
+                Error::invalid(format!("the body did not arrive whole: {}", cause(&rejection))).about(BODY)
             }
         },
     })
@@ -74,7 +78,7 @@ pub(super) fn json_or_default<T: DeserializeOwned + Default>(body: Body) -> Resu
 /// Parses JSON.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Err(Error::invalid("the body is empty; expected a JSON object".to_owned()).about("body"));
+        return Err(Error::invalid("the body is empty; expected a JSON object".to_owned()).about(BODY));
     }
     let text = without_nan(bytes);
     // Tracking the path is slower: do it only after an error.
@@ -86,12 +90,12 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let message = with_hint(&error.inner().to_string());
         match known_path(error.path()) {
             Some(path) => Error::invalid(format!("{path}: {message}")).about(path),
-            None => Error::invalid(message).about("body"),
+            None => Error::invalid(message).about(BODY),
         }
     })?;
     deserializer
         .end()
-        .map_err(|error| Error::invalid(plain(&error.to_string())).about("body"))?;
+        .map_err(|error| Error::invalid(plain(&error.to_string())).about(BODY))?;
     Ok(parsed)
 }
 

@@ -211,3 +211,23 @@ fn default_value(value: &toml::Value) -> serde_json::Value {
         other => other.to_string().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_default_of_any_type_is_a_scalar() {
+        let table: toml::Table =
+            "at = 2026-11-21T03:00:00Z\nday = 2026-11-21\nyes = true\ncount = 3\nshare = 0.5\nname = \"a\""
+                .parse()
+                .unwrap();
+        let found: Vec<serde_json::Value> = ["at", "day", "yes", "count", "share", "name"]
+            .iter()
+            .map(|&key| default_value(&table[key]))
+            .collect();
+        let expected = json!(["2026-11-21T03:00:00Z", "2026-11-21", true, 3, 0.5, "a"]);
+        assert_eq!(json!(found), expected);
+    }
+}

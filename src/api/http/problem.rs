@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::body::BODY;
 use super::schema::labels;
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
@@ -106,10 +107,12 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = status::of(self.kind());
         let detail = status::message(&self);
-        let body_unread = matches!(
-            self.kind(),
-            ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::TooLarge | ErrorKind::TooSlow
-        );
+        let body_unread = match self.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::TooSlow => true,
+            // A request of too many entities has been read.
+            ErrorKind::TooLarge => self.field() == Some(BODY),
+            _ => false,
+        };
         let problem = Problem::new(status.http, status.label, status.title, detail, body_unread);
         let mut response = problem.into_response();
         let headers = response.headers_mut();
