@@ -1,5 +1,6 @@
 """The Dockerfile and the manifests: valid for supported Kubernetes releases and consistent with the program."""
 
+import json
 import os
 import re
 import shutil
@@ -7,7 +8,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -246,10 +246,7 @@ def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
     local = settings.replace(copied, str(MODELS))
     with Instance(evergreen, tmp_path, config=local) as instance:
         instance.start()
-        assert (
-            httpx.get(f"http://127.0.0.1:{instance.ports['http']}/v1/models").json()["models"][0]["name"]
-            == "churn"
-        )
+        assert json.loads(instance.ask("/v1/models", port="http")[1])["models"][0]["name"] == "churn"
         assert '"level":"INFO"' in instance.log.read_text()
 
 

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, RefOr, ResponseBuilder, Type};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::body::BODY;
@@ -80,18 +80,41 @@ pub(super) fn described_failures(
     schema: &str,
     media_type: &str,
 ) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-    let response = |title: String| {
+    let response = |status: &str, title: String| {
         let schema = utoipa::openapi::Ref::from_schema_name(schema);
         let content = ContentBuilder::new().schema(Some(schema)).build();
-        ResponseBuilder::new()
+        let response = ResponseBuilder::new()
             .description(title)
-            .content(media_type, content)
-            .build()
+            .content(media_type, content);
+        with_headers(response, status).build()
     };
     failures()
         .into_iter()
-        .map(|(status, title)| (status, response(title).into()))
+        .map(|(status, title)| (status.clone(), response(&status, title).into()))
         .collect()
+}
+
+/// Describes the headers of failures with an HTTP status.
+fn with_headers(response: ResponseBuilder, status: &str) -> ResponseBuilder {
+    let header = |kind, docs: &str| {
+        let schema = ObjectBuilder::new().schema_type(kind);
+        HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(docs))
+            .build()
+    };
+    let mut kinds = ErrorKind::ALL.iter().map(|&kind| status::of(kind));
+    if kinds.any(|kind| kind.http.as_str() == status && kind.retry_after.is_some()) {
+        let docs = "Seconds after which a retry may succeed.";
+        return response.header("Retry-After", header(Type::Integer, docs));
+    }
+    if status == StatusCode::UNAUTHORIZED.as_str() {
+        return response.header(
+            "WWW-Authenticate",
+            header(Type::String, "The scheme of API keys."),
+        );
+    }
+    response
 }
 
 /// The problem responses of every operation, for the OpenAPI description: one per HTTP status.
