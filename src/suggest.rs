@@ -1,5 +1,7 @@
 //! Suggestions for names that are unknown: "did you mean …?".
 
+use crate::words::plain;
+
 /// The known name that is most similar to `wrong` in any case of its letters, if one is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
@@ -33,16 +35,16 @@ pub(crate) fn unknown<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &
     }
 }
 
-/// Adds the nearest known name to serde's messages for an unknown field or variant, which quote the wrong name first and
-/// then the known ones.
+/// Rewrites a message of serde in plain words, and adds the nearest known name to those for an unknown field or value,
+/// which quote the wrong name first and then the known ones.
 pub(crate) fn with_hint(message: &str) -> String {
-    let message = message.trim_end();
+    let message = plain(message);
     let mut quoted = message.split('`').skip(1).step_by(2);
     match quoted.next() {
-        Some(wrong) if message.contains("unknown field") || message.contains("unknown variant") => {
+        Some(wrong) if message.contains("unknown field") || message.contains("unknown value") => {
             format!("{message}{}", hint(wrong, quoted))
         }
-        _ => message.to_owned(),
+        _ => message,
     }
 }
 

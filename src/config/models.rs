@@ -168,7 +168,7 @@ pub enum VersionName {
 
 /// A version and its share of the entities.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a version and its share (0 to 1)")]
 pub struct ShareSection {
     /// The version.
     pub version: u64,

@@ -54,8 +54,8 @@ impl CategoryCodes {
                 return Ok(Self::Named(positions(promised)));
             }
             return Err(format!(
-                "expected type = \"category\", as the model splits on categories; found {:?} in the contract",
-                contract.kind
+                "expected type = \"category\", as the model splits on categories; found \"{}\" in the contract",
+                contract.kind.label()
             ));
         }
         if feature.kind != FeatureKind::Category && feature.splits > 0 && promised.is_empty() {
@@ -126,6 +126,14 @@ impl CategoryCodes {
     /// Whether the categories are whole numbers.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self, Self::Whole(_))
+    }
+
+    /// The largest code of a named category.
+    pub(super) fn largest(&self) -> Option<f64> {
+        match self {
+            Self::Named(codes) | Self::Whole(codes) => codes.values().copied().reduce(f64::max),
+            Self::Hashed(_) => None,
+        }
     }
 
     /// The names, sorted.

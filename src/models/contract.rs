@@ -111,6 +111,21 @@ pub enum ScoreKind {
     Class,
 }
 
+impl ScoreKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Probability, Self::Margin, Self::Value, Self::Class];
+
+    /// The name in contracts and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Probability => "probability",
+            Self::Margin => "margin",
+            Self::Value => "value",
+            Self::Class => "class",
+        }
+    }
+}
+
 /// The golden rows and their tolerance.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -369,7 +384,7 @@ file = "g.jsonl"
             (
                 "type = \"int\"",
                 "type = \"integr\"",
-                "b.toml:11: unknown variant `integr`",
+                "b.toml:11: unknown value `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
             (
@@ -390,7 +405,7 @@ file = "g.jsonl"
             (
                 "kind = \"probability\"",
                 "kind = \"probability\"\ncalibration = { kind = \"platt\", on = \"logit\", a = 1.0, b = 0.0 }",
-                "unknown variant `logit`",
+                "unknown value `logit`",
             ),
             (
                 "kind = \"probability\"",

@@ -119,6 +119,11 @@ impl ModelInput {
         self.codes.code(category)
     }
 
+    /// The largest code of its categories; `None` if its categories have no names.
+    pub fn largest_code(&self) -> Option<f64> {
+        self.codes.largest()
+    }
+
     /// The names of its categories, sorted.
     pub fn categories(&self) -> Vec<String> {
         self.codes.names()

@@ -83,7 +83,8 @@ impl Servable {
         let name = &self.model.name;
         Err(Error::invalid(format!(
             "model `{name}` has no contract (bundle.toml), so it cannot score entities; send tensors to /v2"
-        )))
+        ))
+        .about("model"))
     }
 }
 

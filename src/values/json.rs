@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use crate::words::plain;
+
 /// A value of a feature in JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Scalar {
@@ -113,7 +115,7 @@ pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
 /// The message of serde with the column only, for texts of one line.
 fn sentence(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let message = plain(text.split(" at line ").next().unwrap_or(&text));
     if error.column() == 0 {
         message
     } else {

@@ -11,6 +11,7 @@ import time
 import pytest
 import redis
 
+from evergreen_testing import openapi
 from evergreen_testing.feature_stores import Proxy, redis_cluster, redis_server
 from evergreen_testing.paths import MODELS
 from evergreen_testing.processes import until
@@ -241,7 +242,9 @@ def test_ten_thousand_requests_for_one_cold_key_are_one_fetch(evergreen, store, 
 
         async def ask():
             limits = httpx.Limits(max_connections=100)
-            async with httpx.AsyncClient(base_url=online.http.base_url, limits=limits, timeout=60) as client:
+            async with openapi.AsyncClient(
+                base_url=online.http.base_url, limits=limits, timeout=60
+            ) as client:
                 # Pause the store, so that all requests join the same fetch.
                 store.signal(signal.SIGSTOP)
                 body = {"model": "churn", "entities": [{"id": IDS[0]}] * 100}
