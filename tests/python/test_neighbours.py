@@ -1,5 +1,5 @@
 """One client's ids never change another client's answers: for every store, the answers while a client sends bad ids are those
-of an undisturbed run. EVERGREEN_REQUESTS sets the number of requests (10,000 for the figures in the changelog)."""
+of an undisturbed run. NEIGHBOUR_REQUESTS sets the number of requests (10,000 for the figures in the changelog)."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ from test_feast import settings as feast_settings
 from test_postgres import settings as postgres_settings
 from test_redis import settings as redis_settings
 
-REQUESTS = int(os.environ.get("EVERGREEN_REQUESTS", "1000"))
+REQUESTS = int(os.environ.get("NEIGHBOUR_REQUESTS", "1000"))
 CLIENTS = 4
 
 # Ids that stores refuse, or that look like something else in their protocols.
