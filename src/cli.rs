@@ -8,6 +8,7 @@ mod models;
 mod offline;
 mod operations;
 mod publish;
+mod rejects;
 mod rollback;
 mod score;
 mod serve;

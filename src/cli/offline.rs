@@ -35,6 +35,14 @@ pub(super) struct Selection {
     slots: Vec<Option<usize>>,
 }
 
+/// Why a row has no score.
+pub(super) struct RowRejection {
+    /// The column whose cell cannot be converted; `None` if the contract rejects the row.
+    pub(super) column: Option<String>,
+    /// The reason, as a sentence.
+    pub(super) reason: String,
+}
+
 /// A model ready for offline scoring.
 pub(super) struct OfflineModel {
     pub(super) version: Arc<ModelVersion>,
@@ -157,8 +165,8 @@ impl OfflineModel {
         self.version.contract.is_none() && self.version.forest.summary().format != Format::LightGbm
     }
 
-    /// Builds the input rows of a batch, row-major. A row that the contract rejects is all NaN, and `rejected` is
-    /// called with its position in the batch.
+    /// Builds the input rows of a batch, row-major. A row that the contract rejects is all NaN, and `rejected` is called with
+    /// its position in the batch. With `skip` that includes rows with a cell that cannot be converted.
     ///
     /// # Errors
     /// A cell cannot be converted to the feature's type.
@@ -166,24 +174,45 @@ impl OfflineModel {
         &self,
         batch: &TableBatch,
         selection: &Selection,
-        rejected: &mut dyn FnMut(usize, &Error),
+        skip: bool,
+        rejected: &mut dyn FnMut(usize, RowRejection),
     ) -> Result<Vec<f64>, TableError> {
         let now = now();
         let width = self.inputs().len();
         let mut rows = Vec::with_capacity(batch.rows * width);
         for row in 0..batch.rows {
-            let slots = self.slot_values(batch, selection, row, now)?;
-            let mut issues = FeatureIssues::default();
             let start = rows.len();
+            let slots = match self.slot_values(batch, selection, row, now) {
+                Ok(slots) => slots,
+                Err(error) if skip => {
+                    rejected(
+                        row,
+                        RowRejection {
+                            column: error.column,
+                            reason: error.message,
+                        },
+                    );
+                    rows.resize(start + width, f64::NAN);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let mut issues = FeatureIssues::default();
             let mut inputs = self.inputs().iter().enumerate();
-            let accepted = inputs.try_for_each(|(position, input)| {
+            let accepted: Result<(), Error> = inputs.try_for_each(|(position, input)| {
                 let value = apply_contract(input, position, slots[position], false, &mut issues)?;
                 rows.push(value);
                 Ok(())
             });
             let enough = accepted.and_then(|()| self.version.known.check(&issues, &self.version.inputs));
             if let Err(error) = enough {
-                rejected(row, &error);
+                rejected(
+                    row,
+                    RowRejection {
+                        column: None,
+                        reason: error.to_string(),
+                    },
+                );
                 rows.truncate(start);
                 rows.resize(start + width, f64::NAN);
             }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::offline::OfflineModel;
+use super::offline::{OfflineModel, RowRejection};
+use super::rejects::Rejects;
 use super::sink::{self, Numbers, OutputHeader};
 use super::{CommandError, YELLOW, progress_bar, thousands};
 use crate::features::table::{Table, TableBatch, unfinished};
@@ -17,6 +18,7 @@ Examples:
   evergreen score --model models/churn/1 --input customers.parquet --output scores.parquet
   evergreen score --model churn --input exports/ --output scores.csv --kind contributions
   evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
+  evergreen score --model churn --input raw.csv --output scores.csv --on-error skip --rejects rejects.csv
 
 Columns are matched to features by name; others are ignored. The output has the id (the contract's entity, or a column \
 named like id, customer_id or customerID) and a column with the kind's name, or several, numbered from 0. Rows keep the \
@@ -41,9 +43,24 @@ pub(super) struct ScoreCommand {
     /// Kind of prediction. Default: the contract's output, or else the library's plain prediction
     #[arg(long, value_enum)]
     kind: Option<OutputChoice>,
+    /// What to do with a row that has a bad cell
+    #[arg(long, value_enum, default_value_t = OnError::Stop)]
+    on_error: OnError,
+    /// CSV file for the rows without a score: file, row, column and reason
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
     /// Repository folder in which to look up a model NAME
     #[arg(long, value_name = "DIR", default_value = "models")]
     models: PathBuf,
+}
+
+/// What happens at a row with a cell that cannot be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnError {
+    /// Stop, and write no output
+    Stop,
+    /// Write the row without a score, and go on
+    Skip,
 }
 
 /// The kind of prediction to write.
@@ -94,12 +111,21 @@ impl ScoreCommand {
         let kind = kind(&model, self.kind)?;
         check_complete(&self.input)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
-        let summary = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
+        let mut rejects = self.rejects.as_deref().map(Rejects::create).transpose()?;
+        let summary = score(&self, &model, kind, &table, &mut rejects)?;
+        if let Some(rejects) = rejects {
+            rejects.finish()?;
+        }
         let (rows, output) = (thousands(summary.rows), self.output.display());
         anstream::eprintln!("{rows} rows scored to {output}");
         if let Some((count, first)) = summary.rejected {
             let count = thousands(count);
-            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}");
+            let listed = self
+                .rejects
+                .as_ref()
+                .map(|path| format!("; all in {}", path.display()));
+            let listed = listed.unwrap_or_default();
+            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}{listed}");
         }
         Ok(())
     }
@@ -183,13 +209,13 @@ struct ScoreSummary {
 }
 
 fn score(
+    command: &ScoreCommand,
     model: &OfflineModel,
     kind: OutputChoice,
     table: &Table,
-    id: Option<&str>,
-    output: &Path,
+    rejects: &mut Option<Rejects>,
 ) -> Result<ScoreSummary, String> {
-    let selection = model.select(table, id);
+    let selection = model.select(table, command.id.as_deref());
     let mut batches = table
         .batches(&selection.columns)
         .map_err(|error| error.to_string())?;
@@ -203,7 +229,7 @@ fn score(
         columns: column_names(model, kind, width),
         numbers: number_type(model, kind),
     };
-    let mut sink = sink::create(output, header)?;
+    let mut sink = sink::create(&command.output, header)?;
     let bar = progress_bar(table.bytes(), "scoring");
     let mut scratch = Scratch::default();
     let mut summary = ScoreSummary {
@@ -213,14 +239,25 @@ fn score(
     let mut out = Vec::new();
     while let Some(batch) = batches.next_batch().map_err(|error| error.to_string())? {
         let mut skip = vec![false; batch.rows];
-        let mut reject = |row: usize, error: &crate::error::Error| {
+        let mut failed = None;
+        let mut reject = |row: usize, rejection: RowRejection| {
             skip[row] = true;
-            let first = || (0, format!("row {}: {error}", batch.first_row + row as u64));
+            let number = batch.first_row + row as u64;
+            if let Some(rejects) = rejects {
+                failed = failed.take().or(rejects.add(&batch, number, &rejection).err());
+            }
+            let first = || (0, rejection.at(number));
             summary.rejected.get_or_insert_with(first).0 += 1;
         };
         let rows = model
-            .rows(&batch, &selection, &mut reject)
-            .map_err(|error| error.to_string())?;
+            .rows(&batch, &selection, command.on_error == OnError::Skip, &mut reject)
+            .map_err(|error| match command.on_error {
+                OnError::Stop => format!("{error}; --on-error skip leaves such rows out"),
+                OnError::Skip => error.to_string(),
+            })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         predict(model, kind, &rows, &batch, width, &mut out, &mut scratch)?;
         sink.write(
             batch.columns.first().filter(|_| selection.id.is_some()),

@@ -102,14 +102,34 @@ impl<'de> Deserialize<'de> for Scalars {
     }
 }
 
-/// Parses one object of scalars.
+/// Parses one object of scalars. Keys may repeat; the caller decides about those that it reads.
 ///
 /// # Errors
 /// The text is not one JSON object. The message has no line number; the caller knows it.
 pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
+    struct Pairs(Vec<(String, Scalar)>);
+    impl<'de> Deserialize<'de> for Pairs {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(PairsVisitor)
+        }
+    }
+    struct PairsVisitor;
+    impl<'de> Visitor<'de> for PairsVisitor {
+        type Value = Pairs;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of column names and values")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+            let mut pairs = Vec::new();
+            while let Some(pair) = map.next_entry()? {
+                pairs.push(pair);
+            }
+            Ok(Pairs(pairs))
+        }
+    }
     let text = standard(text.as_bytes());
-    let scalars: Scalars = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
-    Ok(scalars.0)
+    let pairs: Pairs = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
+    Ok(pairs.0)
 }
 
 /// The message of serde with the column only, for texts of one line.
@@ -246,11 +266,8 @@ mod tests {
             Scalar::Float(100.0),
         ];
         assert_eq!(values, expected);
-        assert!(
-            object_of_scalars(r#"{"a": 1, "a": 2}"#)
-                .unwrap_err()
-                .contains("duplicate key `a`")
-        );
+        let twice = serde_json::from_str::<Scalars>(r#"{"a": 1, "a": 2}"#).unwrap_err();
+        assert!(twice.to_string().contains("duplicate key `a`"));
         let unusual = object_of_scalars(r#"{"a": 1e999, "b": -Infinity}"#).unwrap();
         assert_eq!(unusual[0].1, Scalar::Other("a number beyond 64-bit floats"));
         assert_eq!(unusual[1].1, Scalar::Float(f64::NEG_INFINITY));

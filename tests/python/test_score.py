@@ -399,3 +399,57 @@ def test_an_output_never_replaces_or_joins_its_input(run, tmp_path, frame, boost
     ]:
         ended = run("score", "--model", tmp_path / "model.json", "--input", given, "--output", output, code=2)
         assert "would overwrite the input or become part of it" in ended.stderr
+
+
+def test_bad_rows_are_skipped_and_listed_where_that_is_asked(run, tmp_path):
+    frame = pd.read_parquet(CUSTOMERS).head(2000).astype(object)
+    good = tmp_path / "good.jsonl"
+    frame.to_json(good, orient="records", lines=True, date_format="iso", double_precision=15)
+    lines = good.read_text().splitlines()
+    for row, column, value in [(3, "visits_30d", "many"), (1500, "nps", 7.5)]:
+        lines[row] = json.dumps(json.loads(lines[row]) | {column: value})
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("\n".join(lines))
+    output, rejects = tmp_path / "scores.csv", tmp_path / "rejects.csv"
+    stopped = run("score", "--model", BUNDLE, "--input", bad, "--output", output, code=2)
+    assert "row 4, column `visits_30d`" in stopped.stderr and "--on-error skip" in stopped.stderr
+    assert not output.exists()
+    arguments = ["--on-error", "skip", "--rejects", rejects]
+    done = run("score", "--model", BUNDLE, "--input", bad, "--output", output, *arguments)
+    assert "2 rows have no score" in done.stderr and f"all in {rejects}" in done.stderr
+    listed = pd.read_csv(rejects)
+    assert listed[["file", "row", "column"]].to_numpy().tolist() == [
+        [str(bad), 4, "visits_30d"],
+        [str(bad), 1501, "nps"],
+    ]
+    assert listed["reason"].str.contains("expected a whole number").all()
+    run("score", "--model", BUNDLE, "--input", good, "--output", tmp_path / "all.csv")
+    expected, found = (pd.read_csv(path).iloc[:, 1] for path in (tmp_path / "all.csv", output))
+    assert found.isna().sum() == 2 and found[3:4].isna().all() and found[1500:1501].isna().all()
+    assert (found.drop([3, 1500]) == expected.drop([3, 1500])).all()
+
+
+def test_a_column_that_occurs_twice_is_an_error_only_if_a_model_needs_it(run, tmp_path):
+    frame = pd.read_parquet(CUSTOMERS).head(20)
+    for name, code in [("note", 0), ("nps", 2)]:
+        table = tmp_path / f"{name}.csv"
+        text = frame.to_csv(index=False).splitlines()
+        table.write_text("\n".join([f"{text[0]},{name},{name}", *(f"{line},1,2" for line in text[1:])]))
+        done = run(
+            "score", "--model", BUNDLE, "--input", table, "--output", tmp_path / f"{name}.out.csv", code=code
+        )
+        assert code == 0 or "`nps`" in done.stderr
+        lines = tmp_path / f"{name}.jsonl"
+        rows = frame.to_json(orient="records", lines=True, date_format="iso").splitlines()
+        lines.write_text("\n".join(row[:-1] + f', "{name}": 1, "{name}": 2}}' for row in rows))
+        done = run(
+            "score",
+            "--model",
+            BUNDLE,
+            "--input",
+            lines,
+            "--output",
+            tmp_path / f"{name}.out.jsonl",
+            code=code,
+        )
+        assert code == 0 or "column `nps`: duplicate key" in done.stderr

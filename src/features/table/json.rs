@@ -107,7 +107,14 @@ impl BatchReader for JsonFile {
             columns
                 .iter_mut()
                 .for_each(|(cells, _)| cells.push(JsonCell::Null));
+            let mut seen = vec![false; columns.len()];
             for (name, value) in self.object()? {
+                let position = self.chosen.get(&name).copied();
+                if let Some(seen) = position.and_then(|position| seen.get_mut(position))
+                    && std::mem::replace(seen, true)
+                {
+                    return Err(TableError::cell(&self.path, self.row, &name, "duplicate key"));
+                }
                 let column = self
                     .chosen
                     .get(&name)
