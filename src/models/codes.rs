@@ -27,7 +27,9 @@ impl CategoryCodes {
                 (FeatureType::Category, Self::Whole(positions(&digits(numbers))))
             }
             Some(hashes @ Categories::Hashes(_)) => (FeatureType::Category, Self::Hashed(hashes.clone())),
-            Some(Categories::Codes) | None => (FeatureType::Float, Self::Named(positions(&[]))),
+            Some(Categories::Codes | Categories::Uncertain) | None => {
+                (FeatureType::Float, Self::Named(positions(&[])))
+            }
         }
     }
 
@@ -48,7 +50,10 @@ impl CategoryCodes {
     ) -> Result<Self, String> {
         let promised = &contract.categories;
         if contract.kind != FeatureType::Category {
-            let takes_codes = matches!(feature.categories, None | Some(Categories::Codes));
+            let takes_codes = matches!(
+                feature.categories,
+                None | Some(Categories::Codes | Categories::Uncertain)
+            );
             if takes_codes || inferred || feature.splits == 0 {
                 return Ok(Self::Named(positions(promised)));
             }
@@ -84,9 +89,13 @@ impl CategoryCodes {
                 let promised: Vec<String> = promised.iter().map(|name| shortest(name)).collect();
                 Self::agreed(&promised, &names).map(Self::Whole)
             }
-            None | Some(Categories::Codes) if whole => Ok(Self::Whole(positions(promised))),
+            None | Some(Categories::Codes | Categories::Uncertain) if whole => {
+                Ok(Self::Whole(positions(promised)))
+            }
             None => Ok(Self::Named(positions(promised))),
-            Some(Categories::Codes) => Self::agreed(promised, promised).map(Self::Named),
+            Some(Categories::Codes | Categories::Uncertain) => {
+                Self::agreed(promised, promised).map(Self::Named)
+            }
         }
     }
 
@@ -159,7 +168,7 @@ fn spellings(category: &str) -> &'static [&'static str] {
 /// Returns whether the model has no list of the categories, or an empty one.
 fn is_unnamed(categories: &Categories) -> bool {
     match categories {
-        Categories::Codes => true,
+        Categories::Codes | Categories::Uncertain => true,
         Categories::Names(names) => names.is_empty(),
         Categories::Integers(numbers) => numbers.is_empty(),
         Categories::Hashes(_) => false,
@@ -185,7 +194,7 @@ fn shortest(name: &str) -> String {
 fn by_hash(categories: &Categories, text: &str) -> f64 {
     let unasked = match categories {
         Categories::Hashes(hashes) => hashes.len(),
-        Categories::Codes | Categories::Names(_) | Categories::Integers(_) => 0,
+        Categories::Codes | Categories::Uncertain | Categories::Names(_) | Categories::Integers(_) => 0,
     };
     #[expect(clippy::cast_precision_loss, reason = "a list of hashes is shorter than 2^53")]
     categories.code(text).map_or(unasked as f64, f64::from)
