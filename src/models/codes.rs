@@ -118,17 +118,35 @@ impl CategoryCodes {
         ))
     }
 
-    /// The code of a category: of the name itself, else of another spelling of the same value.
+    /// The code of a category: of the name itself, else of another spelling of the same number or boolean.
     pub(super) fn code(&self, category: &str) -> Option<f64> {
-        let found = |name: &str| match self {
-            Self::Named(codes) | Self::Whole(codes) => codes.get(name).copied(),
-            Self::Hashed(categories) => categories.code(name).map(f64::from),
-        };
-        let code = found(category).or_else(|| spellings(category).iter().find_map(|name| found(name)));
         match self {
-            Self::Named(_) => code,
-            Self::Whole(_) => code.or_else(|| found(&shortest(category))),
-            Self::Hashed(categories) => code.or_else(|| Some(by_hash(categories, category))),
+            Self::Hashed(categories) => Some(by_hash(categories, category)),
+            Self::Named(codes) | Self::Whole(codes) => {
+                let found = |name: &str| codes.get(name).copied();
+                let whole = || match self {
+                    Self::Whole(_) => found(&shortest(category)),
+                    Self::Named(_) | Self::Hashed(_) => None,
+                };
+                let boolean = || match are_booleans(codes) {
+                    true => spellings(category).iter().find_map(|name| found(name)),
+                    false => None,
+                };
+                found(category).or_else(whole).or_else(boolean)
+            }
+        }
+    }
+
+    /// The code of a boolean.
+    pub(super) fn code_of_bool(&self, value: bool) -> Option<f64> {
+        let name = if value { "true" } else { "false" };
+        match self {
+            Self::Named(_) | Self::Whole(_) => self.code(name),
+            Self::Hashed(categories) => {
+                let mut names = spellings(name).iter();
+                let known = names.find_map(|name| categories.code(name)).map(f64::from);
+                known.or_else(|| Some(by_hash(categories, name)))
+            }
         }
     }
 
@@ -152,6 +170,14 @@ impl CategoryCodes {
             Self::Hashed(_) => None,
         }
     }
+}
+
+/// Returns whether all categories are booleans. The text `true` among other texts is a text.
+fn are_booleans(codes: &FxHashMap<String, f64>) -> bool {
+    codes.len() <= 2
+        && codes
+            .keys()
+            .all(|name| !spellings(name).is_empty() || matches!(name.as_str(), "0" | "1"))
 }
 
 /// How the libraries write a boolean as a category: pandas as a text, CatBoost and integer columns as a number.
@@ -274,9 +300,21 @@ mod tests {
             assert_eq!(codes.code("false"), Some(1.0 - yes), "{list}");
         }
         // CatBoost hashes a boolean as a digit; this file splits on one of the two only.
-        let one = Categories::Hashes(vec![0x3d2a_0000]);
-        let codes = CategoryCodes::of_feature(&feature(FeatureKind::Category, Some(one))).1;
-        assert_eq!(codes.code("true"), Some(1.0), "no split tests it");
+        // The hash of the text 0.
+        let hashes = Categories::Hashes(vec![0xaa45_8312]);
+        let codes = CategoryCodes::of_feature(&feature(FeatureKind::Category, Some(hashes))).1;
+        assert_eq!(
+            (codes.code_of_bool(false), codes.code_of_bool(true)),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!((codes.code("0"), codes.code("false")), (Some(0.0), Some(1.0)));
+        // A text among other texts stays a text.
+        let texts = bind(
+            "type = 'category'\ncategories = ['True', 'maybe', 'False']",
+            &model,
+        )
+        .unwrap();
+        assert_eq!((texts.code("true"), texts.code("True")), (None, Some(0.0)));
     }
 
     #[test]

@@ -92,14 +92,15 @@ impl ModelInput {
             let Some(text) = cell.category(&mut digits)? else {
                 return Ok(EncodedCell::Null);
             };
-            return match self.code(text) {
-                Some(code) => Ok(EncodedCell::Value(code)),
+            if let Cell::Bool(value) = cell {
                 // A boolean is a mistake unless the model was trained on booleans.
-                None if matches!(cell, Cell::Bool(_)) => {
-                    Err(format!("expected {}, found {text}", FeatureType::Category.noun()))
-                }
-                None => Ok(EncodedCell::UnknownCategory),
-            };
+                let code = self.codes.code_of_bool(value).map(EncodedCell::Value);
+                return code
+                    .ok_or_else(|| format!("expected {}, found {text}", FeatureType::Category.noun()));
+            }
+            return Ok(self
+                .code(text)
+                .map_or(EncodedCell::UnknownCategory, EncodedCell::Value));
         }
         let cell = match cell {
             Cell::Bool(value) if self.bare => Cell::Int(value.into()),
