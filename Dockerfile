@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
 # The image holds the binary, its shared libraries, CA certificates and the sample model:
-#   docker build -t evergreen .
-#   docker build -t evergreen --build-arg MODELS=my-models .        with other models
-#   docker build -t evergreen --target bare .                       without models: use a volume or object storage
-#   docker run --read-only --tmpfs /tmp -p 8080:8080 -p 8081:8081 -p 8082:8082 evergreen
+#   docker build -t evergreen:0.1.0 .
+#   docker build -t evergreen:0.1.0 --build-arg MODELS=my-models .        with other models
+#   docker build -t evergreen:0.1.0 --target bare .                       without models: use a volume or object storage
+#   docker run --read-only --tmpfs /tmp -p 8080:8080 -p 8081:8081 -p 8082:8082 evergreen:0.1.0
 ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build

@@ -103,6 +103,7 @@ async fn memory() {
         parse: Parse::Strict,
         single: true,
         categories: Vec::new(),
+        whole: false,
     };
     let layout = Arc::new(Layout::new("id", (0..24).map(field).collect()));
     let hour = Duration::from_secs(3600);

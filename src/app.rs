@@ -60,6 +60,12 @@ impl App {
             let path = snapshot.path().display();
             tracing::info!(%path, customers = snapshot.len(), bytes = rows + ids, "snapshot loaded");
         }
+        if live.has_no_source() {
+            tracing::warn!(
+                "no feature source: requests must bring every feature; name the customers with features.snapshot or \
+                 --customers, or a store with [source.NAME]"
+            );
+        }
         let scorer = Scorer::new(live, config.limits, scoring_metrics);
         let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
         let handle = lifecycle.run(&scorer).map_err(|error| error.to_string())?;

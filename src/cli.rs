@@ -12,12 +12,15 @@ mod rollback;
 mod score;
 mod serve;
 mod sink;
+mod table;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use table::TextTable;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -58,6 +61,8 @@ enum CommandError {
     Invalid(String),
     /// The server stopped with requests unfinished; the text says why.
     Unfinished(String),
+    /// The log has the error; the number is the exit code.
+    Logged(u8),
 }
 
 impl From<String> for CommandError {
@@ -95,6 +100,7 @@ pub fn run() -> ExitCode {
             anstream::eprintln!("{RED}stopped with requests unfinished:{RED:#} {message}");
             ExitCode::from(3)
         }
+        Err(CommandError::Logged(code)) => ExitCode::from(code),
     }
 }
 
@@ -111,6 +117,25 @@ macro_rules! print_line {
     }};
 }
 use print_line;
+
+/// Parses an address to listen on, for clap.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "expected an address such as 127.0.0.1:8080 or [::1]:8080".to_owned())
+}
+
+/// Parses a whole number, for clap.
+fn whole_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "expected a whole number from 0, such as 3".to_owned())
+}
+
+/// Prints the lines of a table, each after `indent`.
+fn print_table(table: &TextTable, indent: &str) {
+    for line in table.lines() {
+        print_line!("{indent}{line}");
+    }
+}
 
 /// Formats a number with separators: 12345678 as `12,345,678`.
 fn thousands(number: usize) -> String {

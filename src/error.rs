@@ -8,12 +8,27 @@ use std::fmt;
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    field: Option<Box<str>>,
 }
 
 impl Error {
     /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The field of the request that the error is about, such as `entities[0].id`; `None` if it concerns no single field.
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// Names the field of the request that the error is about.
+    #[must_use]
+    pub fn about(self, field: impl Into<Box<str>>) -> Self {
+        Self {
+            field: Some(field.into()),
+            ..self
+        }
     }
 }
 
@@ -43,7 +58,7 @@ macro_rules! kinds {
             $(
                 $(#[$doc])*
                 pub fn $constructor(message: impl Into<String>) -> Self {
-                    Self { kind: ErrorKind::$kind, message: message.into() }
+                    Self { kind: ErrorKind::$kind, message: message.into(), field: None }
                 }
             )*
         }
@@ -59,6 +74,8 @@ kinds! {
     EntityNotFound, entity_not_found;
     /// The model's contract forbids a score from these values. The message names the feature and the rule.
     Rejected, rejected;
+    /// An operator's command does not fit the present state of the model. The message says why.
+    CommandRefused, command_refused;
     /// The request has no API key, or an unknown one.
     Unauthenticated, unauthenticated;
     /// The API key lacks the required role.

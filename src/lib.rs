@@ -26,3 +26,4 @@ pub mod storage;
 mod suggest;
 pub mod toml_text;
 pub mod values;
+mod words;

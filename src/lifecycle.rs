@@ -4,13 +4,15 @@
 //! `model_state` decides, without I/O; `validation` and `reconcile` carry the decisions out; `activation` swaps;
 //! `command` executes what operators ask for; `state_file` saves it across restarts.
 
+mod acceptance;
 mod activation;
 mod command;
+mod decisions;
+mod exchange;
 mod known_version;
 mod metrics;
 mod model_state;
 mod poll;
-mod probation;
 mod reconcile;
 mod snapshot_loader;
 mod snapshot_profile;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, ModelsSection};
@@ -47,7 +50,7 @@ use state_file::StateStore;
 /// How long files that do not agree count as still being copied after they last changed.
 const SETTLE: Duration = Duration::from_secs(30);
 
-/// How often retired sets and probations are checked while there are any.
+/// How often retired sets and previous versions are checked while there are any.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Sends commands to the lifecycle thread.
@@ -87,6 +90,8 @@ pub struct Lifecycle {
     reachable: bool,
     /// What a restart must not forget.
     saved: StateStore,
+    /// Fetches features from stores; `None` before requests are served.
+    runtime: Option<Handle>,
 }
 
 impl Lifecycle {
@@ -115,6 +120,7 @@ impl Lifecycle {
             activator: Activator::new(trials),
             reachable: true,
             saved: StateStore::open(&config.models.state_file)?,
+            runtime: None,
         };
         lifecycle.poll_repository()?;
         for name in lifecycle.names() {
@@ -131,13 +137,15 @@ impl Lifecycle {
         Ok(lifecycle)
     }
 
-    /// Runs on a thread of its own: from now on `scorer` serves what is live.
+    /// Runs on a thread of its own: from now on `scorer` serves what is live. Called on the runtime of the server, so that
+    /// the features of two versions can be fetched to compare them.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn run(mut self, scorer: &Arc<Scorer>) -> std::io::Result<LifecycleHandle> {
         let (commands, pending) = channel();
         self.activator.attach(scorer.clone());
+        self.runtime = Handle::try_current().ok();
         std::thread::Builder::new()
             .name("lifecycle".to_owned())
             .spawn(move || self.work(&pending))?;
@@ -146,8 +154,9 @@ impl Lifecycle {
 
     /// The set of live models.
     pub fn live_set(&mut self) -> LiveSet {
+        let waiting = self.waiting();
         self.activator
-            .live_set(&mut self.models, self.snapshot.snapshot())
+            .live_set(&mut self.models, self.snapshot.snapshot(), waiting)
     }
 
     /// Works until every handle is dropped.
@@ -157,17 +166,14 @@ impl Lifecycle {
         loop {
             match pending.recv_timeout(self.pause(polled, snapshot_polled)) {
                 Ok(PendingCommand { command, answer }) => {
-                    let done = self.execute(command).map(|done| match self.save() {
-                        Ok(()) => done,
-                        Err(reason) => format!("{done}; a restart would forget it: {reason}"),
-                    });
+                    let done = self.execute(command).map(|done| self.keep(done));
                     // The requester may have disconnected.
                     let _ = answer.send(done);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            self.check_probations();
+            self.release_previous();
             self.activator.release();
             if is_due(self.poll_interval(), polled) {
                 // Failures are logged; the next poll retries.
@@ -183,6 +189,17 @@ impl Lifecycle {
         }
     }
 
+    /// Keeps what a command has done beyond this process. Returns what was done, and how far it reaches.
+    fn keep(&mut self, mut done: String) -> String {
+        if let Some(reach) = self.record_decisions() {
+            done = format!("{done}; {reach}");
+        }
+        match self.save() {
+            Ok(()) => done,
+            Err(reason) => format!("{done}; a restart would forget it: {reason}"),
+        }
+    }
+
     fn save(&mut self) -> Result<(), String> {
         self.saved.save(&self.models)
     }
@@ -195,8 +212,8 @@ impl Lifecycle {
 
     /// How long there is nothing to do.
     fn pause(&self, polled: Instant, snapshot_polled: Instant) -> Duration {
-        let on_probation = self.models.values().any(|state| state.probation.is_some());
-        let busy = self.activator.has_retired() || on_probation;
+        let keeps_previous = self.models.values().any(|state| state.previous.is_some());
+        let busy = self.activator.has_retired() || keeps_previous;
         let left = |interval: Option<Duration>, last: Instant| {
             interval.map(|interval| interval.saturating_sub(last.elapsed()))
         };

@@ -9,6 +9,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Registry, fmt};
 
 use crate::config::{LogFormat, LogSection};
+use crate::suggest::{nearest, unknown};
 
 /// Sends the log to standard error as `section` says; `RUST_LOG` overrides its level.
 ///
@@ -52,11 +53,46 @@ fn targets(level: &str) -> Result<Targets, String> {
         Ok(filter) if !filter.is_empty() => ("RUST_LOG", filter),
         _ => ("log.level", level.to_owned()),
     };
-    filter.parse().map_err(|error| {
+    let wrong = |why: String| {
         format!(
-            "{name}: expected a level or a filter such as \"info,evergreen=debug\", found {filter:?}: {error}"
+            "{name}: expected a level or a filter such as \"info,evergreen=debug\", found {filter:?}: {why}"
         )
-    })
+    };
+    filter
+        .split(',')
+        .try_for_each(|directive| check(directive.trim()))
+        .map_err(wrong)?;
+    filter
+        .parse()
+        .map_err(|error: tracing_subscriber::filter::ParseError| wrong(error.to_string()))
+}
+
+/// The levels, and the word for no lines at all.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// This program's own target: the name of its crate.
+const OWN_TARGET: &str = env!("CARGO_CRATE_NAME");
+
+/// Refuses a word that is no level, and a target that is nearly this program's. The parser takes any word for a target,
+/// and nothing else would be logged then.
+fn check(directive: &str) -> Result<(), String> {
+    let (target, level) = match directive.split_once('=') {
+        Some((target, level)) => (Some(target), Some(level)),
+        None if directive == OWN_TARGET || directive.contains("::") => (Some(directive), None),
+        None => (None, Some(directive)),
+    };
+    if let Some(level) = level
+        && !LEVELS.contains(&level.to_ascii_lowercase().as_str())
+    {
+        return Err(unknown("level", level, LEVELS.into_iter()));
+    }
+    let own = target.and_then(|target| target.split("::").next());
+    match own {
+        Some(own) if !own.starts_with(OWN_TARGET) && nearest(own, [OWN_TARGET]).is_some() => {
+            Err(unknown("target", own, [OWN_TARGET].into_iter()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -73,11 +109,31 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_does_not_exist_is_named_with_an_example() {
-        let error = targets("evergreen=loud").unwrap_err();
-        assert!(
-            error.starts_with("log.level: expected a level") && error.contains("loud"),
-            "{error}"
-        );
+    fn a_word_that_is_no_level_is_refused_with_the_nearest_one() {
+        for (filter, expected) in [
+            ("evergreen=loud", "no level `loud`"),
+            ("WARNING", "did you mean `warn`?"),
+            ("inof", "did you mean `info`?"),
+            ("debgu", "did you mean `debug`?"),
+            ("verbose", "expected one of error, warn, info"),
+            ("", "no level ``"),
+            ("info,evergren=debug", "did you mean `evergreen`?"),
+            ("info,evergren::access=debug", "did you mean `evergreen`?"),
+        ] {
+            let error = targets(filter).unwrap_err();
+            assert!(
+                error.starts_with("log.level: expected a level") && error.contains(expected),
+                "{filter}: {error}"
+            );
+        }
+        for filter in [
+            "INFO",
+            "off",
+            "warn, hyper=debug",
+            "evergreen",
+            "evergreen::access",
+        ] {
+            assert!(targets(filter).is_ok(), "{filter}");
+        }
     }
 }

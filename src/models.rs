@@ -10,6 +10,7 @@ pub mod derived;
 pub mod gate;
 pub mod golden;
 pub mod input;
+pub mod known;
 pub mod psi;
 pub mod reference;
 pub mod report;

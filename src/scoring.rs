@@ -3,7 +3,6 @@
 //! command share it.
 
 mod admission;
-pub(crate) mod answer_stats;
 mod assemble;
 mod batch;
 pub(crate) mod calibration;
@@ -230,7 +229,7 @@ impl Scorer {
     /// Admits a request to score this many entities or rows, with or without explanations.
     fn permit(&self, entities: usize, explained: bool) -> Result<Permit, Error> {
         if entities == 0 {
-            return Err(Error::invalid("no entities or rows to score; send at least one"));
+            return Err(Error::invalid("no entities or rows to score; send at least one").about("entities"));
         }
         let most = self.limits().batch;
         if entities > most {

@@ -141,6 +141,30 @@ impl Storage {
         }
     }
 
+    /// Reads a small file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or read, or the file is larger than 1 MiB.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        match &self.place {
+            Backend::Local(folder) => folder.read(path),
+            #[cfg(feature = "object-store")]
+            Backend::Object(bucket) => bucket.read(path),
+        }
+    }
+
+    /// Replaces a small file: a reader finds the old content or the new one.
+    ///
+    /// # Errors
+    /// The storage cannot be reached or written.
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        match &self.place {
+            Backend::Local(folder) => folder.write(path, bytes),
+            #[cfg(feature = "object-store")]
+            Backend::Object(bucket) => bucket.write(path, bytes),
+        }
+    }
+
     /// Publishes the files of a bundle in `folder` as a new version: the first free number from `at_least`. The version
     /// appears as a whole, with `manifest` last. `progress` receives the bytes written.
     ///
@@ -182,6 +206,13 @@ pub(crate) fn temporary_name(prefix: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let time = time.map_or(0, |time| time.as_nanos());
     format!("{prefix}-{}-{time:x}-{count}", std::process::id())
+}
+
+/// The largest small file, in bytes.
+const SMALL: u64 = 1 << 20;
+
+fn too_large(path: &str, bytes: u64) -> String {
+    format!("{path}: expected at most {SMALL} bytes, found {bytes}")
 }
 
 fn file_name(path: &Path) -> Result<&str, String> {

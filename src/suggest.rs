@@ -1,10 +1,18 @@
 //! Suggestions for names that are unknown: "did you mean …?".
 
-/// The known name that is most similar to `wrong`, if one is similar enough.
+use crate::words::plain;
+
+/// The known name that is most similar to `wrong` in any case of its letters, if one is similar enough.
 pub(crate) fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wrong = wrong.to_lowercase();
     known
         .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(wrong, name), name))
+        .map(|name| {
+            (
+                strsim::normalized_damerau_levenshtein(&wrong, &name.to_lowercase()),
+                name,
+            )
+        })
         .filter(|&(similarity, _)| similarity >= 0.5)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
@@ -27,16 +35,16 @@ pub(crate) fn unknown<'a>(what: &str, wrong: &str, known: impl Iterator<Item = &
     }
 }
 
-/// Adds the nearest known name to serde's messages for an unknown field or variant, which quote the wrong name first and
-/// then the known ones.
+/// Rewrites a message of serde in plain words, and adds the nearest known name to those for an unknown field or value,
+/// which quote the wrong name first and then the known ones.
 pub(crate) fn with_hint(message: &str) -> String {
-    let message = message.trim_end();
+    let message = plain(message);
     let mut quoted = message.split('`').skip(1).step_by(2);
     match quoted.next() {
-        Some(wrong) if message.contains("unknown field") || message.contains("unknown variant") => {
+        Some(wrong) if message.contains("unknown field") || message.contains("unknown value") => {
             format!("{message}{}", hint(wrong, quoted))
         }
-        _ => message.to_owned(),
+        _ => message,
     }
 }
 

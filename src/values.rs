@@ -2,10 +2,13 @@
 //! what is known of a feature. They depend on nothing else in the crate.
 
 pub mod band;
+pub mod category;
 pub mod cell;
 pub mod entity_id;
 pub mod feature_type;
+mod instant;
 pub mod issues;
 pub mod json;
+pub(crate) mod shorten;
 pub mod slot_value;
 pub mod time;

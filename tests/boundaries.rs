@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The top-level modules of the server from the ground up. A module may import those of lower floors only.
-const FLOORS: [&[&str]; 12] = [
+const FLOORS: [&[&str]; 13] = [
+    &["words"],
     &["error", "os", "suggest", "values"],
     &["file_backed", "metrics", "toml_text"],
     &["config"],

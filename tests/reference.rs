@@ -159,7 +159,7 @@ fn example_settings() {
     let mut page = String::from(
         "# Every setting of `evergreen serve --config FILE`, with its default. Tables that do not exist by default are\n\
          # comments. A variable EVERGREEN_<SECTION>__<KEY> overrides each single value, for example\n\
-         # EVERGREEN_SERVER__HTTP=127.0.0.1:9000. Relative paths start at the folder of this file.\n\
+         # EVERGREEN_SERVER__HTTP=127.0.0.1:9000; lists and tables need this file. Relative paths start at the folder of this file.\n\
          #\n# Generated from the code: EVERGREEN_BLESS=1 cargo test --features full --test reference\n",
     );
     let items = config_items();
@@ -201,7 +201,7 @@ fn bundle() {
 fn the_parser_reads_items_as_the_pages_need_them() {
     let items = Items::parse(
         "/// A section.\n#[serde(default)]\npub struct A {\n    /// The name,\n    /// in full.\n    #[serde(rename = \"type\")]\n    \
-         pub kind: Option<B>,\n}\n/// Choices.\n#[serde(rename_all = \"lowercase\")]\npub enum B {\n    /// The first.\n    One,\n}\n",
+         pub kind: Option<B>,\n}\n/// Choices.\n#[cfg_attr(\n    feature = \"serde\",\n    serde(rename_all = \"lowercase\")\n)]\npub enum B {\n    /// The first.\n    One,\n}\n",
     );
     let Some(Item::Struct { fields, .. }) = items.get("A") else {
         panic!("A is a struct")

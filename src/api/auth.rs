@@ -84,6 +84,11 @@ impl Guard {
         })
     }
 
+    /// Whether requests need a key.
+    pub(super) fn is_on(&self) -> bool {
+        self.keys.is_some()
+    }
+
     /// Starts polling the key file, once per `interval`.
     pub fn watch(&self, interval: Duration) {
         if let Some(keys) = &self.keys {
@@ -116,8 +121,8 @@ impl Guard {
     }
 }
 
-/// Builds the response to a refused request for a path, in the port's protocol.
-pub(super) type Refuse = fn(&str, Error) -> Response;
+/// Builds the response to a refused request, in the port's protocol.
+pub(super) type Refuse = fn(Error) -> Response;
 
 /// The guard of one port.
 #[derive(Debug)]
@@ -131,7 +136,7 @@ struct PortGuard {
 async fn check_request(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
     match guard.authorize(&request) {
         Ok(()) => next.run(request).await,
-        Err(error) => (guard.refuse)(request.uri().path(), error),
+        Err(error) => (guard.refuse)(error),
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use axum::extract::MatchedPath;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 use tracing::field::Empty;
@@ -49,13 +49,30 @@ fn access_log_enabled() -> bool {
 
 /// Adds id, trace and deadline to every request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ContextLayer;
+pub(crate) struct ContextLayer {
+    grpc: bool,
+}
+
+impl ContextLayer {
+    /// For the REST port.
+    pub(crate) fn rest() -> Self {
+        Self { grpc: false }
+    }
+
+    /// For the gRPC port.
+    pub(crate) fn grpc() -> Self {
+        Self { grpc: true }
+    }
+}
 
 impl<S> Layer<S> for ContextLayer {
     type Service = ContextService<S>;
 
     fn layer(&self, inner: S) -> ContextService<S> {
-        ContextService { inner }
+        ContextService {
+            inner,
+            grpc: self.grpc,
+        }
     }
 }
 
@@ -63,6 +80,7 @@ impl<S> Layer<S> for ContextLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct ContextService<S> {
     inner: S,
+    grpc: bool,
 }
 
 impl<S, B, R> Service<Request<B>> for ContextService<S>
@@ -83,7 +101,7 @@ where
         let request_id = request_id(headers);
         let trace = Trace::read(headers);
         let span = span(&request_id, trace.as_ref());
-        let operation = access_log_enabled().then(|| Operation::of(&request));
+        let operation = access_log_enabled().then(|| Operation::of(&request, self.grpc));
         if let Some(deadline) = deadline::read(request.headers(), start) {
             request.extensions_mut().insert(deadline);
         }
@@ -129,19 +147,21 @@ fn span(request_id: &HeaderValue, trace: Option<&Trace>) -> Span {
     span
 }
 
-/// The operation as the access log shows it. It has the route, not the path: paths hold entity ids.
+/// The operation as the access log shows it. It has the route, not the path: paths hold entity ids, and a client may send
+/// any path to any port.
 #[derive(Debug)]
 enum Operation {
-    /// A gRPC path holds no entity ids.
-    Grpc(Uri),
+    /// The path of a gRPC method of a known service; `None` for any other path.
+    Grpc(Option<Uri>),
     Rest(Method, Option<MatchedPath>),
 }
 
 impl Operation {
-    fn of<B>(request: &Request<B>) -> Self {
-        let media_type = request.headers().get(header::CONTENT_TYPE);
-        if media_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-            return Self::Grpc(request.uri().clone());
+    fn of<B>(request: &Request<B>, grpc: bool) -> Self {
+        if grpc {
+            let known =
+                request.extensions().get::<MatchedPath>().is_some() && names_a_method(request.uri().path());
+            return Self::Grpc(known.then(|| request.uri().clone()));
         }
         Self::Rest(
             request.method().clone(),
@@ -166,11 +186,18 @@ impl Operation {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Grpc(uri) => f.write_str(uri.path()),
+            Self::Grpc(Some(uri)) => f.write_str(uri.path()),
+            Self::Grpc(None) => f.write_str("(unknown method)"),
             Self::Rest(method, Some(path)) => write!(f, "{method} {}", path.as_str()),
             Self::Rest(method, None) => write!(f, "{method} (unknown path)"),
         }
     }
+}
+
+/// Whether a path has the form of a gRPC method: a service, and a name of letters only.
+fn names_a_method(path: &str) -> bool {
+    let parts = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    parts.is_some_and(|(_, method)| method.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
 pin_project! {

@@ -1,5 +1,6 @@
 //! The gRPC port: scoring, Open Inference, health and reflection services.
 
+mod health;
 mod open_inference;
 mod options;
 mod scoring;
@@ -44,7 +45,7 @@ mod inference {
 }
 
 /// Builds the response to a request that the guard refused.
-fn refuse(_: &str, error: Error) -> Response {
+fn refuse(error: Error) -> Response {
     tonic::Status::from(error).into_http()
 }
 
@@ -59,7 +60,7 @@ pub fn descriptors() -> &'static [u8] {
 /// The embedded descriptors cannot be read.
 pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter), String> {
     let metrics = guard.request_metrics();
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = health::service(app.closing.clone());
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -80,7 +81,9 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
         axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
     }));
     Ok((
-        guard.protect(ApiKind::Grpc, router, refuse).layer(ContextLayer),
+        guard
+            .protect(ApiKind::Grpc, router, refuse)
+            .layer(ContextLayer::grpc()),
         reporter,
     ))
 }

@@ -5,26 +5,32 @@ mod body;
 mod cors;
 mod deadline;
 mod docs;
+mod error_format;
 mod features;
 mod lines;
 mod models;
 mod open_inference;
 pub mod ops;
+mod parameters;
 mod problem;
+mod schema;
 mod score;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 use tower_http::decompression::RequestDecompressionLayer;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,7 +44,7 @@ use crate::config::StreamsSection;
 use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
-use problem::with_challenge;
+use error_format::ErrorFormatLayer;
 
 /// State of every handler.
 #[derive(Clone, Debug)]
@@ -75,13 +81,44 @@ struct EndpointCounters {
         description = "Scores of gradient-boosted tree models. A request names an entity by its id; the answer holds its score, \
                        band and reasons."
     ),
-    components(schemas(problem::Problem)),
+    components(schemas(problem::Problem, error_format::InferenceErrorBody)),
+    modifiers(&ApiKeys),
     tags(
         (name = "score", description = "Score entities by id or by features"),
-        (name = "models", description = "Live models, their versions and contracts")
+        (name = "models", description = "Live models, their versions and contracts"),
+        (name = "inference", description = "The Open Inference Protocol (V2), for its standard clients")
     )
 )]
 struct Description;
+
+/// Names of the two ways to send an API key.
+const BEARER: &str = "bearer";
+const API_KEY: &str = "api_key";
+
+/// Describes API keys. Without `auth.file` requests need none, so the description allows that too.
+struct ApiKeys;
+
+impl Modify for ApiKeys {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let bearer = Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API key of `evergreen key`, if `auth.file` is set."))
+            .build();
+        let header = ApiKeyValue::with_description("x-api-key", "The same key in a header of its own.");
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
+        components.add_security_scheme(API_KEY, SecurityScheme::ApiKey(ApiKey::Header(header)));
+        description.security = Some(vec![
+            SecurityRequirement::default(),
+            key_in(BEARER),
+            key_in(API_KEY),
+        ]);
+    }
+}
+
+fn key_in(scheme: &str) -> SecurityRequirement {
+    SecurityRequirement::new::<_, [&str; 0], &str>(scheme, [])
+}
 
 fn routes() -> OpenApiRouter<HttpState> {
     OpenApiRouter::with_openapi(Description::openapi())
@@ -91,11 +128,14 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .merge(open_inference::routes())
 }
 
-/// Returns the OpenAPI 3.1 description that `/openapi.json` serves.
+/// Returns the OpenAPI 3.1 description that `/openapi.json` serves without `auth.file`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    let mut description = routes().into_openapi();
+    open_inference::describe_versions(&mut description);
+    description
 }
 
 /// Selects the body timeout: bulk requests have limits of their own.
@@ -109,17 +149,6 @@ fn select_timeout(route: Option<&str>, _: &str) -> BodyTimeout {
 /// Compresses responses above `bytes`, except images.
 fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
-}
-
-/// Builds the response to a refused request: an Open Inference error under `/v2`, a problem elsewhere.
-fn refuse(path: &str, error: Error) -> Response {
-    if path.starts_with("/v2") {
-        with_challenge(error, |error| {
-            open_inference::V2Error::from(error).into_response()
-        })
-    } else {
-        with_challenge(error, Error::into_response)
-    }
 }
 
 /// Builds the router of the REST port, behind the guard.
@@ -143,9 +172,12 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             closing: app.closing.clone(),
         }),
     };
-    let (router, description) = routes().split_for_parts();
-    let router = router
-        .merge(open_inference::router())
+    let mut description = openapi();
+    if guard.is_on() {
+        description.security = Some(vec![key_in(BEARER), key_in(API_KEY)]);
+    }
+    let router = axum::Router::from(routes())
+        .merge(open_inference::version_routes())
         .with_state(state)
         .merge(docs::router(description))
         .fallback(problem::no_route)
@@ -157,8 +189,9 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             RequestDecompressionLayer::new(),
             DefaultBodyLimit::max(app.config.limits.body_bytes),
         ));
-    guard.protect(ApiKind::Rest, router, refuse).layer((
-        ContextLayer,
+    guard.protect(ApiKind::Rest, router, Error::into_response).layer((
+        ContextLayer::rest(),
+        ErrorFormatLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),
     ))

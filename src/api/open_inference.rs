@@ -10,7 +10,7 @@ use crate::models::ModelVersion;
 use crate::models::status::VersionState;
 use crate::scoring::live_set::LiveSet;
 use crate::scoring::tensor::Datatype;
-use crate::scoring::{VersionSelector, outputs};
+use crate::scoring::{Servable, VersionSelector, outputs};
 use evergreen_forest::Precision;
 
 /// The protocol extensions that the server supports.
@@ -41,6 +41,7 @@ pub(super) fn version(text: &str) -> Result<VersionSelector, Error> {
         Error::invalid(format!(
             "version: expected a whole number or a label, such as 3 or stable, found {text:?}"
         ))
+        .about("version")
     };
     text.parse().map(VersionSelector::Number).map_err(invalid)
 }
@@ -89,6 +90,7 @@ pub(super) fn invalid_timeout(found: impl fmt::Display) -> Error {
     Error::invalid(format!(
         "parameter `{TIMEOUT}`: expected a whole number of microseconds, such as 500000, found {found}"
     ))
+    .about(TIMEOUT)
 }
 
 /// Metadata of an input or output tensor; a size of −1 is the number of rows.
@@ -123,7 +125,7 @@ pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
         shape: vec![-1, size(output.width)],
     });
     ModelMetadata {
-        platform: format!("{:?}", model.forest.summary().format).to_lowercase(),
+        platform: model.forest.summary().format.label().to_owned(),
         inputs: vec![TensorMetadata {
             name: MATRIX.to_owned(),
             datatype,
@@ -132,6 +134,32 @@ pub(super) fn metadata(model: &ModelVersion) -> ModelMetadata {
         outputs: outputs.collect(),
     }
 }
+
+/// Statistics of a version since it went live. Durations are a number and their total nanoseconds.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    /// Rows that were scored.
+    pub(super) inference_count: u64,
+    /// Runs of the model: one per request, whatever its number of rows.
+    pub(super) execution_count: u64,
+    pub(super) success: (u64, u64),
+    pub(super) fail: (u64, u64),
+}
+
+pub(super) fn statistics(servable: &Servable) -> Statistics {
+    let stats = &servable.tensor_stats;
+    let success = stats.success();
+    Statistics {
+        inference_count: stats.rows(),
+        execution_count: success.0,
+        success,
+        fail: stats.failure(),
+    }
+}
+
+/// The states of a version in the repository index.
+pub(super) const READY: &str = "READY";
+pub(super) const UNAVAILABLE: &str = "UNAVAILABLE";
 
 /// A version in the repository index.
 #[derive(Debug)]
@@ -143,7 +171,8 @@ pub(super) struct IndexEntry {
     pub(super) reason: String,
 }
 
-pub(super) fn index(live: &LiveSet) -> Vec<IndexEntry> {
+/// Lists the versions in the repository; only those that can answer if `ready_only`.
+pub(super) fn index(live: &LiveSet, ready_only: bool) -> Vec<IndexEntry> {
     let mut entries = Vec::new();
     for (name, entry) in live.models() {
         entries.extend(entry.versions.iter().map(|status| {
@@ -151,10 +180,11 @@ pub(super) fn index(live: &LiveSet) -> Vec<IndexEntry> {
             IndexEntry {
                 name: name.to_owned(),
                 version: status.version.to_string(),
-                state: if ready { "READY" } else { "UNAVAILABLE" },
+                state: if ready { READY } else { UNAVAILABLE },
                 reason: status.reason.clone().unwrap_or_default(),
             }
         }));
     }
+    entries.retain(|entry| !ready_only || entry.state == READY);
     entries
 }

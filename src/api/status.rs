@@ -69,6 +69,12 @@ pub fn of(kind: ErrorKind) -> Status {
             "rejected",
             "Rejected by the model's contract",
         ),
+        ErrorKind::CommandRefused => row(
+            Http::CONFLICT,
+            Code::FailedPrecondition,
+            "command_refused",
+            "Command refused in the present state",
+        ),
         ErrorKind::Unauthenticated => row(
             Http::UNAUTHORIZED,
             Code::Unauthenticated,
@@ -130,20 +136,9 @@ pub(super) fn message(error: &Error) -> String {
     }
 }
 
-/// Returns the field of the request that an error is about. By convention, error texts quote it first, in backticks.
-pub(super) fn field(message: &str) -> &str {
-    message.split('`').nth(1).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn takes_the_first_quoted_text_as_the_field() {
-        assert_eq!(field("input `x`: expected `FP32`, found 5"), "x");
-        assert_eq!(field("no entity to score"), "");
-    }
 
     #[test]
     fn labels_are_distinct() {

@@ -25,6 +25,7 @@ impl<'a> TensorReader<'a> {
             Error::invalid(format!(
                 "input `{name}`: binary_data_size is {size}, but the body has only {left} bytes left"
             ))
+            .about(name)
         })?;
         self.rest = rest;
         Ok(head)
@@ -60,7 +61,8 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
         let length = bytes.len();
         return Err(Error::invalid(format!(
             "input `{name}`: expected a multiple of {size} bytes, found {length}"
-        )));
+        ))
+        .about(name));
     }
     Ok(match datatype {
         Datatype::Bool | Datatype::Uint8 => Elements::Whole(each(bytes, |b: [u8; 1]| b[0].into())),
@@ -85,6 +87,7 @@ fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
         Error::invalid(format!(
             "input `{name}`: a BYTES element exceeds the end of its tensor"
         ))
+        .about(name)
     };
     let mut texts = Vec::new();
     let mut rest = bytes;
@@ -101,16 +104,21 @@ fn texts(name: &str, bytes: &[u8]) -> Result<Vec<String>, Error> {
 /// Decodes a BYTES element as UTF-8 text.
 pub(super) fn text(name: &str, element: &[u8]) -> Result<String, Error> {
     let text = std::str::from_utf8(element).map(str::to_owned);
-    text.map_err(|_| Error::invalid(format!("input `{name}`: expected UTF-8 text in a BYTES element")))
+    text.map_err(|_| {
+        Error::invalid(format!("input `{name}`: expected UTF-8 text in a BYTES element")).about(name)
+    })
 }
 
 /// Appends the encoded elements of a tensor to `out`.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "outputs are FP32, FP64, INT32 or BYTES of that width"
+    reason = "outputs are FP32, FP64, INT32, INT64 or BYTES of that width"
 )]
 pub(super) fn write(datatype: Datatype, elements: &Elements, out: &mut Vec<u8>) {
     match elements {
+        Elements::Whole(values) if datatype == Datatype::Int64 => {
+            values.iter().for_each(|&value| out.extend(value.to_le_bytes()));
+        }
         Elements::Whole(values) => values
             .iter()
             .for_each(|&value| out.extend((value as i32).to_le_bytes())),
@@ -139,6 +147,7 @@ mod tests {
             (Datatype::Fp32, Elements::Float(vec![0.5, -1.25])),
             (Datatype::Fp64, Elements::Float(vec![0.1])),
             (Datatype::Int32, Elements::Whole(vec![-7, 9])),
+            (Datatype::Int64, Elements::Whole(vec![-7, 1 << 40])),
             (Datatype::Bytes, Elements::Text(vec!["".into(), "Łódź".into()])),
         ] {
             let mut bytes = Vec::new();

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line};
+use super::table::TextTable;
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line, print_table};
 use crate::models::gate::{self, GateContext};
 use crate::models::report::{GateReport, StepOutcome};
 use evergreen_forest::KernelName;
@@ -73,8 +72,7 @@ pub(super) fn identity(path: &Path) -> (String, u64) {
 
 pub(super) fn print(path: &Path, report: &GateReport, live: bool) {
     print_line!("{BOLD}{}{BOLD:#}", path.display());
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = TextTable::default();
     for step in &report.steps {
         let (style, mark) = match step.outcome {
             StepOutcome::Passed => (GREEN, "passed"),
@@ -85,7 +83,7 @@ pub(super) fn print(path: &Path, report: &GateReport, live: bool) {
         let time = format!("{:.1} ms", step.milliseconds);
         table.add_row([name, format!("{style}{mark}{style:#}"), time, step.detail.clone()]);
     }
-    print_line!("{table}");
+    print_table(&table, " ");
     match live {
         true => print_line!("{GREEN}may go live{GREEN:#}"),
         false => print_line!("{RED}may not go live{RED:#}"),

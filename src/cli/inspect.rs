@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use comfy_table::presets::NOTHING;
-use comfy_table::{CellAlignment, Table};
 use serde_json::json;
 
-use super::{BOLD, CommandError, human_bytes, print_line, thousands};
+use super::table::TextTable;
+use super::{BOLD, CommandError, human_bytes, print_line, print_table, thousands};
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
+use crate::words::counted;
 use evergreen_forest::{Categories, Feature, Forest, KernelName, LoadOptions};
 
 const EXAMPLES: &str = "\
@@ -70,7 +70,7 @@ fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_j
         .map(|feature| {
             json!({
                 "name": feature.name,
-                "type": format!("{:?}", feature.kind).to_lowercase(),
+                "type": feature.kind.label(),
                 "splits": feature.splits,
                 "gain": feature.gain,
                 "categories": feature.categories.as_ref().map(categories),
@@ -78,11 +78,11 @@ fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_j
         })
         .collect();
     json!({
-        "format": format!("{:?}", summary.format).to_lowercase(),
+        "format": summary.format.label(),
         "library_version": summary.library_version,
         "objective": summary.objective,
-        "task": format!("{:?}", summary.task).to_lowercase(),
-        "precision": format!("{:?}", forest.precision()).to_lowercase(),
+        "task": summary.task.label(),
+        "precision": forest.precision().label(),
         "trees": summary.trees,
         "groups": summary.groups,
         "depth": summary.depth,
@@ -116,57 +116,51 @@ fn print(forest: &Forest, sha256: &str, file_bytes: usize) {
         .best_iteration
         .map(|round| format!("  (best iteration {round})"))
         .unwrap_or_default();
-    let mut facts = Table::new();
-    facts.load_style(NOTHING);
-    facts
-        .add_row(["format", &format!("{} {version}", summary.format)])
-        .add_row([
+    let mut facts = TextTable::default();
+    for (name, fact) in [
+        ("format", format!("{} {version}", summary.format)),
+        (
             "objective",
-            &format!(
-                "{} ({:?}, {:?})",
+            format!(
+                "{} ({}, {})",
                 summary.objective,
-                summary.task,
-                forest.precision()
+                summary.task.label(),
+                forest.precision().label()
             ),
-        ])
-        .add_row(["trees", &format!("{}{best}", thousands(summary.trees))])
-        .add_row([
+        ),
+        ("trees", format!("{}{best}", thousands(summary.trees))),
+        (
             "depth",
-            &format!("{}, {} leaves in total", summary.depth, thousands(summary.leaves)),
-        ])
-        .add_row(["outputs", &summary.groups.to_string()])
-        .add_row([
+            format!("{}, {} leaves in total", summary.depth, thousands(summary.leaves)),
+        ),
+        ("outputs", summary.groups.to_string()),
+        (
             "size",
-            &format!(
+            format!(
                 "{} in memory, {} on disk",
                 human_bytes(forest.size_bytes()),
                 human_bytes(file_bytes)
             ),
-        ])
-        .add_row(["kernel", &forest.kernels().to_string()])
-        .add_row(["sha256", sha256]);
-    print_line!("{facts}\n");
-    let mut features = Table::new();
-    features
-        .load_style(NOTHING)
-        .set_header(["feature", "type", "splits", "gain", "categories"]);
+        ),
+        ("kernel", forest.kernels().to_string()),
+        ("sha256", sha256.to_owned()),
+    ] {
+        facts.add_row([name.to_owned(), fact]);
+    }
+    print_table(&facts, " ");
+    let mut features = TextTable::with_header(["feature", "type", "splits", "gain", "categories"], &[2, 3]);
     for feature in forest.features() {
         features.add_row([
             feature.name.clone(),
-            format!("{:?}", feature.kind).to_lowercase(),
+            feature.kind.label().to_owned(),
             thousands(feature.splits as usize),
             format!("{:.1}", feature.gain),
             first_categories(feature),
         ]);
     }
-    for column in [2, 3] {
-        if let Some(column) = features.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let count = forest.features().len();
-    let noun = if count == 1 { "feature" } else { "features" };
-    print_line!("{BOLD}{count} {noun}{BOLD:#}\n{features}");
+    let count = counted(forest.features().len(), "feature");
+    print_line!("\n{BOLD}{count}{BOLD:#}");
+    print_table(&features, " ");
 }
 
 /// Returns the first few categories and the number of the others.

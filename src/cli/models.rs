@@ -1,19 +1,20 @@
 //! `evergreen models`: lists the models and versions of a running server.
 
 use clap::Args;
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use serde_json::Value;
 
 use super::operations::{OperationsClient, escaped};
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line};
+use super::table::TextTable;
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line, print_table};
 
 const EXAMPLES: &str = "\
 Examples:
   evergreen models                                   list the models of the local server
   evergreen models churn                             show a model's versions, reasons and events
   evergreen models --json churn | jq .versions
-  evergreen models --server 10.1.2.3:8082            another server, such as a pod";
+  evergreen models --server 10.1.2.3:8082            another server
+
+In Kubernetes, forward the operations port of a pod first: kubectl port-forward POD 8082";
 
 /// List the models of a running server and the state of each version
 #[derive(Debug, Args)]
@@ -71,24 +72,18 @@ fn styled_state(state: &str) -> String {
 }
 
 fn list(answer: &Value) {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = TextTable::with_header(["model", "state", "version"], &[2]);
     for model in items(&answer["models"]) {
         let state = styled_state(&text(&model["state"]));
-        let version = match &model["version"] {
-            Value::Null => String::new(),
-            version => format!("version {version}"),
-        };
-        table.add_row([text(&model["name"]), state, version]);
+        table.add_row([text(&model["name"]), state, text(&model["version"])]);
     }
-    print_line!("{table}");
+    print_table(&table, "");
 }
 
 fn describe(answer: &Value) {
     print_line!("{BOLD}{}{BOLD:#}", text(&answer["name"]));
     let labels = answer["labels"].as_object();
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = TextTable::with_header(["version", "state", "labels", "since", "reason"], &[0]);
     for version in items(&answer["versions"]) {
         let own_labels = labels
             .into_iter()
@@ -105,7 +100,7 @@ fn describe(answer: &Value) {
             text(&version["reason"]),
         ]);
     }
-    print_line!("{table}");
+    print_table(&table, "");
     for summary in items(&answer["trials"]).filter_map(|trial| trial["summary"].as_str()) {
         print_line!("{summary}");
     }

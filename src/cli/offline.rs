@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::features::table::{Table, TableBatch, TableError};
 use crate::models::ModelVersion;
 use crate::models::apply::apply_contract;
-use crate::models::contract::FeatureContract;
+use crate::models::contract::{FILE_NAME, FeatureContract};
 use crate::models::derived::DerivedInput;
 use crate::models::gate;
 use crate::models::input::{EncodedCell, ModelInput};
@@ -49,6 +49,12 @@ impl OfflineModel {
     /// There is no such file or model, or the gate refused it.
     pub(super) fn load(model: &str, models: &Path) -> Result<Self, String> {
         let (path, folder) = (PathBuf::from(model), models.join(model));
+        // `--model churn/3 --models DIR` names a version, as a path would.
+        let path = if !path.exists() && folder.join(FILE_NAME).is_file() {
+            folder.clone()
+        } else {
+            path
+        };
         let version = if path.exists() {
             let (name, version) = identity(&path);
             let validated = gate::validate(&path, &name, version).map_err(|report| {
@@ -117,12 +123,12 @@ impl OfflineModel {
             .map(str::to_owned)
             .or_else(|| entity.filter(|name| has(name)))
             .or_else(named_like_id);
-        // The model's name, or the store's name if the table has only that.
+        // The store's name, which serving reads, or the model's name if the table has only that.
         let column = |slot: &FeatureContract| {
-            if has(&slot.name) || !has(slot.column()) {
-                slot.name.clone()
-            } else {
+            if has(slot.column()) {
                 slot.column().to_owned()
+            } else {
+                slot.name.clone()
             }
         };
         let mut columns: Vec<String> = id.iter().cloned().collect();
@@ -169,15 +175,17 @@ impl OfflineModel {
             let slots = self.slot_values(batch, selection, row, now)?;
             let mut issues = FeatureIssues::default();
             let start = rows.len();
-            for (position, input) in self.inputs().iter().enumerate() {
-                match apply_contract(input, position, slots[position], false, &mut issues) {
-                    Ok(value) => rows.push(value),
-                    Err(error) => {
-                        rejected(row, &error);
-                        rows.resize(start + width, f64::NAN);
-                        break;
-                    }
-                }
+            let mut inputs = self.inputs().iter().enumerate();
+            let accepted = inputs.try_for_each(|(position, input)| {
+                let value = apply_contract(input, position, slots[position], false, &mut issues)?;
+                rows.push(value);
+                Ok(())
+            });
+            let enough = accepted.and_then(|()| self.version.known.check(&issues, &self.version.inputs));
+            if let Err(error) = enough {
+                rejected(row, &error);
+                rows.truncate(start);
+                rows.resize(start + width, f64::NAN);
             }
         }
         Ok(rows)

@@ -104,7 +104,9 @@ async fn exchange(
         .await
         .map_err(|error| error.to_string())?
         .to_bytes();
-    let answer = serde_json::from_slice(&bytes).map_err(|error| format!("{status}: {error}"))?;
+    let answer = serde_json::from_slice(&bytes).map_err(|_| {
+        format!("{status}: expected JSON; check that --server is the operations port of a server, such as localhost:8082")
+    })?;
     Ok((status, answer))
 }
 

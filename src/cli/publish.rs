@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::{identity, print};
-use super::{CommandError, GREEN, print_line, progress_bar};
+use super::{CommandError, GREEN, print_line, progress_bar, whole_number};
+use crate::config::location::is_remote;
 use crate::config::{Config, Overrides};
 use crate::models::bundle::Bundle;
 use crate::models::gate;
@@ -34,7 +35,7 @@ pub(super) struct PublishCommand {
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Lowest version to use; the next free number from there is taken
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = whole_number)]
     version: u64,
     /// Settings file (TOML) with the section [storage]
     #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]
@@ -70,6 +71,7 @@ impl PublishCommand {
             None => (vec![bundle.model_file().to_owned()], None),
         };
         let storage = Storage::open(&self.repository, &config.storage)?;
+        check_repository(&self.repository)?;
         let version = copy(&storage, &name, self.version, &files, manifest.as_deref())?;
         let place = format!("{}/{name}/{version}", self.repository.display());
         if self.json {
@@ -100,6 +102,19 @@ fn copy(
     let version = storage.publish(name, at_least, files, manifest, &mut |bytes| bar.inc(bytes));
     bar.finish_and_clear();
     version
+}
+
+/// Checks that a repository exists, or at least the folder that it will be in: a misspelt path would become a repository
+/// that no server polls.
+fn check_repository(path: &Path) -> Result<(), String> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if is_remote(path) || path.is_dir() || parent.is_none_or(Path::is_dir) {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(format!(
+        "{path}: no such folder; check the path, or create the repository with `mkdir -p {path}`"
+    ))
 }
 
 /// Checks that a model name is valid as a folder name.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::offline::OfflineModel;
 use super::sink::{self, Numbers, OutputHeader};
 use super::{CommandError, YELLOW, progress_bar, thousands};
-use crate::features::table::{Table, TableBatch};
+use crate::features::table::{Table, TableBatch, unfinished};
 use crate::models::contract::ScoreKind;
 use crate::scoring::calibration::calibrate;
 use evergreen_forest::{OutputKind, Precision, Scratch};
@@ -92,6 +92,7 @@ impl ScoreCommand {
         check_output_path(&self.input, &self.output)?;
         let model = OfflineModel::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
+        check_complete(&self.input)?;
         let table = Table::open(&self.input).map_err(|error| error.to_string())?;
         let summary = score(&model, kind, &table, self.id.as_deref(), &self.output)?;
         let (rows, output) = (thousands(summary.rows), self.output.display());
@@ -101,6 +102,23 @@ impl ScoreCommand {
             anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}");
         }
         Ok(())
+    }
+}
+
+/// Checks that the job which writes an input folder is done, by the rule of serving.
+fn check_complete(input: &Path) -> Result<(), String> {
+    let Ok(entries) = input.read_dir() else {
+        return Ok(());
+    };
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    match unfinished(names.iter().map(String::as_str)) {
+        Some(reason) => Err(format!(
+            "{}: {reason}; put an empty file _SUCCESS into it if it is complete",
+            input.display()
+        )),
+        None => Ok(()),
     }
 }
 

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{BOLD, CommandError, GREEN, YELLOW, human_bytes, print_line, progress_bar, thousands};
+use super::{
+    BOLD, CommandError, GREEN, YELLOW, human_bytes, listen_address, print_line, progress_bar, thousands,
+};
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, LogFormat, Overrides};
 use crate::log;
 use crate::metrics::Registry;
 use crate::server::{self, Addresses};
@@ -36,13 +38,13 @@ pub(super) struct ServeCommand {
     #[arg(long, value_name = "FILE")]
     customers: Option<PathBuf>,
     /// Listen address for REST, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     http: Option<SocketAddr>,
     /// Listen address for gRPC, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     grpc: Option<SocketAddr>,
     /// Listen address for probes, metrics and administration, HOST:PORT
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     ops: Option<SocketAddr>,
 }
 
@@ -70,12 +72,27 @@ impl ServeCommand {
         };
         let config = load_config()?;
         let log = log::to_stderr(&config.log)?;
+        let json = config.log.format == LogFormat::Json;
         let settings = LiveSettings::new(config.clone(), Box::new(load_config), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let result = runtime.block_on(server::run(config, settings, build, welcome));
         // Do not wait for an abandoned load or request.
         runtime.shutdown_background();
-        result.map_err(CommandError::from)
+        result.map_err(|error| if json { logged(error) } else { error.into() })
+    }
+}
+
+/// Writes the error that ended the server to a log for machines, which takes no other text.
+fn logged(error: server::ServeError) -> CommandError {
+    match error {
+        server::ServeError::Wrong(error) => {
+            tracing::error!(error, "server not started");
+            CommandError::Logged(2)
+        }
+        server::ServeError::Unfinished(error) => {
+            tracing::error!(error, "server stopped with requests unfinished");
+            CommandError::Logged(3)
+        }
     }
 }
 
@@ -98,17 +115,33 @@ fn build(config: Config, registry: Registry) -> Result<App, String> {
     app
 }
 
-/// Prints what was loaded, the addresses, and a command to try.
+/// Says what was loaded and the addresses: as a log event if the log is for machines, otherwise as text with a command to
+/// try.
 fn welcome(app: &App, addresses: Addresses) {
+    if app.config.log.format == LogFormat::Json {
+        let Addresses { http, grpc, ops } = addresses;
+        let live = app.scorer.live();
+        let models = live.models().filter(|(_, entry)| entry.live.is_some()).count();
+        let customers = live.snapshot.as_ref().map_or(0, |snapshot| snapshot.len());
+        tracing::info!(%http, %grpc, %ops, models, customers, "server started");
+        return;
+    }
+    print_welcome(app, addresses);
+}
+
+fn print_welcome(app: &App, addresses: Addresses) {
     let live = app.scorer.live();
     print_line!("{BOLD}Evergreen{BOLD:#} {}", env!("CARGO_PKG_VERSION"));
     for (name, entry) in live.models() {
         match &entry.live {
             Some(servable) => {
                 let (version, summary) = (servable.model.version, servable.model.forest.summary());
-                let trees = thousands(summary.trees);
+                let (trees, noun) = (
+                    thousands(summary.trees),
+                    if summary.trees == 1 { "tree" } else { "trees" },
+                );
                 print_line!(
-                    "  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} trees",
+                    "  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} {noun}",
                     summary.objective
                 );
             }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
-use crate::features::table::{Column, FileKind};
+use crate::features::table::{Column, FileKind, is_gzip};
 use crate::values::cell::Cell;
 
 /// The columns of the output.
@@ -77,6 +77,12 @@ pub(super) struct Sink {
 /// The ending is unknown, a column name is a duplicate, or the file cannot be created.
 pub(super) fn create(path: &Path, header: OutputHeader) -> Result<Sink, String> {
     let kind = FileKind::of(path).map_err(|error| error.to_string())?;
+    if is_gzip(path) {
+        return Err(format!(
+            "{}: expected an ending without .gz: output is not compressed",
+            path.display()
+        ));
+    }
     header
         .check()
         .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -94,7 +100,8 @@ pub(super) fn create(path: &Path, header: OutputHeader) -> Result<Sink, String> 
         temporary,
     };
     sink.writer = Some(match kind {
-        FileKind::Csv => Box::new(text::Csv::new(file, &sink.header)?),
+        FileKind::Csv => Box::new(text::Csv::new(file, b',', &sink.header)?),
+        FileKind::Tsv => Box::new(text::Csv::new(file, b'\t', &sink.header)?),
         FileKind::JsonLines => Box::new(text::JsonLines::new(file)),
         FileKind::Parquet => Box::new(parquet::Parquet::new(file)),
     });

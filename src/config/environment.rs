@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::Config;
-use crate::suggest::hint;
+use crate::suggest::{hint, with_hint};
 
 const PREFIX: &str = "EVERGREEN_";
 
@@ -37,7 +37,7 @@ pub(super) fn apply(
             value(slot, &text).map_err(|expected| format!("{name}: expected {expected}, found {text:?}"))?;
         // Through text, because a second deserializer would add to every build.
         let text = toml::to_string(&table).map_err(|error| error.to_string())?;
-        *config = toml::from_str(&text).map_err(|error| format!("{name}: {}", error.message()))?;
+        *config = toml::from_str(&text).map_err(|error| format!("{name}: {}", with_hint(error.message())))?;
     }
     Ok(())
 }

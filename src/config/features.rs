@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// Replacement of the snapshot while the server runs. A new snapshot is read beside the present one and swapped as a
-/// whole. A folder with `part-*` files waits for `_SUCCESS`. One that differs too much from the present snapshot is
-/// refused, and the present one stays in use.
+/// whole. One that differs too much from the present snapshot is refused, and the present one stays in use.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SnapshotWatchSection {
     /// Seconds between two polls for a new snapshot; 0: no polls.
     pub seconds: f64,
+    /// Wait for the file `_SUCCESS` in a folder with the part files of a Spark or Hadoop job, such as `part-00000-….parquet`.
+    /// `false` for jobs that do not write it.
+    pub success_file: bool,
     /// Maximum share of rows that may disappear, 0 to 1.
     pub fewer_rows: f64,
     /// Maximum growth of the number of rows; 2.0 allows three times as many.
@@ -24,6 +26,7 @@ impl Default for SnapshotWatchSection {
     fn default() -> Self {
         Self {
             seconds: 30.0,
+            success_file: true,
             fewer_rows: 0.3,
             more_rows: 2.0,
             more_nulls: 0.1,

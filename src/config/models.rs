@@ -1,4 +1,4 @@
-//! `[models]`: the repository, the policies of its models, and the probation of new versions.
+//! `[models]`: the repository, the policies of its models, and the comparison of new versions with the live one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub struct ModelsSection {
     /// `"binned"` and `"bit-sliced"`.
     #[serde(with = "kernel")]
     pub kernel: Option<KernelName>,
-    /// Probation of new versions.
+    /// Comparison of new versions with the live one.
     pub watch: WatchSection,
     /// Which versions of a model serve.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -53,6 +53,7 @@ impl ModelsSection {
     /// Makes relative paths start at `base`.
     pub(super) fn rebase(&mut self, base: &Path) {
         super::security::rebase(&mut self.state_file, base);
+        super::security::rebase(&mut self.watch.ids, base);
     }
 }
 
@@ -86,20 +87,23 @@ mod kernel {
     }
 }
 
-/// Probation of a version that has just gone live: it is rolled back if it misbehaves.
+/// Comparison of a newer version with the live one before it goes live. Both score the same customers of the snapshot, up
+/// to 5,000; the newer one is rolled back if it is clearly worse. Requests have no influence.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WatchSection {
-    /// Duration of the probation in seconds; the previous version stays in memory meanwhile. 0: no probation.
+    /// Seconds for which the previous version stays in memory, so that a rollback needs no load.
     pub seconds: f64,
-    /// Minimum number of answered entities before a version is judged.
+    /// File with the ids to compare on, one per line, for models without a snapshot. Empty: ids of the snapshot.
+    pub ids: PathBuf,
+    /// Minimum number of compared customers; with fewer, versions are not compared.
     pub samples: u64,
-    /// Maximum share of entities without a score, unless the previous version had more than half of that.
+    /// Maximum share of customers without a score, unless the live version has more than half of that.
     pub error_rate: f64,
-    /// Maximum share of scores that are not finite numbers.
+    /// Maximum share of scores that are not finite numbers, unless the live version has more than half of that.
     pub non_finite_rate: f64,
     /// Maximum distance of the scores from those at training (population stability index minus its chance level), and
-    /// at least twice that of the previous version. 0: no limit.
+    /// at least twice that of the live version. 0: no limit.
     pub psi: f64,
 }
 
@@ -107,6 +111,7 @@ impl Default for WatchSection {
     fn default() -> Self {
         Self {
             seconds: 300.0,
+            ids: PathBuf::new(),
             samples: 500,
             error_rate: 0.05,
             non_finite_rate: 0.01,
@@ -163,7 +168,7 @@ pub enum VersionName {
 
 /// A version and its share of the entities.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a version and its share (0 to 1)")]
 pub struct ShareSection {
     /// The version.
     pub version: u64,

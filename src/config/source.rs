@@ -63,7 +63,7 @@ impl Default for SourceSection {
             timeout: Span(Duration::from_millis(50)),
             bulk_timeout: Span(Duration::from_secs(2)),
             rest: Span(Duration::from_millis(250)),
-            on_failure: OnFailure::Degrade,
+            on_failure: OnFailure::Reject,
             cache: CacheSection::default(),
             redis: None,
             feast: None,
@@ -76,10 +76,11 @@ impl Default for SourceSection {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnFailure {
-    /// Score without its features: they count as missing, and the answer is `degraded`.
-    Degrade,
-    /// No score: the entity gets an `unavailable` error.
+    /// No score for an entity that is not in the cache: it gets an `unavailable` error.
     Reject,
+    /// Score without its features: they count as missing, and the answer is `degraded`. `min_known` of the contract
+    /// still holds.
+    Degrade,
 }
 
 /// Cache in front of a source.

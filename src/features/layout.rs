@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 
+use crate::values::category::resolve;
 use crate::values::cell::Cell;
 use crate::values::feature_type::{FeatureType, Parse};
 use crate::values::slot_value::SlotValue;
@@ -25,6 +26,8 @@ pub struct Field {
     pub single: bool,
     /// The categories known to any model; a vector holds positions in this list.
     pub categories: Vec<String>,
+    /// Whether the categories of a model are whole numbers, so that `1.0` is `1`.
+    pub whole: bool,
 }
 
 impl Field {
@@ -38,8 +41,8 @@ impl Field {
 
     /// Whether it is the same value of the store, read the same way.
     fn is_same(&self, other: &Self) -> bool {
-        (&self.group, &self.column, self.kind, self.parse)
-            == (&other.group, &other.column, other.kind, other.parse)
+        (&self.group, &self.column, self.kind, self.parse, self.whole)
+            == (&other.group, &other.column, other.kind, other.parse, other.whole)
     }
 
     fn words(&self) -> usize {
@@ -89,6 +92,9 @@ const TAGS: [(u32, SlotValue); 4] = [
 
 const NAN_32: u32 = 0x7fc0_0000;
 const NAN_64: u32 = 0x7ff8_0000;
+
+/// Seconds of a day.
+const DAY: f64 = 86_400.0;
 
 /// Words before the groups: the fetch time.
 const HEAD: usize = 2;
@@ -236,6 +242,30 @@ impl VectorBuilder<'_> {
         }
     }
 
+    /// Sets the `as_of` time of every group, as it was read. One that cannot be an instant, or is later than tomorrow, counts as
+    /// older than any `max_age`, and is named in the log: else a wrong unit would make every value look fresh.
+    pub fn as_of_all(&mut self, read: Result<Option<f64>, String>) {
+        let tomorrow = join(&self.words) + DAY;
+        let checked = match read {
+            Ok(Some(seconds)) if seconds > tomorrow => Err(format!("{seconds} is later than tomorrow")),
+            other => other,
+        };
+        let seconds = match checked {
+            Ok(None) => return,
+            Ok(Some(seconds)) => seconds,
+            Err(reason) => {
+                if self.layout.may_log(join(&self.words)) {
+                    tracing::warn!(
+                        reason,
+                        "invalid as_of time in a feature store: its values count as stale"
+                    );
+                }
+                f64::NEG_INFINITY
+            }
+        };
+        (0..self.layout.groups.len()).for_each(|group| self.as_of(group, seconds));
+    }
+
     /// Sets a group's `as_of` time, in seconds since the Unix epoch.
     pub fn as_of(&mut self, group: usize, seconds: f64) {
         self.put_wide(HEAD + 2 * group, seconds);
@@ -260,8 +290,9 @@ impl VectorBuilder<'_> {
             let Some(text) = cell.category(&mut digits)? else {
                 return Ok(SlotValue::Null);
             };
-            let code = self.layout.codes[position].get(text);
-            return Ok(code.map_or(SlotValue::UnknownCategory, |&code| SlotValue::Value(code.into())));
+            let codes = &self.layout.codes[position];
+            let code = resolve(text, field.whole, |name| codes.get(name).copied());
+            return Ok(code.map_or(SlotValue::UnknownCategory, |code| SlotValue::Value(code.into())));
         }
         let number = match field.parse {
             Parse::Strict => cell.number(field.kind)?,
@@ -357,6 +388,7 @@ mod tests {
             parse: Parse::Strict,
             single,
             categories: vec!["a".to_owned(), "b".to_owned()],
+            whole: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Features in PostgreSQL: a table or a query with one row per entity.
 
+mod connection_string;
+mod key;
 pub(crate) mod session;
 pub(crate) mod value;
 
@@ -8,8 +10,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Column, Row, Statement};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Column, Row};
 
 use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
@@ -21,7 +23,8 @@ use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::time::now;
-use session::Sessions;
+use key::{parameter, spelling};
+use session::{Session, Sessions};
 use value::{RawValue, cell};
 
 /// A PostgreSQL server with features.
@@ -114,17 +117,25 @@ impl FeatureSource for PostgresSource {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let session = self.store.sessions.session(lane).await?;
-            let statement = session.prepare(&self.query).await?;
-            let columns = self.columns(statement.columns()).map_err(SourceError::Failed)?;
-            let parameter = parameter(&statement, ids).map_err(SourceError::Failed)?;
-            let rows = session.query(&statement, &[&*parameter]).await?;
-            Ok(self.read(ids, &rows, &columns))
+            match self.ask(&session, ids).await {
+                // Each connection learns of a changed table by itself.
+                Err(SourceError::Outdated(_)) => self.ask(&session, ids).await,
+                result => result,
+            }
         }
         .boxed()
     }
 }
 
 impl PostgresSource {
+    async fn ask(&self, session: &Session, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+        let statement = session.prepare(&self.query).await?;
+        let columns = self.columns(statement.columns()).map_err(SourceError::Failed)?;
+        let parameter = parameter(&statement, ids).map_err(SourceError::Failed)?;
+        let rows = session.query(&statement, &[&*parameter]).await?;
+        Ok(self.read(ids, &rows, &columns))
+    }
+
     fn columns(&self, columns: &[Column]) -> Result<ResultColumns, String> {
         let find = |name: &str| {
             let position = columns.iter().position(|column| column.name() == name);
@@ -139,12 +150,23 @@ impl PostgresSource {
         })
     }
 
+    /// Reads the vectors of `ids` from rows in any order. A row that belongs to none of them is not dropped in silence: the ids
+    /// without a row may be meant, so they are invalid, not unknown.
     fn read(&self, ids: &[EntityId], rows: &[Row], columns: &ResultColumns) -> Vec<Vector> {
         let now = now();
-        let positions: HashMap<&EntityId, usize> = ids.iter().enumerate().map(|(at, id)| (id, at)).collect();
+        let kind = rows.first().map(|row| row.columns()[columns.id].type_().clone());
+        let kind = kind.unwrap_or(Type::TEXT);
+        let ids: Vec<EntityId> = ids.iter().map(|id| spelling(&id.to_string(), &kind)).collect();
+        // Two spellings of one id share a row.
+        let mut positions: HashMap<&EntityId, usize> = HashMap::with_capacity(ids.len());
+        for (at, id) in ids.iter().enumerate() {
+            positions.entry(id).or_insert(at);
+        }
         let mut vectors = vec![Layout::unknown(now); ids.len()];
+        let mut unmatched = false;
         for row in rows {
-            let Some(&position) = id(row, columns.id).and_then(|id| positions.get(&id)) else {
+            let Some(position) = id(row, columns.id).and_then(|id| positions.get(&id).copied()) else {
+                unmatched = true;
                 continue;
             };
             vectors[position] = if vectors[position].is_known() {
@@ -153,7 +175,16 @@ impl PostgresSource {
                 self.vector(row, columns, now)
             };
         }
-        vectors
+        if unmatched {
+            let reason = format!(
+                "the query returns ids that were not asked for: its column `{}` of type {kind} spells them another way",
+                self.id
+            );
+            for vector in vectors.iter_mut().filter(|vector| !vector.is_known()) {
+                *vector = self.layout.invalid(now, &reason);
+            }
+        }
+        ids.iter().map(|id| vectors[positions[id]].clone()).collect()
     }
 
     fn vector(&self, row: &Row, columns: &ResultColumns, now: f64) -> Vector {
@@ -165,12 +196,9 @@ impl PostgresSource {
                 Err(reason) => builder.mark_invalid(field, &reason),
             }
         }
-        let as_of = columns.as_of.and_then(|column| {
-            let cell = read(row, column, &mut digits).ok()?;
-            cell.number(FeatureType::Timestamp).ok()?
-        });
-        if let Some(as_of) = as_of {
-            (0..self.layout.groups.len()).for_each(|group| builder.as_of(group, as_of));
+        if let Some(column) = columns.as_of {
+            let cell = read(row, column, &mut digits);
+            builder.as_of_all(cell.and_then(|cell| cell.number(FeatureType::Timestamp)));
         }
         builder.finish()
     }
@@ -181,42 +209,12 @@ fn read<'a>(row: &'a Row, column: usize, digits: &'a mut String) -> Result<Cell<
     cell(row.columns()[column].type_(), raw.0, digits)
 }
 
-/// The canonical id of a row.
+/// The id of a row, in the one spelling of its type.
 fn id(row: &Row, column: usize) -> Option<EntityId> {
+    let kind = row.columns()[column].type_();
     match read(row, column, &mut String::new()).ok()? {
         Cell::Int(id) => Some(EntityId::Int(id)),
-        Cell::Text(id) => Some(EntityId::Text(id.to_owned()).canonical()),
+        Cell::Text(id) | Cell::Untyped(id) => Some(spelling(id, kind)),
         _ => None,
-    }
-}
-
-/// The ids as the array that the query takes. For a column of numbers, ids that are not numbers are left out.
-fn parameter(statement: &Statement, ids: &[EntityId]) -> Result<Box<dyn ToSql + Sync + Send>, String> {
-    let numbers = || {
-        ids.iter().filter_map(|id| match id {
-            EntityId::Int(id) => Some(*id),
-            EntityId::Text(_) => None,
-        })
-    };
-    match statement.params() {
-        [Type::INT8_ARRAY] => Ok(Box::new(numbers().collect::<Vec<i64>>())),
-        [Type::INT4_ARRAY] => {
-            let numbers = numbers().filter_map(|id| i32::try_from(id).ok());
-            Ok(Box::new(numbers.collect::<Vec<i32>>()))
-        }
-        [Type::INT2_ARRAY] => {
-            let numbers = numbers().filter_map(|id| i16::try_from(id).ok());
-            Ok(Box::new(numbers.collect::<Vec<i16>>()))
-        }
-        [Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY] => Ok(Box::new(
-            ids.iter().map(EntityId::to_string).collect::<Vec<String>>(),
-        )),
-        [other] => Err(format!(
-            "the query takes {other}; expected an array of whole numbers or texts; cast the column to text"
-        )),
-        others => Err(format!(
-            "the query takes {} parameters; expected one, the array of ids",
-            others.len()
-        )),
     }
 }

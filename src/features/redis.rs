@@ -17,6 +17,7 @@ use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
+use crate::values::json::{self, Scalar};
 use crate::values::time::now;
 use connect::{Connections, Reply};
 use path::JsonPath;
@@ -176,9 +177,7 @@ impl RedisSource {
                 }
             }
         }
-        if let Some(as_of) = self.as_of(&texts, &documents) {
-            (0..self.layout.groups.len()).for_each(|group| builder.as_of(group, as_of));
-        }
+        builder.as_of_all(self.as_of(&texts, &documents));
         builder.finish()
     }
 
@@ -186,24 +185,26 @@ impl RedisSource {
         &self,
         texts: &[Option<&str>],
         documents: &[Option<Result<serde_json::Value, String>>],
-    ) -> Option<f64> {
-        let place = self.as_of.as_ref()?;
-        let text = texts.get(place.column).copied().flatten()?;
+    ) -> Result<Option<f64>, String> {
+        let Some(place) = &self.as_of else { return Ok(None) };
+        let Some(text) = texts.get(place.column).copied().flatten() else {
+            return Ok(None);
+        };
         let Some(path) = &place.path else {
-            return Cell::Untyped(text).number(FeatureType::Timestamp).ok()?;
+            return Cell::Untyped(text).number(FeatureType::Timestamp);
         };
         let own;
         let document = match documents.get(place.column) {
             Some(Some(Ok(document))) => document,
             _ => {
-                own = parse(text).ok()?;
+                own = parse(text)?;
                 &own
             }
         };
-        cell(path.find(document)?)
-            .ok()?
-            .number(FeatureType::Timestamp)
-            .ok()?
+        let Some(value) = path.find(document) else {
+            return Ok(None);
+        };
+        cell(value)?.number(FeatureType::Timestamp)
     }
 }
 
@@ -217,7 +218,7 @@ fn text(value: &Value) -> Option<&str> {
 }
 
 fn parse(text: &str) -> Result<serde_json::Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))
+    serde_json::from_slice(&json::standard(text.as_bytes())).map_err(|error| format!("not JSON: {error}"))
 }
 
 fn set_json(
@@ -244,7 +245,11 @@ fn cell(value: &serde_json::Value) -> Result<Cell<'_>, &'static str> {
     match value {
         serde_json::Value::Null => Ok(Cell::Null),
         serde_json::Value::Bool(value) => Ok(Cell::Bool(*value)),
-        serde_json::Value::String(text) => Ok(Cell::Text(text)),
+        serde_json::Value::String(text) => match json::rewritten(text) {
+            None => Ok(Cell::Text(text)),
+            Some(Scalar::Float(value)) => Ok(Cell::Float(value)),
+            Some(_) => Err("a number beyond 64-bit floats"),
+        },
         serde_json::Value::Number(number) => match number.as_i64() {
             Some(whole) => Ok(Cell::Int(whole)),
             // A larger whole number exceeds 2^53, and is refused where it must be exact.

@@ -21,6 +21,7 @@ use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::features::metrics::SourceMetrics;
 use crate::values::entity_id::EntityId;
+use crate::values::time::now;
 
 /// Timeouts of a remote store.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +112,10 @@ impl RemoteSource {
         let mut missing: Vec<usize> = Vec::new();
         let mut ageing: Vec<EntityId> = Vec::new();
         for (position, id) in ids.iter().enumerate() {
+            if has_nul(id) {
+                held.push(Some(Lookup::Unknown));
+                continue;
+            }
             let found = match &self.cache {
                 Some(cache) => cache.get(id, now),
                 None => CacheLookup::Miss,
@@ -233,18 +238,50 @@ impl RemoteSource {
 
     async fn attempts(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
         let lane = Lane::of(ids.len());
-        let twice = async {
-            match self.source.fetch(ids, lane).await {
-                Err(SourceError::Dropped(_)) => self.source.fetch(ids, lane).await,
-                result => result,
-            }
-        };
         let timeout = self.timeouts.of(lane);
-        match tokio::time::timeout(timeout, twice).await {
+        match tokio::time::timeout(timeout, self.answered(ids, lane)).await {
             Ok(result) => result,
             Err(_) => Err(SourceError::TimedOut(timeout)),
         }
     }
+
+    /// Fetches ids. If the store refuses one of them, the halves are fetched again, until that id is alone: one client's bad
+    /// id must not cost the others their answers.
+    async fn answered(&self, ids: &[EntityId], lane: Lane) -> Result<Vec<Vector>, SourceError> {
+        let mut vectors = Vec::with_capacity(ids.len());
+        // The parts that are left, the first one on top.
+        let mut parts = vec![ids];
+        while let Some(part) = parts.pop() {
+            match self.twice(part, lane).await {
+                Ok(found) => vectors.extend(found),
+                Err(SourceError::Refused(code)) if part.len() < 2 => {
+                    if self.metrics.may_log_failure() {
+                        tracing::warn!(source = self.name, code, "the feature store refuses an id");
+                    }
+                    vectors.push(Layout::unknown(now()));
+                }
+                Err(SourceError::Refused(_)) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// Fetches ids, a second time after a lost connection.
+    async fn twice(&self, ids: &[EntityId], lane: Lane) -> Result<Vec<Vector>, SourceError> {
+        match self.source.fetch(ids, lane).await {
+            Err(SourceError::Dropped(_)) => self.source.fetch(ids, lane).await,
+            result => result,
+        }
+    }
+}
+
+/// Whether an id has the character U+0000. No database can hold it, so no entity has it, and it is not asked for.
+fn has_nul(id: &EntityId) -> bool {
+    matches!(id, EntityId::Text(text) if text.contains('\0'))
 }
 
 fn known(vector: Vector, cached: bool) -> Lookup {
@@ -252,5 +289,92 @@ fn known(vector: Vector, cached: bool) -> Lookup {
         Lookup::Vector(vector, cached)
     } else {
         Lookup::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::features::layout::Field;
+    use crate::features::metrics::FeatureMetrics;
+    use crate::metrics::Registry;
+    use crate::values::feature_type::{FeatureType, Parse};
+
+    /// Refuses any fetch with the id `bad`, as a database refuses a whole statement, and counts fetches.
+    #[derive(Debug)]
+    struct Strict(Arc<Layout>, AtomicU64);
+
+    impl FeatureSource for Strict {
+        fn fetch<'a>(
+            &'a self,
+            ids: &'a [EntityId],
+            _: Lane,
+        ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            async move {
+                if ids.contains(&EntityId::Text("bad".to_owned())) {
+                    return Err(SourceError::Refused("22P02".to_owned()));
+                }
+                Ok(ids.iter().map(|_| self.0.builder(now()).finish()).collect())
+            }
+            .boxed()
+        }
+    }
+
+    fn remote() -> (Arc<RemoteSource>, Arc<Strict>) {
+        let field = Field {
+            group: None,
+            column: "x".to_owned(),
+            kind: FeatureType::Float,
+            parse: Parse::Strict,
+            single: false,
+            categories: Vec::new(),
+            whole: false,
+        };
+        let layout = Arc::new(Layout::new("id", vec![field]));
+        let source = Arc::new(Strict(layout.clone(), AtomicU64::new(0)));
+        let timeouts = Timeouts {
+            timeout: Duration::from_secs(5),
+            bulk_timeout: Duration::from_secs(5),
+            cooldown: Duration::from_secs(60),
+        };
+        let metrics = FeatureMetrics::new(&Registry::default()).unwrap().source("s");
+        let remote = RemoteSource::new("s", layout, source.clone(), None, timeouts, metrics);
+        (Arc::new(remote), source)
+    }
+
+    fn text(id: &str) -> EntityId {
+        EntityId::Text(id.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_refused_id_costs_its_neighbours_nothing() {
+        let (remote, _) = remote();
+        let ids = [text("C-1"), text("bad"), text("C-2"), text("bad"), text("C-3")];
+        for _ in 0..100 {
+            let found = remote.get(&ids, now(), None).await;
+            let known: Vec<bool> = found
+                .iter()
+                .map(|lookup| matches!(lookup, Lookup::Vector(..)))
+                .collect();
+            assert_eq!(known, [true, false, true, false, true]);
+            assert!(matches!(found[1], Lookup::Unknown), "{:?}", found[1]);
+        }
+        // A hundred refusals have not opened the circuit breaker.
+        assert!(matches!(
+            remote.get(&[text("C-4")], now(), None).await[0],
+            Lookup::Vector(..)
+        ));
+    }
+
+    #[tokio::test]
+    async fn an_id_that_no_store_can_hold_is_not_asked_for() {
+        let (remote, source) = remote();
+        let found = remote.get(&[text("a\0b")], now(), None).await;
+        assert!(matches!(found[0], Lookup::Unknown));
+        assert_eq!(source.1.load(Ordering::Relaxed), 0);
     }
 }

@@ -51,6 +51,13 @@ pub enum SourceError {
     /// The connection was lost: a second attempt may reach the store.
     #[error("{0}")]
     Dropped(String),
+    /// The store refuses an id of the fetch, or what it computes from one; the text is its code. It answers other ids, so this
+    /// says nothing about its health.
+    #[error("the store refuses an id of the request ({0})")]
+    Refused(String),
+    /// The query was prepared for a table that has changed since: it must be prepared again.
+    #[error("{0}")]
+    Outdated(String),
     /// The store answered with an error.
     #[error("{0}")]
     Failed(String),
@@ -67,7 +74,8 @@ impl SourceError {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Dropped(_) => "dropped",
-            Self::Failed(_) => "failed",
+            Self::Refused(_) => "refused",
+            Self::Outdated(_) | Self::Failed(_) => "failed",
             Self::TimedOut(_) => "timed_out",
             Self::Open => "open",
         }

@@ -3,13 +3,17 @@
 
 mod column;
 mod csv;
+mod folder;
 mod json;
 mod parquet;
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use column::{Column, TableBatch, TextColumn};
+use flate2::read::MultiGzDecoder;
+pub(crate) use folder::{nested, unfinished};
 
 use crate::suggest::hint;
 
@@ -81,17 +85,25 @@ pub enum FileKind {
     Parquet,
     /// Comma-separated values with a header line, UTF-8.
     Csv,
+    /// The same, separated by tabs.
+    Tsv,
     /// One JSON object per line.
     JsonLines,
 }
 
 /// File name extensions and their formats.
-const ENDINGS: [(&str, FileKind); 4] = [
+const ENDINGS: [(&str, FileKind); 6] = [
     ("parquet", FileKind::Parquet),
     ("csv", FileKind::Csv),
+    ("tsv", FileKind::Tsv),
     ("jsonl", FileKind::JsonLines),
     ("ndjson", FileKind::JsonLines),
+    // Spark's ending for JSON lines.
+    ("json", FileKind::JsonLines),
 ];
+
+/// The ending of a file compressed with gzip, after the ending of its format.
+const GZIP: &str = "gz";
 
 impl FileKind {
     /// The format by the extension of `path`.
@@ -99,21 +111,44 @@ impl FileKind {
     /// # Errors
     /// The extension is unknown; the message lists the known ones.
     pub fn of(path: &Path) -> Result<Self, TableError> {
-        let ending = path
-            .extension()
-            .and_then(|ending| ending.to_str())
-            .map(str::to_ascii_lowercase);
+        let inner = if is_gzip(path) {
+            path.with_extension("")
+        } else {
+            path.to_owned()
+        };
+        let ending = ending(&inner);
         let known = ENDINGS
             .iter()
-            .find(|(known, _)| Some(*known) == ending.as_deref());
-        known.map(|&(_, kind)| kind).ok_or_else(|| {
-            let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
-            TableError::file(
+            .find(|(known, _)| Some(*known) == ending.as_deref())
+            .map(|&(_, kind)| kind);
+        match known {
+            Some(Self::Parquet) if is_gzip(path) => Err(TableError::file(
                 path,
-                format!("unknown file extension; expected one of {}", known.join(", ")),
-            )
-        })
+                "a Parquet file is compressed inside; expected it without .gz",
+            )),
+            Some(kind) => Ok(kind),
+            None => {
+                let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
+                Err(TableError::file(
+                    path,
+                    format!(
+                        "unknown file extension; expected one of {}, or .gz after the last five",
+                        known.join(", ")
+                    ),
+                ))
+            }
+        }
     }
+}
+
+fn ending(path: &Path) -> Option<String> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.map(str::to_ascii_lowercase)
+}
+
+/// Whether a file is compressed with gzip, by its ending.
+pub(crate) fn is_gzip(path: &Path) -> bool {
+    ending(path).as_deref() == Some(GZIP)
 }
 
 /// Reads one file in batches.
@@ -126,22 +161,45 @@ trait BatchReader {
 #[derive(Debug)]
 pub struct Table {
     path: PathBuf,
-    files: Vec<(PathBuf, FileKind)>,
+    files: Vec<TableFile>,
+    columns: Vec<String>,
+}
+
+/// A file of a table.
+#[derive(Debug)]
+struct TableFile {
+    path: PathBuf,
+    kind: FileKind,
     columns: Vec<String>,
 }
 
 impl Table {
-    /// Finds the files of `path`, and the columns of the first one.
+    /// Finds the files of `path`, and the columns of all of them: a part may lack columns that others have, because writers
+    /// leave out what is null.
     ///
     /// # Errors
     /// The file does not exist, the folder has no table, or the header cannot be read.
     pub fn open(path: &Path) -> Result<Self, TableError> {
         let files = if path.is_dir() {
-            folder(path)?
+            folder::files(path)?
         } else {
             vec![(path.to_owned(), FileKind::of(path)?)]
         };
-        let columns = columns(&files[0].0, files[0].1)?;
+        let mut columns: Vec<String> = Vec::new();
+        let files = files
+            .into_iter()
+            .map(|(path, kind)| {
+                let own = columns_of(&path, kind)?;
+                let new = own.iter().filter(|name| !columns.contains(name)).cloned();
+                let new: Vec<String> = new.collect();
+                columns.extend(new);
+                Ok(TableFile {
+                    path,
+                    kind,
+                    columns: own,
+                })
+            })
+            .collect::<Result<_, TableError>>()?;
         Ok(Self {
             path: path.to_owned(),
             files,
@@ -163,7 +221,7 @@ impl Table {
     pub fn bytes(&self) -> u64 {
         self.files
             .iter()
-            .filter_map(|(path, _)| path.metadata().ok())
+            .filter_map(|file| file.path.metadata().ok())
             .map(|metadata| metadata.len())
             .sum()
     }
@@ -211,17 +269,27 @@ impl TableBatches<'_> {
     /// A value cannot be read; the message names the file, row and column.
     pub fn next_batch(&mut self) -> Result<Option<TableBatch>, TableError> {
         loop {
-            let Some((path, kind)) = self.table.files.get(self.file) else {
+            let Some(file) = self.table.files.get(self.file) else {
                 return Ok(None);
             };
+            let present = |name: &&String| file.columns.contains(name);
             let source = match &mut self.open {
                 Some(source) => source,
-                None => self.open.insert(open(path, *kind, &self.chosen)?),
+                None => {
+                    let chosen: Vec<String> = self.chosen.iter().filter(present).cloned().collect();
+                    self.open.insert(open(&file.path, file.kind, &chosen)?)
+                }
             };
-            if let Some(batch) = source.next()? {
+            if let Some(mut batch) = source.next()? {
+                let mut read = std::mem::take(&mut batch.columns).into_iter();
+                let column = |name: &String| match present(&name) {
+                    true => read.next(),
+                    false => Some(Column::Int(vec![None; batch.rows])),
+                };
+                batch.columns = self.chosen.iter().filter_map(column).collect();
                 return Ok(Some(batch));
             }
-            self.before += path.metadata().map_or(0, |metadata| metadata.len());
+            self.before += file.path.metadata().map_or(0, |metadata| metadata.len());
             self.open = None;
             self.file += 1;
         }
@@ -236,15 +304,15 @@ impl TableBatches<'_> {
 fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn BatchReader>, TableError> {
     Ok(match kind {
         FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen)?),
-        FileKind::Csv => Box::new(csv::CsvFile::open(path, chosen)?),
+        FileKind::Csv | FileKind::Tsv => Box::new(csv::CsvFile::open(path, kind, chosen)?),
         FileKind::JsonLines => Box::new(json::JsonFile::open(path, chosen)?),
     })
 }
 
-fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
+fn columns_of(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
     match kind {
         FileKind::Parquet => parquet::columns(path),
-        FileKind::Csv => csv::columns(path),
+        FileKind::Csv | FileKind::Tsv => csv::columns(path, kind),
         FileKind::JsonLines => json::columns(path),
     }
 }
@@ -253,28 +321,85 @@ fn open_file(path: &Path) -> Result<File, TableError> {
     File::open(path).map_err(|error| TableError::file(path, error))
 }
 
-/// The table files of a folder. Names that start with `_` or `.` are markers and checksums of the job that wrote it.
-fn folder(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError> {
-    let entries = path.read_dir().map_err(|error| TableError::file(path, error))?;
-    let mut files = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(|error| TableError::file(path, error))?.path();
-        let hidden = file
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
-        // A job may write empty parts.
-        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-        if !hidden && !empty && file.is_file() {
-            let kind = FileKind::of(&file)?;
-            files.push((file, kind));
+/// Opens a text file, through gzip if its name says so.
+fn open_text(path: &Path) -> Result<Box<dyn Read>, TableError> {
+    let file = open_file(path)?;
+    Ok(if is_gzip(path) {
+        Box::new(MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::values::cell::Cell;
+
+    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    /// The numbers of a column, in the order of the rows.
+    fn numbers(path: &Path, column: &str) -> Vec<Option<f64>> {
+        let table = Table::open(path).unwrap();
+        let mut batches = table.batches(&["id".to_owned(), column.to_owned()]).unwrap();
+        let mut found = Vec::new();
+        while let Some(batch) = batches.next_batch().unwrap() {
+            let cells = (0..batch.rows).map(|row| batch.columns[1].cell(row));
+            found.extend(cells.map(|cell: Cell<'_>| {
+                cell.number(crate::values::feature_type::FeatureType::Float)
+                    .unwrap()
+            }));
+        }
+        found
+    }
+
+    #[test]
+    fn a_column_of_any_part_is_a_column_and_null_in_the_others() {
+        for files in [
+            [
+                ("part-0.jsonl", "{\"id\": 1}\n"),
+                ("part-1.jsonl", "{\"id\": 2, \"x\": 5}\n"),
+            ],
+            [("part-0.csv", "id\n1\n"), ("part-1.csv", "x,id\n5,2\n")],
+        ] {
+            let folder = folder_with(&files);
+            assert_eq!(numbers(folder.path(), "x"), [None, Some(5.0)], "{files:?}");
         }
     }
-    if files.is_empty() {
-        return Err(TableError::file(
-            path,
-            "no Parquet, CSV or JSON lines file in the folder",
-        ));
+
+    #[test]
+    fn a_folder_inside_is_refused_by_name_and_a_marker_is_not() {
+        let folder = folder_with(&[("a.csv", "id,x\n1,2\n"), ("_temporary/b.csv", ""), (".crc/c", "")]);
+        assert_eq!(numbers(folder.path(), "x"), [Some(2.0)]);
+        for (name, part) in [
+            ("dt=2026-01-02", "the folder dt=2026-01-02 inside"),
+            ("_delta_log", "a Delta table"),
+        ] {
+            let folder = folder_with(&[
+                ("a.csv", "id,x\n1,2\n"),
+                (&format!("{name}/b.csv"), "id,x\n3,4\n"),
+            ]);
+            let error = Table::open(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
-    files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(files)
+
+    #[test]
+    fn tabs_and_gzip_are_read_by_the_ending() {
+        let folder = folder_with(&[("a.tsv", "id\tx\n1\t5\n"), ("b.json", "{\"id\": 2, \"x\": 6}")]);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(b"id,x\n3,7\n").unwrap();
+        std::fs::write(folder.path().join("c.csv.gz"), gzip.finish().unwrap()).unwrap();
+        assert_eq!(numbers(folder.path(), "x"), [Some(5.0), Some(6.0), Some(7.0)]);
+    }
 }

@@ -51,11 +51,12 @@ impl Activator {
         &self,
         models: &mut BTreeMap<String, ModelState>,
         snapshot: Option<&Arc<Snapshot>>,
+        waiting: Vec<String>,
     ) -> LiveSet {
         let entries = models
             .iter_mut()
             .map(|(name, state)| (name.clone(), self.entry(name, state)));
-        LiveSet::new(entries.collect(), snapshot.cloned())
+        LiveSet::new(entries.collect(), snapshot.cloned(), waiting)
     }
 
     /// Swaps the set of live models, if requests are served.
@@ -63,9 +64,10 @@ impl Activator {
         &mut self,
         models: &mut BTreeMap<String, ModelState>,
         snapshot: Option<&Arc<Snapshot>>,
+        waiting: Vec<String>,
     ) {
         if let Some(scorer) = self.scorer.clone() {
-            let live = self.live_set(models, snapshot);
+            let live = self.live_set(models, snapshot, waiting);
             self.retired.push(scorer.replace(live));
             self.release();
         }

@@ -127,13 +127,17 @@ impl Lifecycle {
         match version {
             None => {
                 let all: Vec<u64> = model.versions.keys().copied().collect();
-                all.into_iter().for_each(|number| model.reinstate(number));
+                for number in all {
+                    model.reinstate(number);
+                    model.asked_for(number);
+                }
             }
             Some(number) => {
                 if !model.versions.contains_key(&number) {
                     return Err(no_version(name, number));
                 }
                 model.reinstate(number);
+                model.asked_for(number);
                 model.extra.insert(number);
             }
         }
@@ -150,7 +154,7 @@ impl Lifecycle {
             None => model.versions.values().next_back(),
         };
         let reason = refused.and_then(|version| version.reason.clone());
-        Err(Error::rejected(reason.unwrap_or_else(|| {
+        Err(Error::command_refused(reason.unwrap_or_else(|| {
             format!("model `{name}` has no version that may go live")
         })))
     }
@@ -161,7 +165,7 @@ impl Lifecycle {
         let summary = match version {
             None => {
                 model.unloaded = true;
-                model.probation = None;
+                model.previous = None;
                 let loaded = model.versions.iter();
                 let loaded = loaded.filter(|(_, version)| version.servable().is_some());
                 let loaded: Vec<u64> = loaded.map(|(&number, _)| number).collect();
@@ -194,7 +198,7 @@ impl Lifecycle {
         self.poll_repository().map_err(Error::unavailable)?;
         let model = self.model(name)?;
         let live = model.live.ok_or_else(|| {
-            Error::rejected(format!("model `{name}` has no live version to roll back from"))
+            Error::command_refused(format!("model `{name}` has no live version to roll back from"))
         })?;
         let older: Vec<u64> = match version {
             Some(number) if number == live => {
@@ -211,7 +215,7 @@ impl Lifecycle {
                 .filter(|&number| number < live)
                 .collect(),
         };
-        let mut why = format!("model `{name}` has no version before {live}");
+        let mut why = Error::command_refused(format!("model `{name}` has no version before {live}"));
         let to = older
             .into_iter()
             .find(|&number| match self.ensure_loaded(name, number) {
@@ -221,8 +225,9 @@ impl Lifecycle {
                     false
                 }
             });
-        let to = to.ok_or(Error::rejected(why))?;
+        let to = to.ok_or(why)?;
         let model = self.model(name)?;
+        model.asked_for(to);
         // Newer versions than the target would go live again by themselves: they are rolled back as well.
         let newer = model.versions.iter().filter(|(number, version)| {
             **number == live
@@ -261,7 +266,7 @@ impl Lifecycle {
                     .and_then(|version| version.servable())
                     .is_none()
                 {
-                    return Err(Error::rejected(format!(
+                    return Err(Error::command_refused(format!(
                         "label `{label}`: version {number} of `{name}` is not loaded; load it first"
                     )));
                 }
@@ -280,7 +285,7 @@ impl Lifecycle {
             valid_share(share.share).map_err(Error::invalid)?;
             self.poll_repository().map_err(Error::unavailable)?;
             let before = self.model(name)?.extra.contains(&share.version);
-            self.ensure_loaded(name, share.version).map_err(Error::rejected)?;
+            self.ensure_loaded(name, share.version)?;
             if !before {
                 self.model(name)?.extra.remove(&share.version);
             }
@@ -305,26 +310,26 @@ impl Lifecycle {
     }
 
     /// Loads a version unless it is loaded already. The error says why it cannot be loaded.
-    fn ensure_loaded(&mut self, name: &str, number: u64) -> Result<(), String> {
-        let model = self.model(name).map_err(|error| error.to_string())?;
+    fn ensure_loaded(&mut self, name: &str, number: u64) -> Result<(), Error> {
+        let model = self.model(name)?;
         let known = model.versions.get_mut(&number);
-        let version = known.ok_or_else(|| no_version(name, number).to_string())?;
+        let version = known.ok_or_else(|| no_version(name, number))?;
         if version.servable().is_some() {
             return Ok(());
         }
         model.reinstate(number);
         model.extra.insert(number);
         self.validate(name, number);
-        let model = self.model(name).map_err(|error| error.to_string())?;
+        let model = self.model(name)?;
         model.extra.remove(&number);
         let version = model.versions.get(&number);
         match version {
             Some(version) if version.servable().is_some() => Ok(()),
-            Some(version) => Err(format!(
+            Some(version) => Err(Error::command_refused(format!(
                 "version {number} of `{name}`: {}",
                 version.reason.clone().unwrap_or_default()
-            )),
-            None => Err(no_version(name, number).to_string()),
+            ))),
+            None => Err(no_version(name, number)),
         }
     }
 }

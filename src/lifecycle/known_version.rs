@@ -22,6 +22,10 @@ pub(super) struct KnownVersion {
     files_changed: Instant,
     /// It serves, but its files have changed since it was loaded.
     outdated: bool,
+    /// An operator loaded it by command.
+    pub(super) by_command: bool,
+    /// The live version that it was compared with, and may replace.
+    pub(super) accepted_over: Option<u64>,
 }
 
 /// The stage of a version in its life.
@@ -52,6 +56,8 @@ impl KnownVersion {
             since: SystemTime::now(),
             files_changed: now,
             outdated: false,
+            by_command: false,
+            accepted_over: None,
         }
     }
 
@@ -96,6 +102,8 @@ impl KnownVersion {
         }
         self.files = Some(files.clone());
         self.files_changed = now;
+        self.by_command = false;
+        self.accepted_over = None;
         if self.is_loaded() {
             self.outdated = true;
         } else {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::decisions::Decisions;
 use super::known_version::{KnownVersion, Stage};
-use super::probation::Probation;
 use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, VersionName, Versions};
 use crate::models::repository::VersionFiles;
@@ -32,16 +32,29 @@ pub(super) struct ModelState {
     pub(super) extra: BTreeSet<u64>,
     /// Versions that must not be loaded by themselves, even after they were out of sight for a while.
     pub(super) withdrawn: BTreeMap<u64, Withdrawn>,
+    /// The decisions in the repository when it was last read or written.
+    pub(super) recorded: Decisions,
+    /// Why the decisions could not be exchanged at the last poll.
+    pub(super) exchange_failed: Option<String>,
     /// An operator unloaded the whole model.
     pub(super) unloaded: bool,
     pub(super) versions: BTreeMap<u64, KnownVersion>,
     /// The live version.
     pub(super) live: Option<u64>,
-    /// The probation of a version that went live a short while ago.
-    pub(super) probation: Option<Probation>,
+    /// The version that was live before, for as long as it stays in memory.
+    pub(super) previous: Option<PreviousVersion>,
     pub(super) events: VecDeque<Event>,
     /// Comparisons of current and recent trials, newest last.
     pub(super) comparisons: Vec<Arc<Comparison>>,
+}
+
+/// A version that was replaced a short while ago.
+#[derive(Clone, Debug)]
+pub(super) struct PreviousVersion {
+    /// The version.
+    pub(super) version: u64,
+    /// How long it stays in memory.
+    pub(super) until: Instant,
 }
 
 impl ModelState {
@@ -209,11 +222,23 @@ impl ModelState {
             .or_else(|| self.versions.keys().rev().copied().find_map(loaded))
     }
 
+    /// The live version and the newer one that is to replace it, if they must be compared first. A version that an
+    /// operator holds or loaded by command is not compared.
+    pub(super) fn replacement(&self) -> Option<(u64, u64)> {
+        let (live, newer) = self
+            .live
+            .zip(self.choose())
+            .filter(|(live, newer)| newer > live)?;
+        let version = self.loaded(newer)?;
+        let decided = self.hold == Some(newer) || version.by_command || version.accepted_over == Some(live);
+        (!decided && self.loaded(live).is_some()).then_some((live, newer))
+    }
+
     /// The loaded versions that nothing needs any more.
     pub(super) fn unwanted(&self) -> Vec<u64> {
         let mut keep = self.referenced();
         keep.extend(self.live);
-        keep.extend(self.probation.as_ref().map(|probation| probation.previous));
+        keep.extend(self.previous.as_ref().map(|previous| previous.version));
         let newest_first = self.versions.iter().rev();
         let backed = newest_first.filter(|(number, version)| version.is_backed() && !self.on_trial(**number));
         let backed = backed.map(|(&number, _)| number);
@@ -253,6 +278,25 @@ impl ModelState {
         }
     }
 
+    /// Records that an operator asked for a version: it goes live without a comparison.
+    pub(super) fn asked_for(&mut self, number: u64) {
+        if let Some(version) = self.versions.get_mut(&number) {
+            version.by_command = true;
+        }
+    }
+
+    /// Withdraws a version for the reason that another server recorded.
+    pub(super) fn withdraw_as(&mut self, number: u64, withdrawn: Withdrawn) {
+        if let Some(version) = self.versions.get_mut(&number)
+            && let Some(files) = &version.files
+            && withdrawn.has_files(files) != Some(false)
+        {
+            version.withdraw(withdrawn.rolled_back, &withdrawn.reason);
+        }
+        self.extra.remove(&number);
+        self.withdrawn.insert(number, withdrawn);
+    }
+
     /// Withdraws a version until it is requested or its files change.
     pub(super) fn withdraw(&mut self, number: u64, rolled_back: bool, reason: &str) {
         let Some(version) = self.versions.get_mut(&number) else {
@@ -276,7 +320,7 @@ impl ModelState {
         if self.hold == Some(number) {
             self.hold = None;
         }
-        self.probation = None;
+        self.previous = None;
         self.event(format!("version {number} was rolled back to {to}: {reason}"));
     }
 

@@ -16,6 +16,7 @@ impl Lifecycle {
         for name in self.names() {
             self.reconcile(&name);
         }
+        self.record_decisions();
         Ok(())
     }
 
@@ -58,10 +59,11 @@ impl Lifecycle {
             }
             exists
         });
+        self.exchange_all_decisions();
         Ok(())
     }
 
-    /// Applies changed settings: policies, poll interval, probation.
+    /// Applies changed settings: policies, poll interval, comparison of versions.
     pub(super) fn apply_settings(&mut self, settings: ModelsSection) {
         let none = PolicySection::default();
         for (name, state) in &mut self.models {

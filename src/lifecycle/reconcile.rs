@@ -1,20 +1,20 @@
-//! Reconciles each model with its policy: validates what is due, changes the live version, unloads what nothing needs,
-//! and ends probations.
+//! Reconciles each model with its policy: validates what is due, compares a newer version with the live one, changes the
+//! live version, and unloads what nothing needs.
 
 use std::time::{Duration, Instant};
 
 use super::Lifecycle;
-use super::known_version::{KnownVersion, Stage};
-use super::model_state::ModelState;
-use super::probation::{Probation, misbehaves, since};
+use super::known_version::Stage;
+use super::model_state::{ModelState, PreviousVersion};
 
 impl Lifecycle {
     /// Reconciles a model with its policy, and activates the result.
     pub(super) fn reconcile(&mut self, name: &str) {
         self.validate_due(name);
-        let probation = Duration::from_secs_f64(self.settings.watch.seconds);
+        self.accept_newer(name);
+        let keep = Duration::from_secs_f64(self.settings.watch.seconds);
         if let Some(state) = self.models.get_mut(name) {
-            change_live(name, state, probation);
+            change_live(name, state, keep);
             for number in state.unwanted() {
                 if let Some(version) = state.versions.get_mut(&number) {
                     version.set(Stage::Available, None);
@@ -37,45 +37,38 @@ impl Lifecycle {
         for (name, state) in &self.models {
             self.metrics.states(name, state.live, &state.statuses());
         }
+        let waiting = self.waiting();
         let snapshot = self.snapshot.snapshot();
-        self.activator.activate(&mut self.models, snapshot);
+        self.activator.activate(&mut self.models, snapshot, waiting);
     }
 
-    /// Rolls back versions that misbehave in their probation, and ends probations whose time is up.
-    pub(super) fn check_probations(&mut self) {
-        let mut ended = Vec::new();
-        for (name, state) in &mut self.models {
-            let Some(probation) = &state.probation else {
-                continue;
-            };
-            let servable = |number: u64| state.versions.get(&number)?.servable();
-            let (Some(live), Some(previous)) = (state.live.and_then(servable), servable(probation.previous))
-            else {
-                state.probation = None;
-                continue;
-            };
-            let now = since(&probation.start, live.stats.counts());
-            let reason = misbehaves(&now, &previous.stats.counts(), &self.settings.watch);
-            if reason.is_some() || Instant::now() >= probation.until {
-                ended.push((name.clone(), live.model.version, probation.previous, reason));
-            }
-        }
-        for (name, version, to, reason) in ended {
+    /// Why something that the settings name is not there.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let misplaced = self.models.is_empty().then(|| self.repository.misplaced());
+        misplaced
+            .flatten()
+            .into_iter()
+            .chain(self.snapshot.missing())
+            .collect()
+    }
+
+    /// Ends the time for which previous versions stay in memory.
+    pub(super) fn release_previous(&mut self) {
+        let now = Instant::now();
+        let over = |state: &ModelState| state.previous.as_ref().is_some_and(|kept| now >= kept.until);
+        let models = self.models.iter().filter(|(_, state)| over(state));
+        let names: Vec<String> = models.map(|(name, _)| name.clone()).collect();
+        for name in names {
             if let Some(state) = self.models.get_mut(&name) {
-                state.probation = None;
-                if let Some(reason) = reason {
-                    tracing::error!(model = name, version, to, reason, "version rolled back");
-                    state.roll_back(version, to, &reason);
-                    self.metrics.rolled_back(&name, "watch");
-                }
+                state.previous = None;
             }
             self.reconcile(&name);
         }
     }
 }
 
-/// Makes the chosen version the live one, and starts the probation of a new version.
-fn change_live(name: &str, state: &mut ModelState, probation: Duration) {
+/// Makes the chosen version the live one, and keeps the previous one in memory for a while.
+fn change_live(name: &str, state: &mut ModelState, keep: Duration) {
     let chosen = state.choose();
     if chosen == state.live {
         return;
@@ -96,23 +89,15 @@ fn change_live(name: &str, state: &mut ModelState, probation: Duration) {
             state.event(format!("version {version} is live, replacing {previous}"));
         }
     }
-    state.probation = start_probation(state, previous, chosen, probation);
+    state.previous = keep_previous(previous, chosen, keep);
 }
 
-/// Starts the probation of a version that is newer than the previous one, as long as the previous one is still loaded. A
-/// version that was rolled back to has none.
-fn start_probation(
-    state: &ModelState,
-    previous: Option<u64>,
-    chosen: Option<u64>,
-    duration: Duration,
-) -> Option<Probation> {
-    let (previous, chosen) = previous.zip(chosen).filter(|(old, new)| old < new)?;
-    state.loaded(previous)?;
-    let start = state.loaded(chosen).and_then(KnownVersion::servable)?;
-    (!duration.is_zero()).then(|| Probation {
-        previous,
+/// The previous version that stays in memory after a newer one goes live, so that a rollback needs no load. After a
+/// rollback none stays.
+fn keep_previous(previous: Option<u64>, chosen: Option<u64>, duration: Duration) -> Option<PreviousVersion> {
+    let (version, _) = previous.zip(chosen).filter(|(old, new)| old < new)?;
+    (!duration.is_zero()).then(|| PreviousVersion {
+        version,
         until: Instant::now() + duration,
-        start: start.stats.counts(),
     })
 }

@@ -8,7 +8,7 @@ use crate::config::{Config, SnapshotWatchSection};
 use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
 use crate::features::sources::Sources;
-use crate::features::table::Table;
+use crate::features::table::{Table, nested, unfinished};
 use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
@@ -68,6 +68,34 @@ impl SnapshotLoader {
         self.storage.as_ref().map(Storage::location)
     }
 
+    /// Why a folder is not complete yet.
+    fn unfinished(&self, entry: &Listing) -> Option<String> {
+        let Listing::Folder(files) = entry else {
+            return None;
+        };
+        let reason = unfinished(files.iter().map(|file| file.name.as_str()));
+        let reason = reason.filter(|_| self.limits.success_file)?;
+        Some(format!(
+            "{reason}; set features.watch.success_file = false if it writes none"
+        ))
+    }
+
+    /// Why a configured snapshot is not in memory; `None` if it is, or none is configured.
+    pub(super) fn missing(&self) -> Option<String> {
+        let path = self.location()?.display();
+        if self.snapshot.is_some() {
+            return None;
+        }
+        let why = match self.storage.as_ref()?.stat("") {
+            Ok(None) => "it does not exist".to_owned(),
+            Ok(Some(found)) => self
+                .unfinished(&found)
+                .unwrap_or_else(|| "it is not loaded yet".to_owned()),
+            Err(error) => error,
+        };
+        Some(format!("waiting for the snapshot {path}: {why}"))
+    }
+
     /// Polls for a new snapshot. Files that are the same at two polls count as complete.
     pub(super) fn poll(&mut self) -> Result<SnapshotPoll, String> {
         let Some(storage) = &self.storage else {
@@ -86,7 +114,7 @@ impl SnapshotLoader {
             self.seen = Some(found);
             return Ok(SnapshotPoll::Same);
         }
-        if let Some(reason) = unfinished(&found) {
+        if let Some(reason) = self.unfinished(&found) {
             self.seen = Some(found);
             return Ok(SnapshotPoll::Waiting(reason));
         }
@@ -111,7 +139,7 @@ impl SnapshotLoader {
         let Some(storage) = &self.storage else {
             return Ok("no snapshot configured".to_owned());
         };
-        let Some(entry) = storage.stat("")?.filter(|entry| unfinished(entry).is_none()) else {
+        let Some(entry) = storage.stat("")?.filter(|entry| self.unfinished(entry).is_none()) else {
             return Ok("the snapshot does not exist yet".to_owned());
         };
         let fetched = storage.fetch("", &entry)?;
@@ -139,7 +167,7 @@ impl SnapshotLoader {
         };
         let entry = storage.stat("")?;
         let first = self.snapshot.is_none();
-        match entry.filter(|entry| unfinished(entry).is_none()) {
+        match entry.filter(|entry| self.unfinished(entry).is_none()) {
             Some(entry) => self
                 .read(entry, models, progress)
                 .map(|()| true)
@@ -186,6 +214,13 @@ impl SnapshotLoader {
         };
         let unreadable =
             |error: &dyn std::fmt::Display| SnapshotRejection::new("unreadable", error.to_string());
+        if let Listing::Folder(_) = entry {
+            // In object storage only the files of the folder itself are copied.
+            let inside = storage.folders("").map_err(|error| unreadable(&error))?;
+            if let Some(name) = inside.iter().find(|name| !name.starts_with('_')) {
+                return Err(SnapshotRejection::new("unreadable", nested(name)));
+            }
+        }
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;
         let table = Table::open(fetched.path()).map_err(|error| unreadable(&error))?;
         if let Some(reason) = models
@@ -216,16 +251,6 @@ impl SnapshotLoader {
     pub(super) fn plan(&self, models: &[&ModelVersion]) -> Vec<Result<Option<Plan>, String>> {
         self.sources.plan(models, self.snapshot.as_ref())
     }
-}
-
-/// Why a folder is not complete yet: Spark and similar tools write parts, and `_SUCCESS` at the end.
-fn unfinished(entry: &Listing) -> Option<String> {
-    let Listing::Folder(files) = entry else {
-        return None;
-    };
-    let parts = files.iter().any(|file| file.name.starts_with("part-"));
-    let done = files.iter().any(|file| file.name == "_SUCCESS");
-    (parts && !done).then(|| "the folder has part files but no _SUCCESS: the job is still running".to_owned())
 }
 
 /// Whether a snapshot read by `held` has every column of `wanted`, with at least the same precision.

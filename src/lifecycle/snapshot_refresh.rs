@@ -22,6 +22,10 @@ impl Lifecycle {
             Ok(SnapshotPoll::Same) => return self.metrics.snapshot_waits(false),
             Ok(SnapshotPoll::Waiting(reason)) => {
                 tracing::info!(path, reason, "waiting for a new snapshot");
+                if self.snapshot.snapshot().is_none() {
+                    // Readiness names the cause.
+                    self.activate();
+                }
                 return self.metrics.snapshot_waits(true);
             }
             Ok(SnapshotPoll::New(entry)) => entry,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::decisions::Decisions;
 use super::model_state::ModelState;
 use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
@@ -36,6 +37,8 @@ struct SavedCommands {
     unloaded: bool,
     #[serde(rename = "away")]
     withdrawn: BTreeMap<u64, Withdrawn>,
+    /// The decisions in the repository when the state was saved.
+    recorded: Decisions,
 }
 
 impl Pointers {
@@ -74,6 +77,7 @@ impl SavedCommands {
             extra: model.extra.clone(),
             unloaded: model.unloaded,
             withdrawn: model.withdrawn.clone(),
+            recorded: model.recorded.clone(),
         };
         let untouched = Self {
             settings: commands.settings.clone(),
@@ -94,6 +98,7 @@ impl SavedCommands {
         model.extra.clone_from(&self.extra);
         model.unloaded = self.unloaded;
         model.withdrawn.clone_from(&self.withdrawn);
+        model.recorded.clone_from(&self.recorded);
         model.event("saved commands were restored".to_owned());
         model
     }

@@ -3,6 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::contract::FeatureContract;
+use crate::values::category::{booleans, is_whole, resolve, shortest};
 use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Categories, Feature, FeatureKind};
 
@@ -58,8 +59,8 @@ impl CategoryCodes {
                 return Ok(Self::Named(positions(promised)));
             }
             return Err(format!(
-                "expected type = \"category\", as the model splits on categories; found {:?} in the contract",
-                contract.kind
+                "expected type = \"category\", as the model splits on categories; found \"{}\" in the contract",
+                contract.kind.label()
             ));
         }
         if feature.kind != FeatureKind::Category && feature.splits > 0 && promised.is_empty() {
@@ -121,18 +122,10 @@ impl CategoryCodes {
     /// The code of a category: of the name itself, else of another spelling of the same number or boolean.
     pub(super) fn code(&self, category: &str) -> Option<f64> {
         match self {
+            // The file lists only the categories that the model splits on: another spelling would find a wrong one.
             Self::Hashed(categories) => Some(by_hash(categories, category)),
             Self::Named(codes) | Self::Whole(codes) => {
-                let found = |name: &str| codes.get(name).copied();
-                let whole = || match self {
-                    Self::Whole(_) => found(&shortest(category)),
-                    Self::Named(_) | Self::Hashed(_) => None,
-                };
-                let boolean = || match are_booleans(codes) {
-                    true => spellings(category).iter().find_map(|name| found(name)),
-                    false => None,
-                };
-                found(category).or_else(whole).or_else(boolean)
+                resolve(category, self.is_whole(), |name| codes.get(name).copied())
             }
         }
     }
@@ -143,10 +136,23 @@ impl CategoryCodes {
         match self {
             Self::Named(_) | Self::Whole(_) => self.code(name),
             Self::Hashed(categories) => {
-                let mut names = spellings(name).iter();
+                let mut names = booleans(name).iter();
                 let known = names.find_map(|name| categories.code(name)).map(f64::from);
                 known.or_else(|| Some(by_hash(categories, name)))
             }
+        }
+    }
+
+    /// Whether the categories are whole numbers.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+
+    /// The largest code of a named category.
+    pub(super) fn largest(&self) -> Option<f64> {
+        match self {
+            Self::Named(codes) | Self::Whole(codes) => codes.values().copied().reduce(f64::max),
+            Self::Hashed(_) => None,
         }
     }
 
@@ -172,25 +178,6 @@ impl CategoryCodes {
     }
 }
 
-/// Returns whether all categories are booleans. The text `true` among other texts is a text.
-fn are_booleans(codes: &FxHashMap<String, f64>) -> bool {
-    codes.len() <= 2
-        && codes
-            .keys()
-            .all(|name| !spellings(name).is_empty() || matches!(name.as_str(), "0" | "1"))
-}
-
-/// How the libraries write a boolean as a category: pandas as a text, CatBoost and integer columns as a number.
-fn spellings(category: &str) -> &'static [&'static str] {
-    if category.eq_ignore_ascii_case("true") {
-        &["true", "True", "TRUE", "1"]
-    } else if category.eq_ignore_ascii_case("false") {
-        &["false", "False", "FALSE", "0"]
-    } else {
-        &[]
-    }
-}
-
 /// Returns whether the model has no list of the categories, or an empty one.
 fn is_unnamed(categories: &Categories) -> bool {
     match categories {
@@ -199,20 +186,6 @@ fn is_unnamed(categories: &Categories) -> bool {
         Categories::Integers(numbers) => numbers.is_empty(),
         Categories::Hashes(_) => false,
     }
-}
-
-/// Returns whether a category is a whole number, written as such.
-fn is_whole(name: &str) -> bool {
-    name.parse::<i64>().is_ok_and(|number| number.to_string() == name)
-}
-
-/// A whole number without leading zeros and decimals; any other text unchanged.
-fn shortest(name: &str) -> String {
-    #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-    let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64);
-    let number = name.parse::<i64>().ok();
-    let number = number.or_else(|| name.parse::<f64>().ok().and_then(whole));
-    number.map_or_else(|| name.to_owned(), |number| number.to_string())
 }
 
 /// The code of a name by its hash. A name that the model does not split on gets the next free code: no
@@ -308,13 +281,6 @@ mod tests {
             (Some(0.0), Some(1.0))
         );
         assert_eq!((codes.code("0"), codes.code("false")), (Some(0.0), Some(1.0)));
-        // A text among other texts stays a text.
-        let texts = bind(
-            "type = 'category'\ncategories = ['True', 'maybe', 'False']",
-            &model,
-        )
-        .unwrap();
-        assert_eq!((texts.code("true"), texts.code("True")), (None, Some(0.0)));
     }
 
     #[test]

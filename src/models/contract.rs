@@ -91,6 +91,10 @@ pub struct OutputSection {
     /// Names for ranges of the score, in ascending order.
     #[serde(default)]
     pub bands: Vec<Band>,
+    /// The least share of what the model relies on that must be known for a score, 0 to 1; 0.5 if missing. Below it an
+    /// entity gets an error instead of a score. The weight of a feature is its share in the mean absolute contribution over
+    /// the golden rows. A null counts as known if the training data had nulls in that feature.
+    pub min_known: Option<f64>,
 }
 
 /// The output of the model that the score is made from.
@@ -105,6 +109,21 @@ pub enum ScoreKind {
     Value,
     /// The predicted class.
     Class,
+}
+
+impl ScoreKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Probability, Self::Margin, Self::Value, Self::Class];
+
+    /// The name in contracts and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Probability => "probability",
+            Self::Margin => "margin",
+            Self::Value => "value",
+            Self::Class => "class",
+        }
+    }
 }
 
 /// The golden rows and their tolerance.
@@ -295,6 +314,9 @@ impl OutputSection {
                 pair[1].name, pair[0].name
             ));
         }
+        if let Some(share) = self.min_known.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(format!("min_known: expected 0 to 1, such as 0.5, found {share}"));
+        }
         if let Some(calibration) = &self.calibration {
             calibration.validate()?;
         }
@@ -362,7 +384,7 @@ file = "g.jsonl"
             (
                 "type = \"int\"",
                 "type = \"integr\"",
-                "b.toml:11: unknown variant `integr`",
+                "b.toml:11: unknown value `integr`",
             ),
             ("max_age", "max_agee", "did you mean `max_age`?"),
             (
@@ -383,7 +405,7 @@ file = "g.jsonl"
             (
                 "kind = \"probability\"",
                 "kind = \"probability\"\ncalibration = { kind = \"platt\", on = \"logit\", a = 1.0, b = 0.0 }",
-                "unknown variant `logit`",
+                "unknown value `logit`",
             ),
             (
                 "kind = \"probability\"",
@@ -391,6 +413,11 @@ file = "g.jsonl"
                 "expected finite numbers a and b",
             ),
             ("format = 1", "format = 2", "format: expected 1, found 2"),
+            (
+                "kind = \"probability\"",
+                "kind = \"probability\"\nmin_known = 50",
+                "[output] min_known: expected 0 to 1, such as 0.5, found 50",
+            ),
             ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
             (
                 "\"g.jsonl\" = \"11\"",

@@ -2,6 +2,7 @@
 
 use super::contract::{Contract, Derivation, FeatureContract, MapTable, MapTarget};
 use super::input::{EncodedCell, ModelInput};
+use crate::values::category::resolve;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
 use crate::values::slot_value::SlotValue;
@@ -58,7 +59,9 @@ impl Operand {
 
     /// The code of a category.
     pub fn code(&self, category: &str) -> Option<f64> {
-        let position = self.categories.iter().position(|known| known == category);
+        let position = resolve(category, false, |name| {
+            self.categories.iter().position(|known| known == name)
+        });
         #[expect(clippy::cast_precision_loss, reason = "a handful of categories")]
         position.map(|position| position as f64)
     }

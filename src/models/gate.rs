@@ -12,9 +12,11 @@ use super::contract::Contract;
 use super::derived::{DerivedInput, Operand};
 use super::golden;
 use super::input::ModelInput;
+use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
 use super::version::SlotNames;
+use crate::words::counted;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
 type StepVerdict<T> = Result<(T, StepOutcome, String), String>;
@@ -81,7 +83,11 @@ fn steps(
         replay(&files, &forest, contract.as_ref(), &inputs)
     })?;
     let reference = report.take(GateStep::Reference, || distributions(&files, contract.as_ref()))?;
+    let known = contract
+        .as_ref()
+        .map(|contract| KnownShare::new(&forest, &rows, contract, reference.as_ref()));
     let model = ModelVersion {
+        known: known.unwrap_or_default(),
         name: name.to_owned(),
         version,
         sha256: files.sha256,
@@ -143,17 +149,10 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     let bundle = Bundle::find(path)?;
     let contract = bundle.contract()?;
     let detail = match &contract {
-        Some(contract) => format!("contract with {}", features_text(contract.features().len())),
+        Some(contract) => format!("contract with {}", counted(contract.features().len(), "feature")),
         None => "a bare model: it scores tensors, not entities".to_owned(),
     };
     Ok(((bundle, contract), StepOutcome::Passed, detail))
-}
-
-fn features_text(count: usize) -> String {
-    match count {
-        1 => "1 feature".to_owned(),
-        _ => format!("{count} features"),
-    }
 }
 
 fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> StepVerdict<BundleFiles> {
@@ -180,10 +179,10 @@ fn parse(
     let forest = Forest::from_bytes(&files.model, &options).map_err(|error| error.to_string())?;
     let summary = forest.summary();
     let detail = format!(
-        "{}, {}, {} trees, kernel {}",
+        "{}, {}, {}, kernel {}",
         summary.format,
         summary.objective,
-        summary.trees,
+        counted(summary.trees, "tree"),
         forest.kernels()
     );
     Ok((forest, StepOutcome::Passed, detail))
@@ -204,7 +203,8 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     if contract.features().len() != features.len() {
         let (promised, taken) = (contract.features().len(), features.len());
         return Err(format!(
-            "the contract lists {promised} features, the model has {taken}"
+            "the contract lists {}, the model has {taken}",
+            counted(promised, "feature")
         ));
     }
     let mut inputs = Vec::with_capacity(features.len());
@@ -222,7 +222,7 @@ fn agree(forest: &Forest, contract: Option<&Contract>) -> StepVerdict<BoundInput
     Ok((
         (inputs, operands, derived),
         StepOutcome::Passed,
-        format!("{} and the output agree", features_text(features.len())),
+        format!("{} and the output agree", counted(features.len(), "feature")),
     ))
 }
 
@@ -255,7 +255,11 @@ fn distributions(files: &BundleFiles, contract: Option<&Contract>) -> StepVerdic
         return Ok((None, StepOutcome::Skipped, format!("no {name}")));
     };
     let found = Reference::parse(text, contract).map_err(|error| format!("{name}: {error}"))?;
-    let mut detail = format!("{} distributions over {} rows", found.features.len(), found.rows);
+    let mut detail = format!(
+        "{} over {} rows",
+        counted(found.features.len(), "distribution"),
+        found.rows
+    );
     if found.rows < FEW_ROWS {
         detail.push_str(&format!(
             "; warning: too few to recognise drift, expected at least {FEW_ROWS}"

@@ -7,7 +7,7 @@ use super::contract::{GoldenSection, OutputSection};
 use super::input::{EncodedCell, ModelInput};
 use super::version::output_of;
 use crate::values::cell::Cell;
-use crate::values::json::{Scalar, Scalars, without_nan};
+use crate::values::json::{Scalar, Scalars, standard};
 use evergreen_forest::{Forest, OutputKind, Precision, Scratch};
 
 /// The largest difference of a calibrated score. The calibration is computed in `f64` here and in `f32` by scikit-learn for
@@ -127,7 +127,7 @@ impl GoldenReplay<'_> {
     /// Compares one line. Returns its input.
     fn row(&mut self, line: &str) -> Result<Vec<f64>, String> {
         let row: GoldenRow =
-            serde_json::from_slice(&without_nan(line.as_bytes())).map_err(|error| error.to_string())?;
+            serde_json::from_slice(&standard(line.as_bytes())).map_err(|error| error.to_string())?;
         let input = vector(&row.features, self.inputs, &self.positions)?;
         let margin = self.compare(OutputKind::Margin, &input, &row.margin, self.allowed.margin_ulp)?;
         let value = self.compare(OutputKind::Value, &input, &row.value, self.allowed.value_ulp)?;

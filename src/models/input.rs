@@ -119,9 +119,19 @@ impl ModelInput {
         }
     }
 
+    /// Whether its categories are whole numbers.
+    pub fn has_whole_categories(&self) -> bool {
+        self.codes.is_whole()
+    }
+
     /// The code of a named category.
     pub fn code(&self, category: &str) -> Option<f64> {
         self.codes.code(category)
+    }
+
+    /// The largest code of its categories; `None` if its categories have no names.
+    pub fn largest_code(&self) -> Option<f64> {
+        self.codes.largest()
     }
 
     /// The names of its categories, sorted.

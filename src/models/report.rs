@@ -29,6 +29,19 @@ pub enum GateStep {
 }
 
 impl GateStep {
+    /// Every step, in order.
+    pub const ALL: [Self; 9] = [
+        Self::Settle,
+        Self::Checksums,
+        Self::Parse,
+        Self::Contract,
+        Self::Golden,
+        Self::Reference,
+        Self::Features,
+        Self::Budget,
+        Self::WarmUp,
+    ];
+
     /// The name in answers, metrics and the log.
     pub fn label(self) -> &'static str {
         match self {
@@ -58,6 +71,9 @@ pub enum StepOutcome {
 }
 
 impl StepOutcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Passed, Self::Skipped, Self::Failed];
+
     /// The name in answers and metrics.
     pub fn label(self) -> &'static str {
         match self {

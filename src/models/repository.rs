@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ModelVersion;
+use super::contract::FILE_NAME;
 use super::gate::{self, GateContext};
 use super::report::{GateReport, GateStep};
 use crate::config::StorageSection;
@@ -38,6 +39,29 @@ impl Repository {
         self.storage.location()
     }
 
+    /// Why a repository without a model may be the wrong folder: it is a model, or one of its versions.
+    pub fn misplaced(&self) -> Option<String> {
+        let here = self.location();
+        let is_bundle = |path: &str| {
+            let found = self.storage.stat(path).ok().flatten();
+            found.is_some_and(|found| found.files().iter().any(|file| file.name == FILE_NAME))
+        };
+        let (what, up) = if is_bundle("") {
+            ("a version of a model", 2)
+        } else {
+            let versions = self.storage.folders("").ok()?;
+            versions
+                .iter()
+                .find(|name| version_number(name).is_some() && is_bundle(name))?;
+            ("a model", 1)
+        };
+        let parent = here.ancestors().nth(up)?.display();
+        Some(format!(
+            "{} is {what}; expected the folder that holds the models, such as --models {parent}",
+            here.display()
+        ))
+    }
+
     /// Lists models and versions. A folder without a numbered folder inside is not a model and is skipped. If one model or
     /// version cannot be listed, the others still are.
     ///
@@ -63,6 +87,22 @@ impl Repository {
                 Some((version, found))
             })
             .collect())
+    }
+
+    /// Reads a small file of the repository; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// See [`Storage::read`].
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        self.storage.read(path)
+    }
+
+    /// Replaces a small file of the repository.
+    ///
+    /// # Errors
+    /// See [`Storage::write`].
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        self.storage.write(path, bytes)
     }
 
     /// Takes a version with these files through the gate.

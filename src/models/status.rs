@@ -20,7 +20,7 @@ pub enum VersionState {
     Live,
     /// An operator unloaded it.
     Unloaded,
-    /// It was live and was rolled back.
+    /// It was rolled back, or it did worse than the version that it was to replace.
     RolledBack,
 }
 

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 use super::contract::{Contract, FeatureContract, ScoreKind};
 use super::derived::{DerivedInput, Operand};
 use super::input::{EncodedCell, ModelInput};
+use super::known::KnownShare;
 use super::reference::Reference;
 use super::report::GateReport;
 use crate::values::cell::Cell;
@@ -31,6 +32,8 @@ pub struct ModelVersion {
     pub derived: Vec<Option<DerivedInput>>,
     /// The distributions at training, if the bundle has them.
     pub reference: Option<Reference>,
+    /// How much of its input must be known for a score.
+    pub known: KnownShare,
     /// The slots by name.
     pub names: SlotNames,
     /// The report of the gate.
@@ -96,6 +99,12 @@ impl ModelVersion {
             Some(input) => input.code(category),
             None => self.operands.get(slot - self.inputs.len())?.code(category),
         }
+    }
+
+    /// Whether the categories of a slot are whole numbers, so that `1.0` is `1`.
+    pub fn slot_is_whole(&self, slot: usize) -> bool {
+        let input = self.inputs.get(slot);
+        input.is_some_and(ModelInput::has_whole_categories)
     }
 
     /// The categories of a slot.

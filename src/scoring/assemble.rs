@@ -158,7 +158,7 @@ fn lookup<'a>(
         return if has_values {
             Ok(None)
         } else {
-            Err(Error::invalid("an entity needs an id, or features, or both"))
+            Err(Error::invalid("an entity needs an id, or features, or both").about("entities"))
         };
     };
     let Some(plan) = servable.plan.as_deref() else {
@@ -200,9 +200,10 @@ fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<Over
                 "`{name}` is not a feature of model `{}`{hint}",
                 model.name
             ))
+            .about(name.as_str())
         })?;
-        let value =
-            encode(model, slot, value).map_err(|what| Error::invalid(format!("feature `{name}`: {what}")))?;
+        let value = encode(model, slot, value)
+            .map_err(|what| Error::invalid(format!("feature `{name}`: {what}")).about(name.as_str()))?;
         overrides[slot] = Some(value);
     }
     Ok(overrides)

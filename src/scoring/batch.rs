@@ -9,7 +9,7 @@ use super::metrics::ScoringMetrics;
 use super::outcome::{EntityScore, Outcome};
 use super::request::Entity;
 use super::servable::Servable;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
 use crate::values::entity_id::EntityId;
 
@@ -66,8 +66,13 @@ impl EntityBatch<'_> {
         let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
         let assemble_one = |(position, entity): (usize, Entity)| {
             let fetch = fetched.entity(position);
+            let before = rows.len();
             let assembled = assemble(servable, &entity, fetch, now, &mut rows);
-            (entity.id, assembled.map(|(assembled, _)| assembled))
+            let enough = assembled.and_then(|(assembled, _)| {
+                model.known.check(&assembled.issues, &model.inputs)?;
+                Ok(assembled)
+            });
+            (entity.id, enough.inspect_err(|_| rows.truncate(before)))
         };
         let assembled: Vec<(Option<EntityId>, Result<AssembledRow, Error>)> =
             entities.into_iter().enumerate().map(assemble_one).collect();
@@ -81,25 +86,12 @@ impl EntityBatch<'_> {
 
         let results = assembled.into_iter().map(|(id, assembled)| {
             let read = |row| evaluation.outcome(servable, &rows, row, explain);
-            let outcome = assembled.map_or_else(Outcome::Failed, read);
-            count(servable, &outcome);
             EntityScore {
                 id,
                 model: None,
-                outcome,
+                outcome: assembled.map_or_else(Outcome::Failed, read),
             }
         });
         Ok(results.collect())
-    }
-}
-
-/// Counts an outcome for the version's probation. Errors of the request itself do not count against the version.
-fn count(servable: &Servable, outcome: &Outcome) {
-    match outcome {
-        Outcome::Scored(score) => servable.stats.scored(score.value),
-        Outcome::Failed(error) => match error.kind() {
-            ErrorKind::Rejected | ErrorKind::Internal => servable.stats.failed(),
-            _ => {}
-        },
     }
 }

@@ -1,6 +1,7 @@
 //! Evaluates the forest for a batch of rows, and reads scores and reasons back row by row.
 
 use std::cell::RefCell;
+use std::sync::atomic::Ordering;
 
 use evergreen_forest::{Forest, OutputKind, PredictError, Scratch};
 
@@ -87,7 +88,7 @@ impl Evaluation {
         };
         let score = calibrate(&contract.output, self.margins.get(row).copied(), value);
         if !score.is_finite() {
-            servable.stats.not_finite();
+            servable.not_finite.fetch_add(1, Ordering::Relaxed);
             return Outcome::Failed(Error::rejected(format!(
                 "expected a finite score, found {score} for these features"
             )));

@@ -1,5 +1,6 @@
 //! Inference on tensors, for the Open Inference Protocol: one matrix of all features, one tensor per feature, or ids whose
-//! features are looked up. Matrices go to the model unchanged; ids are scored like those of any request.
+//! features are looked up. Numbers go to the model unchanged, after a check that codes of categories exist; ids are scored
+//! like those of any request.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -42,6 +43,14 @@ pub struct InferResponse {
     pub model: Arc<ModelVersion>,
     /// The outputs in the requested order.
     pub outputs: Vec<Tensor>,
+}
+
+impl InferResponse {
+    /// The number of rows that were scored.
+    fn rows(&self) -> usize {
+        let first = self.outputs.first().and_then(|output| output.shape.first());
+        first.copied().unwrap_or(0)
+    }
 }
 
 /// An output of a model.
@@ -91,7 +100,7 @@ impl Scorer {
         let servable = live.find(&request.model)?.clone();
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
-            return Err(Error::invalid(format!("duplicate output `{twice}`")));
+            return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));
         }
         let start = Instant::now();
         let result = match entities(&servable.model, &request.inputs) {
@@ -112,7 +121,8 @@ impl Scorer {
                 .await
             }
         };
-        servable.tensor_stats.record(start.elapsed(), result.is_ok());
+        let rows = result.as_ref().ok().map(InferResponse::rows);
+        servable.tensor_stats.record(start.elapsed(), rows);
         result
     }
 
@@ -239,6 +249,7 @@ fn no_output<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Er
         "the model has no output `{name}`{hint}; it has: {}",
         known.join(", ")
     ))
+    .about("outputs")
 }
 
 fn forest_output(model: &ModelVersion, output: &OutputTensor, matrix: &Matrix) -> Result<Tensor, Error> {

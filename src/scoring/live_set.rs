@@ -18,6 +18,8 @@ pub struct LiveSet {
     models: BTreeMap<String, ModelEntry>,
     /// The in-memory feature source.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// Why something that the settings name is not there.
+    pub waiting: Vec<String>,
 }
 
 /// A model of the repository, live or not.
@@ -40,6 +42,17 @@ pub struct ModelEntry {
 }
 
 impl ModelEntry {
+    /// Why no version is live, from the newest one.
+    fn why_not_live(&self, name: &str) -> Option<String> {
+        let newest = self.versions.first()?;
+        let (version, state) = (newest.version, newest.state.label());
+        let reason = newest.reason.as_deref().map(|reason| format!(": {reason}"));
+        Some(format!(
+            "model `{name}`: version {version} is {state}{}",
+            reason.unwrap_or_default()
+        ))
+    }
+
     /// Finds a loaded version by its number.
     pub fn version(&self, version: u64) -> Option<&Arc<Servable>> {
         self.loaded
@@ -56,8 +69,16 @@ impl LiveSet {
     }
 
     /// Combines the models with the snapshot that they take features from.
-    pub fn new(models: BTreeMap<String, ModelEntry>, snapshot: Option<Arc<Snapshot>>) -> Self {
-        Self { models, snapshot }
+    pub fn new(
+        models: BTreeMap<String, ModelEntry>,
+        snapshot: Option<Arc<Snapshot>>,
+        waiting: Vec<String>,
+    ) -> Self {
+        Self {
+            models,
+            snapshot,
+            waiting,
+        }
     }
 
     /// All models of the repository, by name.
@@ -119,22 +140,27 @@ impl LiveSet {
 
     /// The reasons why nothing can be answered; empty if something can.
     pub fn why_not_ready(&self) -> Vec<String> {
-        let live: Vec<&Arc<Servable>> = self
-            .models
-            .values()
-            .filter_map(|entry| entry.live.as_ref())
-            .collect();
         let mut reasons = Vec::new();
-        if live.is_empty() {
+        if self.live().next().is_none() {
             reasons.push("no model is live".to_owned());
-        } else if live
-            .iter()
-            .all(|servable| servable.plan.is_none() && servable.model.contract.is_some())
-        {
-            reasons.push(
-                "no feature source: name the customers with features.snapshot or --customers, or a store with [source.NAME]".to_owned(),
-            );
+            let models = self.models.iter();
+            reasons.extend(models.filter_map(|(name, entry)| entry.why_not_live(name)));
+            reasons.extend(self.waiting.iter().cloned());
+        } else if self.has_no_source() {
+            // Without any source configured, requests bring their own features.
+            reasons.extend(self.waiting.iter().cloned());
         }
         reasons
+    }
+
+    /// Whether models are live that score entities, and none of them has a feature source.
+    pub fn has_no_source(&self) -> bool {
+        let lacks = |servable: &Arc<Servable>| servable.plan.is_none() && servable.model.contract.is_some();
+        self.live().next().is_some() && self.live().all(lacks)
+    }
+
+    /// The live version of each model that has one.
+    fn live(&self) -> impl Iterator<Item = &Arc<Servable>> {
+        self.models.values().filter_map(|entry| entry.live.as_ref())
     }
 }

@@ -106,6 +106,14 @@ pub enum FeatureOrigin {
 }
 
 impl FeatureOrigin {
+    /// Every origin.
+    pub const ALL: [Self; 4] = [
+        Self::Request,
+        Self::Source(Origin::Snapshot),
+        Self::Source(Origin::Cache),
+        Self::Source(Origin::Store),
+    ];
+
     /// The name in answers.
     pub fn label(self) -> &'static str {
         match self {

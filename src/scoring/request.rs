@@ -52,7 +52,8 @@ impl VersionSelector {
             (None, Some(label)) => Ok(Self::Label(label)),
             (Some(_), Some(_)) => Err(Error::invalid(
                 "`version` and `label` are both given; keep one of them".to_owned(),
-            )),
+            )
+            .about("version")),
         }
     }
 }

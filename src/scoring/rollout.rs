@@ -3,8 +3,10 @@
 
 pub(super) mod canary;
 pub mod comparison;
+pub mod population;
 pub(super) mod shadow;
 pub mod trial_metrics;
+mod unread_metrics;
 
 use std::sync::Arc;
 

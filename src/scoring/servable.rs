@@ -1,8 +1,8 @@
 //! A version that can answer.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use super::answer_stats::AnswerStats;
 use super::tensor_stats::TensorStats;
 use crate::error::Error;
 use crate::features::metrics::{FeatureCounters, FeatureMetrics};
@@ -23,8 +23,8 @@ pub struct Servable {
     pub tensor_stats: Arc<TensorStats>,
     /// Counts of its features by status.
     pub features: Arc<FeatureCounters>,
-    /// Statistics of its answers, for probation.
-    pub stats: Arc<AnswerStats>,
+    /// Number of scores that were not finite.
+    pub(super) not_finite: Arc<AtomicU64>,
 }
 
 impl Servable {
@@ -35,7 +35,6 @@ impl Servable {
         bands: &[Band],
         metrics: &FeatureMetrics,
     ) -> Self {
-        let stats = Arc::new(AnswerStats::of(&model));
         let bands = effective(&model, bands);
         let features = Arc::new(counters(&model, metrics));
         Self {
@@ -44,7 +43,7 @@ impl Servable {
             bands,
             tensor_stats: Arc::default(),
             features,
-            stats,
+            not_finite: Arc::default(),
         }
     }
 
@@ -64,10 +63,11 @@ impl Servable {
         }
     }
 
-    /// Returns the same version, counting its features in other metrics.
+    /// Returns the same version with counters of its own: it counts its features in other metrics.
     pub(super) fn counting_in(&self, metrics: &FeatureMetrics) -> Self {
         Self {
             features: Arc::new(counters(&self.model, metrics)),
+            not_finite: Arc::default(),
             ..self.clone()
         }
     }
@@ -83,7 +83,8 @@ impl Servable {
         let name = &self.model.name;
         Err(Error::invalid(format!(
             "model `{name}` has no contract (bundle.toml), so it cannot score entities; send tensors to /v2"
-        )))
+        ))
+        .about("model"))
     }
 }
 

@@ -37,6 +37,11 @@ const DATATYPES: [(Datatype, &str, usize); 12] = [
 ];
 
 impl Datatype {
+    /// The names of every type.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        DATATYPES.iter().map(|&(_, name, _)| name)
+    }
+
     /// The type with a name of the protocol.
     ///
     /// # Errors
@@ -49,6 +54,7 @@ impl Datatype {
                 "datatype: expected one of {}, found `{name}`",
                 known.join(", ")
             ))
+            .about("datatype")
         })
     }
 
@@ -141,13 +147,14 @@ impl Tensor {
         let (Some(dimensions), Some(count)) = (&dimensions, dimensions.as_ref().and_then(product)) else {
             return Err(Error::invalid(format!(
                 "input `{name}`: expected a shape of dimensions from 0, found {shape:?}"
-            )));
+            ))
+            .about(name));
         };
         if count != elements.len() {
             let found = elements.len();
             let message =
                 format!("input `{name}`: expected {count} elements for the shape {shape:?}, found {found}");
-            return Err(Error::invalid(message));
+            return Err(Error::invalid(message).about(name));
         }
         Ok(Self {
             name,

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub struct TensorStats {
     success: Total,
     failure: Total,
+    rows: AtomicU64,
 }
 
 /// A number of requests and their total nanoseconds.
@@ -27,11 +28,22 @@ impl Total {
 }
 
 impl TensorStats {
-    pub(super) fn record(&self, time: Duration, success: bool) {
-        let total = if success { &self.success } else { &self.failure };
+    /// Counts a request that took `time`: its rows if it succeeded, or a failure.
+    pub(super) fn record(&self, time: Duration, rows: Option<usize>) {
+        let total = if rows.is_some() {
+            &self.success
+        } else {
+            &self.failure
+        };
         total.count.fetch_add(1, Ordering::Relaxed);
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         total.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        self.rows.fetch_add(rows.unwrap_or(0) as u64, Ordering::Relaxed);
+    }
+
+    /// The number of rows in answered requests.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// The number of answered requests and their total nanoseconds.

@@ -12,7 +12,7 @@ use crate::scoring::batch::fetch;
 use crate::scoring::outcome::FeatureOrigin;
 use crate::scoring::request::{Entity, ModelRef};
 use crate::values::entity_id::EntityId;
-use crate::values::issues::STATUSES;
+use crate::values::issues::{PRESENT, STATUSES};
 use crate::values::time;
 
 /// The features of an entity.
@@ -75,7 +75,7 @@ impl Scorer {
                 .map(|(&label, _)| label)
                 .collect();
             if status.is_empty() {
-                status.push("present");
+                status.push(PRESENT);
             }
             FeatureDetail { value, status, as_of }
         };

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FileStat, Listing, LocalCopy, file_name, temporary_name, version_number};
+use super::{FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number};
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -72,6 +72,39 @@ impl Folder {
         }
         files.sort();
         Ok(Some(Listing::Folder(files)))
+    }
+
+    pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let path = self.path(path);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(&path, &error)),
+        };
+        let size = file.metadata().map_err(|error| fail(&path, &error))?.size();
+        if size > SMALL {
+            return Err(too_large(&path.display().to_string(), size));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|error| fail(&path, &error))?;
+        Ok(Some(bytes))
+    }
+
+    pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        let path = self.path(path);
+        let new = path.with_file_name(temporary_name(STAGING));
+        let attempt = || {
+            let mut file = File::create_new(&new)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        };
+        attempt().map_err(|error| {
+            // Best-effort cleanup: the temporary file may not exist.
+            let _ = std::fs::remove_file(&new);
+            fail(&path, &error)
+        })
     }
 
     pub(super) fn resolve(&self, path: &str) -> Result<LocalCopy, String> {

@@ -16,7 +16,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{FileStat, Listing, LocalCopy, file_name, temporary_name, version_number};
+use super::{FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number};
 use crate::config::StorageSection;
 
 /// Bytes fetched with one request: a broken connection repeats no more than this.
@@ -104,6 +104,29 @@ impl Bucket {
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.fail(path, &error)),
         }
+    }
+
+    pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let get = async {
+            let object = self.store.get(&self.key(path)).await?;
+            let size = object.meta.size;
+            if size > SMALL {
+                return Ok(Err(too_large(path, size)));
+            }
+            object.bytes().await.map(|bytes| Ok(bytes.to_vec()))
+        };
+        match self.runtime.block_on(get) {
+            Ok(bytes) => bytes.map(Some),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.fail(path, &error)),
+        }
+    }
+
+    pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+        let key = self.key(path);
+        let put = self.store.put(&key, PutPayload::from(bytes.to_vec()));
+        let done = self.runtime.block_on(put).map(drop);
+        done.map_err(|error| self.fail(path, &error))
     }
 
     pub(super) fn fetch(&self, path: &str, entry: &Listing) -> Result<LocalCopy, String> {

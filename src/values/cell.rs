@@ -1,6 +1,8 @@
-//! One value as a source holds it, and its exact conversion to the number a model was trained on.
+//! One value as a source holds it, and its exact conversion to the number a model was trained on. Every input converts
+//! here: files, stores, REST and gRPC. `docs/values.md` has the table of what is read as what.
 
-use jiff::Timestamp;
+use super::instant;
+use super::shorten::shorten;
 
 use crate::values::feature_type::FeatureType;
 
@@ -26,10 +28,14 @@ pub enum Cell<'a> {
 /// The largest whole number up to which every whole number is an `f64`.
 pub(crate) const EXACT: i64 = 1 << 53;
 
-/// Spellings of "no value" that CSV writers use for numbers.
-const NULLS: [&str; 11] = [
-    "", "#N/A", "n/a", "NaN", "nan", "NA", "N/A", "null", "NULL", "None", "<NA>",
-];
+/// Spellings of "no value" that writers use for numbers in text: pandas, R, PostgreSQL (`\N`). In any case of the letters;
+/// besides them, whatever parses as NaN.
+const NULLS: [&str; 9] = ["", "#N/A", "N/A", "NA", "NULL", "None", "<NA>", "NaT", "\\N"];
+
+/// Whether a text of a file without types spells "no value" for a number.
+fn is_null(text: &str) -> bool {
+    NULLS.iter().any(|null| text.eq_ignore_ascii_case(null)) || text.parse::<f64>().is_ok_and(f64::is_nan)
+}
 
 impl Cell<'_> {
     /// The number that a feature of `kind` takes from this cell; `None` is null. Not for categories, whose codes
@@ -43,13 +49,13 @@ impl Cell<'_> {
             (_, Cell::Float(value)) if value.is_nan() => Ok(None),
             (_, Cell::Untyped(text)) => untyped(text.trim(), kind),
             (FeatureType::Bool, cell) => bool_number(cell),
-            (FeatureType::Timestamp, Cell::Time(micros)) => Ok(Some(seconds(micros))),
-            (FeatureType::Timestamp, Cell::Text(text)) => timestamp(text).map(Some),
+            (FeatureType::Timestamp, Cell::Time(micros)) => Ok(Some(instant::of_micros(micros))),
+            (FeatureType::Timestamp, Cell::Text(text)) => instant::of_text(text.trim()).map(Some),
+            (FeatureType::Timestamp, Cell::Int(value)) => instant::of_number(exact(value)?).map(Some),
+            (FeatureType::Timestamp, Cell::Float(value)) => instant::of_number(value).map(Some),
             (FeatureType::Int, Cell::Float(value)) => whole(value).map(Some),
-            (FeatureType::Float | FeatureType::Int | FeatureType::Timestamp, Cell::Int(value)) => {
-                exact(value).map(Some)
-            }
-            (FeatureType::Float | FeatureType::Timestamp, Cell::Float(value)) => Ok(Some(value)),
+            (FeatureType::Float | FeatureType::Int, Cell::Int(value)) => exact(value).map(Some),
+            (FeatureType::Float, Cell::Float(value)) => Ok(Some(value)),
             (_, cell) => Err(format!("expected {}, found {}", kind.noun(), cell.describe())),
         }
     }
@@ -80,22 +86,10 @@ impl Cell<'_> {
             Cell::Null => Ok(None),
             Cell::Float(value) if value.is_nan() => Ok(None),
             Cell::Text(text) => Ok(Some(text)),
-            Cell::Untyped(text) => Ok(Some(text).filter(|text| !text.is_empty())),
-            Cell::Int(value) => {
-                use std::fmt::Write as _;
-                digits.clear();
-                // Writing to a String cannot fail.
-                let _ = write!(digits, "{value}");
-                Ok(Some(digits))
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-            Cell::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => {
-                use std::fmt::Write as _;
-                digits.clear();
-                // Writing to a String cannot fail.
-                let _ = write!(digits, "{}", value as i64);
-                Ok(Some(digits))
-            }
+            Cell::Untyped(text) => Ok(Some(text).filter(|text| !text.is_empty() && *text != "\\N")),
+            Cell::Int(value) => Ok(Some(write_digits(digits, value))),
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number within ±2^53")]
+            Cell::Float(value) if whole(value).is_ok() => Ok(Some(write_digits(digits, value as i64))),
             Cell::Bool(value) => Ok(Some(if value { "true" } else { "false" })),
             cell => Err(format!(
                 "expected {}, found {}",
@@ -117,13 +111,12 @@ impl Cell<'_> {
     }
 }
 
-/// A text cut to a length that is fit for an error message.
-pub(crate) fn shorten(text: &str) -> String {
-    const MOST: usize = 60;
-    if text.chars().count() <= MOST {
-        return text.to_owned();
-    }
-    text.chars().take(MOST).chain(['…']).collect()
+fn write_digits(digits: &mut String, value: i64) -> &str {
+    use std::fmt::Write as _;
+    digits.clear();
+    // Writing to a String cannot fail.
+    let _ = write!(digits, "{value}");
+    digits
 }
 
 /// A text such as `1,234.5` without its commas; `None` when it has none, or not between groups of three digits.
@@ -154,23 +147,24 @@ fn bool_number(cell: Cell<'_>) -> Result<Option<f64>, String> {
 }
 
 fn untyped(text: &str, kind: FeatureType) -> Result<Option<f64>, String> {
-    if NULLS.contains(&text) {
+    if is_null(text) {
         return Ok(None);
     }
     let refuse = || format!("expected {}, found the text {:?}", kind.noun(), shorten(text));
     let number = || text.parse::<f64>().map_err(|_| refuse());
     match kind {
-        FeatureType::Bool if text.eq_ignore_ascii_case("true") => Ok(Some(1.0)),
-        FeatureType::Bool if text.eq_ignore_ascii_case("false") => Ok(Some(0.0)),
+        // PostgreSQL writes t and f.
+        FeatureType::Bool if ["true", "t"].iter().any(|yes| text.eq_ignore_ascii_case(yes)) => Ok(Some(1.0)),
+        FeatureType::Bool if ["false", "f"].iter().any(|no| text.eq_ignore_ascii_case(no)) => Ok(Some(0.0)),
         FeatureType::Bool => bool_number(Cell::Float(number()?)).map_err(|_| refuse()),
         FeatureType::Int => match text.parse::<i64>() {
             Ok(value) => exact(value).map(Some),
             Err(_) => whole(number()?).map(Some),
         },
-        FeatureType::Timestamp => timestamp(text)
-            .or_else(|_| number())
-            .map(Some)
-            .map_err(|_| refuse()),
+        FeatureType::Timestamp => match text.parse::<f64>() {
+            Ok(number) => instant::of_number(number).map(Some),
+            Err(_) => instant::of_text(text).map(Some),
+        },
         FeatureType::Float => {
             let value = number()?;
             // "1e999" would turn into infinity unnoticed; a spelt-out infinity is what the file says.
@@ -202,25 +196,6 @@ fn whole(value: f64) -> Result<f64, String> {
     }
 }
 
-fn timestamp(text: &str) -> Result<f64, String> {
-    text.parse::<Timestamp>()
-        .map(|time| seconds(time.as_microsecond()))
-        .map_err(|_| {
-            format!(
-                "expected {}, found {:?}",
-                FeatureType::Timestamp.noun(),
-                shorten(text)
-            )
-        })
-}
-
-/// Seconds since the Unix epoch, the number that models take for a timestamp.
-fn seconds(micros: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "exact up to the year 2255")]
-    let micros = micros as f64;
-    micros / 1e6
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,11 +218,44 @@ mod tests {
             (Cell::Float(3.5), Int),
             (Cell::Bool(true), Float),
             (Cell::Text("5"), Float),
+            (Cell::Text("true"), Bool),
+            (Cell::Untyped("yes"), Bool),
+            (Cell::Untyped("-inf x"), Float),
             (Cell::Untyped("five"), Float),
             (Cell::Untyped("1e999"), Float),
             (Cell::Int(2), Bool),
         ] {
             assert!(cell.number(kind).is_err(), "{cell:?} as {kind:?}");
+        }
+    }
+
+    #[test]
+    fn no_value_has_many_spellings_in_text_and_none_as_a_category() {
+        for text in [
+            "", " ", "nan", "-nan", "NAN", "NaN", "null", "NONE", "na", "#n/a", "<NA>", "NaT", "\\N",
+        ] {
+            for kind in [
+                FeatureType::Float,
+                FeatureType::Int,
+                FeatureType::Bool,
+                FeatureType::Timestamp,
+            ] {
+                assert_eq!(Cell::Untyped(text).number(kind), Ok(None), "{text:?} as {kind:?}");
+            }
+        }
+        let mut digits = String::new();
+        assert_eq!(Cell::Untyped("\\N").category(&mut digits), Ok(None));
+        assert_eq!(
+            Cell::Untyped("nan").category(&mut digits),
+            Ok(Some("nan")),
+            "pandas reads it as missing, other writers mean the text"
+        );
+        for (text, expected) in [("t", 1.0), ("F", 0.0), ("True", 1.0), ("0", 0.0)] {
+            assert_eq!(
+                Cell::Untyped(text).number(FeatureType::Bool),
+                Ok(Some(expected)),
+                "{text}"
+            );
         }
     }
 
@@ -274,6 +282,9 @@ mod tests {
         let mut digits = String::new();
         assert_eq!(Cell::Text("None").category(&mut digits), Ok(Some("None")));
         assert_eq!(Cell::Int(12).category(&mut digits), Ok(Some("12")));
+        assert_eq!(Cell::Float(-12.0).category(&mut digits), Ok(Some("-12")));
+        assert_eq!(Cell::Float(-0.0).category(&mut digits), Ok(Some("0")));
+        assert!(Cell::Float(1.5).category(&mut digits).is_err());
         assert_eq!(Cell::Untyped("").category(&mut digits), Ok(None));
         assert_eq!(Cell::Float(12.0).category(&mut digits), Ok(Some("12")));
         assert_eq!(Cell::Bool(true).category(&mut digits), Ok(Some("true")));

@@ -19,6 +19,26 @@ pub enum FeatureType {
 }
 
 impl FeatureType {
+    /// Every type.
+    pub const ALL: [Self; 5] = [
+        Self::Float,
+        Self::Int,
+        Self::Bool,
+        Self::Category,
+        Self::Timestamp,
+    ];
+
+    /// The name in contracts and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Int => "int",
+            Self::Bool => "bool",
+            Self::Category => "category",
+            Self::Timestamp => "timestamp",
+        }
+    }
+
     /// What a value of the type is, for error messages.
     pub fn noun(self) -> &'static str {
         match self {
@@ -26,7 +46,7 @@ impl FeatureType {
             Self::Int => "a whole number",
             Self::Bool => "true or false",
             Self::Category => "a category",
-            Self::Timestamp => "a timestamp (RFC 3339)",
+            Self::Timestamp => "a timestamp such as 2025-06-01T12:00:00Z",
         }
     }
 }

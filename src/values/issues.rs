@@ -15,6 +15,9 @@ pub struct FeatureIssues {
     pub defaulted: Vec<usize>,
 }
 
+/// The name of the status of a feature without issues.
+pub const PRESENT: &str = "present";
+
 /// The names of [`FeatureIssues::lists`] in answers and metrics.
 pub const STATUSES: [&str; 5] = ["missing", "null", "stale", "out_of_range", "default"];
 

@@ -1,9 +1,12 @@
-//! JSON input: numbers are exact or refused, a bare `NaN` is a missing value, and a duplicate key is an error.
+//! JSON input, the same for files, stores and requests: numbers are exact or refused, a bare `NaN` is a missing value, and a
+//! duplicate key is an error.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::words::plain;
 
 /// A value of a feature in JSON.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,10 +58,10 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Float(value))
     }
     fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(value.to_owned()))
+        Ok(rewritten(value).unwrap_or_else(|| Scalar::Text(value.to_owned())))
     }
     fn visit_string<E>(self, value: String) -> Result<Scalar, E> {
-        Ok(Scalar::Text(value))
+        Ok(rewritten(&value).unwrap_or(Scalar::Text(value)))
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
         while seq.next_element::<de::IgnoredAny>()?.is_some() {}
@@ -104,7 +107,7 @@ impl<'de> Deserialize<'de> for Scalars {
 /// # Errors
 /// The text is not one JSON object. The message has no line number; the caller knows it.
 pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
-    let text = without_nan(text.as_bytes());
+    let text = standard(text.as_bytes());
     let scalars: Scalars = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
     Ok(scalars.0)
 }
@@ -112,7 +115,7 @@ pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
 /// The message of serde with the column only, for texts of one line.
 fn sentence(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    let message = plain(text.split(" at line ").next().unwrap_or(&text));
     if error.column() == 0 {
         message
     } else {
@@ -120,41 +123,82 @@ fn sentence(error: &serde_json::Error) -> String {
     }
 }
 
-/// Replaces each bare `NaN`, which is not JSON but which clients send, by `null`. Borrows if there is none. Bytes outside
-/// the tokens stay, so that error positions are off by at most one byte per token.
-pub fn without_nan(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.windows(3).any(|window| window == b"NaN") {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len() + 16);
-    let mut in_string = false;
-    let mut position = 0;
+/// Rewrites what writers send but JSON does not know: a byte order mark is left out, a bare `NaN` becomes `null`, and a bare
+/// `Infinity` or a number beyond 64-bit floats becomes a text that [`Scalar`] reads back. So a value that nobody reads does no
+/// harm. Borrows if there is nothing to rewrite. Error positions are off by the bytes that a token gains or loses.
+pub fn standard(text: &[u8]) -> Cow<'_, [u8]> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let mut out: Vec<u8> = Vec::new();
+    let (mut copied, mut position) = (0, 0);
     while let Some(&byte) = text.get(position) {
-        let bare = !in_string && text[position..].starts_with(b"NaN") && stands_alone(text, position);
-        if bare {
-            out.extend_from_slice(b"null");
-            position += 3;
+        if byte == b'"' {
+            position = end_of_string(text, position + 1);
             continue;
         }
-        out.push(byte);
-        position += 1;
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                out.extend(text.get(position));
-                position += 1;
-            }
-            _ => {}
+        if !is_bare(byte) {
+            position += 1;
+            continue;
         }
+        let length = text[position..].iter().take_while(|&&byte| is_bare(byte)).count();
+        if let Some(token) = replacement(&text[position..position + length]) {
+            out.extend_from_slice(&text[copied..position]);
+            out.extend_from_slice(token.as_bytes());
+            copied = position + length;
+        }
+        position += length;
     }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.extend_from_slice(&text[copied..]);
     Cow::Owned(out)
 }
 
-fn stands_alone(text: &[u8], position: usize) -> bool {
-    let joins =
-        |byte: Option<&u8>| byte.is_some_and(|&byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
-    let before = position.checked_sub(1).and_then(|before| text.get(before));
-    !joins(before) && !joins(text.get(position + 3))
+/// The position after the string whose content begins at `position`.
+fn end_of_string(text: &[u8], mut position: usize) -> usize {
+    while let Some(&byte) = text.get(position) {
+        match byte {
+            b'"' => return position + 1,
+            b'\\' => position += 2,
+            _ => position += 1,
+        }
+    }
+    position
+}
+
+/// Whether a byte belongs to a number or word outside of strings.
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-+._".contains(&byte)
+}
+
+/// What a bare token becomes; `None` if it stays.
+fn replacement(token: &[u8]) -> Option<&'static str> {
+    match token {
+        b"NaN" | b"-NaN" => return Some("null"),
+        b"Infinity" | b"+Infinity" => return Some(r#""\u0000inf""#),
+        b"-Infinity" => return Some(r#""\u0000-inf""#),
+        _ => {}
+    }
+    let first = token.strip_prefix(b"-").unwrap_or(token).first()?;
+    // Below 309 digits a number is finite unless it has an exponent.
+    let may_exceed =
+        first.is_ascii_digit() && (token.len() > 308 || token.iter().any(|byte| b"eE".contains(byte)));
+    let number: f64 = std::str::from_utf8(token)
+        .ok()
+        .filter(|_| may_exceed)?
+        .parse()
+        .ok()?;
+    number.is_infinite().then_some(r#""\u0000beyond""#)
+}
+
+/// Reads back a text that [`standard`] wrote for a number; `None` for any other text.
+pub fn rewritten(text: &str) -> Option<Scalar> {
+    match text.strip_prefix('\0')? {
+        "inf" => Some(Scalar::Float(f64::INFINITY)),
+        "-inf" => Some(Scalar::Float(f64::NEG_INFINITY)),
+        "beyond" => Some(Scalar::Other("a number beyond 64-bit floats")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -162,18 +206,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_nan_is_null_and_nothing_else_changes() {
-        let cases: [(&str, &str); 4] = [
+    fn what_json_does_not_know_is_rewritten_and_nothing_else_changes() {
+        let long = format!("1{}", "0".repeat(400));
+        for (from, to) in [
             (
-                r#"{"a": NaN, "b": [NaN,NaN]}"#,
+                r#"{"a": NaN, "b": [NaN,-NaN]}"#,
                 r#"{"a": null, "b": [null,null]}"#,
             ),
             (r#"{"NaN": "x NaN \" NaN"}"#, r#"{"NaN": "x NaN \" NaN"}"#),
-            (r#"{"a": -NaN}"#, r#"{"a": -NaN}"#),
             (r#"{"a": "\\", "b": NaN}"#, r#"{"a": "\\", "b": null}"#),
-        ];
-        for (from, to) in cases {
-            assert_eq!(without_nan(from.as_bytes()), to.as_bytes());
+            (r#"{"a": NaNs, "b": 1e5}"#, r#"{"a": NaNs, "b": 1e5}"#),
+            ("\u{feff}{}", "{}"),
+            ("[Infinity, -Infinity]", r#"["\u0000inf", "\u0000-inf"]"#),
+            (
+                "[1e999, -1E+400, 1e-999]",
+                r#"["\u0000beyond", "\u0000beyond", 1e-999]"#,
+            ),
+            (&format!("[{long}]"), r#"["\u0000beyond"]"#),
+            (r#"{"a": "unfinished"#, r#"{"a": "unfinished"#),
+            (r#"{"a": "\"#, r#"{"a": "\"#),
+        ] {
+            let found = standard(from.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&found), to, "{from}");
         }
     }
 
@@ -197,10 +251,8 @@ mod tests {
                 .unwrap_err()
                 .contains("duplicate key `a`")
         );
-        assert!(
-            object_of_scalars(r#"{"a": 1e999}"#)
-                .unwrap_err()
-                .contains("out of range")
-        );
+        let unusual = object_of_scalars(r#"{"a": 1e999, "b": -Infinity}"#).unwrap();
+        assert_eq!(unusual[0].1, Scalar::Other("a number beyond 64-bit floats"));
+        assert_eq!(unusual[1].1, Scalar::Float(f64::NEG_INFINITY));
     }
 }

@@ -5,9 +5,9 @@ import subprocess
 from types import SimpleNamespace
 
 import grpc
-import httpx
 import pytest
 
+from evergreen_testing import openapi
 from evergreen_testing.grpc_client import SERVICE, Client
 from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
@@ -189,7 +189,7 @@ def test_pages_of_the_named_origin_may_ask(guarded):
 
 def test_no_secret_is_in_the_log(guarded):
     wrong = "evergreen_" + "5" * 64
-    with httpx.Client(base_url=guarded.server.http.base_url) as client:
+    with openapi.Client(base_url=guarded.server.http.base_url) as client:
         for key in (*guarded.keys.values(), wrong):
             client.get(SCORE, headers=bearer(key))
     until(

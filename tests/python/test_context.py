@@ -88,6 +88,36 @@ def test_the_access_log_names_the_request_and_no_one_else(evergreen, tmp_path):
     ]
 
 
+def test_no_request_writes_an_id_to_the_access_log(evergreen, tmp_path):
+    config = tmp_path / "e.toml"
+    config.write_text('[log]\nlevel = "info,evergreen::access=debug"\n')
+    paths = [
+        "/v1/models/churn/scores/C-1042",
+        "/v1/models/churn/features/C-1042",
+        "/v1/nothing/C-1042",
+        "/C-1042",
+    ]
+    with serving(evergreen, tmp_path, config=config) as server, grpc.insecure_channel(server.grpc) as channel:
+        for path in paths:
+            server.http.get(path)
+            # A media type of the other protocol does not change what is logged.
+            server.http.get(path, headers={"content-type": "application/grpc"})
+            server.http.post(path, headers={"content-type": "application/grpc+proto"}, content=b"")
+        for path in [
+            *paths,
+            f"/{SERVICE}/C-1042",
+            f"/{SERVICE}/C-1042/Score",
+            "/inference.GRPCInferenceService/C-1042",
+        ]:
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary(path)(b"", timeout=10)
+        server.stop()
+        log = server.log.read_text()
+    lines = [line for line in log.splitlines() if "answered" in line]
+    assert len(lines) >= 19 and "C-1042" not in log
+    assert sum("(unknown method)" in line for line in lines) >= 7
+
+
 def test_a_request_log_line_costs_nothing_unasked(server):
     over_rest(server, {})
     assert "answered" not in server.log.read_text()
@@ -188,9 +218,22 @@ def test_details_of_errors(server):
     found = details(invalid.value)
     assert (found["ErrorInfo"].reason, found["ErrorInfo"].domain) == ("invalid", "evergreen")
     violation = found["BadRequest"].field_violations[0]
-    assert violation.description == invalid.value.details()
+    assert (violation.field, violation.description) == ("entities", invalid.value.details())
     found = details(missing.value)
     assert found["ErrorInfo"].reason == "model_not_found" and "BadRequest" not in found
+
+
+@pytest.mark.parametrize(
+    "fields, field",
+    [
+        ({"version": 1, "label": "stable"}, "version"),
+        ({"entities": []}, "entities"),
+    ],
+)
+def test_an_error_carries_its_field(server, fields, field):
+    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as error:
+        Client(channel)("Score", **(MESSAGE | fields))
+    assert details(error.value)["BadRequest"].field_violations[0].field == field
 
 
 def test_a_server_at_its_limit_says_when_to_try_again(evergreen, tmp_path):

@@ -146,7 +146,7 @@ def test_a_server_works_them_out_as_of_now(evergreen, frame, derived, tmp_path):
         ('{ days_since = "price" }', "expected `price` of type timestamp"),
         ('{ days_since = "nothing" }', "`nothing` is neither an [[operand]] nor a stored feature"),
         ('{ ratio = ["price", "rank"] }', "`rank` is neither an [[operand]] nor a stored feature"),
-        ('{ median = ["price"] }', "unknown variant `median`"),
+        ('{ median = ["price"] }', "unknown value `median`"),
         ('{ map = { of = "plan", to = { free = "low" } } }', "the result is not a number"),
     ],
 )

@@ -80,6 +80,26 @@ def test_health(channel, service):
     assert status == health_pb2.HealthCheckResponse.SERVING
 
 
+def test_an_unknown_service_is_watched_too(evergreen, tmp_path):
+    unknown = health_pb2.HealthCheckRequest(service="nope")
+    with serving(evergreen, tmp_path) as server, grpc.insecure_channel(server.grpc) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        with pytest.raises(grpc.RpcError) as error:
+            health.Check(unknown, timeout=10)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        watch = health.Watch(unknown, timeout=1)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        # The stream stays: only the client's own deadline ends it.
+        with pytest.raises(grpc.RpcError) as error:
+            next(watch)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        # A stop ends it, and does not wait for it.
+        watch = health.Watch(unknown, timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        server.process.terminate()
+        assert list(watch) == [] and server.process.wait(timeout=20) == 0
+
+
 def test_health_is_watched_through_a_drain(evergreen, tmp_path):
     config = tmp_path / "e.toml"
     config.write_text("[server]\ndrain_seconds = 2\n")

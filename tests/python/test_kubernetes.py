@@ -1,5 +1,6 @@
 """The Dockerfile and the manifests: valid for supported Kubernetes releases and consistent with the program."""
 
+import json
 import os
 import re
 import shutil
@@ -7,7 +8,6 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-import httpx
 import kubernetes_validate
 import pytest
 import yaml
@@ -35,6 +35,19 @@ def manifests(request):
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "Warning" not in built.stderr, built.stderr
+    return [document for document in yaml.safe_load_all(built.stdout) if document]
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory):
+    """Returns the sample with the component for the Prometheus operator."""
+    folder = tmp_path_factory.mktemp("monitored")
+    relative = os.path.relpath(ROOT / "k8s", folder.resolve())
+    (folder / "kustomization.yaml").write_text(
+        f"resources: [{relative}/overlays/sample]\ncomponents: [{relative}/components/prometheus-operator]\n"
+    )
+    built = subprocess.run([program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
     return [document for document in yaml.safe_load_all(built.stdout) if document]
 
 
@@ -82,10 +95,7 @@ def test_the_dockerfile_has_the_programs_ports_variables_and_commands(evergreen)
 @pytest.mark.parametrize("release", RELEASES)
 def test_every_manifest_is_valid(manifests, release):
     for document in manifests:
-        if document["apiVersion"].startswith("monitoring.coreos.com/"):
-            # A custom resource: Kubernetes has no schema for it.
-            assert document["kind"] == "ServiceMonitor"
-            continue
+        # Kubernetes itself has a schema for each: no overlay needs an operator.
         kubernetes_validate.validate(document, release, strict=True)
 
 
@@ -97,7 +107,6 @@ def test_everything_is_there(manifests):
         "HorizontalPodAutoscaler",
         "PodDisruptionBudget",
         "NetworkPolicy",
-        "ServiceMonitor",
         "ConfigMap",
         "ServiceAccount",
     }
@@ -126,6 +135,13 @@ def test_every_pod_is_locked_down(manifests):
             assert re.fullmatch(r"evergreen:\d+\.\d+\.\d+", container["image"])
 
 
+def test_the_documented_builds_have_the_tag_of_the_manifests(manifests):
+    [container] = one(manifests, "Deployment")["spec"]["template"]["spec"]["containers"]
+    pages = [ROOT / "README.md", ROOT / "Dockerfile", *(ROOT / "docs").glob("*.md")]
+    tags = [tag for page in pages for tag in re.findall(r"docker build -t (\S+)", page.read_text())]
+    assert len(tags) >= 3 and set(tags) == {container["image"]}
+
+
 def test_ports_are_the_programs(manifests):
     container, settings = served(manifests)
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == PORTS
@@ -143,22 +159,26 @@ def test_ports_are_the_programs(manifests):
     # The services select only the serving pods.
     for other in pods(manifests)[1:]:
         assert not budget.items() <= other["metadata"]["labels"].items()
-    monitor = one(manifests, "ServiceMonitor")["spec"]
+
+
+def test_the_monitor_watches_the_operations_port(monitored, server):
+    monitor = one(monitored, "ServiceMonitor")["spec"]
     [watched] = [
         service
-        for service in kind(manifests, "Service")
+        for service in kind(monitored, "Service")
         if monitor["selector"]["matchLabels"].items() <= service["metadata"].get("labels", {}).items()
     ]
     names = {port["name"] for port in watched["spec"]["ports"]}
     assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= names
+    for endpoint in monitor["endpoints"]:
+        assert server.ops.get(endpoint["path"]).status_code == 200
 
 
 def test_paths_are_the_programs(manifests, server):
     container, _ = served(manifests)
     probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
-    endpoints = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
     assert [probe["path"] for probe in probes] == ["/livez", "/livez", "/readyz"]
-    for asked in probes + endpoints:
+    for asked in probes:
         assert asked["port"] == "ops"
         assert server.ops.get(asked["path"]).status_code == 200
 
@@ -226,10 +246,7 @@ def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
     local = settings.replace(copied, str(MODELS))
     with Instance(evergreen, tmp_path, config=local) as instance:
         instance.start()
-        assert (
-            httpx.get(f"http://127.0.0.1:{instance.ports['http']}/v1/models").json()["models"][0]["name"]
-            == "churn"
-        )
+        assert json.loads(instance.ask("/v1/models", port="http")[1])["models"][0]["name"] == "churn"
         assert '"level":"INFO"' in instance.log.read_text()
 
 

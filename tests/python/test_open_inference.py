@@ -199,7 +199,7 @@ def test_a_mistake_is_named(client, model, inputs, outputs, part):
         ),
         ('{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32"}]}', "data missing"),
         ('{"inputs": []}', "no entities or rows to score"),
-        ("{", "EOF"),
+        ("{", "the text ends inside an object"),
     ],
 )
 def test_a_bad_body_is_named_in_the_protocols_words(server, body, part):
@@ -208,7 +208,9 @@ def test_a_bad_body_is_named_in_the_protocols_words(server, body, part):
 
 
 def test_nested_data_and_missing_values(server, booster):
-    row = [1.5, None] + [0] * 22
+    row = [0.0] * 24
+    row[booster.feature_types.index("float")] = 1.5
+    row[1] = None
     body = {"inputs": [{"name": "x", "shape": [1, 24], "datatype": "FP32", "data": [row]}]}
     answer = server.http.post(f"/v2/models/{MODEL}/versions/1/infer", json=body).json()
     array = np.array([[np.nan if value is None else value for value in row]], dtype="float32")
@@ -216,10 +218,98 @@ def test_nested_data_and_missing_values(server, booster):
     assert answer["outputs"][0]["data"] == booster.predict(matrix).tolist()
 
 
-def test_statistics_count(client, customers):
-    def count():
-        return client.get_inference_statistics(MODEL)["model_stats"][0]["inference_stats"]["success"]["count"]
+def test_statistics_count_rows_and_executions(client, customers):
+    def counts():
+        found = client.get_inference_statistics(MODEL)["model_stats"][0]
+        stats = found["inference_stats"]
+        counted = (
+            found["inference_count"],
+            found["execution_count"],
+            stats["success"]["count"],
+            stats["fail"]["count"],
+        )
+        return np.array(counted)
 
-    before = count()
-    client.infer(MODEL, [tensor("x", ZEROS, "FP32")])
-    assert count() == before + 1
+    ids = np.array([id.encode() for id in customers[0][:5]], dtype=object)
+    for inputs, change in [
+        ([tensor("x", np.zeros((64, 24), "float32"), "FP32")], (64, 1, 1, 0)),
+        ([tensor("x", ZEROS, "FP32")], (1, 1, 1, 0)),
+        # One row without a dimension for rows.
+        ([tensor("x", ZEROS[0], "FP32")], (1, 1, 1, 0)),
+        ([tensor("customer_id", ids, "BYTES")], (5, 1, 1, 0)),
+    ]:
+        before = counts()
+        client.infer(MODEL, inputs)
+        assert tuple(counts() - before) == change
+    before = counts()
+    with pytest.raises(InferenceServerException):
+        client.infer(MODEL, [tensor("x", ZEROS[:, :7], "FP32")])
+    assert tuple(counts() - before) == (0, 0, 0, 1)
+
+
+def test_the_index_lists_ready_versions_only_if_asked(server):
+    whole = server.http.post("/v2/repository/index").json()
+    assert whole == server.http.post("/v2/repository/index", json={"ready": True}).json()
+    answer = server.http.post("/v2/repository/index", json={"ready": "yes"})
+    assert "ready: expected true or false, found the text" in answer.json()["error"]
+
+
+PLANS = "input `plan`, feature `plan`: expected the code of a category, a whole number from 0 to "
+
+
+NO_CODES = [("INT64", 42), ("INT64", -1), ("FP64", 1.5), ("UINT8", 200), ("FP32", -0.5)]
+
+
+@pytest.mark.parametrize(
+    "kind, value, binary",
+    # JSON has no infinity.
+    [("FP64", float("inf"), True), *((*case, binary) for case in NO_CODES for binary in (True, False))],
+)
+def test_a_number_that_is_no_code_of_a_category_is_refused(client, contract, kind, value, binary):
+    names = {"FP": "float", "IN": "int", "UI": "uint"}
+    dtype = names[kind[:2]] + kind.lstrip("UINTFP")
+    inputs = [
+        tensor(
+            feature["name"], np.full(3, value if feature["name"] == "plan" else 0).astype(dtype), kind, binary
+        )
+        for feature in contract
+    ]
+    with pytest.raises(InferenceServerException) as error:
+        client.infer(MODEL, inputs)
+    assert PLANS in error.value.message() and "BYTES tensor" in error.value.message()
+    matrix = np.zeros((3, 24), dtype)
+    matrix[1, [feature["name"] for feature in contract].index("plan")] = value
+    with pytest.raises(InferenceServerException) as error:
+        client.infer(MODEL, [tensor("features", matrix, kind, binary)])
+    assert PLANS.replace("`plan`, f", "`features`, f") in error.value.message()
+
+
+def test_an_unknown_name_of_a_category_is_refused_with_the_known_ones(client, contract):
+    def ask(name):
+        inputs = [tensor(f["name"], np.zeros(1), "FP64") for f in contract if f["name"] != "plan"]
+        return client.infer(
+            MODEL, [*inputs, tensor("plan", np.array([name.encode()], dtype=object), "BYTES")]
+        )
+
+    known = next(feature for feature in contract if feature["name"] == "plan")["categories"]
+    assert ask(known[0]).as_numpy("probability").shape == (1, 1)
+    assert ask("").as_numpy("probability").shape == (1, 1)
+    with pytest.raises(InferenceServerException) as error:
+        ask(known[0][:-1])
+    assert all(name in error.value.message() for name in known), error.value.message()
+    assert f"did you mean `{known[0]}`?" in error.value.message()
+
+
+def test_every_output_for_ids_is_the_same_in_both_forms(client, customers):
+    """The version is INT64, which was sent as four bytes."""
+    ids = np.array([id.encode() for id in [*customers[0][:3], "nobody"]], dtype=object)
+    names = ["score", "band", "status", "version"]
+    binary, text = (
+        client.infer(MODEL, [tensor("customer_id", ids, "BYTES")], outputs=wanted(*names, binary=binary))
+        for binary in (True, False)
+    )
+    for name in names:
+        found = [one.decode() if isinstance(one, bytes) else one for one in binary.as_numpy(name).tolist()]
+        other = [one.decode() if isinstance(one, bytes) else one for one in text.as_numpy(name).tolist()]
+        assert str(found) == str(other).replace("None", "nan"), name
+    assert binary.as_numpy("version").tolist() == [1] * 4

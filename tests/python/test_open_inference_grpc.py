@@ -85,10 +85,27 @@ def test_a_mistake_is_named(client, model, array, datatype, code, part):
     assert part in error.value.message() and error.value.status() == str(grpc.StatusCode[code])
 
 
-def test_statistics_count(client):
-    def count():
-        return client.get_inference_statistics(MODEL).model_stats[0].inference_stats.success.count
+def test_statistics_count_rows_and_executions(client):
+    def counts():
+        found = client.get_inference_statistics(MODEL).model_stats[0]
+        return np.array([found.inference_count, found.execution_count, found.inference_stats.success.count])
 
-    before = count()
-    client.infer(MODEL, [tensor("x", ZEROS, "FP32")])
-    assert count() == before + 1
+    for rows in (64, 1):
+        before = counts()
+        client.infer(MODEL, [tensor("x", np.zeros((rows, 24), "float32"), "FP32")])
+        assert tuple(counts() - before) == (rows, 1, 1)
+
+
+def test_a_number_that_is_no_code_of_a_category_is_refused(client, contract):  # noqa: F811
+    names = [feature["name"] for feature in contract]
+    whole = np.zeros((2, 24), "int64")
+    whole[1, names.index("plan")] = 42
+    with pytest.raises(InferenceServerException) as error:
+        client.infer(MODEL, [tensor("x", whole, "INT64")])
+    assert "expected the code of a category" in error.value.message()
+    assert error.value.status() == str(grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_the_version_of_each_score_is_a_whole_number(client):
+    ids = tensor("customer_id", np.array([b"C-1042", b"nobody"], dtype=object), "BYTES")
+    assert client.infer(MODEL, [ids], outputs=wanted("version")).as_numpy("version").tolist() == [1, 1]

@@ -52,6 +52,9 @@ def test_publish_takes_the_next_number_and_the_gate_comes_first(evergreen, tmp_p
     done = run(evergreen, "publish", torn, repository)
     assert done.returncode == 1 and "checksums" in done.stdout
     assert sorted(os.listdir(repository / "churn"), key=int) == ["1", "2", "3", "20"]
+    done = run(evergreen, "publish", SAMPLE, tmp_path / "nowhere/models")
+    assert done.returncode == 2 and f"mkdir -p {tmp_path}/nowhere/models" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
     done = run(evergreen, "publish", SAMPLE, repository, "--model", "../evil")
     assert done.returncode == 2 and "not a valid model name" in done.stderr
 
@@ -130,12 +133,18 @@ def test_rollback_and_models_tell_a_running_server(evergreen, tmp_path):
     put(bundle(tmp_path / "new"), models, 1)
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         at = ["--server", str(server.ops.base_url).rstrip("/")]
-        assert "churn" in run(evergreen, "models", *at).stdout
+        table = run(evergreen, "models", *at).stdout.splitlines()
+        assert table[0].split() == ["model", "state", "version"] and table[1].split() == [
+            "churn",
+            "live",
+            "1",
+        ]
         version = published(run(evergreen, "publish", "--json", SAMPLE, models))
         until(lambda: live(server) == version)
         done = run(evergreen, "rollback", "churn", "--reason", "it was Friday", *at)
         assert done.returncode == 0 and "from version 2 to 1" in done.stdout
         told = run(evergreen, "models", "churn", *at).stdout
+        assert told.splitlines()[1].split() == ["version", "state", "labels", "since", "reason"]
         assert "rolled_back" in told and "it was Friday" in told
         states = json.loads(run(evergreen, "models", "--json", "churn", *at).stdout)["versions"]
         assert [(found["version"], found["state"]) for found in states] == [(2, "rolled_back"), (1, "live")]

@@ -1,6 +1,8 @@
 """Features from real Redis servers: hashes, JSON documents, clusters, passwords, TLS, invalid data and outages."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -9,7 +11,9 @@ import time
 import pytest
 import redis
 
+from evergreen_testing import openapi
 from evergreen_testing.feature_stores import Proxy, redis_cluster, redis_server
+from evergreen_testing.paths import MODELS
 from evergreen_testing.processes import until
 from evergreen_testing.sample_customers import ID, IDS, ROWS, fill, metric, plain, scores, strip, text
 from evergreen_testing.server_process import serving
@@ -62,10 +66,6 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
     """One nested JSON document per customer, with some numbers stored as text."""
     models = tmp_path / "models" / "churn" / "1"
     models.mkdir(parents=True)
-    import shutil
-
-    from evergreen_testing.paths import MODELS
-
     for file in (MODELS / "churn" / "1").iterdir():
         shutil.copy(file, models / file.name)
     contract = models / "bundle.toml"
@@ -78,8 +78,6 @@ def test_documents_are_read_by_their_paths(evergreen, server, tmp_path):
         )
     for line in [line for line in written.splitlines() if line.startswith("source = ") and "$" not in line]:
         written = written.replace(line + "\n", "")
-    import re
-
     written = re.sub(r'(\[\[feature\]\]\nname = "(\w+)"\n)(?!source)', r'\1source = "$.\2"\n', written)
     contract.write_text(written)
     with redis_server(tmp_path / "redis") as store:
@@ -120,14 +118,15 @@ def test_garbage_counts_as_missing_and_is_named(evergreen, store, tmp_path):
     with serving(evergreen, tmp_path, customers=None, config=settings(tmp_path, store.url)) as online:
         one, two, three, four = scores(online, IDS[:4])
         assert one["status"] == "degraded" and one["features"]["missing"] == ["monthly_price", "visits_30d"]
-        assert two["status"] == "degraded" and len(two["features"]["missing"]) == 24
+        # Nothing is known of the second: a score would be the same for every such customer.
+        assert two["status"] == "error" and "too little is known for a score: 0%" in two["error"]["detail"]
         assert three["status"] == "degraded" and three["features"]["missing"] == ["nps"]
         assert four["status"] == "ok"
         view = online.http.get(f"/v1/models/churn/features/{first}").json()
         states = {feature["feature"]: feature for feature in view["features"]}
         assert states["monthly_price"]["status"] == ["missing"] and states["monthly_price"]["value"] is None
         assert states["plan"]["status"] == ["present"] and states["plan"]["value"] == ROWS[0]["plan"]
-        assert metric(online, "evergreen_features_total", feature="monthly_price", status="missing") == 2
+        assert metric(online, "evergreen_features_total", feature="monthly_price", status="missing") == 1
         assert "monthly_price" in online.log.read_text() and "a lot" in online.log.read_text()
 
 
@@ -224,7 +223,7 @@ def test_users_passwords_and_certificates(evergreen, tmp_path):
             evergreen, tmp_path, customers=None, config=tmp_path / "evergreen.toml", **{variable: "wrong"}
         ) as online:
             [result] = scores(online, IDS[:1])
-            assert result["status"] == "degraded" and result["features"]["unavailable"] == ["online"]
+            assert result["status"] == "error" and "`online` is unavailable" in result["error"]["detail"]
             log = online.log.read_text()
             assert "Password authentication failed" in log and "wrong" not in log
             # The administrator corrects the password; the server reconnects without a restart.
@@ -243,7 +242,9 @@ def test_ten_thousand_requests_for_one_cold_key_are_one_fetch(evergreen, store, 
 
         async def ask():
             limits = httpx.Limits(max_connections=100)
-            async with httpx.AsyncClient(base_url=online.http.base_url, limits=limits, timeout=60) as client:
+            async with openapi.AsyncClient(
+                base_url=online.http.base_url, limits=limits, timeout=60
+            ) as client:
                 # Pause the store, so that all requests join the same fetch.
                 store.signal(signal.SIGSTOP)
                 body = {"model": "churn", "entities": [{"id": IDS[0]}] * 100}
@@ -263,7 +264,12 @@ def load(online, until, out):
     while time.monotonic() < until():
         start = time.monotonic()
         [result] = scores(online, [IDS[len(out) % len(IDS)]])
-        out.append((start, time.monotonic() - start, result["status"], "unavailable" in result["features"]))
+        out.append((start, time.monotonic() - start, result["status"], unavailable(result)))
+
+
+def unavailable(result):
+    """Whether an entity got no score because a store is away."""
+    return result.get("error", {}).get("kind") == "unavailable"
 
 
 @pytest.mark.parametrize("fault", ["killed", "paused", "reset", "slow"])
@@ -296,17 +302,18 @@ def test_every_request_is_answered_while_the_store_is_away(evergreen, store, tmp
         end[0] = 0
         asking.join()
         statuses = {status for _, _, status, _ in asked}
-        assert statuses <= {"ok", "degraded"}, statuses
-        degraded = sum(away for *_, away in asked)
-        assert fault == "reset" or degraded > 0
+        assert statuses <= {"ok", "error"}, statuses
+        refused = sum(away for *_, away in asked)
+        assert refused == sum(status == "error" for _, _, status, _ in asked)
+        assert fault == "reset" or refused > 0
         after = max([start - back for start, _, _, away in asked if away], default=0.0)
         slowest = max(took for _, took, _, _ in asked)
         print(
-            f"{fault}: {len(asked)} asked, {degraded} degraded, slowest {slowest:.3f} s, "
-            f"last degraded {after:.3f} s after"
+            f"{fault}: {len(asked)} asked, {refused} refused, slowest {slowest:.3f} s, "
+            f"last refused {after:.3f} s after"
         )
         # Usually a fraction of a second; the limit allows for a busy machine.
-        assert after < 5, f"still degraded {after:.1f} s after the store was back"
+        assert after < 5, f"still refused {after:.1f} s after the store was back"
 
 
 def test_the_cache_answers_while_the_store_is_away_and_can_be_emptied(evergreen, store, tmp_path):
@@ -321,17 +328,40 @@ def test_the_cache_answers_while_the_store_is_away_and_can_be_emptied(evergreen,
         assert metric(online, "evergreen_source_cache_total", result="ageing") > 0
         assert online.ops.delete(f"/cache/online/{IDS[0]}").status_code == 204
         first, second = scores(online, IDS[:2])
-        assert first["features"].get("unavailable") == ["online"] and second["status"] == "ok"
+        assert unavailable(first) and second["status"] == "ok"
         assert online.ops.delete("/cache").status_code == 204
-        assert scores(online, IDS[1:2])[0]["features"]["unavailable"] == ["online"]
+        assert unavailable(scores(online, IDS[1:2])[0])
         assert online.ops.delete("/cache/onlin").status_code == 404
         store.start()
         time.sleep(0.6)
         assert scores(online, IDS[:1])[0]["status"] == "ok"
 
 
-def test_no_score_without_the_store_where_the_settings_say_so(evergreen, store, tmp_path):
-    config = settings(tmp_path, store.url, 'on_failure = "reject"\ncache.bytes = 0')
+@pytest.mark.parametrize("least, expected", [(0, "degraded"), (0.5, "error")])
+def test_a_store_that_is_away_may_degrade_scores_within_the_contracts_limit(
+    evergreen, store, tmp_path, least, expected
+):
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "churn", models / "churn")
+    written = (models / "churn/1/bundle.toml").read_text()
+    assert "min_known" not in written
+    (models / "churn/1/bundle.toml").write_text(
+        written.replace("[output]\n", f"[output]\nmin_known = {least}\n")
+    )
+    config = settings(tmp_path, store.url, 'on_failure = "degrade"\ncache.bytes = 0')
+    with serving(evergreen, tmp_path, models=models, customers=None, config=config) as online:
+        store.kill()
+        [result] = scores(online, ["C-nobody"])
+        assert result["status"] == expected
+        if expected == "degraded":
+            assert result["features"]["unavailable"] == ["online"] and "score" in result
+        else:
+            assert "score" not in result and "band" not in result
+            assert "too little is known for a score: 0%" in result["error"]["detail"]
+
+
+def test_no_score_without_the_store(evergreen, store, tmp_path):
+    config = settings(tmp_path, store.url, "cache.bytes = 0")
     with serving(evergreen, tmp_path, customers=None, config=config) as online:
         assert scores(online, IDS[:1])[0]["status"] == "ok"
         store.kill()
@@ -372,3 +402,21 @@ def test_settings_that_cannot_be_are_named(evergreen, tmp_path, config, expected
     path.write_text(config)
     done = subprocess.run([evergreen, "serve", "--config", path], capture_output=True, text=True, timeout=30)
     assert done.returncode == 2 and expected in done.stderr, done.stderr
+
+
+def test_versions_are_compared_with_features_of_the_store(evergreen, store, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "churn", models / "churn")
+    (tmp_path / "ids.txt").write_text("\n".join([*IDS[:800], "C-nobody"]))
+    config = settings(tmp_path, store.url)
+    watch = "[models]\npoll_seconds = 0.05\n[models.watch]\nids = 'ids.txt'\n"
+    config.write_text(config.read_text() + watch)
+    with serving(evergreen, tmp_path, models=models, customers=None, config=config) as online:
+        shutil.copytree(models / "churn/1", tmp_path / "2")
+        (tmp_path / "2").rename(models / "churn/2")
+        found = until(lambda: [
+            event["what"]
+            for event in online.ops.get("/v1/models/churn").json()["events"]
+            if "was compared with 1" in event["what"]
+        ])  # fmt: skip
+        assert found == ["version 2 was compared with 1: moves 0.0% of 800 customers across a band"]

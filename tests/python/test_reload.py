@@ -525,30 +525,87 @@ def wreck(folder, kind):
     return folder
 
 
-@pytest.mark.parametrize("kind, part", [("rejects", "entities got no score"), ("far", "stability index")])
-def test_a_fresh_version_that_misbehaves_is_taken_back(evergreen, tmp_path, kind, part):
+EVERYONE = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()
+CAREFUL = POLL + "[models.watch]\nseconds = 60\nsamples = 300\n"
+
+
+def ask(server, ids, **features):
+    """Scores customers and returns the version that answered."""
+    entities = [{"id": id, "features": features} if features else {"id": id} for id in ids]
+    answer = server.http.post("/v1/score", json={"model": "churn", "entities": entities})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["model"]["version"]
+
+
+def events(server):
+    return [event["what"] for event in server.ops.get("/v1/models/churn").json()["events"]]
+
+
+@pytest.mark.parametrize("kind, part", [("rejects", "customers got no score"), ("far", "stability index")])
+def test_a_worse_version_never_goes_live(evergreen, tmp_path, kind, part):
     models = tmp_path / "models"
     models.mkdir()
     put(bundle(tmp_path / "new"), models, 1)
-    everyone = pd.read_parquet(CUSTOMERS)["customer_id"].tolist()
-    config = settings(tmp_path, POLL + "[models.watch]\nseconds = 60\nsamples = 300\n")
+    config = settings(tmp_path, CAREFUL)
     with serving(evergreen, tmp_path, models=models, config=config) as server:
-
-        def ask():
-            body = {"model": "churn", "entities": [{"id": id} for id in everyone]}
-            return server.http.post("/v1/score", json=body).json()["model"]["version"]
-
-        assert ask() == 1
         put(wreck(bundle(tmp_path / "new"), kind), models, 2)
-        until(lambda: ask() == 2)
-        until(lambda: ask() == 1)
-        found = status(server, 2)
-        assert found["state"] == "rolled_back" and part in found["reason"]
-        assert (
-            'evergreen_model_rollbacks_total{by="watch",model="churn"} 1' in server.ops.get("/metrics").text
-        )
+        seen = set()
+
+        def refused():
+            seen.add(ask(server, EVERYONE[:10]))
+            return (status(server, 2) or {}).get("state") == "rolled_back"
+
+        until(refused)
+        assert seen == {1} and part in status(server, 2)["reason"]
+        text = server.ops.get("/metrics").text
+        assert 'evergreen_model_rollbacks_total{by="watch",model="churn"} 1' in text
+        # An operator may insist.
+        assert order(server, "/v1/models/churn/load", version=2).status_code == 200
+        assert live(server) == 2
         put(bundle(tmp_path / "new"), models, 3)
-        until(lambda: ask() == 3)
+        until(lambda: live(server) == 3)
+        assert any("version 3 was compared with 2: moves" in what for what in events(server))
+
+
+@pytest.mark.parametrize("asked", ["a call list", "what-ifs"])
+def test_requests_never_take_a_version_back(evergreen, tmp_path, asked):
+    models = tmp_path / "models"
+    models.mkdir()
+    put(bundle(tmp_path / "new"), models, 1)
+    config = settings(tmp_path, CAREFUL)
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        body = {"model": "churn", "entities": [{"id": id} for id in EVERYONE]}
+        scored = server.http.post("/v1/score", json=body).json()["results"]
+        high = [result["id"] for result in scored if result["band"] == "high"]
+        assert len(high) > 50
+        put(bundle(tmp_path / "new"), models, 2)
+        until(lambda: live(server) == 2)
+        for _ in range(10):
+            if asked == "what-ifs":
+                ask(server, EVERYONE[:100], support_calls_30d=9, nps=0)
+            else:
+                ask(server, high)
+        for _ in range(5):
+            time.sleep(0.1)
+            assert live(server) == 2 and status(server, 2)["state"] == "live"
+        assert not any("rolled back" in what for what in events(server))
+        assert any("moves 0.0% of" in what for what in events(server))
+
+
+def test_models_without_a_snapshot_are_compared_on_the_ids_of_a_file(evergreen, tmp_path):
+    models = tmp_path / "models"
+    models.mkdir()
+    put(bundle(tmp_path / "new"), models, 1)
+    (tmp_path / "ids.txt").write_text("\n".join(EVERYONE[:600]))
+    config = settings(tmp_path, CAREFUL + "ids = 'ids.txt'\n")
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        put(bundle(tmp_path / "new"), models, 2)
+        until(lambda: live(server) == 2)
+        assert any("moves 0.0% of 600 customers" in what for what in events(server))
+        (tmp_path / "ids.txt").unlink()
+        put(bundle(tmp_path / "new"), models, 3)
+        until(lambda: live(server) == 3)
+        assert any("not compared" in what and "models.watch.ids" in what for what in events(server))
 
 
 def test_open_inference_clients_load_and_unload_where_the_settings_allow_it(evergreen, tmp_path):

@@ -117,3 +117,55 @@ def test_a_file_that_cannot_be_read_or_written_is_named(evergreen, tmp_path, mod
         (tmp_path / "nowhere").mkdir()
         until(lambda: (tmp_path / "nowhere/state.json").exists())
         assert json.loads((tmp_path / "nowhere/state.json").read_text())["churn"]["away"]["3"]["rolled_back"]
+
+
+def test_a_rollback_reaches_every_server_and_outlives_them_without_a_state_file(evergreen, tmp_path, models):
+    config = settings(tmp_path, "[models]\npoll_seconds = 0.05\n")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    with (
+        serving(evergreen, tmp_path / "a", models=models, config=config) as a,
+        serving(evergreen, tmp_path / "b", models=models, config=config) as b,
+    ):
+        done = order(a, "/v1/models/churn/rollback", reason="sales complained").json()["done"]
+        assert done.endswith("recorded in the repository for every server")
+        until(lambda: live(b) == 2)
+        found = status(b, 3)
+        assert (found["state"], found["reason"]) == ("rolled_back", "sales complained")
+        done = order(b, "/v1/models/churn/rollback", version=1, hold=True).json()["done"]
+        until(lambda: live(a) == 1)
+        put(bundle(tmp_path / "new"), models, 4)
+        until(lambda: (status(a, 4) or {}).get("state") == "loaded")
+        assert (live(a), live(b)) == (1, 1)
+    # A new pod, or a restart: the decisions are those of the repository.
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) == 1
+        order(server, "/v1/models/churn/release")
+        assert live(server) == 4
+        order(server, "/v1/models/churn/load", version=3)
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        assert live(server) == 4
+        # Without the file nothing is decided any more.
+        order(server, "/v1/models/churn/rollback")
+        assert live(server) != 4
+        (models / "churn/decisions.json").unlink()
+        until(lambda: live(server) == 4)
+
+
+def test_a_repository_that_cannot_be_written_is_named(evergreen, tmp_path, models):
+    config = settings(tmp_path, "[models]\npoll_seconds = 0.05\n")
+    # A folder in the place of the file: it can be neither read nor replaced, also by root.
+    (models / "churn/decisions.json").mkdir()
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        done = order(server, "/v1/models/churn/rollback").json()["done"]
+        assert "for this server only" in done and "decisions.json" in done
+        assert live(server) == 2
+        until(lambda: "decisions not exchanged" in server.log.read_text())
+
+
+def test_decisions_that_make_no_sense_are_named_and_change_nothing(evergreen, tmp_path, models):
+    config = settings(tmp_path, "[models]\npoll_seconds = 0.05\n")
+    with serving(evergreen, tmp_path, models=models, config=config) as server:
+        (models / "churn/decisions.json").write_text('{"hold": "three"}')
+        until(lambda: "delete it to forget all decisions" in server.log.read_text())
+        assert live(server) == 3

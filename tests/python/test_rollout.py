@@ -121,12 +121,28 @@ def test_the_same_scores_are_told_as_the_same(evergreen, tmp_path):
 
 
 def test_what_cannot_be_tried_is_refused_by_name(server):
-    def detail(path, **body):
-        answer = order(server, path, **body)
-        assert answer.status_code in (400, 404, 422)
-        return answer.json()["detail"]
+    def refused(path, **body):
+        problem = order(server, path, **body).json()
+        return problem["status"], problem["title"], problem["detail"]
 
-    assert "no version 9" in detail("/v1/models/churn/canary", version=9, share=0.1)
-    assert "found 1.5" in detail("/v1/models/churn/canary", version=2, share=1.5)
-    assert "version" in detail("/v1/models/churn/shadow", share=0.5)
-    assert "did you mean `churn`" in detail("/v1/models/chrun/shadow", version=2)
+    for asked, status, title, part in [
+        (refused("/v1/models/churn/canary", version=9, share=0.1), 404, "Model not found", "no version 9"),
+        (refused("/v1/models/churn/shadow", version=9), 404, "Model not found", "no version 9"),
+        (refused("/v1/models/churn/rollback", version=9), 404, "Model not found", "no version 9"),
+        (
+            refused("/v1/models/churn/labels/stable", version=9),
+            409,
+            "Command refused in the present state",
+            "load it first",
+        ),
+        (refused("/v1/models/churn/canary", version=2, share=1.5), 400, "Invalid request", "found 1.5"),
+        (refused("/v1/models/churn/shadow", share=0.5), 400, "Invalid request", "version"),
+        (
+            refused("/v1/models/churn/shadow", version="8"),
+            400,
+            "Invalid request",
+            "version: expected a whole number",
+        ),
+        (refused("/v1/models/chrun/shadow", version=2), 404, "Model not found", "did you mean `churn`"),
+    ]:
+        assert asked[:2] == (status, title) and part in asked[2], asked

@@ -1,6 +1,8 @@
 """`evergreen score`, `check` and `inspect`: their output, compared with the training libraries."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 
@@ -241,7 +243,7 @@ SPOILED = [
         "feature `visits_30d`",
     ),
     ("reference.json", lambda data: data.replace(b'"rows": ', b'"rows": 9', 1), "reference", "rows, found"),
-    ("reference.json", lambda data: data[:-9], "reference", "line "),
+    ("reference.json", lambda data: data[:-9], "reference", "the text ends inside an object"),
     (
         "bundle.toml",
         lambda data: data.replace(b"margin_ulp = 0", b"margin_ulp = 99", 1),
@@ -259,7 +261,7 @@ SPOILED = [
         "bundle.toml",
         lambda data: data.replace(b'kind = "probability"', b'kind = "odds"', 1),
         "settle",
-        "unknown variant",
+        "unknown value",
     ),
 ]
 
@@ -301,6 +303,32 @@ def test_inspect_says_what_a_model_is(run):
         assert feature["splits"] == splits.get(feature["name"], 0)
         assert feature["gain"] == pytest.approx(gains.get(feature["name"], 0), rel=1e-5)
     assert "binary:logistic" in run("inspect", BUNDLE).stdout
+
+
+def test_tables_have_headers_and_no_spaces_at_the_end(run, evergreen, tmp_path):
+    broken = tmp_path / "broken.ubj"
+    broken.write_text("x")
+    for ended in (run("check", BUNDLE), run("check", broken, code=1), run("inspect", BUNDLE)):
+        lines = ended.stdout.splitlines()
+        assert len(lines) > 3 and [line for line in lines if line != line.rstrip()] == []
+    message = run("inspect", broken, code=2).stderr
+    assert f"{broken}: byte 0: " in message
+    coloured = subprocess.run(
+        [evergreen, "check", str(BUNDLE)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CLICOLOR_FORCE": "1"},
+    )
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured.stdout)
+    assert coloured.stdout != plain
+    # The columns stand one below the other, as if there were no colours.
+    states = {
+        line.index(word)
+        for line in plain.splitlines()
+        for word in ("passed", "skipped")
+        if f" {word} " in line
+    }
+    assert len(states) == 1
 
 
 def test_colours_stay_out_of_files_and_help_has_examples(run):

@@ -1,11 +1,12 @@
 """SIGHUP reloads the settings that may change while the server runs."""
 
+import json
 import signal
 import subprocess
 
 from evergreen_testing.model_repository import bundle, live, put, settings
 from evergreen_testing.processes import until
-from evergreen_testing.server_process import serving
+from evergreen_testing.server_process import Instance, serving
 
 
 def ask(server, count=1):
@@ -69,3 +70,25 @@ def test_a_kernel_can_be_forced_by_its_name_or_alias(evergreen, tmp_path, server
         [evergreen, "serve", "--config", config], capture_output=True, text=True, timeout=60
     )
     assert refused.returncode != 0 and 'unknown kernel "fastest"' in refused.stderr
+
+
+def test_a_log_for_machines_has_nothing_else(evergreen, tmp_path):
+    config = tmp_path / "e.toml"
+    config.write_text("[log]\nformat = 'json'\n")
+    instance = Instance(evergreen, tmp_path, config=config.read_text())
+    with instance, (tmp_path / "out").open("w") as out:
+        instance.start(stdout=out)
+        assert instance.stop()[0] == 0
+    assert (tmp_path / "out").read_text() == ""
+    events = [json.loads(line) for line in instance.log.read_text().splitlines()]
+    [started] = [event for event in events if event["message"] == "server started"]
+    assert started["http"] == f"127.0.0.1:{instance.ports['http']}" and (
+        started["models"],
+        started["level"],
+    ) == (1, "INFO")
+    assert started["customers"] > 100
+    command = [evergreen, "serve", "--config", str(config), "--models", str(tmp_path / "nowhere")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2 and ended.stdout == ""
+    last = [json.loads(line) for line in ended.stderr.splitlines()][-1]
+    assert (last["message"], last["level"]) == ("server not started", "ERROR") and "nowhere" in last["error"]

@@ -1,6 +1,7 @@
 """Snapshot reload under load: a valid snapshot replaces the previous one as a whole, an implausible one is rejected."""
 
 import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -135,8 +136,12 @@ def test_a_sparks_folder_waits_for_success(evergreen, tmp_path):
     FRAME.iloc[:half].to_parquet(folder / "part-00000-a.snappy.parquet")
     config = settings(tmp_path, CONFIG)
     with serving(evergreen, tmp_path, models=MODELS, customers=folder, config=config) as server:
+        ready = server.ops.get("/readyz")
+        assert ready.status_code == 503
+        [reason] = ready.json()["reasons"]
+        assert reason.startswith(f"waiting for the snapshot {folder}") and "no _SUCCESS" in reason
+        assert "features.watch.success_file" in reason and reason in server.banner
         until(lambda: metric(server, "evergreen_snapshot_waiting 1"))
-        assert server.ops.get("/readyz").status_code == 503
         FRAME.iloc[half:].to_parquet(folder / "part-00001-a.snappy.parquet")
         (folder / "_SUCCESS").touch()
         until(lambda: server.ops.get("/readyz").status_code == 200)
@@ -177,3 +182,40 @@ def test_customers_in_object_storage(evergreen, tmp_path):
                 assert visits(server) is not None
                 store.start()
             load.check()
+
+
+def test_parts_of_writers_without_success_are_read_at_once(evergreen, tmp_path):
+    for name, config in [
+        ("part-0.parquet", ""),
+        ("part-00000-a.snappy.parquet", "[features.watch]\nsuccess_file = false\n"),
+    ]:
+        folder = tmp_path / name / "customers"
+        folder.mkdir(parents=True)
+        FRAME.to_parquet(folder / name)
+        path = settings(tmp_path / name, config)
+        with serving(evergreen, tmp_path / name, models=MODELS, customers=folder, config=path) as server:
+            assert server.ops.get("/readyz").status_code == 200
+            assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+
+
+def test_a_snapshot_that_does_not_exist_is_named_by_readiness(evergreen, tmp_path):
+    folder = tmp_path / "customers"
+    folder.mkdir()
+    (folder / "part-00000.csv").write_text("customer_id\n")
+    with serving(evergreen, tmp_path, models=MODELS, customers=folder) as server:
+        shutil.rmtree(folder)
+        until(lambda: "it does not exist" in server.ops.get("/readyz").text)
+
+
+def test_partitions_are_refused_by_name(evergreen, tmp_path):
+    folder = tmp_path / "customers"
+    (folder / "dt=2026-01-02").mkdir(parents=True)
+    FRAME.to_csv(folder / "customers.csv", index=False)
+    FRAME.to_csv(folder / "dt=2026-01-02/customers.csv", index=False)
+    started = subprocess.run(
+        [evergreen, "serve", "--models", MODELS, "--customers", folder, "--http", "127.0.0.1:0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert started.returncode == 2 and "the folder dt=2026-01-02 inside would not be read" in started.stderr

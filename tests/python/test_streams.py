@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import subprocess
 import threading
 import time
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from evergreen_testing import openapi
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.server_process import serving
 
@@ -131,6 +133,9 @@ class Lines:
         while b"\n" not in self.text and (more := self.answer.read1(65536)):
             self.text += self.unpack.decompress(more) if self.zipped() else more
         line, _, self.text = self.text.partition(b"\n")
+        if line:
+            schema = {"$ref": "#/components/schemas/LineBody"}
+            openapi.description("").keep(schema, openapi.component(schema), json.loads(line))
         return json.loads(line) if line else None
 
     def zipped(self):
@@ -167,7 +172,13 @@ def test_a_line_in_a_line_out(server):
     assert lines[0]["version"] == 1 and len(lines[0]["reasons"]) == 2
     kinds = ["entity_not_found", "invalid", "invalid", "invalid", "too_large"]
     assert [line["error"]["kind"] for line in lines[1:6]] == kinds
-    parts = ["nobody", "EOF", "did you mean `id`?", "expected a", "streams.line_bytes"]
+    parts = [
+        "nobody",
+        "the text ends inside an object",
+        "did you mean `id`?",
+        "expected a",
+        "streams.line_bytes",
+    ]
     assert all(part in line["error"]["detail"] for part, line in zip(parts, lines[1:6], strict=True))
 
 
@@ -266,3 +277,41 @@ def test_a_body_that_breaks_off_is_named(server):
         while b"ended early" not in answer and (more := connection.recv(65536)):
             answer += more
     assert b'"status":"ok"' in answer and b"ended early" in answer
+
+
+def test_a_client_that_waits_for_100_continue_gets_it_first(server):
+    url = server.http.base_url
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 17\r\nexpect: 100-continue\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b'{"id": "C-1042"}\n')
+        received = b""
+        while b'"status"' not in received:
+            received += connection.recv(65536)
+        assert received.startswith(b"HTTP/1.1 200 OK") and b'"status":"ok"' in received
+
+
+def test_a_refused_bulk_request_is_answered_without_100_continue(server):
+    url = server.http.base_url
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        path = PATH.replace("churn", "chrun")
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 17\r\nexpect: 100-continue\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 404")
+
+
+def test_curl_does_not_wait_with_its_lines(server, tmp_path):
+    file = tmp_path / "ids.jsonl"
+    file.write_text('{"id": "C-1042"}\n' * 50_000)
+    command = ["curl", "-sS", "-T", file, "-X", "POST", "-w", "%{time_pretransfer} %{time_starttransfer}"]
+    ended = subprocess.run(
+        [*command, "-o", tmp_path / "out", f"{server.http.base_url}{PATH}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, first = map(float, ended.stdout.split())
+    # curl gives up waiting for `100 Continue` after a second.
+    assert first - before < 0.9, ended.stdout
+    assert len((tmp_path / "out").read_text().splitlines()) == 50_000

@@ -9,6 +9,7 @@ import grpc
 import httpx
 import pytest
 
+from evergreen_testing import openapi
 from evergreen_testing.certificates import Authority, settings
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.paths import MODELS
@@ -28,7 +29,7 @@ def context(authority, certificate=None, key=None, http2=False):
 
 
 def rest(server, authority, **options):
-    return httpx.Client(
+    return openapi.Client(
         base_url=f"https://{server.http.base_url.netloc.decode()}", verify=context(authority, **options)
     )
 

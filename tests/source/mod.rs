@@ -47,6 +47,24 @@ fn attribute(attributes: &str, name: &str) -> Option<String> {
     rest.split_once('"').map(|(value, _)| value.to_owned())
 }
 
+/// Joins the lines of each attribute.
+fn with_whole_attributes(text: &str) -> String {
+    let mut out = String::new();
+    let mut open = 0;
+    for line in text.lines() {
+        let inside = open > 0;
+        if inside || line.trim_start().starts_with("#[") {
+            open += line.matches('[').count();
+            open -= line.matches(']').count().min(open);
+        }
+        out.push_str(if inside { line.trim() } else { line });
+        if open == 0 {
+            out.push('\n');
+        }
+    }
+    out
+}
+
 fn cased(name: &str, attributes: &str) -> String {
     match attribute(attributes, "rename_all").as_deref() {
         Some("lowercase") => name.to_ascii_lowercase(),
@@ -114,6 +132,7 @@ impl Items {
     pub(crate) fn parse(text: &str) -> Self {
         let mut found = Self::default();
         let (mut docs, mut attributes) = (String::new(), String::new());
+        let text = with_whole_attributes(text);
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
             let code = line.trim();

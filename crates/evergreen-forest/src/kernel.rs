@@ -16,6 +16,7 @@
 //! threshold_search   the bin of a number
 //! tree_shape         heights and leaf counts
 //! isa                operations that depend on the instruction set: portable, avx2
+//! kernel_float       what kernels need from a float, and the entry points that are compiled once for each
 //! autotune           measures which kernel is the fastest for a model
 //! ```
 //! AVX-512 VBMI and NEON are not implemented. An `isa/avx512` would use 64 lanes and `vpermi2b` for the
@@ -28,6 +29,7 @@ mod bit_sliced;
 mod category_table;
 mod direct;
 mod isa;
+mod kernel_float;
 mod name;
 mod ordered_key;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
@@ -40,13 +42,12 @@ mod threshold_search;
 mod tree_shape;
 
 use crate::ensemble::Ensemble;
-use crate::number::Real;
 #[cfg(target_arch = "x86_64")]
 use binned::BinnedKernel;
 use bit_sliced::BitSlicedKernel;
 use direct::DirectKernel;
+pub(crate) use kernel_float::KernelFloat;
 pub use name::{KernelName, Kernels};
-use ordered_key::OrderedFloat;
 
 /// The kernels chosen for a model, with the trees in their layouts.
 #[derive(Debug)]
@@ -89,16 +90,6 @@ impl BreakEven {
         }
     }
 }
-
-/// What kernels need from a float beyond arithmetic.
-#[cfg(target_arch = "x86_64")]
-pub(crate) trait KernelFloat: Real + OrderedFloat + isa::avx2::CountPassed {}
-/// What kernels need from a float beyond arithmetic.
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) trait KernelFloat: Real + OrderedFloat {}
-
-impl KernelFloat for f32 {}
-impl KernelFloat for f64 {}
 
 /// Working memory of the kernels, grown on first use.
 #[derive(Debug, Default)]
@@ -204,7 +195,7 @@ impl<T: KernelFloat> Kernel<T> {
             if end > done {
                 let rows = &rows[done * features..end * features];
                 let sums = &mut sums[done * ensemble.groups..end * ensemble.groups];
-                slice(
+                T::bit_sliced(
                     bit_sliced,
                     ensemble,
                     rows,
@@ -228,9 +219,7 @@ impl<T: KernelFloat> Kernel<T> {
             RowKernel::Direct(direct) => direct.add_leaves(ensemble, rows, sums, T::keys(work)),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernel::of` builds a kernel only where it is available.
-            RowKernel::Binned(binned) => unsafe {
-                isa::avx2::add_leaves(binned, ensemble, rows, sums, &mut work.bins)
-            },
+            RowKernel::Binned(binned) => unsafe { T::binned(binned, ensemble, rows, sums, &mut work.bins) },
         }
     }
 }
@@ -242,21 +231,4 @@ impl<T: KernelFloat> From<RowKernel<T>> for Kernel<T> {
             bit_sliced: None,
         }
     }
-}
-
-/// Evaluates rows with the bit-sliced kernel, in large blocks or in blocks of 64.
-fn slice<T: KernelFloat>(
-    bit_sliced: &BitSlicedKernel<T>,
-    ensemble: &Ensemble<T>,
-    rows: &[T],
-    sums: &mut [T],
-    work: &mut Vec<bit_sliced::BufferLine>,
-    large: bool,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if isa::avx2::available() {
-        // SAFETY: just checked.
-        return unsafe { isa::avx2::slice(bit_sliced, ensemble, rows, sums, work, large) };
-    }
-    isa::portable::slice(bit_sliced, ensemble, rows, sums, work, large);
 }

@@ -8,3 +8,13 @@ pub enum Precision {
     /// 64-bit floats (LightGBM, CatBoost).
     F64,
 }
+
+impl Precision {
+    /// Returns the name in answers: `f32` or `f64`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+}

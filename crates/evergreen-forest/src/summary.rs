@@ -20,6 +20,18 @@ pub enum Format {
     Gbdt,
 }
 
+impl Format {
+    /// Returns the name in contracts and answers: `xgboost`, `lightgbm`, `catboost` or `gbdt`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::XgBoost => "xgboost",
+            Self::LightGbm => "lightgbm",
+            Self::CatBoost => "catboost",
+            Self::Gbdt => "gbdt",
+        }
+    }
+}
+
 impl fmt::Display for Format {
     /// The library's name as its authors write it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,6 +55,17 @@ pub enum Task {
     Value,
 }
 
+impl Task {
+    /// Returns the name in answers: `binary`, `multiclass` or `value`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Multiclass => "multiclass",
+            Self::Value => "value",
+        }
+    }
+}
+
 /// The kind of a feature, as far as the file records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
@@ -54,6 +77,18 @@ pub enum FeatureKind {
     Indicator,
     /// A category code; see [`Feature::categories`].
     Category,
+}
+
+impl FeatureKind {
+    /// Returns the name in answers: `number`, `integer`, `indicator` or `category`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Integer => "integer",
+            Self::Indicator => "indicator",
+            Self::Category => "category",
+        }
+    }
 }
 
 /// The categories of one feature. The position in the list is the code that the trees split on.

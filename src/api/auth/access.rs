@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn lists_every_operation_of_the_openapi_description() {
         for path in crate::api::http::openapi().paths.paths.keys() {
-            assert_ne!(rest(Some(path)), ADMINISTER, "{path}");
+            let changes = path.starts_with("/v2/repository/models/");
+            assert_eq!(rest(Some(path)) == ADMINISTER, changes, "{path}");
         }
     }
 

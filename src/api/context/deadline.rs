@@ -79,7 +79,7 @@ fn invalid_header(name: &str, value: &HeaderValue) -> Error {
     } else {
         "a whole number of milliseconds, at least 1, such as 500"
     };
-    Error::invalid(format!("`{name}`: expected {expected}, found {value:?}"))
+    Error::invalid(format!("`{name}`: expected {expected}, found {value:?}")).about(name)
 }
 
 fn milliseconds(value: &HeaderValue) -> Option<Duration> {

@@ -12,8 +12,8 @@ use super::inference::{self as v2};
 use super::options::{respond, with_options};
 use crate::api::context::{deadline, record_model};
 use crate::api::open_inference::{
-    EXTENSIONS, TIMEOUT, TensorMetadata, index, invalid_timeout, load_or_unload, metadata, repository_api,
-    server_name, timeout_deadline, version,
+    EXTENSIONS, Statistics, TIMEOUT, TensorMetadata, index, invalid_timeout, load_or_unload, metadata,
+    repository_api, server_name, statistics, timeout_deadline, version,
 };
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::tensor_bytes;
@@ -179,10 +179,10 @@ impl GrpcInferenceService for OpenInference {
         let model_stats = if request.name.is_empty() {
             live.models()
                 .filter_map(|(_, entry)| entry.live.as_deref())
-                .map(statistics)
+                .map(model_statistics)
                 .collect()
         } else {
-            vec![statistics(
+            vec![model_statistics(
                 live.find(&model_ref(request.name, &request.version)?)?,
             )]
         };
@@ -195,9 +195,7 @@ impl GrpcInferenceService for OpenInference {
     ) -> Result<Response<v2::RepositoryIndexResponse>, Status> {
         use v2::repository_index_response::ModelIndex;
         let ready_only = request.into_inner().ready;
-        let entries = index(&self.scorer.live())
-            .into_iter()
-            .filter(|entry| !ready_only || entry.state == "READY");
+        let entries = index(&self.scorer.live(), ready_only).into_iter();
         let models = entries.map(|entry| ModelIndex {
             name: entry.name,
             version: entry.version,
@@ -253,18 +251,23 @@ fn data_type(datatype: Datatype) -> v2::DataType {
     }
 }
 
-fn statistics(servable: &Servable) -> v2::ModelStatistics {
+fn model_statistics(servable: &Servable) -> v2::ModelStatistics {
     let duration = |(count, ns): (u64, u64)| Some(v2::StatisticDuration { count, ns });
-    let success = servable.tensor_stats.success();
+    let Statistics {
+        inference_count,
+        execution_count,
+        success,
+        fail,
+    } = statistics(servable);
     let none = duration((0, 0));
     v2::ModelStatistics {
         name: servable.model.name.clone(),
         version: servable.model.version.to_string(),
-        inference_count: success.0,
-        execution_count: success.0,
+        inference_count,
+        execution_count,
         inference_stats: Some(v2::InferStatistics {
             success: duration(success),
-            fail: duration(servable.tensor_stats.failure()),
+            fail: duration(fail),
             queue: none,
             compute_input: none,
             compute_infer: duration(success),
@@ -283,7 +286,8 @@ fn into_domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Res
         let (raw, inputs) = (raw.len(), inputs.len());
         return Err(Error::invalid(format!(
             "raw_input_contents: expected {inputs} tensors, one per input, found {raw}"
-        )));
+        ))
+        .about("raw_input_contents"));
     }
     let mut tensors = Vec::with_capacity(inputs.len());
     for (position, input) in inputs.into_iter().enumerate() {
@@ -294,7 +298,8 @@ fn into_domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Res
                 return Err(Error::invalid(format!(
                     "input `{}`: expected contents or raw_input_contents, found both",
                     input.name
-                )));
+                ))
+                .about(input.name));
             }
             (None, contents) => elements(&input.name, datatype, contents.unwrap_or_default())?,
         };
@@ -360,7 +365,8 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
         Some(value) => Err(Error::invalid(format!(
             "input `{name}`: expected {} from {least} to {most}, found {value}",
             datatype.name()
-        ))),
+        ))
+        .about(name)),
         None => Ok(Elements::Whole(whole)),
     }
 }

@@ -255,7 +255,7 @@ fn model_description(model: &ModelVersion) -> proto::GetModelResponse {
     let features = model.inputs.iter().map(|input| proto::Feature {
         name: input.contract.name.clone(),
         label: input.contract.label().to_owned(),
-        r#type: format!("{:?}", input.contract.kind).to_lowercase(),
+        r#type: input.contract.kind.label().to_owned(),
         categories: input.contract.categories.clone(),
         required: input.contract.required,
     });

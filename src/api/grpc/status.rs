@@ -22,7 +22,7 @@ impl From<Error> for tonic::Status {
             details.set_retry_info(Some(after));
         }
         if error.kind() == ErrorKind::Invalid {
-            details.add_bad_request_violation(status::field(&message), &message);
+            details.add_bad_request_violation(error.field().unwrap_or_default(), &message);
         }
         Self::with_error_details(status.grpc, message, details)
     }

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::body::{self, Body};
 use super::models::{ModelBody, ModelsBody, model_body, models_body};
+use super::parameters::{PathParameters, path};
 use crate::app::App;
 use crate::config::models::ShareSection;
 use crate::error::Error;
@@ -37,37 +36,30 @@ pub(super) fn router() -> Router<Arc<App>> {
 
 /// Body with an optional version.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = r#"an object such as {"version": 3}"#
+)]
 struct VersionQueryBody {
     version: Option<u64>,
 }
 
 /// Body of a rollback: the version to return to, the reason, and whether to stay there.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = r#"an object such as {"version": 3, "reason": "wrong bands", "hold": true}"#
+)]
 struct RollbackBody {
     version: Option<u64>,
     reason: Option<String>,
     hold: bool,
 }
 
-type ModelName = Result<Path<String>, PathRejection>;
+type ModelName = PathParameters<String>;
 type CommandResult = Result<Json<Value>, Error>;
-
-fn model_name(path: ModelName) -> Result<String, Error> {
-    path.map(|Path(name)| name)
-        .map_err(|rejection| Error::invalid(rejection.body_text()))
-}
-
-/// Parses a JSON body; an empty body is the default.
-fn json_or_default<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
-    let bytes = body::bytes(body)?;
-    if bytes.is_empty() {
-        Ok(T::default())
-    } else {
-        body::parse(&bytes)
-    }
-}
 
 async fn execute(app: &App, command: Command) -> CommandResult {
     let done = app.lifecycle.execute(command).await?;
@@ -78,8 +70,8 @@ async fn models(State(app): State<Arc<App>>) -> Json<ModelsBody> {
     Json(models_body(&app.scorer.live()))
 }
 
-async fn model(State(app): State<Arc<App>>, path: ModelName) -> Result<Json<ModelBody>, Error> {
-    let name = model_name(path)?;
+async fn model(State(app): State<Arc<App>>, parameters: ModelName) -> Result<Json<ModelBody>, Error> {
+    let name = path(parameters)?;
     let live = app.scorer.live();
     live.entry(&name)
         .map(|entry| Json(model_body(name.clone(), entry)))
@@ -89,26 +81,26 @@ async fn refresh(State(app): State<Arc<App>>) -> CommandResult {
     execute(&app, Command::Refresh).await
 }
 
-async fn load(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = json_or_default(body)?;
-    let model = model_name(path)?;
+async fn load(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = body::json_or_default(body)?;
+    let model = path(parameters)?;
     execute(&app, Command::Load { model, version }).await
 }
 
-async fn unload(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = json_or_default(body)?;
-    let model = model_name(path)?;
+async fn unload(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
+    let VersionQueryBody { version } = body::json_or_default(body)?;
+    let model = path(parameters)?;
     execute(&app, Command::Unload { model, version }).await
 }
 
-async fn rollback(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
+async fn rollback(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
     let RollbackBody {
         version,
         reason,
         hold,
-    } = json_or_default(body)?;
+    } = body::json_or_default(body)?;
     let command = Command::Rollback {
-        model: model_name(path)?,
+        model: path(parameters)?,
         version,
         reason: reason.unwrap_or_else(|| "requested by an operator".to_owned()),
         hold,
@@ -116,29 +108,30 @@ async fn rollback(State(app): State<Arc<App>>, path: ModelName, body: Body) -> C
     execute(&app, command).await
 }
 
-async fn release(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
-    let model = model_name(path)?;
+async fn release(State(app): State<Arc<App>>, parameters: ModelName) -> CommandResult {
+    let model = path(parameters)?;
     execute(&app, Command::Release { model }).await
 }
 
-type ModelLabel = Result<Path<(String, String)>, PathRejection>;
+type ModelLabel = PathParameters<(String, String)>;
 
-async fn label(State(app): State<Arc<App>>, path: ModelLabel, body: Body) -> CommandResult {
+async fn label(State(app): State<Arc<App>>, parameters: ModelLabel, body: Body) -> CommandResult {
     let VersionQueryBody { version } = body::json(body)?;
     if version.is_none() {
         return Err(Error::invalid(
             "version: missing; expected the version for the label, such as {\"version\": 8}".to_owned(),
-        ));
+        )
+        .about("version"));
     }
-    set_label(&app, path, version).await
+    set_label(&app, parameters, version).await
 }
 
-async fn drop_label(State(app): State<Arc<App>>, path: ModelLabel) -> CommandResult {
-    set_label(&app, path, None).await
+async fn drop_label(State(app): State<Arc<App>>, parameters: ModelLabel) -> CommandResult {
+    set_label(&app, parameters, None).await
 }
 
-async fn set_label(app: &App, path: ModelLabel, version: Option<u64>) -> CommandResult {
-    let Path((model, label)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+async fn set_label(app: &App, parameters: ModelLabel, version: Option<u64>) -> CommandResult {
+    let (model, label) = path(parameters)?;
     execute(
         app,
         Command::Label {
@@ -150,26 +143,26 @@ async fn set_label(app: &App, path: ModelLabel, version: Option<u64>) -> Command
     .await
 }
 
-async fn canary(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
+async fn canary(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
-    let model = model_name(path)?;
+    let model = path(parameters)?;
     let share = Some(share);
     execute(&app, Command::Canary { model, share }).await
 }
 
-async fn end_canary(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
-    let model = model_name(path)?;
+async fn end_canary(State(app): State<Arc<App>>, parameters: ModelName) -> CommandResult {
+    let model = path(parameters)?;
     execute(&app, Command::Canary { model, share: None }).await
 }
 
-async fn shadow(State(app): State<Arc<App>>, path: ModelName, body: Body) -> CommandResult {
+async fn shadow(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
     let share: ShareSection = body::json(body)?;
-    let model = model_name(path)?;
+    let model = path(parameters)?;
     let share = Some(share);
     execute(&app, Command::Shadow { model, share }).await
 }
 
-async fn end_shadow(State(app): State<Arc<App>>, path: ModelName) -> CommandResult {
-    let model = model_name(path)?;
+async fn end_shadow(State(app): State<Arc<App>>, parameters: ModelName) -> CommandResult {
+    let model = path(parameters)?;
     execute(&app, Command::Shadow { model, share: None }).await
 }

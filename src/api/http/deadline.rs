@@ -16,10 +16,10 @@ use crate::error::Error;
 #[expect(dead_code, reason = "only describes the headers")]
 pub(super) struct RequestHeaders {
     /// Timeout in milliseconds. After it the server answers 504.
-    #[param(rename = "X-Request-Timeout-Ms", minimum = 1)]
+    #[param(rename = "X-Request-Timeout-Ms", nullable = false, minimum = 1)]
     timeout: Option<u64>,
     /// Request id for logs, returned in the response. The server generates one if it is missing.
-    #[param(rename = "X-Request-Id", max_length = 128)]
+    #[param(rename = "X-Request-Id", nullable = false, max_length = 128)]
     id: Option<String>,
 }
 

@@ -1,14 +1,125 @@
-//! Serves `/openapi.json` and the API page `/docs`. The page's files are embedded in the binary.
+//! Serves `/openapi.json` and the API page `/docs/`: Swagger UI, whose files are embedded in the binary.
 
-use axum::Router;
-use axum::response::Redirect;
+use std::io::Read as _;
+
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use utoipa_swagger_ui::{Config, SwaggerUi};
+use axum::{Json, Router};
+use flate2::read::GzDecoder;
+
+/// The page itself.
+const PAGE: &str = r#"<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <title>Evergreen API</title>
+    <link rel="stylesheet" href="swagger-ui.css">
+    <link rel="icon" href="data:,">
+  </head>
+  <body>
+    <div id="api"></div>
+    <script src="swagger-ui-bundle.js"></script>
+    <script src="start.js"></script>
+  </body>
+</html>
+"#;
+
+/// Shows the description of the API in the page.
+const START: &str = r##"SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  validatorUrl: "none",
+});
+"##;
+
+/// A file of Swagger UI, compressed with gzip by the build script.
+macro_rules! embedded {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".gz"))
+    };
+}
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router {
-    let page = SwaggerUi::new("/docs").url("/openapi.json", description);
-    let page = page.config(Config::default().try_it_out_enabled(true).validator_url("none"));
+    let file = |content_type, gzip: &'static [u8]| {
+        get(move |headers: HeaderMap| async move { compressed(&headers, content_type, gzip) })
+    };
+    let text =
+        |content_type, text: &'static str| get(move || async move { ([(CONTENT_TYPE, content_type)], text) });
     Router::new()
-        .merge(page)
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/openapi.json", get(move || async move { Json(description) }))
+        .route("/docs", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/docs/", text("text/html; charset=utf-8", PAGE))
+        .route("/docs/start.js", text(JAVASCRIPT, START))
+        .route(
+            "/docs/swagger-ui.css",
+            file("text/css; charset=utf-8", embedded!("swagger-ui.css")),
+        )
+        .route(
+            "/docs/swagger-ui-bundle.js",
+            file(JAVASCRIPT, embedded!("swagger-ui-bundle.js")),
+        )
+}
+
+/// Answers with a compressed file, as it is to clients that take gzip.
+fn compressed(headers: &HeaderMap, content_type: &'static str, gzip: &'static [u8]) -> Response {
+    let accepted = headers.get_all(ACCEPT_ENCODING).iter();
+    let accepted = accepted.filter_map(|value| value.to_str().ok());
+    let headers = [(CONTENT_TYPE, content_type), (VARY, "accept-encoding")];
+    if accepted.into_iter().any(takes_gzip) {
+        return (headers, [(CONTENT_ENCODING, "gzip")], gzip).into_response();
+    }
+    let mut plain = Vec::new();
+    match GzDecoder::new(gzip).read_to_end(&mut plain) {
+        Ok(_) => (headers, plain).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Whether the value of an Accept-Encoding header allows gzip.
+fn takes_gzip(accepted: &str) -> bool {
+    accepted.split(',').any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight
+            .trim()
+            .strip_prefix("q=")
+            .is_some_and(|weight| weight.parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_sent_only_to_clients_that_take_it() {
+        for (accepted, expected) in [
+            ("gzip", true),
+            ("br, GZIP;q=0.5", true),
+            ("gzip;q=0, br", false),
+            ("identity", false),
+            ("", false),
+        ] {
+            assert_eq!(takes_gzip(accepted), expected, "{accepted}");
+        }
+    }
+
+    #[test]
+    fn every_embedded_file_can_be_decompressed() {
+        for gzip in [
+            &embedded!("swagger-ui.css")[..],
+            embedded!("swagger-ui-bundle.js"),
+        ] {
+            let mut plain = Vec::new();
+            GzDecoder::new(gzip).read_to_end(&mut plain).unwrap();
+            assert!(plain.len() > 500);
+        }
+    }
 }

@@ -1,23 +1,29 @@
 //! `GET /v1/models/{model}/features/{id}`: the features that a model gets for an entity, for debugging.
 
 use axum::Json;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::HttpState;
 use super::deadline::{DeadlineHeader, RequestHeaders};
+use super::parameters::{PathParameters, QueryParameters, VersionParameters, path};
 use super::problem::Problems;
-use super::score::ScoreQuery;
-use super::score::wire::ModelVersionBody;
+use super::schema::{FeatureValue, labels};
+use super::score::wire::{FeatureOriginName, ModelVersionBody};
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::error::Error;
+use crate::scoring::ModelRef;
 use crate::scoring::trace::EntityFeatures;
-use crate::scoring::{ModelRef, VersionSelector};
 use crate::values::entity_id::EntityId;
+use crate::values::issues::{PRESENT, STATUSES};
 use crate::values::time::rfc3339;
+
+labels! {
+    /// The status of a feature: present, or what is wrong with it.
+    FeatureStatus = std::iter::once(PRESENT).chain(STATUSES)
+}
 
 /// The features of an entity, as the model gets them.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,10 +33,11 @@ pub(super) struct EntityFeaturesBody {
     #[schema(example = "C-1042")]
     id: String,
     /// Where the features come from: `snapshot`, `cache` or `store`. With several, the slowest of them.
-    #[schema(example = "snapshot")]
+    #[schema(value_type = FeatureOriginName, example = "snapshot")]
     from: &'static str,
     /// Feature sources that did not answer. Their features count as missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     unavailable: Vec<String>,
     /// The features, in the model's order.
     features: Vec<EntityFeatureBody>,
@@ -49,39 +56,40 @@ pub(super) struct EntityFeatureBody {
     #[schema(example = "customer_stats:support_calls_30d")]
     source: String,
     /// The value that the model gets: a number, a category, true, false, or null if missing.
-    #[schema(value_type = Object)]
+    #[schema(value_type = FeatureValue)]
     value: serde_json::Value,
     /// `present`, or one or more of `missing`, `null`, `stale`, `out_of_range`, `default`.
-    #[schema(value_type = Vec<String>, example = json!(["present"]))]
+    #[schema(value_type = Vec<FeatureStatus>, example = json!(["present"]))]
     status: Vec<&'static str>,
     /// When the value was observed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, example = "2026-11-21T03:00:00Z")]
     as_of: Option<String>,
 }
 
 /// Shows the features that a model gets for an entity.
 #[utoipa::path(
     get, path = "/v1/models/{model}/features/{id}", tag = "score",
-    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"), ScoreQuery, RequestHeaders),
+    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"),
+        VersionParameters, RequestHeaders),
     responses(
-        (status = 200, body = EntityFeaturesBody),
+        (status = 200, description = "The features", body = EntityFeaturesBody),
         Problems,
     )
 )]
 pub(super) async fn features(
     State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
-    path: Result<Path<(String, String)>, PathRejection>,
-    query: Result<Query<ScoreQuery>, QueryRejection>,
+    parameters: PathParameters<(String, String)>,
+    QueryParameters(query): QueryParameters,
 ) -> Result<Json<EntityFeaturesBody>, Error> {
     let result = async {
         let deadline = deadline?;
-        let Path((name, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let (name, id) = path(parameters)?;
         record_model(&name);
         let model = ModelRef {
             name,
-            version: VersionSelector::from_parts(query.version, query.label)?,
+            version: query?.version,
         };
         let features = state
             .scorer

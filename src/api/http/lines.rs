@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -19,19 +18,21 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::{timeout, timeout_at};
 use tracing::Instrument as _;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::body;
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::problem::Problems;
-use super::score::ScoreQuery;
+use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
+use super::problem::{Problems, with_unread_body};
+use super::schema::lines;
 use super::score::wire::{EntityBody, ResultBody};
 use super::{HttpState, StreamLimits};
 use crate::api::context::deadline::{earlier, within};
 use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, VersionSelector};
+use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer};
 use reader::{BodyLine, BodyLines, LineText};
 
 /// Maximum lines per batch: enough for the batch kernels, few enough for a steady flow of answers.
@@ -48,10 +49,42 @@ pub(super) struct LineBody<'a> {
     line: u64,
     /// The version that gave this score.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 3)]
+    #[schema(nullable = false, example = 3)]
     version: Option<u64>,
     #[serde(flatten)]
     result: ResultBody<'a>,
+}
+
+/// The body of a bulk request: a line per entity.
+pub(super) struct EntityLines;
+
+impl PartialSchema for EntityLines {
+    fn schema() -> RefOr<Schema> {
+        lines("One entity per line, as a JSON object.", &EntityBody::name())
+    }
+}
+
+impl ToSchema for EntityLines {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((EntityBody::name().into(), EntityBody::schema()));
+        EntityBody::schemas(schemas);
+    }
+}
+
+/// The body of a bulk answer: a line per entity.
+pub(super) struct ScoreLines;
+
+impl PartialSchema for ScoreLines {
+    fn schema() -> RefOr<Schema> {
+        lines("One answer per line, as a JSON object.", &LineBody::name())
+    }
+}
+
+impl ToSchema for ScoreLines {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((LineBody::name().into(), LineBody::schema()));
+        LineBody::schemas(schemas);
+    }
 }
 
 /// Scores any number of entities: one JSON object per line in, one answer per line out, in the same order.
@@ -61,35 +94,42 @@ pub(super) struct LineBody<'a> {
 /// exceeded), the last answer has the reason and the number of the first line without a score.
 #[utoipa::path(
     post, path = "/v1/models/{model}/scores", tag = "score",
-    params(("model" = String, Path, example = "churn"), ScoreQuery, RequestHeaders),
-    request_body(content = EntityBody, content_type = "application/x-ndjson"),
+    params(("model" = String, Path, example = "churn"), VersionParameters, ExplainParameter, RequestHeaders),
+    request_body(
+        content = EntityLines, content_type = "application/x-ndjson",
+        example = "{\"id\": \"C-1042\"}\n{\"id\": \"C-4\"}\n"
+    ),
     responses(
-        (status = 200, body = LineBody, content_type = "application/x-ndjson"),
+        (status = 200, description = "One answer per line", body = ScoreLines, content_type = "application/x-ndjson"),
         Problems,
     )
 )]
 pub(super) async fn score_lines(
     State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
-    path: Result<Path<String>, PathRejection>,
-    query: Result<Query<ScoreQuery>, QueryRejection>,
+    parameters: PathParameters<String>,
+    QueryParameters(query): QueryParameters,
+    headers: HeaderMap,
     body: Body,
-) -> Result<Response, Error> {
+) -> Result<Response, Response> {
     let prepare = || {
-        let Path(name) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let name = path(parameters)?;
+        let query = query?;
         record_model(&name);
         let deadline = deadline?;
         let model = ModelRef {
             name,
-            version: VersionSelector::from_parts(query.version, query.label)?,
+            version: query.version,
         };
         state.scorer.live().find(&model)?.scorable()?;
         Ok((model, query.explain, deadline))
     };
     let (model, explain, deadline) = match prepare() {
         Ok(prepared) => prepared,
-        Err(error) => return state.counters.score_lines.count(Err(error)),
+        Err(error) => {
+            let result = state.counters.score_lines.count(Err(error));
+            return result.map_err(with_unread_body);
+        }
     };
     let max_line_bytes = state.streams.settings.line_bytes;
     let seconds = Duration::from_secs(state.streams.settings.seconds);
@@ -101,12 +141,15 @@ pub(super) async fn score_lines(
         model,
         explain,
     };
+    let mut lines = BodyLines::new(body, max_line_bytes);
+    if expects_continue(&headers) {
+        // Such a client sends its body only after `100 Continue`, which must precede the head of the response. Reading
+        // makes hyper send it. An error or a timeout here shows again when the lines are read.
+        let _ = timeout(bulk.idle(), lines.fill()).await;
+    }
     // Capacity 1: one answer waits while the next batch is scored.
     let (sender, mut receiver) = mpsc::channel(1);
-    tokio::spawn(
-        bulk.run(BodyLines::new(body, max_line_bytes), sender)
-            .in_current_span(),
-    );
+    tokio::spawn(bulk.run(lines, sender).in_current_span());
     // Compression polls again after the end, which a channel allows.
     let answers = stream::poll_fn(move |context| {
         let answer = receiver.poll_recv(context);
@@ -117,6 +160,12 @@ pub(super) async fn score_lines(
         Body::from_stream(answers),
     )
         .into_response())
+}
+
+/// Whether the client waits for `100 Continue` before it sends the body.
+fn expects_continue(headers: &HeaderMap) -> bool {
+    let expect = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    expect.is_some_and(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// A bulk request in progress.

@@ -1,85 +1,129 @@
 //! The Open Inference Protocol (V2) over HTTP, for its standard clients, with JSON or binary tensors.
 
 mod binary;
+mod bodies;
+mod flat;
 mod wire;
 
+use std::collections::BTreeMap;
+
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::{Value, json};
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::{ObjectBuilder, OpenApi, PathItem, RefOr, Required, Type};
+use utoipa::{IntoParams, IntoResponses, ToSchema as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::HttpState;
 use super::body::Body;
-use super::deadline::DeadlineHeader;
+use super::deadline::{DeadlineHeader, RequestHeaders};
+use super::error_format::InferenceErrorBody;
+use super::parameters::{PathParameters, path};
+use super::problem::described_failures;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
-use crate::api::open_inference::{
-    EXTENSIONS, TensorMetadata, index, load_or_unload, metadata, server_name, version,
-};
-use crate::api::status;
+use crate::api::open_inference::{index, load_or_unload, metadata, version};
 use crate::error::{Error, ErrorKind};
-use crate::scoring::{ModelRef, Servable};
+use crate::scoring::ModelRef;
+use bodies::{
+    BinaryTensors, ConfigBody, IndexBody, IndexRequestBody, LiveBody, MetadataBody, ReadyBody, ServerBody,
+    StatisticsBody,
+};
+use wire::{InferBody, InferResponseBody};
 
 /// Header with the length of the JSON part in bytes; binary tensors follow it.
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
-/// Returns the routes, with and without a version.
-pub(super) fn router() -> axum::Router<HttpState> {
-    let mut router = axum::Router::new()
-        .route("/v2", get(server))
-        .route("/v2/health/live", get(|| async { Json(json!({"live": true})) }))
-        .route("/v2/health/ready", get(server_ready))
-        .route("/v2/models/stats", get(all_statistics))
-        .route("/v2/repository/index", post(repository_index));
-    for (name, load) in [("load", true), ("unload", false)] {
-        let path = format!("/v2/repository/models/{{model}}/{name}");
-        let handler = move |State(state): State<HttpState>, Path(model): Path<String>| async move {
-            load_or_unload(state.repository_api.as_ref(), model, load)
-                .await
-                .map_err(V2Error)
-        };
-        router = router.route(&path, post(handler));
-    }
-    for path in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
-        router = router
-            .route(path, get(model))
-            .route(&format!("{path}/ready"), get(model_ready))
-            .route(&format!("{path}/config"), get(config))
-            .route(&format!("{path}/stats"), get(statistics))
-            .route(&format!("{path}/infer"), post(infer));
-    }
-    router
-}
+/// The path of a model, and that of one of its versions. Each operation on the first exists on the second.
+const MODEL: &str = "/v2/models/{model}";
+const MODEL_VERSION: &str = "/v2/models/{model}/versions/{version}";
 
-/// An error in this protocol's format.
-pub(super) struct V2Error(Error);
+/// The failures of every operation, for the OpenAPI description.
+struct Failures;
 
-impl From<Error> for V2Error {
-    fn from(error: Error) -> Self {
-        Self(error)
+impl IntoResponses for Failures {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        described_failures(&InferenceErrorBody::name(), "application/json")
     }
 }
 
-impl IntoResponse for V2Error {
-    fn into_response(self) -> Response {
-        let status = status::of(self.0.kind());
-        let text = status::message(&self.0);
-        let mut response = (status.http, Json(json!({"error": text}))).into_response();
-        if let Some(after) = status.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, after.as_secs().into());
+/// Header of a request with binary tensors.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only describes the header")]
+struct TensorHeaders {
+    /// Length of the JSON part in bytes; binary tensors follow it.
+    #[param(rename = "Inference-Header-Content-Length", nullable = false)]
+    length: Option<u64>,
+}
+
+/// Returns the routes without a version, with their descriptions.
+pub(super) fn routes() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::new()
+        .routes(routes!(server))
+        .routes(routes!(server_live))
+        .routes(routes!(server_ready))
+        .routes(routes!(all_statistics))
+        .routes(routes!(repository_index))
+        .routes(routes!(load))
+        .routes(routes!(unload))
+        .routes(routes!(model))
+        .routes(routes!(model_ready))
+        .routes(routes!(config))
+        .routes(routes!(model_statistics))
+        .routes(routes!(infer))
+}
+
+/// Returns the same routes for one version of a model.
+pub(super) fn version_routes() -> axum::Router<HttpState> {
+    axum::Router::new()
+        .route(MODEL_VERSION, get(model))
+        .route(&format!("{MODEL_VERSION}/ready"), get(model_ready))
+        .route(&format!("{MODEL_VERSION}/config"), get(config))
+        .route(&format!("{MODEL_VERSION}/stats"), get(model_statistics))
+        .route(&format!("{MODEL_VERSION}/infer"), post(infer))
+}
+
+/// Adds the description of [`version_routes`], made from the operations without a version.
+pub(super) fn describe_versions(description: &mut OpenApi) {
+    let versioned = |(path, item): (&String, &PathItem)| {
+        let rest = path.strip_prefix(MODEL)?;
+        Some((format!("{MODEL_VERSION}{rest}"), with_version(item.clone())))
+    };
+    let paths: Vec<(String, PathItem)> = description.paths.paths.iter().filter_map(versioned).collect();
+    description.paths.paths.extend(paths);
+}
+
+fn with_version(mut item: PathItem) -> PathItem {
+    for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        let version = ParameterBuilder::new()
+            .name("version")
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some("Number or label of the version."))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .example(Some("1".into()))
+            .build();
+        operation
+            .parameters
+            .get_or_insert_default()
+            .insert(1, version.into());
+        if let Some(id) = &mut operation.operation_id {
+            id.push_str("_of_version");
         }
-        response
     }
+    item
 }
 
 /// The model in a path, with or without a version.
-type ModelPath = Path<Vec<(String, String)>>;
+type ModelPath = PathParameters<Vec<(String, String)>>;
 
-fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
+fn model_ref(parameters: ModelPath) -> Result<ModelRef, Error> {
+    let parts = path(parameters)?;
     let part = |name: &str| {
         parts
             .iter()
@@ -94,10 +138,26 @@ fn model_ref(Path(parts): ModelPath) -> Result<ModelRef, Error> {
     Ok(ModelRef { name, version })
 }
 
-async fn server() -> Json<Value> {
-    Json(json!({"name": server_name(), "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}))
+/// Describes the server and its protocol extensions.
+#[utoipa::path(get, path = "/v2", operation_id = "server_metadata", tag = "inference", responses((status = 200, description = "The server", body = ServerBody), Failures))]
+async fn server() -> Json<ServerBody> {
+    Json(ServerBody::new())
 }
 
+/// Answers while the server runs.
+#[utoipa::path(
+    get, path = "/v2/health/live", tag = "inference", security(()),
+    responses((status = 200, description = "The server runs", body = LiveBody), Failures)
+)]
+async fn server_live() -> Json<LiveBody> {
+    Json(LiveBody { live: true })
+}
+
+/// Answers 200 if at least one model can answer, otherwise 503.
+#[utoipa::path(
+    get, path = "/v2/health/ready", tag = "inference", security(()),
+    responses((status = 200, description = "Ready", body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
+)]
 async fn server_ready(State(state): State<HttpState>) -> Response {
     let ready = state.scorer.live().why_not_ready().is_empty();
     ready_response(ready)
@@ -110,109 +170,157 @@ fn ready_response(ready: bool) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(json!({"ready": ready}))).into_response()
+    (status, Json(ReadyBody { name: None, ready })).into_response()
 }
 
-async fn model_ready(State(state): State<HttpState>, path: ModelPath) -> Result<Response, V2Error> {
-    let model = model_ref(path)?;
+/// Answers 200 if the model can answer, otherwise 503.
+#[utoipa::path(
+    get, path = "/v2/models/{model}/ready", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "Ready", body = ReadyBody), Failures, (status = 503, description = "Not ready", body = ReadyBody))
+)]
+async fn model_ready(State(state): State<HttpState>, parameters: ModelPath) -> Result<Response, Error> {
+    let model = model_ref(parameters)?;
     Ok(match state.scorer.live().find(&model) {
-        Ok(_) => Json(json!({"name": model.name, "ready": true})).into_response(),
+        Ok(_) => Json(ReadyBody {
+            name: Some(model.name),
+            ready: true,
+        })
+        .into_response(),
         Err(error) if error.kind() == ErrorKind::Unavailable => ready_response(false),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     })
 }
 
-async fn model(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+/// Describes the inputs and outputs of a model.
+#[utoipa::path(
+    get, path = "/v2/models/{model}", operation_id = "model_metadata", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "Inputs and outputs", body = MetadataBody), Failures)
+)]
+async fn model(State(state): State<HttpState>, parameters: ModelPath) -> Result<Json<MetadataBody>, Error> {
     let live = state.scorer.live();
-    let model = &live.find(&model_ref(path)?)?.model;
-    let described = metadata(model);
-    let tensors = |tensors: &[TensorMetadata]| -> Vec<Value> {
-        let describe = |tensor: &TensorMetadata| json!({"name": tensor.name, "datatype": tensor.datatype.name(), "shape": tensor.shape});
-        tensors.iter().map(describe).collect()
-    };
-    Ok(Json(json!({
-        "name": model.name,
-        "versions": [model.version.to_string()],
-        "platform": described.platform,
-        "inputs": tensors(&described.inputs),
-        "outputs": tensors(&described.outputs),
-    })))
+    let model = &live.find(&model_ref(parameters)?)?.model;
+    Ok(Json(MetadataBody::new(model, metadata(model))))
 }
 
-async fn config(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+/// Shows the configuration of a model.
+#[utoipa::path(
+    get, path = "/v2/models/{model}/config", operation_id = "model_config", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "The configuration", body = ConfigBody), Failures)
+)]
+async fn config(State(state): State<HttpState>, parameters: ModelPath) -> Result<Json<ConfigBody>, Error> {
     let live = state.scorer.live();
-    let model = &live.find(&model_ref(path)?)?.model;
-    let described = metadata(model);
-    let tensor = |tensor: &TensorMetadata| {
-        let name = tensor.datatype.name().replace("BYTES", "STRING");
-        json!({"name": tensor.name, "data_type": format!("TYPE_{name}"), "dims": &tensor.shape[1..]})
-    };
-    Ok(Json(json!({
-        "name": model.name,
-        "platform": described.platform,
-        "backend": server_name(),
-        "max_batch_size": state.scorer.limits().batch,
-        "input": described.inputs.iter().map(tensor).collect::<Vec<_>>(),
-        "output": described.outputs.iter().map(tensor).collect::<Vec<_>>(),
-    })))
+    let model = &live.find(&model_ref(parameters)?)?.model;
+    let max_rows = state.scorer.limits().batch;
+    Ok(Json(ConfigBody::new(model, metadata(model), max_rows)))
 }
 
-async fn statistics(State(state): State<HttpState>, path: ModelPath) -> Result<Json<Value>, V2Error> {
+/// Counts the requests of a model.
+#[utoipa::path(
+    get, path = "/v2/models/{model}/stats", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
+)]
+async fn model_statistics(
+    State(state): State<HttpState>,
+    parameters: ModelPath,
+) -> Result<Json<StatisticsBody>, Error> {
     let live = state.scorer.live();
-    let servable = live.find(&model_ref(path)?)?;
-    Ok(Json(json!({"model_stats": [model_statistics(servable)]})))
+    let servable = &**live.find(&model_ref(parameters)?)?;
+    let model_stats = vec![servable.into()];
+    Ok(Json(StatisticsBody { model_stats }))
 }
 
-async fn all_statistics(State(state): State<HttpState>) -> Json<Value> {
+/// Counts the requests of every live model.
+#[utoipa::path(
+    get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
+    responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
+)]
+async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> {
     let live = state.scorer.live();
     let servable = live.models().filter_map(|(_, entry)| entry.live.as_deref());
-    Json(json!({"model_stats": servable.map(model_statistics).collect::<Vec<_>>()}))
+    let model_stats = servable.map(Into::into).collect();
+    Json(StatisticsBody { model_stats })
 }
 
-fn model_statistics(servable: &Servable) -> Value {
-    let duration = |(count, ns): (u64, u64)| json!({"count": count, "ns": ns});
-    let success = servable.tensor_stats.success();
-    let none = duration((0, 0));
-    json!({
-        "name": servable.model.name,
-        "version": servable.model.version.to_string(),
-        "inference_count": success.0,
-        "execution_count": success.0,
-        "inference_stats": {
-            "success": duration(success),
-            "fail": duration(servable.tensor_stats.failure()),
-            "queue": none,
-            "compute_input": none,
-            "compute_infer": duration(success),
-            "compute_output": none,
-            "cache_hit": none,
-            "cache_miss": none,
-        },
-        "batch_stats": [],
-    })
+/// Lists the versions in the repository.
+#[utoipa::path(
+    post, path = "/v2/repository/index", tag = "inference",
+    request_body(content = Option<IndexRequestBody>, example = json!({"ready": true})),
+    responses((status = 200, description = "The versions", body = Vec<IndexBody>), Failures)
+)]
+async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<Json<Vec<IndexBody>>, Error> {
+    let IndexRequestBody { ready } = super::body::json_or_default(body)?;
+    let entries = index(&state.scorer.live(), ready).into_iter();
+    Ok(Json(entries.map(Into::into).collect()))
 }
 
-async fn repository_index(State(state): State<HttpState>) -> Json<Value> {
-    let entries = index(&state.scorer.live()).into_iter().map(|entry| {
-        json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason})
-    });
-    Json(entries.collect())
+/// Loads a model as its policy says. The setting `models.repository_api` turns this on.
+#[utoipa::path(
+    post, path = "/v2/repository/models/{model}/load", operation_id = "load_model", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "Loaded"), Failures)
+)]
+async fn load(
+    State(state): State<HttpState>,
+    parameters: PathParameters<String>,
+    body: Body,
+) -> Result<(), Error> {
+    // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
+    super::body::bytes(body)?;
+    load_or_unload(state.repository_api.as_ref(), path(parameters)?, true).await
 }
 
+/// Unloads a model. The setting `models.repository_api` turns this on.
+#[utoipa::path(
+    post, path = "/v2/repository/models/{model}/unload", operation_id = "unload_model", tag = "inference",
+    params(("model" = String, Path, example = "churn")),
+    responses((status = 200, description = "Unloaded"), Failures)
+)]
+async fn unload(
+    State(state): State<HttpState>,
+    parameters: PathParameters<String>,
+    body: Body,
+) -> Result<(), Error> {
+    // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
+    super::body::bytes(body)?;
+    load_or_unload(state.repository_api.as_ref(), path(parameters)?, false).await
+}
+
+/// Computes outputs of a model: for ids whose features are looked up, or for features in tensors.
+#[utoipa::path(
+    post, path = "/v2/models/{model}/infer", tag = "inference",
+    params(("model" = String, Path, example = "churn"), TensorHeaders, RequestHeaders),
+    request_body(content(
+        (InferBody = "application/json", example = json!({
+            "inputs": [{"name": "customer_id", "shape": [1], "datatype": "BYTES", "data": ["C-1042"]}]
+        })),
+        (BinaryTensors = "application/octet-stream"),
+    )),
+    responses(
+        (status = 200, description = "The outputs", content(
+            (InferResponseBody = "application/json"),
+            (BinaryTensors = "application/octet-stream"),
+        )),
+        Failures,
+    )
+)]
 async fn infer(
     State(state): State<HttpState>,
-    path: ModelPath,
+    parameters: ModelPath,
     DeadlineHeader(deadline): DeadlineHeader,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, V2Error> {
+) -> Result<Response, Error> {
     let result = async {
         let body = super::body::bytes(body)?;
         let (head, tensors) = binary::split(&headers, &body)?;
-        let request: wire::InferBody = super::body::parse(head)?;
+        let request: InferBody = super::body::parse(head)?;
         let id = request.id.clone();
         let plan = request.output_plan();
-        let model = model_ref(path)?;
+        let model = model_ref(parameters)?;
         record_model(&model.name);
         let request = request.into_domain(model, tensors, deadline?)?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;

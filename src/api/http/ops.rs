@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::problem::{self, with_challenge};
+use super::parameters::{PathParameters, path};
+use super::problem;
 use crate::api::auth::{ApiKind, Guard};
 use crate::app::App;
 use crate::error::Error;
@@ -46,9 +47,7 @@ pub fn router(app: Arc<App>, guard: &Guard) -> Router {
         .with_state(app)
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method);
-    guard.protect(ApiKind::Operations, router, |_, error| {
-        with_challenge(error, Error::into_response)
-    })
+    guard.protect(ApiKind::Operations, router, Error::into_response)
 }
 
 async fn live() -> Json<Value> {
@@ -80,15 +79,20 @@ async fn clear_all(State(app): State<Arc<App>>) -> StatusCode {
 }
 
 /// Empties the cache of one feature store.
-async fn clear_source(State(app): State<Arc<App>>, Path(source): Path<String>) -> Result<StatusCode, Error> {
+async fn clear_source(
+    State(app): State<Arc<App>>,
+    parameters: PathParameters<String>,
+) -> Result<StatusCode, Error> {
+    let source = path(parameters)?;
     app.sources.forget(&source, None).map(|()| StatusCode::NO_CONTENT)
 }
 
 /// Removes one entity from the cache of one feature store, so that its next score queries the store.
 async fn clear_entity(
     State(app): State<Arc<App>>,
-    Path((source, id)): Path<(String, String)>,
+    parameters: PathParameters<(String, String)>,
 ) -> Result<StatusCode, Error> {
+    let (source, id) = path(parameters)?;
     app.sources
         .forget(&source, Some(&EntityId::Text(id)))
         .map(|()| StatusCode::NO_CONTENT)

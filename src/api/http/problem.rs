@@ -1,4 +1,5 @@
-//! Converts errors to RFC 9457 `application/problem+json`, for REST and the operations port.
+//! Converts errors to RFC 9457 `application/problem+json`, for REST and the operations port. Each such response carries
+//! its [`Problem`], from which `error_format.rs` makes the errors of the Open Inference Protocol.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -7,19 +8,22 @@ use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::openapi::{ContentBuilder, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, ObjectBuilder, RefOr, ResponseBuilder, Type};
 use utoipa::{IntoResponses, ToSchema};
 
+use super::body::BODY;
+use super::schema::labels;
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 
 const METHOD_NOT_ALLOWED_TITLE: &str = "Method not allowed";
+const UNKNOWN_ENCODING_TITLE: &str = "Unknown content encoding";
 
 /// Why a request failed as a whole (RFC 9457).
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// URI of the kind of problem.
-    #[schema(example = "urn:evergreen:problem:model_not_found")]
+    #[schema(value_type = ProblemType, example = "urn:evergreen:problem:model_not_found")]
     r#type: String,
     /// Short title of the kind of problem.
     #[schema(example = "Model not found")]
@@ -29,7 +33,88 @@ pub(super) struct Problem {
     status: u16,
     /// What is wrong with this request, and how to fix it.
     #[schema(example = "no model `chrun`; did you mean `churn`?")]
-    detail: String,
+    pub(super) detail: String,
+    /// The request was refused before its body was read whole, so that its connection cannot take another request.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(super) body_unread: bool,
+}
+
+const NO_ROUTE: &str = "no_route";
+const NO_METHOD: &str = "no_method";
+const UNKNOWN_ENCODING: &str = "unknown_encoding";
+
+/// The URN of a kind of problem.
+fn urn(label: &str) -> String {
+    format!("urn:evergreen:problem:{label}")
+}
+
+labels! {
+    /// URI of a kind of problem: of an error kind, or of a request that no operation answers.
+    ProblemType = ErrorKind::ALL
+        .iter()
+        .map(|&kind| status::of(kind).label)
+        .chain([NO_ROUTE, NO_METHOD, UNKNOWN_ENCODING])
+        .map(urn)
+}
+
+/// The HTTP statuses of failed requests, each with the titles of its problems.
+pub(super) fn failures() -> BTreeMap<String, String> {
+    let kinds = ErrorKind::ALL.map(|kind| (status::of(kind).http, status::of(kind).title));
+    let of_layers = [
+        (StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED_TITLE),
+        (StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING_TITLE),
+    ];
+    let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (status, title) in kinds.into_iter().chain(of_layers) {
+        titles.entry(status.as_u16().to_string()).or_default().push(title);
+    }
+    titles
+        .into_iter()
+        .map(|(status, titles)| (status, titles.join("; ")))
+        .collect()
+}
+
+/// Describes the failures of an operation, whose bodies have the schema `schema` and the media type `media_type`.
+pub(super) fn described_failures(
+    schema: &str,
+    media_type: &str,
+) -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+    let response = |status: &str, title: String| {
+        let schema = utoipa::openapi::Ref::from_schema_name(schema);
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        let response = ResponseBuilder::new()
+            .description(title)
+            .content(media_type, content);
+        with_headers(response, status).build()
+    };
+    failures()
+        .into_iter()
+        .map(|(status, title)| (status.clone(), response(&status, title).into()))
+        .collect()
+}
+
+/// Describes the headers of failures with an HTTP status.
+fn with_headers(response: ResponseBuilder, status: &str) -> ResponseBuilder {
+    let header = |kind, docs: &str| {
+        let schema = ObjectBuilder::new().schema_type(kind);
+        HeaderBuilder::new()
+            .schema(Some(schema))
+            .description(Some(docs))
+            .build()
+    };
+    let mut kinds = ErrorKind::ALL.iter().map(|&kind| status::of(kind));
+    if kinds.any(|kind| kind.http.as_str() == status && kind.retry_after.is_some()) {
+        let docs = "Seconds after which a retry may succeed.";
+        return response.header("Retry-After", header(Type::Integer, docs));
+    }
+    if status == StatusCode::UNAUTHORIZED.as_str() {
+        return response.header(
+            "WWW-Authenticate",
+            header(Type::String, "The scheme of API keys."),
+        );
+    }
+    response
 }
 
 /// The problem responses of every operation, for the OpenAPI description: one per HTTP status.
@@ -37,35 +122,7 @@ pub(super) struct Problems;
 
 impl IntoResponses for Problems {
     fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        let mut titles: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for kind in ErrorKind::ALL {
-            let status = status::of(kind);
-            titles
-                .entry(status.http.as_u16().to_string())
-                .or_default()
-                .push(status.title);
-        }
-        let of_layers = [
-            (StatusCode::METHOD_NOT_ALLOWED, METHOD_NOT_ALLOWED_TITLE),
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unknown content encoding"),
-        ];
-        for (status, title) in of_layers {
-            titles.insert(status.as_u16().to_string(), vec![title]);
-        }
-        let content = || {
-            let schema = utoipa::openapi::Ref::from_schema_name(Problem::name());
-            ContentBuilder::new().schema(Some(schema)).build()
-        };
-        let response = |titles: Vec<&str>| {
-            ResponseBuilder::new()
-                .description(titles.join("; "))
-                .content("application/problem+json", content())
-                .build()
-        };
-        titles
-            .into_iter()
-            .map(|(status, titles)| (status, response(titles).into()))
-            .collect()
+        described_failures(&Problem::name(), "application/problem+json")
     }
 }
 
@@ -73,46 +130,91 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = status::of(self.kind());
         let detail = status::message(&self);
-        let mut response = response(status.http, status.label, status.title, detail);
+        let body_unread = match self.kind() {
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::TooSlow => true,
+            // A request of too many entities has been read.
+            ErrorKind::TooLarge => self.field() == Some(BODY),
+            _ => false,
+        };
+        let problem = Problem::new(status.http, status.label, status.title, detail, body_unread);
+        let mut response = problem.into_response();
+        let headers = response.headers_mut();
         if let Some(after) = status.retry_after {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, after.as_secs().into());
+            headers.insert(header::RETRY_AFTER, after.as_secs().into());
+        }
+        if self.kind() == ErrorKind::Unauthenticated {
+            // HTTP requires a challenge for a missing or unknown key.
+            let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
+            headers.insert(header::WWW_AUTHENTICATE, bearer);
         }
         response
     }
 }
 
-fn response(status: StatusCode, label: &str, title: &'static str, detail: String) -> Response {
-    let r#type = format!("urn:evergreen:problem:{label}");
-    let mut response = (
-        status,
-        Json(Problem {
-            r#type,
+impl Problem {
+    fn new(status: StatusCode, label: &str, title: &'static str, detail: String, body_unread: bool) -> Self {
+        Self {
+            r#type: urn(label),
             title,
             status: status.as_u16(),
             detail,
-        }),
-    )
-        .into_response();
-    let media_type = HeaderValue::from_static("application/problem+json");
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+            body_unread,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Builds the response, which carries the problem for layers that format errors.
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let media_type = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Builds the response to a request that its handler refuses before it reads the body.
+pub(super) fn with_unread_body(error: Error) -> Response {
+    let mut response = error.into_response();
+    if let Some(problem) = response.extensions_mut().get_mut::<Problem>() {
+        problem.body_unread = true;
+    }
     response
+}
+
+/// Answers a request whose body has an encoding that the server cannot decode.
+pub(super) fn unknown_encoding(found: Option<&HeaderValue>) -> Response {
+    let detail = format!(
+        "content-encoding: expected gzip, deflate, zstd or no such header, found {:?}",
+        found.unwrap_or(&HeaderValue::from_static(""))
+    );
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        UNKNOWN_ENCODING,
+        UNKNOWN_ENCODING_TITLE,
+        detail,
+        true,
+    )
+    .into_response()
 }
 
 pub(super) async fn no_route(uri: Uri) -> Response {
     let detail = format!("unknown path {}; see /docs", uri.path());
-    response(StatusCode::NOT_FOUND, "no_route", "Path not found", detail)
+    Problem::new(StatusCode::NOT_FOUND, NO_ROUTE, "Path not found", detail, true).into_response()
 }
 
 pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
     let detail = format!("{} does not support {method}; see /docs", uri.path());
-    response(
+    Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "no_method",
+        NO_METHOD,
         METHOD_NOT_ALLOWED_TITLE,
         detail,
+        true,
     )
+    .into_response()
 }
 
 /// Answers a request whose handler panicked. The server continues.
@@ -127,15 +229,4 @@ pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .unwrap_or("no message");
     tracing::error!(panic = text, "handler panicked");
     Error::internal(text.to_owned()).into_response()
-}
-
-/// Builds the response with `write`, and adds the challenge that HTTP requires for a missing or unknown key.
-pub(super) fn with_challenge(error: Error, write: fn(Error) -> Response) -> Response {
-    let challenge = error.kind() == ErrorKind::Unauthenticated;
-    let mut response = write(error);
-    if challenge {
-        let bearer = HeaderValue::from_static("Bearer realm=\"evergreen\"");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-    }
-    response
 }

@@ -2,45 +2,30 @@
 
 pub(super) mod wire;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::HttpState;
 use super::body::{self, Body};
 use super::deadline::{DeadlineHeader, RequestHeaders};
+use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
 use super::problem::Problems;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::error::Error;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
+use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
 use crate::values::entity_id::EntityId;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
 /// Approximate size of a result without reasons as JSON.
 const RESULT_BYTES: usize = 160;
 
-/// Query parameters: version and number of reasons.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ScoreQuery {
-    /// Version to use. Default: the live one.
-    pub(super) version: Option<u64>,
-    /// Label of the version to use, instead of `version`.
-    pub(super) label: Option<String>,
-    /// Number of reasons per score. Default: 0.
-    #[serde(default)]
-    pub(super) explain: usize,
-}
-
 /// Scores entities by id or by features. Each entity has its own status: an error in one does not affect the others.
 #[utoipa::path(
-    post, path = "/v1/score", tag = "score", params(RequestHeaders), request_body = ScoreBody,
+    post, path = "/v1/score", tag = "score", params(RequestHeaders), 
+    request_body(content = ScoreBody, example = json!({"model": "churn", "entities": [{"id": "C-1042"}], "explain": 3})),
     responses(
-        (status = 200, body = ScoresBody),
+        (status = 200, description = "The scores", body = ScoresBody),
         Problems,
     )
 )]
@@ -65,22 +50,23 @@ pub(super) async fn score(
 /// Scores one entity by its id.
 #[utoipa::path(
     get, path = "/v1/models/{model}/scores/{id}", tag = "score",
-    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"), ScoreQuery, RequestHeaders),
+    params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"),
+        VersionParameters, ExplainParameter, RequestHeaders),
     responses(
-        (status = 200, body = ScoreOneBody),
+        (status = 200, description = "The score", body = ScoreOneBody),
         Problems,
     )
 )]
 pub(super) async fn score_one(
     State(state): State<HttpState>,
     DeadlineHeader(deadline): DeadlineHeader,
-    path: Result<Path<(String, String)>, PathRejection>,
-    query: Result<Query<ScoreQuery>, QueryRejection>,
+    parameters: PathParameters<(String, String)>,
+    QueryParameters(query): QueryParameters,
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
-        let Path((model, id)) = path.map_err(|rejection| Error::invalid(rejection.body_text()))?;
-        let Query(query) = query.map_err(|rejection| Error::invalid(rejection.body_text()))?;
+        let (model, id) = path(parameters)?;
+        let query = query?;
         record_model(&model);
         let entity = Entity {
             id: Some(EntityId::Text(id)),
@@ -88,7 +74,7 @@ pub(super) async fn score_one(
         };
         let model = ModelRef {
             name: model,
-            version: VersionSelector::from_parts(query.version, query.label)?,
+            version: query.version,
         };
         let request = ScoreRequest {
             model,

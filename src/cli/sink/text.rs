@@ -15,8 +15,8 @@ pub(super) struct Csv {
 }
 
 impl Csv {
-    pub(super) fn new(file: BufWriter<File>, header: &OutputHeader) -> Result<Self, String> {
-        let mut writer = csv::Writer::from_writer(file);
+    pub(super) fn new(file: BufWriter<File>, delimiter: u8, header: &OutputHeader) -> Result<Self, String> {
+        let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(file);
         writer
             .write_record(header.id.iter().chain(&header.columns))
             .map_err(|error| error.to_string())?;

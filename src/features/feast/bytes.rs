@@ -180,6 +180,8 @@ impl Value {
             Some(Kind::Double(value)) => Cell::Float(*value),
             Some(Kind::Float(value)) => Cell::Float((*value).into()),
             Some(Kind::Bool(value)) => Cell::Bool(*value),
+            // NaT of pandas, which Feast materializes as this number.
+            Some(Kind::UnixTimestamp(i64::MIN)) => Cell::Null,
             Some(Kind::UnixTimestamp(seconds)) => {
                 Cell::Time(seconds.checked_mul(1_000_000).ok_or("a timestamp out of range")?)
             }

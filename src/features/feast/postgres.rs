@@ -83,7 +83,13 @@ impl FeastPostgresStore {
             .map(|(feature, _)| feature.as_str())
             .collect();
         let statement = session.prepare(&query).await?;
-        session.query(&statement, &[&keys, &features]).await
+        match session.query(&statement, &[&keys, &features]).await {
+            Err(SourceError::Outdated(_)) => {
+                let statement = session.prepare(&query).await?;
+                session.query(&statement, &[&keys, &features]).await
+            }
+            result => result,
+        }
     }
 }
 

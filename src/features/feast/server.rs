@@ -13,6 +13,7 @@ use crate::features::source::SourceError;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
+use crate::values::json::standard;
 use crate::values::time::now;
 
 #[derive(Debug)]
@@ -143,7 +144,7 @@ impl FeatureServer {
                 "the feature server answered {status}: {text}"
             )));
         }
-        let answer = serde_json::from_slice(&bytes);
+        let answer = serde_json::from_slice(&standard(&bytes));
         answer.map_err(|error| SourceError::Failed(format!("the feature server's answer: {error}")))
     }
 }

@@ -14,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::connection_string;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
 
@@ -54,10 +55,7 @@ impl Sessions {
     /// # Errors
     /// The connection string or a certificate cannot be read.
     pub(crate) fn new(connect: &str, password: &str, ca: &Path, connections: usize) -> Result<Self, String> {
-        // The string may hold a password, so the message does not repeat it.
-        let mut config: Config = connect.parse().map_err(|_| {
-            "postgres.connect: expected a connection string such as \"host=db dbname=features\"".to_owned()
-        })?;
+        let mut config = connection_string::parse(connect)?;
         config.connect_timeout(CONNECT).application_name("evergreen");
         if !password.is_empty() {
             config.password(password);
@@ -143,18 +141,31 @@ impl Session {
     ) -> Result<Vec<Row>, SourceError> {
         let rows = self.client.query(statement, parameters).await;
         rows.map_err(|error| {
-            // The table may have changed: the next query prepares the statement again.
-            self.statements
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clear();
-            self.classify(&error)
+            let error = self.classify(&error);
+            // The table may have changed: the next query prepares the statement again. An id that is refused is no sign of
+            // that, and must not cost other requests a statement.
+            if !matches!(error, SourceError::Refused(_)) {
+                self.statements
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clear();
+            }
+            error
         })
     }
 
     fn classify(&self, error: &tokio_postgres::Error) -> SourceError {
-        let leaving = error.code().is_some_and(|code| code.code().starts_with("57P"));
-        if leaving || self.client.is_closed() || error.as_db_error().is_none() {
+        let code = error.code().map_or("", |code| code.code());
+        // Class 22: data exceptions, such as a text that is no UUID.
+        if code.starts_with("22") {
+            return SourceError::Refused(format!("SQLSTATE {code}"));
+        }
+        // The result has other types than when the statement was prepared, or the statement is gone.
+        if code == "0A000" || code == "26000" {
+            return SourceError::Outdated(describe(error));
+        }
+        // 57P: the server is shutting down.
+        if code.starts_with("57P") || self.client.is_closed() || error.as_db_error().is_none() {
             SourceError::Dropped(describe(error))
         } else {
             SourceError::Failed(describe(error))

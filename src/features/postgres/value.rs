@@ -33,6 +33,22 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// Microseconds per day.
 const DAY: i64 = 86_400_000_000;
 
+/// The infinities of times, which no model was trained on.
+const INFINITE: &str = "expected an instant, found infinity";
+
+/// A UUID as text, such as `67e55044-10b1-426f-9247-bb680e5fe0c8`.
+fn uuid(number: u128) -> String {
+    let digits = format!("{number:032x}");
+    let (a, b, c, d, e) = (
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    );
+    format!("{a}-{b}-{c}-{d}-{e}")
+}
+
 /// Converts a value of type `kind`. A `numeric` is written to `digits`.
 ///
 /// # Errors
@@ -53,19 +69,28 @@ pub(crate) fn cell<'a>(
         Type::INT8 => fixed(raw).map(|bytes| Cell::Int(i64::from_be_bytes(bytes))),
         Type::FLOAT4 => fixed(raw).map(|bytes| Cell::Float(f32::from_be_bytes(bytes).into())),
         Type::FLOAT8 => fixed(raw).map(|bytes| Cell::Float(f64::from_be_bytes(bytes))),
-        Type::TIMESTAMP | Type::TIMESTAMPTZ => fixed(raw)
-            .and_then(|bytes| i64::from_be_bytes(bytes).checked_add(EPOCH))
-            .map(Cell::Time),
-        Type::DATE => fixed(raw)
-            .and_then(|bytes| {
-                i64::from(i32::from_be_bytes(bytes))
-                    .checked_mul(DAY)?
-                    .checked_add(EPOCH)
-            })
-            .map(Cell::Time),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => {
-            std::str::from_utf8(raw).ok().map(Cell::Text)
-        }
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => match fixed(raw).map(i64::from_be_bytes) {
+            Some(i64::MIN | i64::MAX) => return Err(INFINITE.to_owned()),
+            micros => micros
+                .and_then(|micros| micros.checked_add(EPOCH))
+                .map(Cell::Time),
+        },
+        Type::DATE => match fixed(raw).map(i32::from_be_bytes) {
+            Some(i32::MIN | i32::MAX) => return Err(INFINITE.to_owned()),
+            days => days
+                .and_then(|days| i64::from(days).checked_mul(DAY)?.checked_add(EPOCH))
+                .map(Cell::Time),
+        },
+        Type::TEXT | Type::VARCHAR | Type::NAME => std::str::from_utf8(raw).ok().map(Cell::Text),
+        // Padded with blanks to the length of the column, which mean nothing.
+        Type::BPCHAR => std::str::from_utf8(raw)
+            .ok()
+            .map(|text| Cell::Text(text.trim_end_matches(' '))),
+        Type::UUID => fixed(raw).map(|bytes| {
+            digits.clear();
+            digits.push_str(&uuid(u128::from_be_bytes(bytes)));
+            Cell::Text(digits)
+        }),
         Type::NUMERIC => {
             numeric(raw, digits).ok_or_else(unreadable)?;
             Some(Cell::Untyped(digits))
@@ -102,16 +127,31 @@ fn numeric(raw: &[u8], digits: &mut String) -> Option<()> {
     if sign >= 0xC000 {
         return Some(());
     }
-    // A whole number and a power of ten, which a parser rounds once.
-    for group in 0..groups {
-        write!(digits, "{:04}", word(4 + group)?).ok()?;
+    let scale = usize::from(word(3)?);
+    let group = |at: i32| match usize::try_from(at) {
+        Ok(at) if at < groups => word(4 + at),
+        _ => Some(0),
+    };
+    // As the server writes it: a category of 42 is "42", not "0042".
+    let start = digits.len();
+    for at in 0..=weight {
+        write!(digits, "{:04}", group(at)?).ok()?;
     }
-    if groups == 0 {
+    let zeros = digits[start..].len() - digits[start..].trim_start_matches('0').len();
+    digits.replace_range(start..start + zeros, "");
+    if digits.len() == start {
         digits.push('0');
     }
-    let exponent = 4 * (weight + 1 - i32::try_from(groups).ok()?);
-    if groups > 0 && exponent != 0 {
-        write!(digits, "e{exponent}").ok()?;
+    if scale > 0 {
+        digits.push('.');
+        let end = digits.len() + scale;
+        let mut at = weight + 1;
+        while digits.len() < end {
+            // Groups between the point and the first one are zero.
+            write!(digits, "{:04}", if at < 0 { 0 } else { group(at)? }).ok()?;
+            at += 1;
+        }
+        digits.truncate(end);
     }
     Some(())
 }
@@ -130,14 +170,41 @@ mod tests {
     #[test]
     fn numerics_are_read_to_the_digit() {
         for (words, expected) in [
-            (&[0, 0, 0, 0][..], 0.0),
-            (&[1, 0, 0, 0, 42], 42.0),
-            (&[2, 0, 0x4000, 2, 29, 8500], -29.85),
-            (&[1, 0xFFFF, 0, 4, 1], 0.0001),
-            (&[1, 2, 0, 0, 5], 500_000_000.0),
+            (&[0, 0, 0, 0][..], "0"),
+            (&[0, 0, 0, 2], "0.00"),
+            (&[1, 0, 0, 0, 42], "42"),
+            (&[2, 1, 0, 0, 12, 0], "120000"),
+            (&[1, 1, 0, 0, 12], "120000"),
+            (&[2, 0, 0x4000, 2, 29, 8500], "-29.85"),
+            (&[1, 0xFFFF, 0, 4, 1], "0.0001"),
+            (&[1, 0xFFFE, 0, 8, 1], "0.00000001"),
+            (&[1, 2, 0, 0, 5], "500000000"),
+            (&[2, 0, 0, 15, 60, 2500], "60.250000000000000"),
         ] {
-            assert_eq!(read(words).parse(), Ok(expected));
+            assert_eq!(read(words), expected);
         }
         assert_eq!(read(&[0, 0, 0xC000, 0]), "NaN");
+        assert_eq!(read(&[0, 0, 0xF000, 0]), "-inf");
+    }
+
+    #[test]
+    fn infinite_times_of_both_signs_are_refused_alike() {
+        for raw in [i64::MAX.to_be_bytes(), i64::MIN.to_be_bytes()] {
+            let found = cell(&Type::TIMESTAMPTZ, Some(&raw), &mut String::new()).map(|_| ());
+            assert_eq!(found, Err(INFINITE.to_owned()));
+        }
+        for raw in [i32::MAX.to_be_bytes(), i32::MIN.to_be_bytes()] {
+            let found = cell(&Type::DATE, Some(&raw), &mut String::new()).map(|_| ());
+            assert_eq!(found, Err(INFINITE.to_owned()));
+        }
+    }
+
+    #[test]
+    fn padding_is_no_part_of_a_text() {
+        let mut digits = String::new();
+        assert_eq!(
+            cell(&Type::BPCHAR, Some(b"basic     "), &mut digits),
+            Ok(Cell::Text("basic"))
+        );
     }
 }

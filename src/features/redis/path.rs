@@ -11,7 +11,8 @@ pub(super) struct JsonPath(Vec<JsonStep>);
 #[derive(Clone, Debug, PartialEq)]
 enum JsonStep {
     Key(String),
-    Index(usize),
+    /// Counted from the end if negative.
+    Index(i64),
 }
 
 impl JsonPath {
@@ -42,7 +43,15 @@ impl JsonPath {
     pub(super) fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.0.iter().try_fold(document, |value, step| match step {
             JsonStep::Key(key) => value.get(key),
-            JsonStep::Index(index) => value.get(index),
+            JsonStep::Index(index) => {
+                let list = value.as_array()?;
+                let from_end = usize::try_from(index.unsigned_abs()).ok()?;
+                list.get(if *index < 0 {
+                    list.len().checked_sub(from_end)?
+                } else {
+                    from_end
+                })
+            }
         })
     }
 }
@@ -75,6 +84,8 @@ mod tests {
         let find = |path: &str| JsonPath::parse(path).unwrap().find(&document).cloned();
         assert_eq!(find("$.events.hover.count"), Some(3.into()));
         assert_eq!(find("$.events['a:b c'][1].x"), Some(Value::Null));
+        assert_eq!(find("$.events['a:b c'][-2]"), Some(1.into()));
+        assert_eq!(find("$.events['a:b c'][-3]"), None);
         assert_eq!(find("$[\"events\"].nothing.count"), None);
         assert_eq!(find("$.events.hover[0]"), None);
         for path in ["$", "events", "$..count", "$.a[*]", "$.a[", "$.*", "$x", "$['a'"] {

@@ -147,6 +147,7 @@ mod tests {
             parse: Parse::Strict,
             single: true,
             categories: Vec::new(),
+            whole: false,
         };
         let layout = Layout::new("id", vec![field]);
         cache.insert(EntityId::Int(1), layout.builder(1000.0).finish());

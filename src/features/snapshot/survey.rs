@@ -4,8 +4,9 @@ use rustc_hash::FxHashMap;
 
 use super::ColumnSpec;
 use super::pack::Codec;
-use crate::values::cell::{Cell, shorten};
+use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
+use crate::values::shorten::shorten;
 
 /// Maximum number of distinct categories.
 const MOST_CATEGORIES: usize = 1 << 16;

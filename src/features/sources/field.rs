@@ -46,11 +46,13 @@ pub(super) fn want(
             parse: feature.parse,
             single,
             categories: Vec::new(),
+            whole: false,
         });
         fields.len() - 1
     });
     let field = &mut fields[position];
     field.single &= single;
+    field.whole |= model.slot_is_whole(slot);
     for category in model.slot_categories(slot) {
         if !field.categories.contains(&category) {
             field.categories.push(category);

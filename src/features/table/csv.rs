@@ -1,33 +1,38 @@
 //! CSV with a header line.
 
-use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
-use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, FileKind, TableBatch, TableError, TextColumn, open_text};
 
 pub(super) struct CsvFile {
     path: Arc<PathBuf>,
-    reader: Reader<File>,
+    reader: Reader<Box<dyn Read>>,
     record: StringRecord,
     /// Position in the record of each chosen column.
     chosen: Vec<usize>,
     row: u64,
 }
 
-pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
-    header(path, &mut reader(path)?)
+/// The names of the columns; one that occurs twice is left out, because no one can say which is meant.
+pub(super) fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
+    let names = header(path, &mut reader(path, kind)?)?;
+    let once = |name: &&String| names.iter().filter(|other| other == name).count() == 1;
+    Ok(names.iter().filter(once).cloned().collect())
 }
 
-fn reader(path: &Path) -> Result<Reader<File>, TableError> {
+fn reader(path: &Path, kind: FileKind) -> Result<Reader<Box<dyn Read>>, TableError> {
+    let delimiter = if kind == FileKind::Tsv { b'\t' } else { b',' };
     Ok(ReaderBuilder::new()
         .buffer_capacity(1 << 16)
-        .from_reader(open_file(path)?))
+        .delimiter(delimiter)
+        .from_reader(open_text(path)?))
 }
 
-fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableError> {
+fn header(path: &Path, reader: &mut Reader<Box<dyn Read>>) -> Result<Vec<String>, TableError> {
     let header = reader
         .headers()
         .map_err(|error| TableError::file(path, describe(&error)))?;
@@ -42,12 +47,15 @@ fn header(path: &Path, reader: &mut Reader<File>) -> Result<Vec<String>, TableEr
             "the file is empty; expected a header line with column names",
         ));
     }
-    for (position, name) in names.iter().enumerate() {
-        if names[..position].contains(name) {
-            return Err(TableError::column(path, name, "duplicate column in the header"));
-        }
+    match names.as_slice() {
+        [only] if only.contains([';', '\t', '|']) => Err(TableError::file(
+            path,
+            format!(
+                "expected columns separated by commas, found the header {only:?}; write commas, or .tsv for tabs"
+            ),
+        )),
+        _ => Ok(names),
     }
-    Ok(names)
 }
 
 fn describe(error: &csv::Error) -> String {
@@ -64,8 +72,8 @@ fn describe(error: &csv::Error) -> String {
 }
 
 impl CsvFile {
-    pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
-        let mut reader = reader(path)?;
+    pub(super) fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Self, TableError> {
+        let mut reader = reader(path, kind)?;
         let names = header(path, &mut reader)?;
         let chosen = chosen
             .iter()

@@ -1,14 +1,13 @@
 //! JSON lines: one object per line; a missing key is null.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::column::JsonCell;
-use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_text};
 use crate::values::json;
 use crate::values::json::Scalar;
 
@@ -20,7 +19,7 @@ const LINE_BYTES: usize = 16 << 20;
 
 pub(super) struct JsonFile {
     path: Arc<PathBuf>,
-    reader: BufReader<File>,
+    reader: BufReader<Box<dyn Read>>,
     /// Position among the chosen columns, by name.
     chosen: FxHashMap<String, usize>,
     line: String,
@@ -57,7 +56,7 @@ impl JsonFile {
             .collect();
         Ok(Self {
             path: Arc::new(path.to_owned()),
-            reader: BufReader::with_capacity(1 << 16, open_file(path)?),
+            reader: BufReader::with_capacity(1 << 16, open_text(path)?),
             chosen,
             line: String::new(),
             row: 0,

@@ -1,13 +1,17 @@
 //! Apache Parquet with flat columns, read in batches through its column readers.
 
+mod values;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::DataType;
+use parquet::data_type::{DataType, FixedLenByteArray};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
+
+use values::{big_endian, decimals, half, uuid};
 
 use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
 
@@ -42,19 +46,21 @@ enum Meaning {
     /// Microseconds since the Unix epoch are the number × the first ÷ the second.
     Time(i64, i64),
     Text,
+    /// Floats of two bytes.
+    Half,
+    Uuid,
 }
 
 pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
     let reader = open(path)?;
     let schema = reader.metadata().file_metadata().schema_descr();
-    let mut names: Vec<String> = Vec::new();
-    for column in schema.columns().iter().filter(|column| is_flat(column)) {
-        if names.iter().any(|name| name == column.name()) {
-            return Err(TableError::column(path, column.name(), "duplicate column"));
-        }
-        names.push(column.name().to_owned());
-    }
-    Ok(names)
+    // A name that occurs twice is left out, because no one can say which is meant.
+    let flat = || schema.columns().iter().filter(|column| is_flat(column));
+    let once = |column: &&ColumnDescPtr| flat().filter(|other| other.name() == column.name()).count() == 1;
+    Ok(flat()
+        .filter(once)
+        .map(|column| column.name().to_owned())
+        .collect())
 }
 
 fn is_flat(column: &ColumnDescPtr) -> bool {
@@ -186,6 +192,8 @@ fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
         ) => Meaning::Unsigned,
         (Some(LogicalType::String | LogicalType::Enum | LogicalType::Json), _)
         | (None, ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON) => Meaning::Text,
+        (Some(LogicalType::Float16), _) => Meaning::Half,
+        (Some(LogicalType::Uuid), _) => Meaning::Uuid,
         (Some(LogicalType::Integer(_) | LogicalType::Unknown) | None, _) => Meaning::Plain,
         (Some(other), _) => {
             return Err(format!(
@@ -194,9 +202,6 @@ fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
         }
     })
 }
-
-/// The largest power of ten that is exact in `f64`: a decimal up to here divides with one rounding, the right one.
-const EXACT_TEN: i32 = 22;
 
 /// Reads `rows` cells; an error names the row within the batch.
 fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (usize, String)> {
@@ -236,10 +241,18 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
             ))
         }
         ColumnReader::ByteArrayColumnReader(reader) => {
+            if let Meaning::Decimal(scale) = leaf.meaning {
+                let mut values = Vec::with_capacity(rows);
+                for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
+                    let value = value.map(|bytes| big_endian(bytes.data())).transpose();
+                    values.push(value.map_err(|message| (row, message))?);
+                }
+                return Ok(decimals(values, scale));
+            }
             if !matches!(leaf.meaning, Meaning::Text | Meaning::Plain) {
                 return Err((
                     0,
-                    "numbers stored as bytes are not read; write a double".to_owned(),
+                    "columns of bytes with this meaning are not read; write numbers or text".to_owned(),
                 ));
             }
             let mut texts = TextColumn::default();
@@ -255,26 +268,38 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
             }
             Ok(Column::Text(texts))
         }
-        ColumnReader::FixedLenByteArrayColumnReader(reader) => {
-            let Meaning::Decimal(_) = leaf.meaning else {
-                return Err((
-                    0,
-                    "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
-                ));
-            };
-            let mut values = Vec::with_capacity(rows);
-            for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
-                let value = value.map(|bytes| big_endian(bytes.data())).transpose();
-                values.push(value.map_err(|message| (row, message))?);
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => match leaf.meaning {
+            Meaning::Decimal(scale) => {
+                let mut values = Vec::with_capacity(rows);
+                for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
+                    let value = value.map(|bytes| big_endian(bytes.data())).transpose();
+                    values.push(value.map_err(|message| (row, message))?);
+                }
+                Ok(decimals(values, scale))
             }
-            whole(values, leaf.meaning)
-        }
+            Meaning::Half => {
+                let half = |bytes: FixedLenByteArray| Some(half(bytes.data().try_into().ok()?));
+                let values = cells(reader, column, rows)?.into_iter();
+                Ok(Column::Float(values.map(|value| value.and_then(half)).collect()))
+            }
+            Meaning::Uuid => {
+                let mut texts = TextColumn::default();
+                for value in cells(reader, column, rows)? {
+                    texts.push(value.map(|bytes| uuid(bytes.data())).as_deref());
+                }
+                Ok(Column::Text(texts))
+            }
+            _ => Err((
+                0,
+                "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
+            )),
+        },
     }
 }
 
 fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, String)> {
     match meaning {
-        Meaning::Plain | Meaning::Text => Ok(Column::Int(values)),
+        Meaning::Plain | Meaning::Text | Meaning::Half | Meaning::Uuid => Ok(Column::Int(values)),
         Meaning::Unsigned => match values
             .iter()
             .position(|value| value.is_some_and(|value| value < 0))
@@ -298,47 +323,11 @@ fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, S
                     .collect::<Result<_, _>>()?,
             ))
         }
-        Meaning::Decimal(scale) => {
-            if !(0..=EXACT_TEN).contains(&scale) {
-                return Err((
-                    0,
-                    format!("decimals of scale {scale} are not exact as floats; write a double"),
-                ));
-            }
-            let power = 10f64.powi(scale);
-            let divide = |(row, value): (usize, Option<i64>)| match value {
-                None => Ok(None),
-                #[expect(clippy::cast_precision_loss, reason = "checked to be exact")]
-                Some(value) if value.abs() <= crate::values::cell::EXACT => Ok(Some(value as f64 / power)),
-                Some(value) => Err((
-                    row,
-                    format!("the decimal {value}e-{scale} is not exact as a float"),
-                )),
-            };
-            Ok(Column::Float(
-                values
-                    .into_iter()
-                    .enumerate()
-                    .map(divide)
-                    .collect::<Result<_, _>>()?,
-            ))
-        }
+        Meaning::Decimal(scale) => Ok(decimals(
+            values.into_iter().map(|value| value.map(i128::from)).collect(),
+            scale,
+        )),
     }
-}
-
-/// A whole number in big-endian two's complement, as decimals are stored.
-fn big_endian(bytes: &[u8]) -> Result<i64, String> {
-    let sign = if bytes.first().is_some_and(|&byte| byte >= 0x80) {
-        -1i128
-    } else {
-        0
-    };
-    let number = bytes.iter().try_fold(sign, |number, &byte| {
-        Some(number.checked_mul(256)? | i128::from(byte))
-    });
-    number
-        .and_then(|number| i64::try_from(number).ok())
-        .ok_or_else(|| "a decimal beyond 64 bits".to_owned())
 }
 
 /// Decodes `rows` cells of a flat column.

@@ -130,15 +130,14 @@ fn only_what_nothing_needs_is_unloaded() {
     ] {
         let mut state = state(policy, &[1, 2, 3], &[1, 2, 3]);
         state.live = live;
-        state.probation = previous.map(|previous| Probation {
-            previous,
+        state.previous = previous.map(|version| PreviousVersion {
+            version,
             until: Instant::now(),
-            start: Default::default(),
         });
         assert_eq!(
             state.unwanted(),
             expected,
-            "{policy}, live {live:?}, probation {previous:?}"
+            "{policy}, live {live:?}, previous {previous:?}"
         );
     }
 }
@@ -211,4 +210,26 @@ fn a_changed_policy_overrides_commands_and_an_unchanged_one_does_not() {
     assert_eq!(state.labels["stable"], 2);
     state.apply_policy(&toml::from_str("labels = { stable = 3 }").unwrap());
     assert_eq!(state.labels["stable"], 3);
+}
+
+#[test]
+fn only_a_newer_version_that_nobody_asked_for_is_compared_once() {
+    let mut state = state("", &[1, 2], &[1, 2]);
+    state.live = Some(1);
+    assert_eq!(state.replacement(), Some((1, 2)));
+    state.hold = Some(2);
+    assert_eq!(state.replacement(), None, "held");
+    state.hold = None;
+    state.versions.get_mut(&2).unwrap().accepted_over = Some(1);
+    assert_eq!(state.replacement(), None, "accepted");
+    state.versions.get_mut(&2).unwrap().accepted_over = None;
+    state.versions.get_mut(&2).unwrap().by_command = true;
+    assert_eq!(state.replacement(), None, "loaded by command");
+    state.observe(
+        &BTreeMap::from([(1, files("t1")), (2, files("t2"))]),
+        Instant::now(),
+    );
+    assert_eq!(state.replacement(), Some((1, 2)), "its files have changed since");
+    state.live = Some(2);
+    assert_eq!(state.replacement(), None, "no newer one");
 }

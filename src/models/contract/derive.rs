@@ -81,10 +81,7 @@ impl Derivation {
             let found = kind_of(name)
                 .ok_or_else(|| format!("derive: `{name}` is neither an [[operand]] nor a stored feature"))?;
             if !wanted.contains(&found) {
-                let wanted: Vec<String> = wanted
-                    .iter()
-                    .map(|kind| format!("{kind:?}").to_lowercase())
-                    .collect();
+                let wanted: Vec<&str> = wanted.iter().map(|kind| kind.label()).collect();
                 return Err(format!(
                     "derive: expected `{name}` of type {}",
                     wanted.join(" or ")

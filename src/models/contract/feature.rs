@@ -158,8 +158,8 @@ impl FeatureContract {
         }
         if self.kind != FeatureType::Category && !self.categories.is_empty() {
             return Err(format!(
-                "categories: only valid with type = \"category\", found {:?}",
-                self.kind
+                "categories: only valid with type = \"category\", found type = \"{}\"",
+                self.kind.label()
             ));
         }
         if self.derive.is_some() && (self.source.is_some() || self.max_age.is_some()) {

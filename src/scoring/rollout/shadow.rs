@@ -6,9 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::comparison::{Comparison, ScoreAndBand};
+use super::unread_metrics::UnreadMetrics;
 use super::{Share, id_hash};
-use crate::features::metrics::FeatureMetrics;
-use crate::metrics::{Registry, Result as MetricsResult};
 use crate::os;
 use crate::scoring::batch::{EntityBatch, fetch};
 use crate::scoring::metrics::ScoringMetrics;
@@ -116,22 +115,6 @@ impl ShadowScorer {
         if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = self.jobs.try_send(job) {
             job.comparison.dropped(job.entities.len());
         }
-    }
-}
-
-/// Metrics that nobody reads: the server's own count only what was answered.
-struct UnreadMetrics {
-    scoring: ScoringMetrics,
-    features: FeatureMetrics,
-}
-
-impl UnreadMetrics {
-    fn new() -> MetricsResult<Self> {
-        let registry = Registry::default();
-        Ok(Self {
-            scoring: ScoringMetrics::new(&registry)?,
-            features: FeatureMetrics::new(&registry)?,
-        })
     }
 }
 

@@ -6,6 +6,7 @@ grpc_client       a gRPC client of the scoring service that uses reflection
 model_repository  bundles, versions in a repository, requests in the background
 nginx             nginx in front of two servers
 object_store      a server that speaks S3
+openapi           REST clients that compare every response with the OpenAPI document
 paths             folders and files of this repository
 processes         programs, free ports, waiting
 sample_customers  the sample customers as rows and hashes, their scores, metrics

@@ -13,6 +13,7 @@ import grpc
 import httpx
 from google.protobuf.message_factory import GetMessageClass
 
+from evergreen_testing import openapi
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.paths import MODELS
 from evergreen_testing.processes import until
@@ -85,7 +86,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
 
     def _run(self, number: int) -> None:
-        rest = httpx.Client(base_url=self.server.http.base_url, timeout=30)
+        rest = openapi.Client(base_url=self.server.http.base_url, timeout=30)
         turn = number
         while not self._stop.is_set():
             id = self.ids[turn % len(self.ids)]

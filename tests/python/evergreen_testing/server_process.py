@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from evergreen_testing import openapi
 from evergreen_testing.paths import CUSTOMERS, MODELS
 from evergreen_testing.processes import free_port
 
@@ -23,12 +24,13 @@ class Server:
     """A running `evergreen serve` and its addresses.
 
     `log` is the file of its log, `banner` what it wrote to standard output at the start. `http` and `ops` are
-    clients of its REST and operations ports, `grpc` is the address of its gRPC port (HOST:PORT).
+    clients of its REST and operations ports, the first of which compares every response with the OpenAPI
+    document. `grpc` is the address of its gRPC port (HOST:PORT).
     """
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path, banner: str) -> None:
         self.process, self.log, self.banner = process, log, banner
-        self.http = httpx.Client(base_url=f"http://{self._address('REST')}", timeout=30)
+        self.http = openapi.Client(base_url=f"http://{self._address('REST')}", timeout=30)
         self.ops = httpx.Client(base_url=f"http://{self._address('operations')}", timeout=30)
         self.grpc = self._address("gRPC")
 
@@ -108,8 +110,8 @@ class Instance:
         self.config.write_text(config)
         self.log = self.folder / f"{name}.log"
 
-    def start(self, wait: bool = True, **environment: str) -> Self:
-        """Starts the server, and waits until it is ready unless `wait` is false."""
+    def start(self, wait: bool = True, stdout: Any = subprocess.DEVNULL, **environment: str) -> Self:
+        """Starts the server, and waits until it is ready unless `wait` is false. `stdout` takes its output."""
         command = [self.binary, "serve", "--config", str(self.config), "--models", str(self.models)]
         command += ["--customers", str(self.customers)] if self.customers else []
         command += [
@@ -117,7 +119,7 @@ class Instance:
         ]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=log, env=os.environ | environment, cwd=self.folder
+                command, stdout=stdout, stderr=log, env=os.environ | environment, cwd=self.folder
             )
         if wait:
             self.until_ready()
@@ -137,11 +139,15 @@ class Instance:
         try:
             connection.request(method, path, body)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             return None, repr(error)
         finally:
             connection.close()
+        if port == "http":
+            document = openapi.description(f"http://127.0.0.1:{self.ports['http']}")
+            document.check(method, path.split("?")[0], answer.status, answer.headers, content)
+        return answer.status, content.decode()
 
     def until_ready(self, seconds: float = 120) -> None:
         """Waits until /readyz answers 200. Raises AssertionError with the log after `seconds`, or when the

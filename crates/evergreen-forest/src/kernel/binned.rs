@@ -10,8 +10,9 @@
 
 mod column_order;
 pub(in crate::kernel) mod leaf_sum;
-mod quantizer;
+pub(in crate::kernel) mod quantizer;
 pub(in crate::kernel) mod tree_block;
+pub(in crate::kernel) mod upper_levels_isa;
 
 use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
@@ -19,7 +20,7 @@ use crate::kernel::binned::column_order::ColumnOrder;
 use crate::kernel::binned::leaf_sum::{ExitIndices, RowGroup};
 use crate::kernel::binned::quantizer::Quantizer;
 use crate::kernel::binned::tree_block::{LANES, TreeBlock, TreeBlocks, UpperLevels};
-use crate::kernel::isa::UpperLevelsIsa;
+use crate::kernel::binned::upper_levels_isa::UpperLevelsIsa;
 use crate::kernel::predicate::BinnedFeatures;
 
 /// Rows whose sums are computed side by side.
@@ -88,17 +89,14 @@ impl<T: KernelFloat> BinnedKernel<T> {
         if rows.len() == features {
             // SAFETY: `fill` writes the row's bins before they are read.
             return unsafe {
-                self.quantizer.fill::<M>(rows, bins);
+                M::fill_row(&self.quantizer, rows, bins);
                 self.walk_alone::<M>(bins.as_ptr(), sums);
             };
         }
         let rows = rows.chunks(at_once * features);
         for (rows, sums) in rows.zip(sums.chunks_mut(at_once * groups)) {
-            let into = bins.chunks_exact_mut(self.stride);
-            for (row, into) in rows.chunks_exact(features).zip(into) {
-                // SAFETY: the caller guarantees the ISA.
-                unsafe { self.quantizer.fill::<M>(row, into) };
-            }
+            // SAFETY: the caller guarantees the ISA.
+            unsafe { M::fill(&self.quantizer, (rows, features), (bins, self.stride)) };
             let count = rows.len() / features;
             // SAFETY: the bins of these rows have just been filled.
             unsafe { self.walk::<M>(&bins[..count * self.stride], sums, groups) };

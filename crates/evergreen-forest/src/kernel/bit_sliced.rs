@@ -32,7 +32,7 @@ pub(crate) struct BitSlicedKernel<T> {
 /// Sixty-four bytes, aligned to a cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(in crate::kernel) struct BufferLine([u64; 8]);
+pub(crate) struct BufferLine([u64; 8]);
 
 /// Buffers for evaluating trees.
 struct TreeScratch<W> {

@@ -6,10 +6,6 @@ pub(super) mod portable;
 
 use crate::ensemble::ThresholdRule;
 use crate::kernel::KernelFloat;
-#[cfg(target_arch = "x86_64")]
-use crate::kernel::binned::leaf_sum::ExitIndices;
-#[cfg(target_arch = "x86_64")]
-use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
 
 /// Compares numbers with thresholds.
 pub(in crate::kernel) trait Isa {
@@ -43,28 +39,4 @@ pub(in crate::kernel) trait Isa {
 
     /// Returns the number that a bit of a mask belongs to.
     fn number_of_bit<T: KernelFloat>(bit: usize) -> usize;
-}
-
-/// Computes the exit indices of a block of trees.
-#[cfg(target_arch = "x86_64")]
-pub(in crate::kernel) trait UpperLevelsIsa: Isa {
-    /// Evaluates complete upper levels. The exit index of every lane is below `2^levels`.
-    ///
-    /// # Safety
-    /// The CPU supports this ISA; `lines` points at the lines of all `levels`, at most six; `bins` at 256
-    /// bins.
-    unsafe fn complete(lines: *const PredicateLine, levels: usize, bins: *const u8) -> ExitIndices;
-
-    /// Evaluates oblivious upper levels, one line per level, at most six. Exit indices are below 2^(number of
-    /// lines).
-    ///
-    /// # Safety
-    /// The CPU supports this ISA; `bins` points at 256 bins.
-    unsafe fn oblivious(lines: &[PredicateLine], bins: *const u8) -> ExitIndices;
-
-    /// Evaluates trees step by step in preorder. Exit indices are below 256.
-    ///
-    /// # Safety
-    /// The CPU supports this ISA; `bins` points at 256 bins.
-    unsafe fn preorder(steps: &[PreorderStep], bins: *const u8) -> ExitIndices;
 }

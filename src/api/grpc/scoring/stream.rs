@@ -127,6 +127,7 @@ async fn score(
     request: Option<proto::ScoreRequest>,
     deadline: Option<Instant>,
 ) -> Result<Scores, Error> {
-    let request = request.ok_or_else(|| Error::invalid("`request`: missing in the batch".to_owned()))?;
+    let request = request
+        .ok_or_else(|| Error::invalid("`request`: missing in the batch".to_owned()).about("request"))?;
     within(deadline, scorer.answer(into_domain(request, deadline)?)).await
 }

@@ -49,6 +49,23 @@ impl BodyLines {
         }
     }
 
+    /// Waits for the first bytes of the body and keeps them for [`Self::batch`].
+    pub(super) async fn fill(&mut self) {
+        if self.buffer.is_empty() && !self.ended && self.error.is_none() {
+            let next = self.body.next().await;
+            self.keep(next);
+        }
+    }
+
+    /// Keeps the next part of the body: bytes, an error or the end.
+    fn keep(&mut self, next: Option<Result<Bytes, axum::Error>>) {
+        match next {
+            Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+            Some(Err(error)) => self.error = Some(error),
+            None => self.ended = true,
+        }
+    }
+
     /// Returns the number of the last line read.
     pub(super) fn number(&self) -> u64 {
         self.number
@@ -81,11 +98,7 @@ impl BodyLines {
                     None => break,
                 }
             };
-            match next {
-                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-                Some(Err(error)) => self.error = Some(error),
-                None => self.ended = true,
-            }
+            self.keep(next);
         }
         Ok(lines)
     }

@@ -21,6 +21,7 @@ pub(super) fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8]
             "Inference-Header-Content-Length: expected a number of bytes up to {}, the size of the body",
             body.len()
         ))
+        .about("Inference-Header-Content-Length")
     })?;
     Ok((head, TensorReader::new(tensors)))
 }

@@ -1,13 +1,14 @@
 //! JSON bodies of Open Inference requests and responses, with references to binary tensors.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Instant;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::bodies::{DatatypeName, OutputElement, ParameterValue, TensorElements};
+use super::flat::FlatData;
 use crate::api::context::deadline::earlier;
 use crate::api::open_inference::{TIMEOUT, invalid_timeout, timeout_deadline};
 use crate::api::tensor_bytes;
@@ -15,138 +16,67 @@ use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, InferResponse, ModelRef};
-use crate::values::json::{BEYOND, Scalar};
+use crate::values::json::Scalar;
 
 type Parameters = BTreeMap<String, Value>;
 
 /// An inference request. Unknown keys are ignored, as clients send some of their own.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = InferRequest)]
+#[serde(
+    expecting = r#"an object such as {"inputs": [{"name": "customer_id", "shape": [1], "datatype": "BYTES", "data": ["C-1042"]}]}"#
+)]
 pub(super) struct InferBody {
+    /// Id that the response repeats.
     pub(super) id: Option<String>,
+    /// `timeout`: the client's timeout in microseconds; `binary_data_output`: return all outputs as binary tensors.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ParameterValue>)]
     parameters: Parameters,
+    /// One matrix of all features, one tensor per feature, or the ids of the entities.
     inputs: Vec<InputBody>,
+    /// The outputs to return. Default: the model's first one, or `score`, `band` and `status` for ids.
     #[serde(default)]
     outputs: Vec<RequestedOutput>,
 }
 
-#[derive(Debug, Deserialize)]
+/// An input tensor.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = InferInput)]
+#[serde(
+    expecting = r#"a tensor such as {"name": "customer_id", "shape": [1], "datatype": "BYTES", "data": ["C-1042"]}"#
+)]
 struct InputBody {
+    /// Name of the feature, the contract's entity for ids, or any other name for the matrix of all features.
+    #[schema(example = "customer_id")]
     name: String,
+    /// The dimensions, with the number of rows first.
+    #[schema(example = json!([1]))]
     shape: Vec<i64>,
+    /// Type of the elements.
+    #[schema(value_type = DatatypeName, example = "BYTES")]
     datatype: String,
+    /// `binary_data_size`: the bytes of this tensor after the JSON part, instead of `data`.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ParameterValue>)]
     parameters: Parameters,
+    /// The elements, row-major, as a flat or nested list. Categories are codes, or names in a BYTES tensor.
+    #[schema(value_type = Option<TensorElements>)]
     data: Option<FlatData>,
 }
 
-#[derive(Debug, Deserialize)]
+/// An output to return.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = InferRequestedOutput)]
+#[serde(expecting = r#"an output such as {"name": "score"}"#)]
 struct RequestedOutput {
+    /// The output's name.
+    #[schema(example = "score")]
     name: String,
+    /// `binary_data`: return this output as a binary tensor.
     #[serde(default)]
+    #[schema(value_type = BTreeMap<String, ParameterValue>)]
     parameters: Parameters,
-}
-
-/// `data` as a flat list, from a nested or a flat one.
-#[derive(Debug, Default)]
-struct FlatData(Vec<Scalar>);
-
-/// Maximum nesting depth of `data`; no model has a tensor with more dimensions.
-const MAX_DEPTH: usize = 8;
-
-impl<'de> Deserialize<'de> for FlatData {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut flat = Vec::new();
-        deserializer.deserialize_seq(ListVisitor {
-            flat: &mut flat,
-            depth: 0,
-        })?;
-        Ok(Self(flat))
-    }
-}
-
-/// One level of a nested list.
-struct ListVisitor<'a> {
-    flat: &'a mut Vec<Scalar>,
-    depth: usize,
-}
-
-impl<'de> Visitor<'de> for ListVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of numbers or texts, nested or flat")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if self.depth == MAX_DEPTH {
-            return Err(serde::de::Error::custom(format!(
-                "data: expected at most {MAX_DEPTH} levels of nesting"
-            )));
-        }
-        while seq
-            .next_element_seed(ElementVisitor {
-                flat: &mut *self.flat,
-                depth: self.depth,
-            })?
-            .is_some()
-        {}
-        Ok(())
-    }
-}
-
-/// A list or a scalar.
-struct ElementVisitor<'a> {
-    flat: &'a mut Vec<Scalar>,
-    depth: usize,
-}
-
-impl<'de> serde::de::DeserializeSeed<'de> for ElementVisitor<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ElementVisitor<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number, a text, true, false, null or a list of them")
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        ListVisitor {
-            flat: self.flat,
-            depth: self.depth + 1,
-        }
-        .visit_seq(seq)
-    }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        self.flat.push(Scalar::Null);
-        Ok(())
-    }
-    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.flat.push(Scalar::Bool(value));
-        Ok(())
-    }
-    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.flat.push(Scalar::Int(value));
-        Ok(())
-    }
-    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.flat
-            .push(i64::try_from(value).map_or(Scalar::Other(BEYOND), Scalar::Int));
-        Ok(())
-    }
-    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.flat.push(Scalar::Float(value));
-        Ok(())
-    }
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.flat.push(Scalar::Text(value.to_owned()));
-        Ok(())
-    }
 }
 
 /// Which outputs to return as binary tensors.
@@ -226,9 +156,10 @@ impl InputBody {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(format!(
                     "input `{name}`: expected data or binary_data_size, found both"
-                )));
+                ))
+                .about(name));
             }
-            (None, None) => return Err(Error::invalid(format!("input `{name}`: data missing"))),
+            (None, None) => return Err(Error::invalid(format!("input `{name}`: data missing")).about(name)),
         };
         Tensor::new(name, datatype, &shape, elements)
     }
@@ -252,6 +183,7 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
             "input `{name}`: expected {}, found {found}",
             datatype.name()
         ))
+        .about(name)
     };
     if let Some((least, most)) = datatype.whole_range() {
         let whole = |value: &Scalar| match value {
@@ -303,28 +235,51 @@ fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Element
     floats.map(Elements::Float)
 }
 
-#[derive(Serialize)]
-struct InferResponseBody<'a> {
+/// An inference response.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InferResponse)]
+pub(super) struct InferResponseBody<'a> {
+    /// The model's name.
+    #[schema(example = "churn")]
     model_name: &'a str,
+    /// The version that computed the outputs.
+    #[schema(example = "3")]
     model_version: String,
+    /// The request's id.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     id: Option<String>,
+    /// The outputs, in the requested order.
     outputs: Vec<OutputBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// An output tensor.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InferOutput)]
 struct OutputBody<'a> {
+    /// The output's name.
+    #[schema(example = "score")]
     name: &'a str,
+    /// Type of the elements.
+    #[schema(value_type = DatatypeName, example = "FP64")]
     datatype: &'static str,
+    /// The dimensions, with the number of rows first.
+    #[schema(value_type = Vec<u64>)]
     shape: &'a [usize],
+    /// The size of a binary tensor.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     parameters: Option<BinarySize>,
+    /// The elements, row-major; absent for a binary tensor. Null is NaN: a missing value.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Vec<OutputElement>, required = false)]
     data: Option<TensorData<'a>>,
 }
 
-#[derive(Serialize)]
+/// The size of a binary tensor.
+#[derive(Serialize, ToSchema)]
 struct BinarySize {
+    /// Bytes of this tensor after the JSON part.
     binary_data_size: usize,
 }
 

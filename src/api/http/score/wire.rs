@@ -9,20 +9,23 @@ use serde::de::{self, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use super::super::schema::{FeatureValue, Id, labels};
 use crate::api::status;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::models::ModelVersion;
-use crate::scoring::outcome::EntityResult;
-use crate::scoring::outcome::Score;
+use crate::scoring::outcome::{EntityResult, FeatureOrigin, Score};
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
-use crate::values::json::Scalars;
+use crate::values::json::{Scalars, rewritten};
 use crate::values::time::instant;
 
 /// A scoring request: a model and the entities to score.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = r#"an object such as {"model": "churn", "entities": [{"id": "C-1042"}]}"#
+)]
 pub(in crate::api::http) struct ScoreBody {
     /// The model's name.
     #[schema(example = "churn")]
@@ -30,7 +33,6 @@ pub(in crate::api::http) struct ScoreBody {
     /// Version to use. Default: the live one.
     version: Option<u64>,
     /// Label of the version to use, instead of `version`.
-    #[schema(example = "stable")]
     label: Option<String>,
     /// The entities to score; at least one.
     #[schema(min_items = 1)]
@@ -43,38 +45,31 @@ pub(in crate::api::http) struct ScoreBody {
 
 /// An entity to score: an id, features, or both.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = r#"an object such as {"id": "C-1042"}"#)]
 pub(in crate::api::http) struct EntityBody {
     /// Id for the feature lookup.
-    #[schema(example = "C-1042", value_type = Option<IdBody>)]
+    #[schema(example = "C-1042", value_type = Option<Id>)]
     #[serde(default, deserialize_with = "id")]
     id: Option<EntityId>,
     /// Values by feature name. They override the feature source; `null` (or a bare `NaN`) is missing.
     #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, FeatureValueBody>)]
+    #[schema(value_type = std::collections::BTreeMap<String, FeatureValue>)]
     features: Scalars,
 }
 
-/// A text or a whole number.
-#[derive(Debug, ToSchema)]
-#[schema(as = Id)]
-#[expect(dead_code, reason = "only describes ids")]
-#[serde(untagged)]
-enum IdBody {
-    Text(String),
-    Int(i64),
+labels! {
+    /// The result of one entity.
+    EntityStatus = EntityResult::ALL.map(EntityResult::label)
 }
 
-/// A number, a text (category or RFC 3339 timestamp), true, false or null.
-#[derive(ToSchema)]
-#[schema(as = FeatureValue)]
-#[expect(dead_code, reason = "only describes `Scalars`")]
-#[serde(untagged)]
-enum FeatureValueBody {
-    Number(f64),
-    Text(String),
-    Bool(bool),
-    Null(Option<()>),
+labels! {
+    /// Where features come from.
+    FeatureOriginName = FeatureOrigin::ALL.map(FeatureOrigin::label)
+}
+
+labels! {
+    /// The kind of an error.
+    ErrorKindName = ErrorKind::ALL.map(|kind| status::of(kind).label)
 }
 
 /// The scores of a request.
@@ -118,33 +113,36 @@ pub(in crate::api::http) struct ModelVersionBody<'a> {
 pub(in crate::api::http) struct ResultBody<'a> {
     /// The id, as in the request.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "write_id")]
-    #[schema(value_type = Option<IdBody>)]
+    #[schema(value_type = Id, required = false)]
     id: Option<&'a EntityId>,
     /// `ok`; `degraded`: scored, but some features have issues, see `features`; `not_found`: unknown id; `error`: no
     /// score, see `error`.
-    #[schema(example = "ok")]
+    #[schema(value_type = EntityStatus, example = "ok")]
     status: &'static str,
     /// The score, exactly as the model computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.8123)]
+    #[schema(nullable = false, example = 0.8123)]
     score: Option<f64>,
     /// Name of the score's band.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "high")]
+    #[schema(nullable = false, example = "high")]
     band: Option<&'a str>,
     /// The version that gave this score, if it is another than the answer's. This happens during a canary.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 4)]
+    #[schema(nullable = false, example = 4)]
     pub(in crate::api::http) version: Option<u64>,
     /// The features that contributed most, largest first. Contributions are on the margin's scale (log-odds for a
     /// probability).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reasons: Option<Vec<ReasonBody<'a>>>,
     /// Where the features come from, and their issues.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     features: Option<FeaturesBody<'a>>,
     /// Why there is no score.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<EntityErrorBody>,
 }
 
@@ -158,7 +156,7 @@ struct ReasonBody<'a> {
     #[schema(example = "Support calls, last 30 days")]
     label: &'a str,
     /// The value that the model used: a number, a category, true, false, or null if missing.
-    #[schema(value_type = FeatureValueBody)]
+    #[schema(value_type = FeatureValue)]
     value: serde_json::Value,
     /// What the feature adds to the margin; a negative number lowers the score.
     #[schema(example = 0.92)]
@@ -169,11 +167,11 @@ struct ReasonBody<'a> {
 #[derive(Serialize, ToSchema)]
 struct FeaturesBody<'a> {
     /// `snapshot`, `cache` or `store`: the slowest of those used; `request` if the request had all features.
-    #[schema(example = "snapshot")]
+    #[schema(value_type = FeatureOriginName, example = "snapshot")]
     from: &'static str,
     /// When the features were observed; the oldest of them counts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "2026-11-21T03:00:00Z")]
+    #[schema(value_type = String, required = false, format = DateTime, example = "2026-11-21T03:00:00Z")]
     as_of: Option<Timestamp>,
     /// Features that no source has.
     #[serde(skip_serializing_if = "FeatureNames::is_empty")]
@@ -197,6 +195,7 @@ struct FeaturesBody<'a> {
     defaulted: FeatureNames<'a>,
     /// Feature sources that did not answer. Their features count as missing.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    #[schema(value_type = Vec<String>, required = false)]
     unavailable: &'a [String],
 }
 
@@ -210,7 +209,7 @@ struct FeatureNames<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 struct EntityErrorBody {
     /// The kind of error, as in the `type` of problems.
-    #[schema(example = "rejected")]
+    #[schema(value_type = ErrorKindName, example = "rejected")]
     kind: &'static str,
     /// What is wrong, and how to fix it.
     detail: String,
@@ -249,10 +248,15 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D:
             f.write_str("an id: a text or a whole number")
         }
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(EntityId::Text(text.to_owned())))
+            self.visit_string(text.to_owned())
         }
         fn visit_string<E: de::Error>(self, text: String) -> Result<Self::Value, E> {
-            Ok(Some(EntityId::Text(text)))
+            match rewritten(&text) {
+                None => Ok(Some(EntityId::Text(text))),
+                Some(_) => Err(de::Error::custom(
+                    "expected an id: a text or a whole number, found a number without end",
+                )),
+            }
         }
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
             Ok(Some(EntityId::Int(number)))

@@ -9,9 +9,11 @@ use crate::ensemble::{Ensemble, ThresholdRule};
 use crate::kernel::KernelFloat;
 use crate::kernel::binned::BinnedKernel;
 use crate::kernel::binned::leaf_sum::ExitIndices;
+use crate::kernel::binned::quantizer::Quantizer;
 use crate::kernel::binned::tree_block::{PredicateLine, PreorderStep};
+use crate::kernel::binned::upper_levels_isa::UpperLevelsIsa;
 use crate::kernel::bit_sliced::{BitSlicedKernel, BufferLine};
-use crate::kernel::isa::{Isa, UpperLevelsIsa};
+use crate::kernel::isa::Isa;
 pub(crate) use count_passed::CountPassed;
 
 /// Returns whether this CPU has AVX2, BMI1, BMI2 and POPCNT.
@@ -34,22 +36,14 @@ pub(in crate::kernel) unsafe fn add_leaves<T: KernelFloat>(
     sums: &mut [T],
     bins: &mut Vec<u8>,
 ) {
-    macro_rules! with {
-        ($tables:literal, $strictly:literal) => {
-            // SAFETY: the caller guarantees the ISA.
-            unsafe { binned.add_leaves::<Avx2<$tables, $strictly>>(ensemble, rows, sums, bins) }
-        };
-    }
-    let strictly = binned.quantizer.comparison() == ThresholdRule::LessEqual;
-    match (binned.upper_columns.div_ceil(16), strictly) {
-        (..=2, false) => with!(2, false),
-        (..=2, true) => with!(2, true),
-        (..=4, false) => with!(4, false),
-        (..=4, true) => with!(4, true),
-        (..=8, false) => with!(8, false),
-        (..=8, true) => with!(8, true),
-        (_, false) => with!(16, false),
-        (_, true) => with!(16, true),
+    // SAFETY: the caller guarantees the ISA.
+    unsafe {
+        match binned.upper_columns.div_ceil(16) {
+            0..=2 => binned.add_leaves::<UpperLevels<2>>(ensemble, rows, sums, bins),
+            3..=4 => binned.add_leaves::<UpperLevels<4>>(ensemble, rows, sums, bins),
+            5..=8 => binned.add_leaves::<UpperLevels<8>>(ensemble, rows, sums, bins),
+            _ => binned.add_leaves::<UpperLevels<16>>(ensemble, rows, sums, bins),
+        }
     }
 }
 
@@ -70,25 +64,25 @@ pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
     unsafe {
         match (many, ensemble.comparison) {
             (true, ThresholdRule::Less) => {
-                bit_sliced.add_leaves::<__m256i, Avx2<2, false>>(ensemble, rows, sums, work)
+                bit_sliced.add_leaves::<__m256i, Avx2<false>>(ensemble, rows, sums, work)
             }
             (true, ThresholdRule::LessEqual) => {
-                bit_sliced.add_leaves::<__m256i, Avx2<2, true>>(ensemble, rows, sums, work)
+                bit_sliced.add_leaves::<__m256i, Avx2<true>>(ensemble, rows, sums, work)
             }
             (false, ThresholdRule::Less) => {
-                bit_sliced.add_leaves::<u64, Avx2<2, false>>(ensemble, rows, sums, work)
+                bit_sliced.add_leaves::<u64, Avx2<false>>(ensemble, rows, sums, work)
             }
             (false, ThresholdRule::LessEqual) => {
-                bit_sliced.add_leaves::<u64, Avx2<2, true>>(ensemble, rows, sums, work)
+                bit_sliced.add_leaves::<u64, Avx2<true>>(ensemble, rows, sums, work)
             }
         }
     }
 }
 
-/// AVX2, for models whose upper levels use up to `16 · N` columns.
-struct Avx2<const N: usize, const STRICTLY: bool>;
+/// AVX2, for models of one rule to compare with thresholds.
+struct Avx2<const STRICTLY: bool>;
 
-impl<const N: usize, const STRICTLY: bool> Isa for Avx2<N, STRICTLY> {
+impl<const STRICTLY: bool> Isa for Avx2<STRICTLY> {
     #[inline(always)]
     unsafe fn count_passed<T: KernelFloat, const B: usize>(_: ThresholdRule, block: &[T; B], x: T) -> u32 {
         // SAFETY: the caller guarantees the ISA.
@@ -116,7 +110,47 @@ impl<const N: usize, const STRICTLY: bool> Isa for Avx2<N, STRICTLY> {
     }
 }
 
-impl<const N: usize, const STRICTLY: bool> UpperLevelsIsa for Avx2<N, STRICTLY> {
+/// AVX2, for models whose upper levels use up to `16 · N` columns.
+struct UpperLevels<const N: usize>;
+
+impl<const N: usize> UpperLevelsIsa for UpperLevels<N> {
+    // The rule is a branch here and not a parameter of the type, which would double the code of the kernel.
+    #[inline(always)]
+    unsafe fn fill_row<T: KernelFloat>(quantizer: &Quantizer<T>, row: &[T], bins: &mut [u8]) {
+        // SAFETY: the caller guarantees the ISA.
+        unsafe {
+            match quantizer.comparison() {
+                ThresholdRule::Less => quantizer.fill::<Avx2<false>>(row, bins),
+                ThresholdRule::LessEqual => quantizer.fill::<Avx2<true>>(row, bins),
+            }
+        }
+    }
+
+    // One branch for all rows.
+    #[inline(always)]
+    unsafe fn fill<T: KernelFloat>(
+        quantizer: &Quantizer<T>,
+        (rows, features): (&[T], usize),
+        (bins, stride): (&mut [u8], usize),
+    ) {
+        let rows = rows.chunks_exact(features).zip(bins.chunks_exact_mut(stride));
+        // SAFETY: the caller guarantees the ISA.
+        unsafe {
+            match quantizer.comparison() {
+                ThresholdRule::Less => {
+                    for (row, bins) in rows {
+                        quantizer.fill::<Avx2<false>>(row, bins);
+                    }
+                }
+                ThresholdRule::LessEqual => {
+                    for (row, bins) in rows {
+                        quantizer.fill::<Avx2<true>>(row, bins);
+                    }
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     unsafe fn complete(lines: *const PredicateLine, levels: usize, bins: *const u8) -> ExitIndices {
         // SAFETY: guaranteed by the caller.

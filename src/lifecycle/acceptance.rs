@@ -1,0 +1,246 @@
+//! Acceptance: before a newer version replaces the live one, both score the same customers. The newer one goes live
+//! unless it is clearly worse. The customers come from the snapshot, or from a file of the operator; requests have no
+//! influence.
+
+use std::path::Path;
+
+use super::Lifecycle;
+use crate::config::models::WatchSection;
+use crate::models::psi::beyond_chance;
+use crate::scoring::rollout::population::{self, PopulationCounts, VersionCounts, spread};
+use crate::values::entity_id::EntityId;
+
+/// The outcome of a comparison.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    /// The newer version may go live; what was found.
+    Accept(String),
+    /// It is clearly worse than the live one; why.
+    Reject(String),
+}
+
+impl Lifecycle {
+    /// Compares the version that is to go live with the live one it replaces, until one is accepted or none is left.
+    pub(super) fn accept_newer(&mut self, name: &str) {
+        while let Some((live, newer)) = self.models.get(name).and_then(|state| state.replacement()) {
+            let verdict = self.compare(name, live, newer);
+            let Some(state) = self.models.get_mut(name) else {
+                return;
+            };
+            match verdict {
+                Verdict::Accept(found) => {
+                    tracing::info!(model = name, version = newer, live, found, "version accepted");
+                    state.event(format!("version {newer} was compared with {live}: {found}"));
+                    if let Some(version) = state.versions.get_mut(&newer) {
+                        version.accepted_over = Some(live);
+                    }
+                }
+                Verdict::Reject(reason) => {
+                    tracing::error!(
+                        model = name,
+                        version = newer,
+                        to = live,
+                        reason,
+                        "version rolled back"
+                    );
+                    state.roll_back(newer, live, &reason);
+                    self.metrics.rolled_back(name, "watch");
+                    self.validate_due(name);
+                }
+            }
+        }
+    }
+
+    fn compare(&self, name: &str, live: u64, newer: u64) -> Verdict {
+        let skipped = |why: &str| Verdict::Accept(format!("not compared: {why}"));
+        let servable = |number| {
+            let version = self.models.get(name)?.versions.get(&number)?;
+            version.servable()
+        };
+        let (Some(base), Some(candidate)) = (servable(live), servable(newer)) else {
+            return skipped("not loaded");
+        };
+        if candidate.scorable().is_err() {
+            return skipped("the model has no contract");
+        }
+        let settings = &self.settings.watch;
+        let ids = match self.compared_ids(candidate.model.entity()) {
+            Ok(ids) => ids,
+            Err(reason) => return skipped(&reason),
+        };
+        let Some(runtime) = &self.runtime else {
+            return skipped("no requests are served yet");
+        };
+        match population::compare(base, candidate, &ids, runtime) {
+            Ok(counts) => judge(&counts, settings),
+            Err(error) => skipped(&error.to_string()),
+        }
+    }
+
+    /// The ids of the customers to compare on, of entities named `entity`. The error says why there are none.
+    fn compared_ids(&self, entity: &str) -> Result<Vec<EntityId>, String> {
+        let path = &self.settings.watch.ids;
+        if !path.as_os_str().is_empty() {
+            return read_ids(path);
+        }
+        let snapshot = self.snapshot.snapshot();
+        let snapshot = snapshot.filter(|snapshot| snapshot.entity() == entity);
+        snapshot
+            .map(|snapshot| population::sample(snapshot))
+            .ok_or_else(|| {
+                "there is no snapshot of these customers; name a file with ids in models.watch.ids".to_owned()
+            })
+    }
+}
+
+/// Reads ids, one per line, spread evenly over the file if it has too many.
+fn read_ids(path: &Path) -> Result<Vec<EntityId>, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("{} (models.watch.ids): {error}", path.display()))?;
+    let ids: Vec<&str> = text.lines().map(str::trim).filter(|id| !id.is_empty()).collect();
+    Ok(spread(ids.len())
+        .filter_map(|position| ids.get(position))
+        .map(|id| EntityId::Text((*id).to_owned()))
+        .collect())
+}
+
+/// Judges the newer version by what both answered. Equal answers are always accepted: each limit is also relative to
+/// the live version.
+fn judge(counts: &PopulationCounts, settings: &WatchSection) -> Verdict {
+    let PopulationCounts { base, candidate, .. } = counts;
+    let compared = candidate.compared();
+    if compared < settings.samples.max(1) {
+        return Verdict::Accept(format!(
+            "not compared: {compared} customers; models.watch.samples asks for {}",
+            settings.samples
+        ));
+    }
+    match worse(candidate, base, settings) {
+        Some(reason) => Verdict::Reject(reason),
+        None => Verdict::Accept(format!(
+            "moves {:.1}% of {compared} customers across a band",
+            100.0 * share(counts.moved, compared)
+        )),
+    }
+}
+
+/// Why `now` is clearly worse than `before`; `None` if it is not.
+fn worse(now: &VersionCounts, before: &VersionCounts, settings: &WatchSection) -> Option<String> {
+    let compared = now.compared();
+    let limits = [
+        (
+            now.not_finite,
+            before.not_finite,
+            settings.non_finite_rate,
+            "got a score that is not finite",
+            "non_finite_rate",
+        ),
+        (
+            now.failed,
+            before.failed,
+            settings.error_rate,
+            "got no score",
+            "error_rate",
+        ),
+    ];
+    for (count, was, limit, what, key) in limits {
+        let (rate, was) = (share(count, compared), share(was, compared));
+        if rate > limit && rate > 2.0 * was {
+            return Some(format!(
+                "{count} of {compared} customers {what} (models.watch.{key} allows {limit})"
+            ));
+        }
+    }
+    let far = beyond_chance(&now.expected, &now.bins)?;
+    // Customers may differ from the training data: then the live version is far from its training as well.
+    let was_far = beyond_chance(&before.expected, &before.bins);
+    let limit = settings.psi.max(was_far.map_or(0.0, |was| 2.0 * was));
+    (settings.psi > 0.0 && far > limit).then(|| {
+        format!(
+            "the scores of {} customers are far from those at training: a population stability index of {far:.2} \
+             above chance (models.watch.psi allows {}); the live version has {:.2}",
+            now.scored,
+            settings.psi,
+            was_far.unwrap_or(0.0)
+        )
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of customers")]
+fn share(count: u64, of: u64) -> f64 {
+    count as f64 / of.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(scored: u64, failed: u64, not_finite: u64, bins: &[u64]) -> VersionCounts {
+        VersionCounts {
+            scored,
+            failed,
+            not_finite,
+            bins: bins.to_vec(),
+            expected: vec![1000; 4],
+        }
+    }
+
+    const EVEN: [u64; 4] = [250, 250, 250, 250];
+    const SHIFTED: [u64; 4] = [0, 0, 0, 1000];
+
+    fn reason(now: &VersionCounts, before: &VersionCounts) -> Option<String> {
+        let counts = PopulationCounts {
+            base: before.clone(),
+            candidate: now.clone(),
+            moved: 30,
+        };
+        match judge(&counts, &WatchSection::default()) {
+            Verdict::Accept(_) => None,
+            Verdict::Reject(reason) => Some(reason),
+        }
+    }
+
+    #[test]
+    fn each_way_to_be_worse_is_found() {
+        let well = counts(1000, 0, 0, &EVEN);
+        for (now, part) in [
+            (counts(900, 100, 0, &EVEN), "100 of 1000 customers got no score"),
+            (
+                counts(980, 20, 20, &EVEN),
+                "20 of 1000 customers got a score that is not finite",
+            ),
+            (counts(1000, 0, 0, &SHIFTED), "stability index"),
+        ] {
+            assert!(reason(&now, &well).unwrap().contains(part), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_that_answers_like_the_live_one_is_accepted_whatever_it_answers() {
+        for same in [
+            counts(1000, 0, 0, &EVEN),
+            counts(1000, 0, 0, &SHIFTED),
+            counts(0, 1000, 0, &[0; 4]),
+            counts(500, 500, 500, &[0, 0, 0, 500]),
+        ] {
+            assert_eq!(reason(&same, &same), None, "{same:?}");
+        }
+    }
+
+    #[test]
+    fn too_few_customers_say_nothing() {
+        let few = counts(100, 100, 0, &EVEN);
+        assert_eq!(reason(&few, &counts(200, 0, 0, &EVEN)), None);
+    }
+
+    #[test]
+    fn ids_are_read_one_per_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ids.txt");
+        std::fs::write(&path, "C-1\n\n  C-2 \r\n7").unwrap();
+        let ids: Vec<String> = read_ids(&path).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(ids, ["C-1", "C-2", "7"]);
+        let missing = read_ids(&folder.path().join("none")).unwrap_err();
+        assert!(missing.contains("models.watch.ids"), "{missing}");
+    }
+}
