@@ -67,7 +67,7 @@ def adapt(model: Any, X: pd.DataFrame, iterations: str | None) -> Trained:
 
 def class_rule(objective: str) -> Any:
     """Return the rule by which the library's LGBMClassifier chooses the class."""
-    if objective == "binary":
+    if objective in ("binary", "cross_entropy"):
         return lambda _frame, _margins, values: (values > 1.0 - values).astype("int64")
     if objective in ("multiclass", "multiclassova"):
         return lambda _frame, _margins, values: values.argmax(axis=1)

@@ -87,7 +87,7 @@ def check_wrapper(model: Any) -> None:
 
 def class_rule(objective: str) -> Any:
     """Return the rule by which the library's XGBClassifier chooses the class."""
-    if objective in ("binary:logistic", "binary:hinge"):
+    if objective in ("binary:logistic", "reg:logistic", "binary:hinge"):
         return lambda _frame, _margins, values: (values > 0.5).astype("int64")
     if objective == "multi:softprob":
         return lambda _frame, _margins, values: values.argmax(axis=1)

@@ -99,6 +99,7 @@ fn json_description(forest: &Forest, sha256: &str, file_bytes: usize) -> serde_j
 fn categories(categories: &Categories) -> serde_json::Value {
     match categories {
         Categories::Codes => json!("codes"),
+        Categories::Uncertain => json!("uncertain"),
         Categories::Names(names) => json!(names),
         Categories::Integers(numbers) => json!(numbers),
         Categories::Hashes(hashes) => json!({ "hashes": hashes }),
@@ -177,6 +178,9 @@ fn first_categories(feature: &Feature) -> String {
     match &feature.categories {
         None => String::new(),
         Some(Categories::Codes) => "integer codes without names".to_owned(),
+        Some(Categories::Uncertain) => {
+            "uncertain: the file does not say which columns its lists belong to".to_owned()
+        }
         Some(Categories::Names(names)) => shorten(names.clone()),
         Some(Categories::Integers(numbers)) => shorten(numbers.iter().map(i64::to_string).collect()),
         Some(Categories::Hashes(hashes)) => format!("{} hashes", hashes.len()),

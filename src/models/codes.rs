@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::contract::FeatureContract;
-use crate::values::category::{is_whole, resolve, shortest};
+use crate::values::category::{booleans, is_whole, resolve, shortest};
 use crate::values::feature_type::FeatureType;
 use evergreen_forest::{Categories, Feature, FeatureKind};
 
@@ -28,7 +28,9 @@ impl CategoryCodes {
                 (FeatureType::Category, Self::Whole(positions(&digits(numbers))))
             }
             Some(hashes @ Categories::Hashes(_)) => (FeatureType::Category, Self::Hashed(hashes.clone())),
-            Some(Categories::Codes) | None => (FeatureType::Float, Self::Named(positions(&[]))),
+            Some(Categories::Codes | Categories::Uncertain) | None => {
+                (FeatureType::Float, Self::Named(positions(&[])))
+            }
         }
     }
 
@@ -49,7 +51,10 @@ impl CategoryCodes {
     ) -> Result<Self, String> {
         let promised = &contract.categories;
         if contract.kind != FeatureType::Category {
-            let takes_codes = matches!(feature.categories, None | Some(Categories::Codes));
+            let takes_codes = matches!(
+                feature.categories,
+                None | Some(Categories::Codes | Categories::Uncertain)
+            );
             if takes_codes || inferred || feature.splits == 0 {
                 return Ok(Self::Named(positions(promised)));
             }
@@ -85,9 +90,13 @@ impl CategoryCodes {
                 let promised: Vec<String> = promised.iter().map(|name| shortest(name)).collect();
                 Self::agreed(&promised, &names).map(Self::Whole)
             }
-            None | Some(Categories::Codes) if whole => Ok(Self::Whole(positions(promised))),
+            None | Some(Categories::Codes | Categories::Uncertain) if whole => {
+                Ok(Self::Whole(positions(promised)))
+            }
             None => Ok(Self::Named(positions(promised))),
-            Some(Categories::Codes) => Self::agreed(promised, promised).map(Self::Named),
+            Some(Categories::Codes | Categories::Uncertain) => {
+                Self::agreed(promised, promised).map(Self::Named)
+            }
         }
     }
 
@@ -110,16 +119,27 @@ impl CategoryCodes {
         ))
     }
 
-    /// The code of a category: of the name itself, else of another spelling of the same value.
+    /// The code of a category: of the name itself, else of another spelling of the same number or boolean.
     pub(super) fn code(&self, category: &str) -> Option<f64> {
-        let found = |name: &str| match self {
-            Self::Named(codes) | Self::Whole(codes) => codes.get(name).copied(),
-            Self::Hashed(categories) => categories.code(name).map(f64::from),
-        };
-        let code = resolve(category, self.is_whole(), found);
         match self {
-            Self::Named(_) | Self::Whole(_) => code,
-            Self::Hashed(categories) => code.or_else(|| Some(by_hash(categories, category))),
+            // The file lists only the categories that the model splits on: another spelling would find a wrong one.
+            Self::Hashed(categories) => Some(by_hash(categories, category)),
+            Self::Named(codes) | Self::Whole(codes) => {
+                resolve(category, self.is_whole(), |name| codes.get(name).copied())
+            }
+        }
+    }
+
+    /// The code of a boolean.
+    pub(super) fn code_of_bool(&self, value: bool) -> Option<f64> {
+        let name = if value { "true" } else { "false" };
+        match self {
+            Self::Named(_) | Self::Whole(_) => self.code(name),
+            Self::Hashed(categories) => {
+                let mut names = booleans(name).iter();
+                let known = names.find_map(|name| categories.code(name)).map(f64::from);
+                known.or_else(|| Some(by_hash(categories, name)))
+            }
         }
     }
 
@@ -161,7 +181,7 @@ impl CategoryCodes {
 /// Returns whether the model has no list of the categories, or an empty one.
 fn is_unnamed(categories: &Categories) -> bool {
     match categories {
-        Categories::Codes => true,
+        Categories::Codes | Categories::Uncertain => true,
         Categories::Names(names) => names.is_empty(),
         Categories::Integers(numbers) => numbers.is_empty(),
         Categories::Hashes(_) => false,
@@ -173,7 +193,7 @@ fn is_unnamed(categories: &Categories) -> bool {
 fn by_hash(categories: &Categories, text: &str) -> f64 {
     let unasked = match categories {
         Categories::Hashes(hashes) => hashes.len(),
-        Categories::Codes | Categories::Names(_) | Categories::Integers(_) => 0,
+        Categories::Codes | Categories::Uncertain | Categories::Names(_) | Categories::Integers(_) => 0,
     };
     #[expect(clippy::cast_precision_loss, reason = "a list of hashes is shorter than 2^53")]
     categories.code(text).map_or(unasked as f64, f64::from)
@@ -253,9 +273,14 @@ mod tests {
             assert_eq!(codes.code("false"), Some(1.0 - yes), "{list}");
         }
         // CatBoost hashes a boolean as a digit; this file splits on one of the two only.
-        let one = Categories::Hashes(vec![0x3d2a_0000]);
-        let codes = CategoryCodes::of_feature(&feature(FeatureKind::Category, Some(one))).1;
-        assert_eq!(codes.code("true"), Some(1.0), "no split tests it");
+        // The hash of the text 0.
+        let hashes = Categories::Hashes(vec![0xaa45_8312]);
+        let codes = CategoryCodes::of_feature(&feature(FeatureKind::Category, Some(hashes))).1;
+        assert_eq!(
+            (codes.code_of_bool(false), codes.code_of_bool(true)),
+            (Some(0.0), Some(1.0))
+        );
+        assert_eq!((codes.code("0"), codes.code("false")), (Some(0.0), Some(1.0)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::codes::CategoryCodes;
 use super::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use evergreen_forest::{Feature, Format, Precision, Summary};
+use evergreen_forest::{Categories, Feature, Format, Precision, Summary};
 
 /// An input of a loaded model.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct ModelInput {
     precision: Precision,
     /// There is no contract: a boolean counts as 0 or 1 for any number, as in the libraries.
     bare: bool,
+    /// The model file does not say whether the feature has categories.
+    uncertain: bool,
 }
 
 /// A cell, converted for the model.
@@ -54,6 +56,7 @@ impl ModelInput {
             codes,
             precision,
             bare: false,
+            uncertain: false,
         };
         input.default = input
             .contract
@@ -75,6 +78,7 @@ impl ModelInput {
             codes,
             precision,
             bare: true,
+            uncertain: feature.categories == Some(Categories::Uncertain),
         }
     }
 
@@ -88,14 +92,15 @@ impl ModelInput {
             let Some(text) = cell.category(&mut digits)? else {
                 return Ok(EncodedCell::Null);
             };
-            return match self.code(text) {
-                Some(code) => Ok(EncodedCell::Value(code)),
+            if let Cell::Bool(value) = cell {
                 // A boolean is a mistake unless the model was trained on booleans.
-                None if matches!(cell, Cell::Bool(_)) => {
-                    Err(format!("expected {}, found {text}", FeatureType::Category.noun()))
-                }
-                None => Ok(EncodedCell::UnknownCategory),
-            };
+                let code = self.codes.code_of_bool(value).map(EncodedCell::Value);
+                return code
+                    .ok_or_else(|| format!("expected {}, found {text}", FeatureType::Category.noun()));
+            }
+            return Ok(self
+                .code(text)
+                .map_or(EncodedCell::UnknownCategory, EncodedCell::Value));
         }
         let cell = match cell {
             Cell::Bool(value) if self.bare => Cell::Int(value.into()),
@@ -104,6 +109,11 @@ impl ModelInput {
             cell => cell,
         };
         match cell.number(self.contract.kind)? {
+            Some(_) if self.uncertain => Err(
+                "the model file lists the categories of columns, but not of which, so a number may be a category or its \
+                 code; write a bundle with save_bundle, whose contract says it"
+                    .to_owned(),
+            ),
             None => Ok(EncodedCell::Null),
             Some(value) => self.fits(value).map(|()| EncodedCell::Value(value)),
         }

@@ -11,7 +11,7 @@ pub fn resolve<T>(category: &str, whole: bool, find: impl Fn(&str) -> Option<T>)
 }
 
 /// How the libraries write a boolean as a category: pandas as a text, CatBoost and integer columns as a number.
-fn booleans(category: &str) -> &'static [&'static str] {
+pub fn booleans(category: &str) -> &'static [&'static str] {
     if category.eq_ignore_ascii_case("true") {
         &["true", "True", "TRUE", "1"]
     } else if category.eq_ignore_ascii_case("false") {

@@ -152,3 +152,63 @@ def test_files_that_are_no_models_say_what_to_save_instead(evergreen, tmp_path):
         done = subprocess.run([evergreen, "inspect", tmp_path / file], capture_output=True, text=True)
         assert done.returncode == 2 and says in done.stderr, done.stderr
         assert f"/{file}: byte" in done.stderr, "no slash after the name"
+
+
+def random_categories(seed):
+    """Returns a model of LightGBM and its table: columns of categories and numbers, some declared by hand."""
+    rng = np.random.default_rng(seed)
+    columns = {}
+    for position in range(int(rng.integers(2, 7))):
+        length = int(rng.integers(1, 5))
+        names = [f"c{number}" for number in range(length)]
+        kind = rng.choice(["text", "ordered", "number", "numbers", "flag", "flags", "float", "rare"])
+        columns[f"x{position}"] = {
+            "text": lambda names=names: pd.Categorical(rng.choice(names, 400), categories=names),
+            "ordered": lambda names=names: pd.Categorical(
+                rng.choice(names, 400), categories=names, ordered=True
+            ),
+            "number": lambda length=length: rng.integers(0, length + 1, 400),
+            "numbers": lambda length=length: pd.Categorical(rng.integers(0, length, 400) * 3),
+            "flag": lambda: rng.random(400) < 0.5,
+            "flags": lambda: pd.Categorical(rng.random(400) < 0.5),
+            "float": lambda: rng.random(400),
+            "rare": lambda names=names: pd.Categorical(rng.choice(names, 400), categories=[*names, "never"]),
+        }[kind]()
+    rows = pd.DataFrame(columns)
+    signal = sum(pd.Series(pd.factorize(rows[name])[0]) % 2 for name in rows) + rng.normal(0, 0.3, 400)
+    by_hand = [name for name in rows if rng.random() < 0.5 and rows[name].dtype.kind != "f"]
+    declared = "auto" if rng.random() < 0.4 else by_hand
+    data = lightgbm.Dataset(rows, (signal > signal.median()).astype(int), categorical_feature=declared)
+    settings = {
+        "min_data_per_group": 1,
+        "cat_smooth": 1,
+        "min_data_in_leaf": 2,
+        "verbose": -1,
+        "num_threads": 1,
+    }
+    return lightgbm.train({"objective": "binary", **settings}, data, 8), rows
+
+
+def test_random_categories_are_right_or_refused(evergreen, tmp_path):
+    """Never silently other numbers: what the file does not say is refused."""
+    equal = 0
+    for seed in range(60):
+        try:
+            model, rows = random_categories(seed)
+        except lightgbm.basic.LightGBMError:
+            continue
+        model.save_model(tmp_path / "m.txt")
+        natural = rows.copy()
+        for name in rows.select_dtypes("category"):
+            kind = rows[name].cat.categories.dtype.kind
+            natural[name] = rows[name].astype({"b": bool, "i": "int64"}.get(kind, object))
+        try:
+            found = score(evergreen, tmp_path, tmp_path / "m.txt", natural, "margin")
+        except subprocess.CalledProcessError:
+            continue
+        assert (found == model.predict(rows, raw_score=True)).all(), (
+            seed,
+            inspect(evergreen, tmp_path / "m.txt"),
+        )
+        equal += 1
+    assert equal > 20

@@ -115,3 +115,66 @@ def test_random_models_pass_the_gate_or_are_refused_with_a_reason(evergreen, tmp
         assert done.returncode == 0, (seed, dict(rows.dtypes), json.loads(done.stdout)["steps"][-1])
         passed += 1
     assert passed > 20
+
+
+def stored(rows):
+    """Returns a table as a store holds it: categories as texts, numbers and booleans, and an id."""
+    out = rows.copy()
+    for name in rows.select_dtypes("category"):
+        kind = rows[name].cat.categories.dtype.kind
+        out[name] = rows[name].astype({"f": "float64", "b": "boolean", "i": "Int64"}.get(kind, object))
+    return out.assign(id=range(len(rows)))
+
+
+def scored(evergreen, folder, model, rows):
+    """Scores a table with a bundle or a model file. Returns the margins, or None if the table is refused."""
+    stored(rows).to_parquet(folder / "rows.parquet")
+    command = [evergreen, "score", "--model", model, "--input", folder / "rows.parquet", "--id", "id"]
+    command += ["--output", folder / "margins.jsonl", "--kind", "margin"]
+    if subprocess.run(command, capture_output=True).returncode:
+        return None
+    lines = (folder / "margins.jsonl").read_text().splitlines()
+    return np.array([json.loads(line)["margin"] for line in lines])
+
+
+def library_margins(model, rows):
+    """Returns the margins of the library itself."""
+    if isinstance(model, xgboost.Booster):
+        return model.predict(xgboost.DMatrix(rows, enable_categorical=True), output_margin=True).astype(
+            "float64"
+        )
+    if isinstance(model, lightgbm.LGBMClassifier):
+        return model.predict(rows, raw_score=True)
+    return model.predict(rows, prediction_type="RawFormulaVal")
+
+
+def test_random_models_score_files_as_the_library_does(evergreen, tmp_path):
+    equal = {"bundle": 0, "file": 0}
+    for seed in range(int(os.environ.get("EVERGREEN_FUZZ", "60"))):
+        try:
+            model, rows = random_model(seed)
+            truth = library_margins(model, rows)
+        except Exception:  # the library refuses the table
+            continue
+        found = {}
+        try:
+            found["bundle"] = scored(
+                evergreen, tmp_path, save_bundle(model, rows, tmp_path / str(seed)), rows
+            )
+        except BundleError:
+            continue
+        if isinstance(model, lightgbm.LGBMClassifier):
+            model.booster_.save_model(tmp_path / "model.txt")
+            found["file"] = scored(evergreen, tmp_path, tmp_path / "model.txt", rows)
+        elif isinstance(model, xgboost.Booster):
+            model.save_model(tmp_path / "model.ubj")
+            found["file"] = scored(evergreen, tmp_path, tmp_path / "model.ubj", rows)
+        else:
+            model.save_model(str(tmp_path / "model.json"), format="json")
+            found["file"] = scored(evergreen, tmp_path, tmp_path / "model.json", rows)
+        assert found["bundle"] is not None, seed
+        for what, margins in found.items():
+            if margins is not None:  # a file alone may not say what a value means
+                assert (margins == truth).all(), (what, seed, dict(rows.dtypes))
+                equal[what] += 1
+    assert min(equal.values()) > 10, equal

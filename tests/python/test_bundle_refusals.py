@@ -347,6 +347,13 @@ def test_catboost_borders_that_json_cannot_hold(tmp_path):
         save_bundle(model, rows, tmp_path / "b")
 
 
+def test_the_mean_of_huge_values_is_finite(two, tmp_path):
+    rows = frame(("spend", "calls"), missing=False).assign(spend=1.7e308)
+    bundle = save_bundle(lgb(LGB)(rows, two), rows, tmp_path / "b")
+    stored = json.loads((bundle / "reference.json").read_text())["features"]["spend"]
+    assert stored["mean"] == pytest.approx(1.7e308)
+
+
 def test_lineage_is_text(rows, two, tmp_path):
     bundle = save_bundle(lgb(LGB)(rows, two), rows, tmp_path / "b", lineage={"run": 42})
     assert contract(bundle)["model"]["lineage"]["run"] == "42"

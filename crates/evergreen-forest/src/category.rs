@@ -9,7 +9,7 @@ impl Categories {
     /// text with that hash, as in the training library.
     pub fn code(&self, text: &str) -> Option<u32> {
         let position = match self {
-            Self::Codes => return text.parse().ok(),
+            Self::Codes | Self::Uncertain => return text.parse().ok(),
             Self::Names(names) => names.iter().position(|name| name == text),
             Self::Integers(numbers) => {
                 let number = integer(text)?;

@@ -102,6 +102,9 @@ pub enum Categories {
     Integers(Vec<i64>),
     /// Hashes of the categories' text (CatBoost).
     Hashes(Vec<u32>),
+    /// The file has lists of categories and does not say whether one belongs to this feature (LightGBM). To the trees a
+    /// number is a code, but in the training data it may have been a category with another code.
+    Uncertain,
 }
 
 /// One input of the model.
@@ -111,7 +114,7 @@ pub struct Feature {
     pub name: String,
     /// What kind of number it takes.
     pub kind: FeatureKind,
-    /// The categories; present for [`FeatureKind::Category`].
+    /// The categories; present for [`FeatureKind::Category`], and for a number that was an ordered category in training.
     pub categories: Option<Categories>,
     /// Number of splits on it, in all trees.
     pub splits: u32,
@@ -148,7 +151,7 @@ impl Feature {
     /// Returns the bytes held in memory.
     pub(super) fn size_bytes(&self) -> usize {
         let categories = match &self.categories {
-            None | Some(Categories::Codes) => 0,
+            None | Some(Categories::Codes | Categories::Uncertain) => 0,
             Some(Categories::Names(names)) => names.iter().map(|name| size_of::<String>() + name.len()).sum(),
             Some(Categories::Integers(numbers)) => size_of_val(numbers.as_slice()),
             Some(Categories::Hashes(hashes)) => size_of_val(hashes.as_slice()),

@@ -19,7 +19,7 @@ mod tree;
 use self::header::LightGbmHeader;
 use self::lines::LineReader;
 use self::objective::LightGbmObjective;
-use self::pandas::{FeatureInfo, PandasColumn, PandasList};
+use self::pandas::{Assigned, FeatureInfo, PandasColumn, PandasList};
 use self::tree::LightGbmTree;
 use crate::builder::{BuildOutput, EnsembleBuilder, EnsembleSettings};
 use crate::document::{Document, Fault, Json, ValueKind};
@@ -153,7 +153,7 @@ impl Footer {
             } else if let Some(json) = line.strip_prefix("pandas_categorical:") {
                 let mut document = Json::new(json.as_bytes());
                 if document.shape().map_err(|fault| lines.within(fault))? == ValueKind::Array {
-                    footer.lists = pandas_lists(&mut document).map_err(|fault| lines.within(fault))?;
+                    footer.lists = pandas_lists(&mut document, json).map_err(|fault| lines.within(fault))?;
                 }
                 break;
             }
@@ -162,19 +162,35 @@ impl Footer {
     }
 }
 
-fn pandas_lists(document: &mut Json<'_>) -> Result<Vec<PandasList>, Fault> {
+fn pandas_lists(document: &mut Json<'_>, json: &str) -> Result<Vec<PandasList>, Fault> {
     let mut all = Vec::new();
     document.array(|document, _| {
         let mut names = Vec::new();
         let mut numbers = Vec::new();
         let mut length = 0;
-        document.array(|document, _| {
+        let mut is_its_codes = true;
+        document.array(|document, position| {
             length += 1;
-            match document.shape()? {
-                ValueKind::Text => names.push(document.text()?.into_owned()),
-                ValueKind::Scalar => numbers.extend(whole(document)?),
-                _ => document.skip()?,
-            }
+            let number = match document.shape()? {
+                ValueKind::Text => {
+                    let name = document.text()?.into_owned();
+                    let number = name.trim().parse().ok();
+                    names.push(name);
+                    number
+                }
+                ValueKind::Scalar => {
+                    let (number, whole) = scalar(document, json);
+                    numbers.extend(whole);
+                    Some(number)
+                }
+                _ => {
+                    document.skip()?;
+                    None
+                }
+            };
+            #[expect(clippy::cast_precision_loss, reason = "a position is below 2^53")]
+            let other = number.is_some_and(|number: f64| number != position as f64);
+            is_its_codes &= !other;
             Ok(())
         })?;
         // Mixed and other types are left to the caller to encode.
@@ -185,21 +201,31 @@ fn pandas_lists(document: &mut Json<'_>) -> Result<Vec<PandasList>, Fault> {
         } else {
             Categories::Codes
         };
-        all.push(PandasList { categories, length });
+        all.push(PandasList {
+            categories,
+            length,
+            is_its_codes,
+        });
         Ok(())
     })?;
     Ok(all)
 }
 
-/// Reads a number. Returns `None` unless it is an integer.
+/// Reads a number or a boolean. Returns its value as a number, and as an integer if it is one.
 #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
-fn whole(document: &mut Json<'_>) -> Result<Option<i64>, Fault> {
-    let number = match document.f64() {
-        Ok(number) => number,
+fn scalar(document: &mut Json<'_>, json: &str) -> (f64, Option<i64>) {
+    let start = document.offset();
+    match document.f64() {
+        Ok(number) => {
+            let whole = number.fract() == 0.0 && number.abs() < 9e15;
+            (number, whole.then_some(number as i64))
+        }
         // Booleans are not numbers; the word has been consumed.
-        Err(_) => return Ok(None),
-    };
-    Ok((number.fract() == 0.0 && number.abs() < 9e15).then_some(number as i64))
+        Err(_) => {
+            let word = json.get(start..).unwrap_or_default().trim_start();
+            (f64::from(u8::from(word.starts_with("true"))), None)
+        }
+    }
 }
 
 fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, footer: Footer) -> Vec<Feature> {
@@ -222,8 +248,11 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, footer: Footer) -
     let mut features = Vec::with_capacity(header.features);
     for (position, (splits, gain)) in built.use_of.iter().enumerate() {
         let category = columns.get(position).is_some_and(|column| column.categorical);
-        let list = assigned.get(position).copied().flatten();
-        let list = list.and_then(|list| footer.lists.get(list));
+        let categories = match assigned.get(position) {
+            Some(Assigned::Uncertain) => Some(Categories::Uncertain),
+            Some(Assigned::List(list)) => footer.lists.get(*list).map(|list| list.categories.clone()),
+            Some(Assigned::Nothing) | None => None,
+        };
         features.push(Feature {
             name: header
                 .names
@@ -235,7 +264,7 @@ fn features(header: &LightGbmHeader, built: &BuildOutput<f64>, footer: Footer) -
             } else {
                 FeatureKind::Number
             },
-            categories: category.then(|| list.map_or(Categories::Codes, |list| list.categories.clone())),
+            categories: categories.or_else(|| category.then_some(Categories::Codes)),
             splits: *splits,
             gain: *gain,
         });

@@ -3,7 +3,9 @@
 //! The file has one list for each column of the training frame whose dtype was `category`, in the order of the columns,
 //! but does not say which columns these were. A categorical feature of the model need not have such a column (an integer
 //! column named in `categorical_feature`), and such a column need not be a categorical feature (an ordered category, or
-//! one that `categorical_feature` leaves out). A list is assigned only where the file allows no other reading.
+//! one that `categorical_feature` leaves out). A list is assigned where the file allows no other reading. A list of names is
+//! also assigned where LightGBM's default allows one reading: should it be another column's, then that column's texts are
+//! refused as numbers. With a list of numbers nothing would tell, so such features stay uncertain.
 
 use crate::Categories;
 
@@ -46,6 +48,8 @@ pub(super) struct PandasColumn {
 pub(super) struct PandasList {
     pub(super) categories: Categories,
     pub(super) length: usize,
+    /// Each category that is a number, or a text of one, equals its position.
+    pub(super) is_its_codes: bool,
 }
 
 /// The greatest product of lists and features for which lists are assigned; it bounds time and memory.
@@ -56,41 +60,88 @@ const MOST_PAIRS: usize = 1 << 20;
 enum Reading {
     /// LightGBM's default: every categorical feature was a `category` column.
     Automatic,
-    /// `categorical_feature` was given: any feature may have been one.
+    /// `categorical_feature` was given: any feature may have been one. A number among them had all its categories.
     Explicit,
+    /// As `Explicit`, and training may have seen only some of the categories of a number.
+    Loose,
 }
 
-/// Returns the list of each feature, by position; `None` for a feature without a list or with an uncertain one.
-pub(super) fn assign(lists: &[PandasList], columns: &[PandasColumn]) -> Vec<Option<usize>> {
-    if lists.is_empty() || lists.len().saturating_mul(columns.len()) > MOST_PAIRS {
-        return vec![None; columns.len()];
+/// The categories of a feature, as far as the file tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Assigned {
+    /// None, or none that matter: its values are codes.
+    Nothing,
+    /// The list at this position.
+    List(usize),
+    /// It may have a list by which a number is not its own code.
+    Uncertain,
+}
+
+/// Returns the categories of each feature, by position.
+pub(super) fn assign(lists: &[PandasList], columns: &[PandasColumn]) -> Vec<Assigned> {
+    if lists.is_empty() {
+        return vec![Assigned::Nothing; columns.len()];
+    }
+    if lists.len().saturating_mul(columns.len()) > MOST_PAIRS {
+        return vec![Assigned::Uncertain; columns.len()];
     }
     let automatic = possible(lists, columns, Reading::Automatic);
-    let complete = columns
-        .iter()
-        .zip(&automatic)
-        .all(|(column, found)| !column.categorical || found.len() == 1);
+    let feasible = automatic.iter().any(|found| !found.is_empty());
+    let complete = feasible
+        && columns
+            .iter()
+            .zip(&automatic)
+            .all(|(column, found)| !column.categorical || found.len() == 1);
     let exact = columns.iter().zip(&automatic).all(|(column, found)| {
         let list = found.first().and_then(|list| lists.get(*list));
         !column.categorical || list.is_some_and(|list| is_exact(list, &column.info))
     });
-    let found = if complete && exact {
-        automatic
-    } else {
-        possible(lists, columns, Reading::Explicit)
+    let explicit = possible(lists, columns, Reading::Explicit);
+    let wide = match complete {
+        true => explicit.clone(),
+        false => possible(lists, columns, Reading::Loose),
     };
-    let certain = |(column, found): (&PandasColumn, &Vec<usize>)| match found.as_slice() {
-        [one] if column.categorical => Some(*one),
-        _ => None,
+    let unplaced = wide.iter().all(Vec::is_empty) && lists.iter().any(PandasList::is_risky);
+    let one = |position: usize| match explicit.get(position).map(Vec::as_slice) {
+        Some([one]) => Assigned::List(*one),
+        Some([_, ..]) if complete && exact => match automatic.get(position).map(Vec::as_slice) {
+            Some([one]) if columns.get(position).is_some_and(|column| column.categorical) => {
+                Assigned::List(*one)
+            }
+            _ => Assigned::Nothing,
+        },
+        _ => Assigned::Nothing,
     };
-    columns.iter().zip(&found).map(certain).collect()
+    let certain = |(position, found): (usize, &Vec<usize>)| {
+        let risky = |list: &usize| lists.get(*list).is_some_and(PandasList::is_risky);
+        match found.as_slice() {
+            _ if unplaced => Assigned::Uncertain,
+            [list] if lists.get(*list).is_some_and(PandasList::is_named) => Assigned::List(*list),
+            found if found.iter().any(risky) => Assigned::Uncertain,
+            _ => one(position),
+        }
+    };
+    wide.iter().enumerate().map(certain).collect()
+}
+
+impl PandasList {
+    /// Returns whether a number in the training data was not the code of the category of that name.
+    fn is_risky(&self) -> bool {
+        !self.is_its_codes
+    }
+
+    /// Returns whether the categories can be told by name or number.
+    fn is_named(&self) -> bool {
+        matches!(self.categories, Categories::Names(_) | Categories::Integers(_))
+    }
 }
 
 /// Returns the lists that each feature can have if every list belongs to a feature and their order is kept. A feature that
 /// may also have none has two entries at least, so that it is not certain.
 fn possible(lists: &[PandasList], columns: &[PandasColumn], reading: Reading) -> Vec<Vec<usize>> {
     let must = |column: &PandasColumn| reading == Reading::Automatic && column.categorical;
-    let fits = |list: usize, column: &PandasColumn| lists.get(list).is_some_and(|list| fits(list, column));
+    let fits =
+        |list: usize, column: &PandasColumn| lists.get(list).is_some_and(|list| fits(list, column, reading));
     let reach = |before: &[bool], column: &PandasColumn| -> Vec<bool> {
         let used = |count: usize| before.get(count).copied().unwrap_or(false);
         let taken = |count: usize| {
@@ -128,13 +179,18 @@ fn possible(lists: &[PandasList], columns: &[PandasColumn], reading: Reading) ->
     found
 }
 
-/// Returns whether the codes of a feature can be positions in a list. A number must span the list exactly, as any small
-/// whole number would fit otherwise.
-fn fits(list: &PandasList, column: &PandasColumn) -> bool {
+/// Returns whether the codes of a feature can be positions in a list. Unless the reading is loose, a number must span the list
+/// exactly, as any small whole number would fit otherwise.
+#[expect(clippy::cast_precision_loss, reason = "a list of names is shorter than 2^53")]
+fn fits(list: &PandasList, column: &PandasColumn, reading: Reading) -> bool {
     match &column.info {
         FeatureInfo::Unused => true,
         FeatureInfo::Codes(greatest) => usize::try_from(*greatest).map_or(true, |code| code < list.length),
-        FeatureInfo::Range(..) => column.categorical || is_exact(list, &column.info),
+        FeatureInfo::Range(low, high) => {
+            let within =
+                *low >= 0.0 && *high < list.length as f64 && low.fract() == 0.0 && high.fract() == 0.0;
+            column.categorical || is_exact(list, &column.info) || (reading == Reading::Loose && within)
+        }
     }
 }
 
@@ -152,10 +208,15 @@ fn is_exact(list: &PandasList, info: &FeatureInfo) -> bool {
 mod tests {
     use super::*;
 
-    fn list(length: usize) -> PandasList {
+    /// Categories with names, or with numbers that are not their own codes.
+    fn list(length: usize, risky: bool) -> PandasList {
         PandasList {
-            categories: Categories::Codes,
+            categories: match risky {
+                false => Categories::Names(vec![String::new(); length]),
+                true => Categories::Integers(vec![7; length]),
+            },
             length,
+            is_its_codes: !risky,
         }
     }
 
@@ -181,61 +242,62 @@ mod tests {
         }
     }
 
+    fn assigned(lengths: &[usize], columns: &[&str], risky: bool) -> String {
+        let lists: Vec<PandasList> = lengths.iter().map(|length| list(*length, risky)).collect();
+        let columns: Vec<PandasColumn> = columns.iter().map(|text| column(text)).collect();
+        let words = assign(&lists, &columns)
+            .into_iter()
+            .map(|assigned| match assigned {
+                Assigned::Nothing => "-".to_owned(),
+                Assigned::List(list) => list.to_string(),
+                Assigned::Uncertain => "?".to_owned(),
+            });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn a_list_is_assigned_only_where_it_is_certain() {
-        /// Lengths of the lists, columns, and the list of each column.
-        type AssignCase<'a> = (&'a [usize], &'a [&'a str], &'a [Option<usize>]);
+        /// Lengths of the lists, columns, and the lists of the columns if categories are names and if they are numbers.
+        type AssignCase<'a> = (&'a [usize], &'a [&'a str], &'a str, &'a str);
         let cases: &[AssignCase<'_>] = &[
             // The default: each categorical feature was a column of categories.
-            (
-                &[3, 2],
-                &["-1:2:1:0", "[0:9.5]", "-1:1:0"],
-                &[Some(0), None, Some(1)],
-            ),
-            // An indicator or a small number beside them does not matter.
-            (&[2], &["[0:1]", "-1:1:0", "[0:1]"], &[None, Some(0), None]),
+            (&[3, 2], &["-1:2:1:0", "[0:9.5]", "-1:1:0"], "0 - 1", "0 - 1"),
+            (&[3, 2], &["-1:2:1:0", "[0:1]", "-1:1:0"], "0 - 1", "0 ? ?"),
+            // An indicator beside them may be an ordered category: a text tells, a number does not.
+            (&[2], &["[0:1]", "-1:1:0", "[0:1]"], "- 0 -", "? ? ?"),
             // A column with one category is not used, whether it was declared or not.
-            (&[1, 4], &["*none", "-1:3:0:2:1"], &[Some(0), Some(1)]),
-            (
-                &[1, 4],
-                &["none", "-1:3:0:2:1", "[0.1:0.9]"],
-                &[None, Some(1), None],
-            ),
+            (&[1, 4], &["*none", "-1:3:0:2:1"], "0 1", "0 1"),
+            (&[1, 4], &["none", "-1:3:0:2:1", "[0.1:0.9]"], "0 1 -", "0 1 -"),
             // Beside a categorical number without categories.
-            (&[1, 4], &["none", "-1:3:0:2:1", "-1:5:0"], &[None, Some(1), None]),
-            (
-                &[1, 4],
-                &["*none", "-1:3:0:2:1", "-1:5:0"],
-                &[Some(0), Some(1), None],
-            ),
+            (&[1, 4], &["none", "-1:3:0:2:1", "-1:5:0"], "0 1 -", "0 1 -"),
             // Which of the two had the categories is unknown.
-            (&[4], &["-1:3:0:2:1", "-1:3:1:2:0"], &[None, None]),
+            (&[4], &["-1:3:0:2:1", "-1:3:1:2:0"], "- -", "? ?"),
             // An ordered column has a list and is a number for the model.
-            (
-                &[4, 3],
-                &["-1:3:0:2:1", "[0:2]", "[0.1:0.9]"],
-                &[Some(0), None, None],
-            ),
+            (&[4, 3], &["-1:3:0:2:1", "[0:2]", "[0.1:0.9]"], "0 1 -", "0 1 -"),
             (
                 &[1, 4, 3],
                 &["*none", "-1:3:0:2:1", "-1:5:0", "[0:2]"],
-                &[Some(0), Some(1), None, None],
+                "0 1 - 2",
+                "0 1 - 2",
             ),
             // Rare categories that training did not see.
-            (&[9, 4], &["-1:6:0", "-1:3:0:2:1"], &[Some(0), Some(1)]),
-            (&[], &["-1:6:0"], &[None]),
+            (&[9, 4], &["-1:6:0", "-1:3:0:2:1"], "0 1", "0 1"),
+            (&[9], &["[0:6]"], "0", "0"),
+            (&[9], &["[0:6]", "[0:7]"], "- -", "? ?"),
+            // No column can have had this list.
+            (&[2], &["-1:6:0"], "-", "?"),
+            (&[], &["-1:6:0"], "-", "-"),
         ];
-        for (lists, columns, expected) in cases {
-            let lists: Vec<PandasList> = lists.iter().map(|length| list(*length)).collect();
-            let columns: Vec<PandasColumn> = columns.iter().map(|text| column(text)).collect();
-            assert_eq!(assign(&lists, &columns), *expected);
+        for (lists, columns, names, numbers) in cases {
+            assert_eq!(assigned(lists, columns, false), *names, "{lists:?} {columns:?}");
+            assert_eq!(assigned(lists, columns, true), *numbers, "{lists:?} {columns:?}");
         }
     }
 
     #[test]
     fn huge_lists_are_left_unassigned() {
-        let lists: Vec<PandasList> = (0..4096).map(list).collect();
+        let lists: Vec<PandasList> = (0..4096).map(|length| list(length, false)).collect();
         let columns: Vec<PandasColumn> = (0..4096).map(|_| column("none")).collect();
-        assert_eq!(assign(&lists, &columns), vec![None; 4096]);
+        assert_eq!(assign(&lists, &columns), vec![Assigned::Uncertain; 4096]);
     }
 }
