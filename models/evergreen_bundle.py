@@ -64,6 +64,7 @@ def save_bundle(
     derived: Mapping[str, Mapping[str, Any]] | None = None,
     operands: Mapping[str, Mapping[str, str]] | None = None,
     calibration: Any = None,
+    min_known: float | None = None,
     lineage: Mapping[str, str] | None = None,
     trained_at: dt.datetime | None = None,
     iterations: str | None = None,
@@ -108,6 +109,8 @@ def save_bundle(
                   "isotonic"), or {"kind": "platt", "on": "probability", "a": -4.0, "b": 2.0}: 1 / (1 + exp(a·x + b)),
                   or {"kind": "isotonic", "on": "probability", "x": [...], "y": [...]}. `on` says what x is:
                   "probability" or "margin", the raw score
+    min_known     the least share (0 to 1) of what the model relies on that must be known for a score; by default 0.5.
+                  Below it an entity gets an error: a score from nearly nothing looks like any other
     lineage       what the API echoes to trace a score back: {"run": "…", "data": "…", "commit": "…"}
     trained_at    by default now; a time without a zone is taken as UTC
     iterations    "all" or "best" (rounds up to early stopping's best). By default what the object's own `predict` does:
@@ -168,6 +171,10 @@ def save_bundle(
     if "calibration" in section and scores is None:
         scores = calibrated_scores(section["calibration"])
     check_width(kind, frame, trained)
+    if min_known is not None:
+        if not 0 <= min_known <= 1:
+            raise BundleError(f"min_known = {min_known}: expected a share from 0 to 1, such as 0.5")
+        section["min_known"] = float(min_known)
     contract = {
         "model": _model(directory, name, entity, trained, trained_at, lineage),
         "output": section,

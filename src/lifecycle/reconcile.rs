@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Lifecycle;
-use super::known_version::Stage;
+use super::known_version::{KnownVersion, Stage};
 use super::model_state::{ModelState, PreviousVersion};
 
 impl Lifecycle {
@@ -45,11 +45,13 @@ impl Lifecycle {
     /// Why something that the settings name is not there.
     pub(super) fn waiting(&self) -> Vec<String> {
         let misplaced = self.models.is_empty().then(|| self.repository.misplaced());
-        misplaced
-            .flatten()
-            .into_iter()
-            .chain(self.snapshot.missing())
-            .collect()
+        // Without a loaded version nothing asks for the snapshot.
+        let needed = self
+            .models
+            .values()
+            .any(|state| state.versions.values().any(KnownVersion::is_loaded));
+        let missing = needed.then(|| self.snapshot.missing());
+        misplaced.into_iter().chain(missing).flatten().collect()
     }
 
     /// Ends the time for which previous versions stay in memory.

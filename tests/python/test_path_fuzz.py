@@ -216,11 +216,9 @@ def test_random_models_score_alike_through_every_path(evergreen, tmp_path):
             try:
                 model, rows = random_model(seed)
                 folder = tmp_path / str(seed)
-                bundle = save_bundle(model, rows, folder / "models/m/1", entity="id")
+                save_bundle(model, rows, folder / "models/m/1", entity="id", min_known=0)
             except Exception:  # the library or save_bundle refuses the table: there is nothing to compare
                 continue
-            contract = (bundle / "bundle.toml").read_text()
-            (bundle / "bundle.toml").write_text(contract.replace("[output]\n", "[output]\nmin_known = 0\n"))
             fresh = new_rows(rows, seed)
             sent = [
                 all(is_sent(model, name, plain(row[name])) for name in fresh)

@@ -278,12 +278,32 @@ def test_a_refused_model_is_not_ready_and_says_why(evergreen, tmp_path):
     with serving(evergreen, tmp_path, models=models) as server:
         assert server.ops.get("/livez").status_code == 200
         ready = server.ops.get("/readyz")
-        assert ready.status_code == 503 and ready.json()["reasons"] == ["no model is live"]
+        reasons = ready.json()["reasons"]
+        assert ready.status_code == 503 and reasons[0] == "no model is live" and len(reasons) == 2
+        assert reasons[1].startswith("model `churn`: version 1 is refused:") and "was changed" in reasons[1]
         answer = server.http.get("/v1/models/churn/scores/C-1042")
         assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
         steps = server.http.get("/v1/models/churn").json()["versions"][0]["steps"]
         assert steps[-1]["step"] == "checksums" and "was changed" in steps[-1]["detail"]
         assert "version refused" in server.log.read_text()
+
+
+@pytest.mark.parametrize("folder", ["churn", "churn/1"])
+def test_a_folder_that_is_no_repository_is_named(evergreen, tmp_path, folder):
+    shutil.copytree(MODELS / "churn", tmp_path / "models/churn")
+    with serving(evergreen, tmp_path, models=tmp_path / "models" / folder) as server:
+        reasons = server.ops.get("/readyz").json()["reasons"]
+        assert reasons[0] == "no model is live"
+        assert reasons[1].endswith(f"such as --models {tmp_path / 'models'}"), reasons
+
+
+def test_without_a_source_requests_bring_their_features(evergreen, tmp_path, customers):
+    shutil.copytree(MODELS / "churn", tmp_path / "models/churn")
+    with serving(evergreen, tmp_path, models=tmp_path / "models", customers=None) as server:
+        assert server.ops.get("/readyz").status_code == 200
+        assert "no feature source" in server.log.read_text()
+        body = values_of(customers, customers["customer_id"][0])
+        assert score(server, {"features": body}).json()["results"][0]["status"] == "ok"
 
 
 def test_an_older_version_answers_when_the_newest_is_refused(evergreen, tmp_path):

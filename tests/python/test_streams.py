@@ -163,7 +163,7 @@ def test_a_line_in_a_line_out(server):
     )
     lines = post(server, content, explain=2)
     assert [line["line"] for line in lines] == [1, 3, 4, 5, 6, 7, 8]
-    statuses = ["ok", "not_found", "error", "error", "error", "error", "degraded"]
+    statuses = ["ok", "not_found", "error", "error", "error", "error", "error"]
     assert [line["status"] for line in lines] == statuses
     one = server.http.get("/v1/models/churn/scores/C-1042", params={"explain": 2}).json()
     assert {key: lines[0][key] for key in one if key != "model"} == {

@@ -111,9 +111,12 @@ impl FeatureContract {
         self.split().0
     }
 
-    /// Splits the source into group and column. A `:` in a path such as `$['a:b']` does not end a group.
+    /// Splits the source into group and column. A `:` in a path such as `$['a:b']` does not end a group, nor does one in
+    /// the name of a feature without a source.
     fn split(&self) -> (Option<&str>, &str) {
-        let source = self.source();
+        let Some(source) = self.source.as_deref() else {
+            return (None, &self.name);
+        };
         match source.split_once(':') {
             Some((group, column)) if !group.contains('$') => (Some(group), column),
             _ => (None, source),

@@ -89,8 +89,8 @@ def during_outage(
 ) -> dict[str, Any]:
     """Sends SIGTERM while the store is away and `waits` requests wait for it. `how` takes the store away:
     "kill" ends it, "stop" pauses it for two thirds of `timeout` (seconds). Returns the exit `code`, the
-    `seconds` it took, and how many requests were `answered`, answered with the score from before (`whole`),
-    and `failed`."""
+    `seconds` it took, and how many requests were `answered` (with a score, or that the store is unavailable),
+    answered with the score from before (`whole`), and `failed`."""
     fill(redis)
     with Instance(
         binary, folder, config=STORE.format(timeout=f"{timeout}s", url=redis.url), customers=None
@@ -114,13 +114,16 @@ def during_outage(
         for thread in asked:
             thread.join()
         code, seconds = stopped(instance, start)
+        answered = [
+            text for status, text in answers if status == 200 or (status == 503 and "unavailable" in text)
+        ]
         scores = [json.loads(text)["score"] for status, text in answers if status == 200]
         return {
             "code": code,
             "seconds": seconds,
-            "answered": len(scores),
+            "answered": len(answered),
             "whole": sum(score == before["score"] for score in scores),
-            "failed": waits - len(scores),
+            "failed": waits - len(answered),
         }
 
 
