@@ -12,6 +12,7 @@ pub mod golden;
 pub mod input;
 pub mod known;
 pub mod psi;
+pub mod rank;
 pub mod reference;
 pub mod report;
 pub mod repository;

@@ -105,6 +105,9 @@ pub struct WatchSection {
     /// Maximum distance of the scores from those at training (population stability index minus its chance level), and
     /// at least twice that of the live version. 0: no limit.
     pub psi: f64,
+    /// Minimum rank correlation (Spearman) of the scores with those of the live version, 0 to 1: a version below it
+    /// disagrees about who is at risk. 0: no limit.
+    pub agreement: f64,
 }
 
 impl Default for WatchSection {
@@ -116,6 +119,7 @@ impl Default for WatchSection {
             error_rate: 0.05,
             non_finite_rate: 0.01,
             psi: 0.5,
+            agreement: 0.6,
         }
     }
 }
@@ -190,6 +194,7 @@ impl ModelsSection {
             ("models.watch.error_rate", self.watch.error_rate),
             ("models.watch.non_finite_rate", self.watch.non_finite_rate),
             ("models.watch.psi", self.watch.psi),
+            ("models.watch.agreement", self.watch.agreement),
         ];
         // Cap at a day to keep `Duration` in range.
         if let Some((key, value)) = not_negative

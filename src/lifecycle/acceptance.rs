@@ -115,12 +115,24 @@ fn judge(counts: &PopulationCounts, settings: &WatchSection) -> Verdict {
             settings.samples
         ));
     }
-    match worse(candidate, base, settings) {
+    let moved = format!(
+        "moves {:.1}% of {compared} customers across a band",
+        100.0 * share(counts.moved, compared)
+    );
+    let disagrees = || {
+        let agreement = counts.agreement.filter(|&found| found < settings.agreement)?;
+        Some(format!(
+            "it orders the customers another way: the rank correlation with the live version is {agreement:.2} \
+             (models.watch.agreement asks for {}), and it {moved}",
+            settings.agreement
+        ))
+    };
+    match worse(candidate, base, settings).or_else(disagrees) {
         Some(reason) => Verdict::Reject(reason),
-        None => Verdict::Accept(format!(
-            "moves {:.1}% of {compared} customers across a band",
-            100.0 * share(counts.moved, compared)
-        )),
+        None => Verdict::Accept(match counts.agreement {
+            Some(agreement) => format!("{moved}; rank correlation {agreement:.2}"),
+            None => moved,
+        }),
     }
 }
 
@@ -193,6 +205,7 @@ mod tests {
             base: before.clone(),
             candidate: now.clone(),
             moved: 30,
+            agreement: Some(0.9),
         };
         match judge(&counts, &WatchSection::default()) {
             Verdict::Accept(_) => None,
@@ -225,6 +238,30 @@ mod tests {
         ] {
             assert_eq!(reason(&same, &same), None, "{same:?}");
         }
+    }
+
+    #[test]
+    fn a_version_that_orders_customers_another_way_is_rejected() {
+        let well = counts(1000, 0, 0, &EVEN);
+        let mut found = PopulationCounts {
+            base: well.clone(),
+            candidate: well,
+            moved: 455,
+            agreement: Some(0.31),
+        };
+        let Verdict::Reject(reason) = judge(&found, &WatchSection::default()) else {
+            panic!("accepted");
+        };
+        assert!(
+            reason.contains("rank correlation with the live version is 0.31"),
+            "{reason}"
+        );
+        assert!(reason.contains("moves 45.5% of 1000 customers"), "{reason}");
+        found.agreement = Some(0.8);
+        assert!(matches!(
+            judge(&found, &WatchSection::default()),
+            Verdict::Accept(_)
+        ));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::unread_metrics::UnreadMetrics;
 use crate::error::{Error, ErrorKind};
 use crate::features::snapshot::Snapshot;
+use crate::models::rank;
 use crate::scoring::batch::{EntityBatch, fetch};
 use crate::scoring::outcome::{EntityScore, Outcome, Score};
 use crate::scoring::request::Entity;
@@ -49,6 +50,8 @@ pub struct PopulationCounts {
     pub candidate: VersionCounts,
     /// Customers whose band differs, of those that both versions score.
     pub moved: u64,
+    /// The rank correlation of both scores; `None` without customers that both versions score.
+    pub agreement: Option<f64>,
 }
 
 /// Ids spread evenly over the rows of a snapshot, at most [`MOST_CUSTOMERS`].
@@ -83,8 +86,9 @@ pub fn compare(
     let mut counts = PopulationCounts {
         base: VersionCounts::of(&base),
         candidate: VersionCounts::of(&candidate),
-        moved: 0,
+        ..PopulationCounts::default()
     };
+    let mut pairs = Vec::with_capacity(ids.len());
     for ids in ids.chunks(BATCH) {
         let before = score(&base, ids, runtime, &metrics)?;
         let after = score(&candidate, ids, runtime, &metrics)?;
@@ -96,9 +100,11 @@ pub fn compare(
             counts.candidate.add(&candidate, after);
             if let (Outcome::Scored(before), Outcome::Scored(after)) = (&before.outcome, &after.outcome) {
                 counts.moved += u64::from(band(&base, before) != band(&candidate, after));
+                pairs.push((before.score, after.score));
             }
         }
     }
+    counts.agreement = rank::correlation(&pairs);
     counts.base.not_finite = base.not_finite.load(Ordering::Relaxed);
     counts.candidate.not_finite = candidate.not_finite.load(Ordering::Relaxed);
     Ok(counts)
