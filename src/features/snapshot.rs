@@ -15,6 +15,7 @@ use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
 use crate::values::entity_id::IdRef;
 use crate::values::feature_type::FeatureType;
+use crate::values::time::{now, rfc3339};
 use ids::IdIndex;
 use pack::PackedRows;
 use survey::Survey;
@@ -87,6 +88,9 @@ impl Snapshot {
             }
             Ok(())
         })?;
+        if let Some(survey) = as_of.and_then(|column| surveys.get(column)) {
+            not_in_future(path, survey)?;
+        }
         let mut ids = IdIndex::with_capacity(rows);
         let mut packed = PackedRows::new(surveys.iter().map(Survey::codec).collect(), rows);
         each_batch(&table, &chosen, table.bytes(), progress, |batch| {
@@ -183,6 +187,20 @@ impl Snapshot {
         (self.rows.size_bytes(), self.ids.size_bytes())
     }
 }
+
+/// Checks that no row is observed later than tomorrow: such rows would look fresh for ever.
+fn not_in_future(path: &Path, as_of: &Survey) -> Result<(), TableError> {
+    let latest = as_of.greatest();
+    if latest <= now() + DAY {
+        return Ok(());
+    }
+    let latest = rfc3339(latest).unwrap_or_else(|| latest.to_string());
+    let message = format!("expected times of observation up to now, found {latest}");
+    Err(TableError::column(path, as_of.column(), message))
+}
+
+/// Seconds of a day: clocks and time zones differ.
+const DAY: f64 = 86_400.0;
 
 fn at(batch: &TableBatch, row: usize, column: &str, message: String) -> TableError {
     TableError::cell(&batch.path, batch.first_row + row as u64, column, message)

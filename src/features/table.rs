@@ -70,7 +70,7 @@ impl TableError {
         }
     }
 
-    fn column(path: &Path, column: &str, message: impl ToString) -> Self {
+    pub(crate) fn column(path: &Path, column: &str, message: impl ToString) -> Self {
         Self {
             column: Some(column.to_owned()),
             ..Self::file(path, message)

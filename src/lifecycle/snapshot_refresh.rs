@@ -47,13 +47,13 @@ impl Lifecycle {
                 self.activate();
             }
             Err(refusal) => {
-                self.metrics.snapshot_read(Some(refusal.kind));
                 tracing::error!(
                     path,
                     kind = refusal.kind,
                     reason = refusal.reason,
                     "snapshot rejected, keeping the previous one"
                 );
+                self.metrics.snapshot_read(Some(refusal.kind));
             }
         }
         os::release_memory();

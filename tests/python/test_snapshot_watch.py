@@ -219,3 +219,13 @@ def test_partitions_are_refused_by_name(evergreen, tmp_path):
         timeout=60,
     )
     assert started.returncode == 2 and "the folder dt=2026-01-02 inside would not be read" in started.stderr
+
+
+def test_times_of_observation_in_the_future_are_refused(evergreen, tmp_path):
+    table = FRAME.head(50).copy()
+    table["as_of"] = pd.Timestamp.now(tz="UTC") + pd.Timedelta(days=3)
+    table.to_parquet(tmp_path / "c.parquet")
+    command = [evergreen, "serve", "--models", MODELS, "--customers", tmp_path / "c.parquet"]
+    started = subprocess.run([*command, "--http", "127.0.0.1:0"], capture_output=True, text=True, timeout=60)
+    assert started.returncode == 2
+    assert "column `as_of`: expected times of observation up to now, found 20" in started.stderr

@@ -44,6 +44,11 @@ impl Survey {
         &self.spec.column
     }
 
+    /// The greatest value; negative infinity without values.
+    pub(super) fn greatest(&self) -> f64 {
+        self.high
+    }
+
     /// Adds a cell.
     pub(super) fn add(&mut self, cell: Cell<'_>) -> Result<(), String> {
         if self.spec.kind == FeatureType::Category {
