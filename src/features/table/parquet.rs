@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{DataType, FixedLenByteArray};
+use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
@@ -240,60 +240,62 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
                     .collect(),
             ))
         }
-        ColumnReader::ByteArrayColumnReader(reader) => {
-            if let Meaning::Decimal(scale) = leaf.meaning {
-                let mut values = Vec::with_capacity(rows);
-                for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
-                    let value = value.map(|bytes| big_endian(bytes.data())).transpose();
-                    values.push(value.map_err(|message| (row, message))?);
-                }
-                return Ok(decimals(values, scale));
-            }
-            if !matches!(leaf.meaning, Meaning::Text | Meaning::Plain) {
-                return Err((
-                    0,
-                    "columns of bytes with this meaning are not read; write numbers or text".to_owned(),
-                ));
-            }
+        ColumnReader::ByteArrayColumnReader(reader) => bytes(cells(reader, column, rows)?, leaf.meaning),
+        ColumnReader::FixedLenByteArrayColumnReader(reader) => {
+            let values = cells(reader, column, rows)?;
+            bytes(
+                values
+                    .into_iter()
+                    .map(|value| value.map(ByteArray::from))
+                    .collect(),
+                leaf.meaning,
+            )
+        }
+    }
+}
+
+/// Reads values that are stored as bytes by their meaning.
+fn bytes(values: Vec<Option<ByteArray>>, meaning: Meaning) -> Result<Column, (usize, String)> {
+    let values = values.into_iter();
+    match meaning {
+        Meaning::Text | Meaning::Plain => {
             let mut texts = TextColumn::default();
-            for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
-                match value {
-                    None => texts.push(None),
-                    Some(bytes) => {
-                        let text = std::str::from_utf8(bytes.data())
-                            .map_err(|_| (row, "not UTF-8 text".to_owned()))?;
-                        texts.push(Some(text));
-                    }
-                }
+            for (row, value) in values.enumerate() {
+                let text = value
+                    .as_ref()
+                    .map(|bytes| std::str::from_utf8(bytes.data()))
+                    .transpose();
+                texts.push(text.map_err(|_| (row, "not UTF-8 text".to_owned()))?);
             }
             Ok(Column::Text(texts))
         }
-        ColumnReader::FixedLenByteArrayColumnReader(reader) => match leaf.meaning {
-            Meaning::Decimal(scale) => {
-                let mut values = Vec::with_capacity(rows);
-                for (row, value) in cells(reader, column, rows)?.into_iter().enumerate() {
-                    let value = value.map(|bytes| big_endian(bytes.data())).transpose();
-                    values.push(value.map_err(|message| (row, message))?);
-                }
-                Ok(decimals(values, scale))
+        Meaning::Decimal(scale) => {
+            let number = |(row, value): (usize, Option<ByteArray>)| {
+                let value = value.map(|bytes| big_endian(bytes.data())).transpose();
+                value.map_err(|message| (row, message))
+            };
+            Ok(decimals(
+                values.enumerate().map(number).collect::<Result<_, _>>()?,
+                scale,
+            ))
+        }
+        Meaning::Half => {
+            let number = |bytes: ByteArray| Some(half(bytes.data().try_into().ok()?));
+            Ok(Column::Float(
+                values.map(|value| value.and_then(number)).collect(),
+            ))
+        }
+        Meaning::Uuid => {
+            let mut texts = TextColumn::default();
+            for value in values {
+                texts.push(value.map(|bytes| uuid(bytes.data())).as_deref());
             }
-            Meaning::Half => {
-                let half = |bytes: FixedLenByteArray| Some(half(bytes.data().try_into().ok()?));
-                let values = cells(reader, column, rows)?.into_iter();
-                Ok(Column::Float(values.map(|value| value.and_then(half)).collect()))
-            }
-            Meaning::Uuid => {
-                let mut texts = TextColumn::default();
-                for value in cells(reader, column, rows)? {
-                    texts.push(value.map(|bytes| uuid(bytes.data())).as_deref());
-                }
-                Ok(Column::Text(texts))
-            }
-            _ => Err((
-                0,
-                "columns of fixed-length bytes are not read; write numbers or text".to_owned(),
-            )),
-        },
+            Ok(Column::Text(texts))
+        }
+        Meaning::Unsigned | Meaning::Time(..) => Err((
+            0,
+            "columns of bytes with this meaning are not read; write numbers or text".to_owned(),
+        )),
     }
 }
 
