@@ -208,6 +208,9 @@ pub(crate) fn temporary_name(prefix: &str) -> String {
     format!("{prefix}-{}-{time:x}-{count}", std::process::id())
 }
 
+/// Before an entity tag in [`FileStat::tag`].
+pub(crate) const E_TAG: &str = "etag ";
+
 /// The largest small file, in bytes.
 const SMALL: u64 = 1 << 20;
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use column::{Column, TableBatch, TextColumn};
 use flate2::read::MultiGzDecoder;
-pub(crate) use folder::{nested, unfinished};
+pub(crate) use folder::{is_part_of_table, nested, unfinished};
 
 use crate::suggest::hint;
 

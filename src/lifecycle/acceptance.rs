@@ -17,11 +17,19 @@ enum Verdict {
     Accept(String),
     /// It is clearly worse than the live one; why.
     Reject(String),
+    /// It cannot be judged now; why. The next poll tries again.
+    Postpone(String),
 }
 
 impl Lifecycle {
     /// Compares the version that is to go live with the live one it replaces, until one is accepted or none is left.
     pub(super) fn accept_newer(&mut self, name: &str) {
+        if let Some(state) = self.models.get_mut(name) {
+            state
+                .versions
+                .values_mut()
+                .for_each(|version| version.postponed = false);
+        }
         while let Some((live, newer)) = self.models.get(name).and_then(|state| state.replacement()) {
             let verdict = self.compare(name, live, newer);
             let Some(state) = self.models.get_mut(name) else {
@@ -33,6 +41,12 @@ impl Lifecycle {
                     state.event(format!("version {newer} was compared with {live}: {found}"));
                     if let Some(version) = state.versions.get_mut(&newer) {
                         version.accepted_over = Some(live);
+                    }
+                }
+                Verdict::Postpone(reason) => {
+                    tracing::warn!(model = name, version = newer, live, reason, "version postponed");
+                    if let Some(version) = state.versions.get_mut(&newer) {
+                        version.postponed = true;
                     }
                 }
                 Verdict::Reject(reason) => {
@@ -104,11 +118,19 @@ fn read_ids(path: &Path) -> Result<Vec<EntityId>, String> {
         .collect())
 }
 
-/// Judges the newer version by what both answered. Equal answers are always accepted: each limit is also relative to
-/// the live version.
+/// Judges the newer version by what both answered. Equal answers are always accepted.
 fn judge(counts: &PopulationCounts, settings: &WatchSection) -> Verdict {
     let PopulationCounts { base, candidate, .. } = counts;
     let compared = candidate.compared();
+    if counts.unavailable > 0 {
+        return Verdict::Postpone(format!(
+            "its features are unavailable for {} customers that the live version scores",
+            counts.unavailable
+        ));
+    }
+    if compared > 0 && counts.differing == 0 {
+        return Verdict::Accept(format!("gives the same answers for {compared} customers"));
+    }
     if compared < settings.samples.max(1) {
         return Verdict::Accept(format!(
             "not compared: {compared} customers; models.watch.samples asks for {}",
@@ -205,11 +227,13 @@ mod tests {
             base: before.clone(),
             candidate: now.clone(),
             moved: 30,
+            differing: u64::from(now != before),
             agreement: Some(0.9),
+            ..PopulationCounts::default()
         };
         match judge(&counts, &WatchSection::default()) {
             Verdict::Accept(_) => None,
-            Verdict::Reject(reason) => Some(reason),
+            Verdict::Reject(reason) | Verdict::Postpone(reason) => Some(reason),
         }
     }
 
@@ -247,7 +271,9 @@ mod tests {
             base: well.clone(),
             candidate: well,
             moved: 455,
+            differing: 900,
             agreement: Some(0.31),
+            ..PopulationCounts::default()
         };
         let Verdict::Reject(reason) = judge(&found, &WatchSection::default()) else {
             panic!("accepted");
@@ -261,6 +287,32 @@ mod tests {
         assert!(matches!(
             judge(&found, &WatchSection::default()),
             Verdict::Accept(_)
+        ));
+    }
+
+    #[test]
+    fn the_same_answers_are_accepted_whatever_the_reference_says() {
+        let mut newer = counts(1000, 0, 0, &EVEN);
+        newer.expected = vec![1, 1, 1, 9997];
+        let found = PopulationCounts {
+            base: counts(1000, 0, 0, &EVEN),
+            candidate: newer,
+            ..PopulationCounts::default()
+        };
+        let expected = "gives the same answers for 1000 customers".to_owned();
+        assert_eq!(judge(&found, &WatchSection::default()), Verdict::Accept(expected));
+    }
+
+    #[test]
+    fn a_version_whose_source_is_away_waits() {
+        let found = PopulationCounts {
+            base: counts(0, 0, 0, &[0; 4]),
+            unavailable: 500,
+            ..PopulationCounts::default()
+        };
+        assert!(matches!(
+            judge(&found, &WatchSection::default()),
+            Verdict::Postpone(_)
         ));
     }
 

@@ -1,41 +1,42 @@
 //! Exchanges the decisions about each model with the other servers of the repository.
 
+use std::collections::BTreeMap;
+
 use super::Lifecycle;
 use super::decisions::Decisions;
 use super::model_state::ModelState;
+use super::withdrawn::Withdrawn;
+use crate::values::time::now;
 
 impl ModelState {
-    /// The decisions in this state.
-    fn decisions(&self) -> Decisions {
-        let rolled_back = self
-            .withdrawn
-            .iter()
-            .filter(|(_, withdrawn)| withdrawn.rolled_back);
-        Decisions {
-            hold: self.hold,
-            rolled_back: rolled_back
-                .map(|(&number, withdrawn)| (number, withdrawn.clone()))
-                .collect(),
-        }
+    /// The versions that this server has rolled back.
+    fn rolled_back(&self) -> BTreeMap<u64, Withdrawn> {
+        let withdrawn = self.withdrawn.iter();
+        let rolled_back = withdrawn.filter(|(_, withdrawn)| withdrawn.rolled_back);
+        rolled_back
+            .map(|(&number, withdrawn)| (number, withdrawn.clone()))
+            .collect()
     }
 
-    /// Whether this server has decided something that the repository does not hold yet.
+    /// Whether something is decided that is not recorded yet.
     fn has_decided(&self) -> bool {
-        self.decisions() != self.recorded
+        let mut now_decided = self.decisions.clone();
+        now_decided.record(self.hold, &self.rolled_back(), now());
+        now_decided != self.decisions
     }
 
-    /// Applies decisions of other servers.
-    fn apply(&mut self, decisions: &Decisions) {
-        let now = self.decisions();
-        if now.hold != decisions.hold {
-            self.hold = decisions.hold;
-            self.event(match decisions.hold {
+    /// Applies the latest decisions of all servers.
+    fn apply(&mut self, decisions: Decisions) {
+        let before = self.rolled_back();
+        if self.hold != decisions.hold() {
+            self.hold = decisions.hold();
+            self.event(match decisions.hold() {
                 Some(version) => format!("version {version} is held, as another server recorded"),
                 None => "the hold ended, as another server recorded".to_owned(),
             });
         }
-        for (&number, withdrawn) in &decisions.rolled_back {
-            if now.rolled_back.get(&number) != Some(withdrawn) {
+        for (number, withdrawn) in decisions.rolled_back() {
+            if before.get(&number) != Some(withdrawn) {
                 self.withdraw_as(number, withdrawn.clone());
                 let reason = &withdrawn.reason;
                 self.event(format!(
@@ -43,19 +44,21 @@ impl ModelState {
                 ));
             }
         }
-        for &number in now.rolled_back.keys() {
-            if !decisions.rolled_back.contains_key(&number) {
-                self.reinstate(number);
-                self.event(format!(
-                    "version {number} may be loaded again, as another server recorded"
-                ));
-            }
+        for &number in before
+            .keys()
+            .filter(|&&number| !decisions.has_rolled_back(number))
+        {
+            self.reinstate(number);
+            self.event(format!(
+                "version {number} may be loaded again, as another server recorded"
+            ));
         }
+        self.decisions = decisions;
     }
 }
 
 impl Lifecycle {
-    /// Merges the decisions of a model with those in the repository.
+    /// Merges the decisions about a model with those in the repository.
     ///
     /// # Errors
     /// They cannot be read or written: what this server decided holds for it alone.
@@ -64,26 +67,23 @@ impl Lifecycle {
         let Some(state) = self.models.get_mut(name) else {
             return Ok(());
         };
+        let rolled_back = state.rolled_back();
+        state.decisions.record(state.hold, &rolled_back, now());
         let theirs: Decisions = match self.repository.read(&path)? {
             None => Decisions::default(),
             Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| format!("{path}: {error}; delete it to forget all decisions"))?,
+                .map_err(|error| format!("{path}: {error}; restore or delete it"))?,
         };
-        let ours = state.decisions();
-        let merged = ours.merged(&state.recorded, &theirs);
-        if merged != ours {
-            state.apply(&merged);
-        }
-        state.recorded = theirs;
-        if merged != state.recorded {
+        let merged = state.decisions.merged(&theirs);
+        state.apply(merged.clone());
+        if merged != theirs {
             let text = serde_json::to_vec_pretty(&merged).map_err(|error| error.to_string())?;
             self.repository.write(&path, &text)?;
-            state.recorded = merged;
         }
         Ok(())
     }
 
-    /// Exchanges the decisions of every model at a poll. Failures are logged once.
+    /// Exchanges the decisions about every model at a poll. Failures are logged once.
     pub(super) fn exchange_all_decisions(&mut self) {
         for name in self.names() {
             let failed = self.exchange_decisions(&name).err();
@@ -128,65 +128,43 @@ mod tests {
     use crate::models::repository::VersionFiles;
     use crate::storage::Listing;
 
-    fn files() -> VersionFiles {
-        Ok(Listing::Folder(Vec::new()))
-    }
-
     fn state(found: &[u64]) -> ModelState {
+        let files: VersionFiles = Ok(Listing::Folder(Vec::new()));
         let mut state = ModelState::default();
-        let found = found.iter().map(|&number| (number, files())).collect();
+        let found = found.iter().map(|&number| (number, files.clone())).collect();
         state.observe(&found, Instant::now());
         state
     }
 
-    fn rolled_back(number: u64) -> Decisions {
-        let mut state = state(&[number]);
-        state.withdraw(number, true, "wrong scores");
-        state.decisions()
-    }
-
-    #[test]
-    fn changes_of_others_and_of_this_server_are_both_kept() {
-        let base = rolled_back(1);
-        let mut ours = base.clone();
-        ours.rolled_back.extend(rolled_back(2).rolled_back);
-        // Others have released version 1 and hold version 3.
-        let theirs = Decisions {
-            hold: Some(3),
-            ..Decisions::default()
-        };
-        let merged = ours.merged(&base, &theirs);
-        assert_eq!(merged.hold, Some(3));
-        assert_eq!(merged.rolled_back.keys().collect::<Vec<_>>(), [&2]);
-        // Without changes of others ours stay.
-        assert_eq!(ours.merged(&base, &base), ours);
+    /// The decisions of a server that has rolled version 2 back.
+    fn of_another_server() -> Decisions {
+        let mut other = state(&[1, 2]);
+        other.withdraw(2, true, "wrong scores");
+        let mut decisions = Decisions::default();
+        decisions.record(None, &other.rolled_back(), 10.0);
+        decisions
     }
 
     #[test]
     fn another_servers_rollback_takes_a_version_out_and_its_end_makes_it_due_again() {
         let mut state = state(&[1, 2]);
         assert_eq!(state.next(), Some(2));
-        state.apply(&rolled_back(2));
+        let mut decisions = of_another_server();
+        state.apply(decisions.clone());
         assert_eq!(state.next(), Some(1), "version 2 is rolled back");
-        assert_eq!(state.decisions(), rolled_back(2));
-        state.apply(&Decisions::default());
+        assert!(!state.has_decided(), "it is recorded already");
+        decisions.record(None, &BTreeMap::new(), 20.0);
+        state.apply(decisions);
         assert_eq!(state.next(), Some(2));
+        assert!(!state.has_decided());
     }
 
     #[test]
     fn an_unloaded_version_is_a_matter_of_one_server() {
         let mut state = state(&[1]);
         state.withdraw(1, false, "unloaded by request");
-        assert_eq!(state.decisions(), Decisions::default());
-    }
-
-    #[test]
-    fn the_file_is_read_back_as_written() {
-        let decisions = Decisions {
-            hold: Some(1),
-            ..rolled_back(2)
-        };
-        let text = serde_json::to_vec(&decisions).unwrap();
-        assert_eq!(serde_json::from_slice::<Decisions>(&text).unwrap(), decisions);
+        assert!(!state.has_decided());
+        state.withdraw(1, true, "wrong scores");
+        assert!(state.has_decided());
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct KnownVersion {
     pub(super) by_command: bool,
     /// The live version that it was compared with, and may replace.
     pub(super) accepted_over: Option<u64>,
+    /// It could not be compared now, and must not go live until it can.
+    pub(super) postponed: bool,
 }
 
 /// The stage of a version in its life.
@@ -58,6 +60,7 @@ impl KnownVersion {
             outdated: false,
             by_command: false,
             accepted_over: None,
+            postponed: false,
         }
     }
 

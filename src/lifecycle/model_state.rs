@@ -32,8 +32,8 @@ pub(super) struct ModelState {
     pub(super) extra: BTreeSet<u64>,
     /// Versions that must not be loaded by themselves, even after they were out of sight for a while.
     pub(super) withdrawn: BTreeMap<u64, Withdrawn>,
-    /// The decisions in the repository when it was last read or written.
-    pub(super) recorded: Decisions,
+    /// The latest decisions of all servers, as far as this one knows.
+    pub(super) decisions: Decisions,
     /// Why the decisions could not be exchanged at the last poll.
     pub(super) exchange_failed: Option<String>,
     /// An operator unloaded the whole model.
@@ -198,21 +198,28 @@ impl ModelState {
     /// The version that should be live.
     pub(super) fn choose(&self) -> Option<u64> {
         let loaded = |number: u64| self.loaded(number).map(|_| number);
+        let ready = |number: u64| self.loaded(number).is_some_and(|version| !version.postponed);
         let preferred = match &self.policy.default {
             Some(VersionName::Number(number)) => Some(*number),
             Some(VersionName::Label(label)) => self.labels.get(label).copied(),
             None => None,
         };
-        if let Some(number) = self.hold.and_then(loaded).or_else(|| preferred.and_then(loaded)) {
+        if let Some(number) = self
+            .hold
+            .and_then(loaded)
+            .or_else(|| preferred.filter(|&number| ready(number)))
+        {
             return Some(number);
         }
-        // The preferred version is not loaded: the live one stays.
+        // The preferred version is not loaded, or cannot be compared now: the live one stays.
         if let Some(live) = preferred.and(self.live).and_then(loaded) {
             return Some(live);
         }
         let candidates = || {
             let newest_first = self.versions.iter().rev();
-            newest_first.filter(|(number, version)| version.is_loaded() && !self.on_trial(**number))
+            newest_first.filter(|(number, version)| {
+                version.is_loaded() && !version.postponed && !self.on_trial(**number)
+            })
         };
         let backed = candidates().find(|(_, version)| version.is_backed());
         let newest = backed.or_else(|| candidates().next()).map(|(&number, _)| number);

@@ -8,7 +8,7 @@ use crate::config::{Config, SnapshotWatchSection};
 use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
 use crate::features::sources::Sources;
-use crate::features::table::{Table, nested, unfinished};
+use crate::features::table::{Table, is_part_of_table, nested, unfinished};
 use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
@@ -217,7 +217,7 @@ impl SnapshotLoader {
         if let Listing::Folder(_) = entry {
             // In object storage only the files of the folder itself are copied.
             let inside = storage.folders("").map_err(|error| unreadable(&error))?;
-            if let Some(name) = inside.iter().find(|name| !name.starts_with('_')) {
+            if let Some(name) = inside.iter().find(|name| is_part_of_table(name)) {
                 return Err(SnapshotRejection::new("unreadable", nested(name)));
             }
         }

@@ -37,8 +37,8 @@ struct SavedCommands {
     unloaded: bool,
     #[serde(rename = "away")]
     withdrawn: BTreeMap<u64, Withdrawn>,
-    /// The decisions in the repository when the state was saved.
-    recorded: Decisions,
+    /// The latest decisions of all servers when the state was saved.
+    decisions: Decisions,
 }
 
 impl Pointers {
@@ -77,7 +77,7 @@ impl SavedCommands {
             extra: model.extra.clone(),
             unloaded: model.unloaded,
             withdrawn: model.withdrawn.clone(),
-            recorded: model.recorded.clone(),
+            decisions: model.decisions.clone(),
         };
         let untouched = Self {
             settings: commands.settings.clone(),
@@ -98,7 +98,7 @@ impl SavedCommands {
         model.extra.clone_from(&self.extra);
         model.unloaded = self.unloaded;
         model.withdrawn.clone_from(&self.withdrawn);
-        model.recorded.clone_from(&self.recorded);
+        model.decisions.clone_from(&self.decisions);
         model.event("saved commands were restored".to_owned());
         model
     }

@@ -16,7 +16,9 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number};
+use super::{
+    E_TAG, FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number,
+};
 use crate::config::StorageSection;
 
 /// Bytes fetched with one request: a broken connection repeats no more than this.
@@ -234,9 +236,6 @@ impl Bucket {
             .map_err(|error| self.fail(folder, &error))
     }
 }
-
-/// Before an entity tag in [`FileStat::tag`].
-const E_TAG: &str = "etag ";
 
 /// An object as a file; `None` for the empty object that some tools put where a folder would be.
 fn stat(meta: &ObjectMeta) -> Option<FileStat> {

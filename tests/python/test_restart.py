@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -145,11 +147,43 @@ def test_a_rollback_reaches_every_server_and_outlives_them_without_a_state_file(
         order(server, "/v1/models/churn/load", version=3)
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         assert live(server) == 4
-        # Without the file nothing is decided any more.
         order(server, "/v1/models/churn/rollback")
         assert live(server) != 4
+        # What is lost comes back: a missing file decides nothing.
         (models / "churn/decisions.json").unlink()
-        until(lambda: live(server) == 4)
+        until((models / "churn/decisions.json").exists)
+        assert live(server) != 4 and status(server, 4)["state"] == "rolled_back"
+
+
+def test_decisions_at_the_same_moment_are_both_kept(evergreen, tmp_path, models):
+    config = settings(tmp_path, "[models]\npoll_seconds = 0.05\n")
+    put(bundle(tmp_path / "new"), models, 4)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    with (
+        serving(evergreen, tmp_path / "a", models=models, config=config) as a,
+        serving(evergreen, tmp_path / "b", models=models, config=config) as b,
+    ):
+        for _ in range(5):
+            orders = [
+                threading.Thread(target=order, args=(a, "/v1/models/churn/rollback")),
+                threading.Thread(
+                    target=order, args=(b, "/v1/models/churn/rollback"), kwargs={"version": 1, "hold": True}
+                ),
+            ]
+            for one in orders:
+                one.start()
+            for one in orders:
+                one.join()
+            until(lambda: live(a) == live(b) == 1)
+            # Both stay what they are over several polls.
+            time.sleep(0.3)
+            assert live(a) == live(b) == 1
+            assert status(a, 4)["state"] == status(b, 4)["state"] == "rolled_back"
+            order(a, "/v1/models/churn/release")
+            for version in (2, 3, 4):
+                order(a, "/v1/models/churn/load", version=version)
+            until(lambda: live(a) == live(b) == 4)
 
 
 def test_a_repository_that_cannot_be_written_is_named(evergreen, tmp_path, models):
@@ -167,5 +201,5 @@ def test_decisions_that_make_no_sense_are_named_and_change_nothing(evergreen, tm
     config = settings(tmp_path, "[models]\npoll_seconds = 0.05\n")
     with serving(evergreen, tmp_path, models=models, config=config) as server:
         (models / "churn/decisions.json").write_text('{"hold": "three"}')
-        until(lambda: "delete it to forget all decisions" in server.log.read_text())
+        until(lambda: "restore or delete it" in server.log.read_text())
         assert live(server) == 3

@@ -58,10 +58,12 @@ fn is_part(name: &str) -> bool {
 /// Why a folder inside of a table's folder is refused; `None` for a file, or a marker.
 fn refused_folder(path: &Path, hidden: bool) -> Option<String> {
     let name = path.file_name()?.to_string_lossy();
-    if !path.is_dir() || (hidden && name != DELTA_LOG) {
-        return None;
-    }
-    Some(nested(&name))
+    (path.is_dir() && (!hidden || is_part_of_table(&name))).then(|| nested(&name))
+}
+
+/// Whether a folder inside of a table's folder would have to be read, by its name: not a marker or checksum of a job.
+pub(crate) fn is_part_of_table(name: &str) -> bool {
+    name == DELTA_LOG || !name.starts_with(['_', '.'])
 }
 
 /// The log of a Delta table, which says which of its files are valid.

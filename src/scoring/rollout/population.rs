@@ -23,6 +23,9 @@ pub const MOST_CUSTOMERS: usize = 5000;
 /// Customers whose features are fetched at once.
 const BATCH: usize = 500;
 
+/// The longest duration of a comparison; what was compared until then counts.
+const TIME: Duration = Duration::from_secs(10);
+
 /// The longest wait for the features of a batch.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -50,6 +53,10 @@ pub struct PopulationCounts {
     pub candidate: VersionCounts,
     /// Customers whose band differs, of those that both versions score.
     pub moved: u64,
+    /// Customers with another score, or with a score from one version only.
+    pub differing: u64,
+    /// Customers that the live version scores, while a source of the newer one is unavailable.
+    pub unavailable: u64,
     /// The rank correlation of both scores; `None` without customers that both versions score.
     pub agreement: Option<f64>,
 }
@@ -89,13 +96,23 @@ pub fn compare(
         ..PopulationCounts::default()
     };
     let mut pairs = Vec::with_capacity(ids.len());
+    let end = Instant::now() + TIME;
     for ids in ids.chunks(BATCH) {
+        // An operator's command must not wait, and a store that is away must not be asked again and again.
+        if Instant::now() >= end || counts.unavailable > 0 {
+            break;
+        }
         let before = score(&base, ids, runtime, &metrics)?;
         let after = score(&candidate, ids, runtime, &metrics)?;
         for (before, after) in before.iter().zip(&after) {
-            if says_nothing(before) || says_nothing(after) {
+            if says_nothing(before) {
                 continue;
             }
+            if says_nothing(after) {
+                counts.unavailable += u64::from(matches!(before.outcome, Outcome::Scored(_)));
+                continue;
+            }
+            counts.differing += u64::from(bits(before) != bits(after));
             counts.base.add(&base, before);
             counts.candidate.add(&candidate, after);
             if let (Outcome::Scored(before), Outcome::Scored(after)) = (&before.outcome, &after.outcome) {
@@ -141,6 +158,14 @@ fn says_nothing(score: &EntityScore) -> bool {
     match &score.outcome {
         Outcome::Scored(score) => !score.unavailable.is_empty(),
         Outcome::Failed(error) => !matches!(error.kind(), ErrorKind::Rejected | ErrorKind::Internal),
+    }
+}
+
+/// The bits of a score; `None` without one.
+fn bits(score: &EntityScore) -> Option<u64> {
+    match &score.outcome {
+        Outcome::Scored(score) => Some(score.score.to_bits()),
+        Outcome::Failed(_) => None,
     }
 }
 
