@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::offline::RowRejection;
 use crate::features::table::TableBatch;
+use crate::storage::temporary_name;
 
 /// A file of rejected rows: file, row, column and reason.
 pub(super) struct Rejects {
     path: PathBuf,
+    /// Path of the file until it is complete.
+    temporary: PathBuf,
     writer: csv::Writer<File>,
 }
 
@@ -18,9 +21,11 @@ impl Rejects {
     /// # Errors
     /// The file cannot be created.
     pub(super) fn create(path: &Path) -> Result<Self, String> {
-        let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let temporary = path.with_file_name(temporary_name(".rejects"));
+        let file = File::create_new(&temporary).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut rejects = Self {
             path: path.to_owned(),
+            temporary,
             writer: csv::Writer::from_writer(file),
         };
         rejects.record(["file", "row", "column", "reason"])?;
@@ -42,12 +47,16 @@ impl Rejects {
         self.record([&file, &row.to_string(), column, &rejection.reason])
     }
 
-    /// Completes the file.
+    /// Completes the file, under its name.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(super) fn finish(mut self) -> Result<(), String> {
-        self.writer.flush().map_err(|error| self.fail(&error))
+        let done = self
+            .writer
+            .flush()
+            .and_then(|()| std::fs::rename(&self.temporary, &self.path));
+        done.map_err(|error| self.fail(&error))
     }
 
     fn record(&mut self, fields: [&str; 4]) -> Result<(), String> {
@@ -58,6 +67,13 @@ impl Rejects {
 
     fn fail(&self, error: &dyn std::fmt::Display) -> String {
         format!("{}: {error}", self.path.display())
+    }
+}
+
+impl Drop for Rejects {
+    fn drop(&mut self) {
+        // Removes the partial file after a failure; after `finish` it no longer exists.
+        let _ = std::fs::remove_file(&self.temporary);
     }
 }
 

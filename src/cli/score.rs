@@ -107,6 +107,17 @@ impl OutputChoice {
 impl ScoreCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         check_output_path(&self.input, &self.output)?;
+        if let Some(rejects) = &self.rejects {
+            check_output_path(&self.input, rejects)?;
+            check_output_path(&self.output, rejects)?;
+            if *rejects == self.output {
+                return Err(format!(
+                    "{}: expected different files for --output and --rejects",
+                    rejects.display()
+                )
+                .into());
+            }
+        }
         let model = OfflineModel::load(&self.model, &self.models)?;
         let kind = kind(&model, self.kind)?;
         check_complete(&self.input)?;
@@ -252,7 +263,7 @@ fn score(
         let rows = model
             .rows(&batch, &selection, command.on_error == OnError::Skip, &mut reject)
             .map_err(|error| match command.on_error {
-                OnError::Stop => format!("{error}; --on-error skip leaves such rows out"),
+                OnError::Stop => format!("{error}; --on-error skip writes such rows without a score"),
                 OnError::Skip => error.to_string(),
             })?;
         if let Some(error) = failed {

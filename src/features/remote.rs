@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use recloser::{AsyncRecloser, Error as Guarded, Recloser};
 
 use cache::Cache;
@@ -206,7 +207,9 @@ impl RemoteSource {
         let current = || before == self.forgotten.load(Ordering::SeqCst);
         if let (Ok(vectors), Some(cache), true) = (&result, &self.cache, current()) {
             for (id, vector) in ids.iter().zip(vectors) {
-                cache.insert(id.clone(), vector.clone());
+                if let Some(vector) = vector {
+                    cache.insert(id.clone(), vector.clone());
+                }
             }
             if !current() {
                 // The entities were forgotten meanwhile.
@@ -219,7 +222,7 @@ impl RemoteSource {
     }
 
     /// Fetches through the circuit breaker.
-    async fn fetch(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+    async fn fetch(&self, ids: &[EntityId]) -> Result<Vec<FetchedVector>, SourceError> {
         let start = Instant::now();
         let result = match self.breaker.call(self.attempts(ids)).await {
             Ok(vectors) => Ok(vectors),
@@ -236,38 +239,60 @@ impl RemoteSource {
         result
     }
 
-    async fn attempts(&self, ids: &[EntityId]) -> Result<Vec<Vector>, SourceError> {
+    async fn attempts(&self, ids: &[EntityId]) -> Result<Vec<FetchedVector>, SourceError> {
         let lane = Lane::of(ids.len());
         let timeout = self.timeouts.of(lane);
-        match tokio::time::timeout(timeout, self.answered(ids, lane)).await {
-            Ok(result) => result,
+        let end = tokio::time::Instant::now() + timeout;
+        match tokio::time::timeout_at(end, self.twice(ids, lane)).await {
             Err(_) => Err(SourceError::TimedOut(timeout)),
+            Ok(Err(SourceError::Refused(code))) => Ok(self.isolated(ids, lane, &code, end).await),
+            Ok(result) => result.map(|vectors| vectors.into_iter().map(Some).collect()),
         }
     }
 
-    /// Fetches ids. If the store refuses one of them, the halves are fetched again, until that id is alone: one client's bad
-    /// id must not cost the others their answers.
-    async fn answered(&self, ids: &[EntityId], lane: Lane) -> Result<Vec<Vector>, SourceError> {
-        let mut vectors = Vec::with_capacity(ids.len());
-        // The parts that are left, the first one on top.
-        let mut parts = vec![ids];
-        while let Some(part) = parts.pop() {
-            match self.twice(part, lane).await {
-                Ok(found) => vectors.extend(found),
-                Err(SourceError::Refused(code)) if part.len() < 2 => {
-                    if self.metrics.may_log_failure() {
-                        tracing::warn!(source = self.name, code, "the feature store refuses an id");
-                    }
-                    vectors.push(Layout::unknown(now()));
-                }
-                Err(SourceError::Refused(_)) => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(error) => return Err(error),
-            }
+    /// Fetches ids of which the store refuses some, so that one client's bad id does not cost the others their answers: in
+    /// parts, and those that are refused one by one, all at once on the connections. The store has answered, so what is not
+    /// there by `end` says nothing about its health: those ids are unavailable.
+    async fn isolated(
+        &self,
+        ids: &[EntityId],
+        lane: Lane,
+        code: &str,
+        end: tokio::time::Instant,
+    ) -> Vec<FetchedVector> {
+        if self.metrics.may_log_failure() {
+            tracing::warn!(source = self.name, code, "the feature store refuses an id");
         }
-        Ok(vectors)
+        let parts = ids.chunks(PART).map(|part| async move {
+            match self.until(end, part, lane).await {
+                Err(SourceError::Refused(_)) => {
+                    let alone = part.iter().map(|id| self.alone(end, id, lane));
+                    join_all(alone).await
+                }
+                Err(_) => vec![None; part.len()],
+                Ok(vectors) => vectors.into_iter().map(Some).collect(),
+            }
+        });
+        join_all(parts).await.into_iter().flatten().collect()
+    }
+
+    /// Fetches one id; one that the store refuses is unknown to it.
+    async fn alone(&self, end: tokio::time::Instant, id: &EntityId, lane: Lane) -> FetchedVector {
+        match self.until(end, std::slice::from_ref(id), lane).await {
+            Ok(vectors) => vectors.into_iter().next(),
+            Err(SourceError::Refused(_)) => Some(Layout::unknown(now())),
+            Err(_) => None,
+        }
+    }
+
+    async fn until(
+        &self,
+        end: tokio::time::Instant,
+        ids: &[EntityId],
+        lane: Lane,
+    ) -> Result<Vec<Vector>, SourceError> {
+        let fetch = tokio::time::timeout_at(end, self.twice(ids, lane)).await;
+        fetch.unwrap_or_else(|_| Err(SourceError::TimedOut(self.timeouts.of(lane))))
     }
 
     /// Fetches ids, a second time after a lost connection.
@@ -278,6 +303,12 @@ impl RemoteSource {
         }
     }
 }
+
+/// The vector of an id; `None` if it could not be fetched in time.
+type FetchedVector = Option<Vector>;
+
+/// Ids of a part when the store refuses some of a fetch: 10,000 ids are about 160 queries, and 64 for each part with a bad id.
+const PART: usize = 64;
 
 /// Whether an id has the character U+0000. No database can hold it, so no entity has it, and it is not asked for.
 fn has_nul(id: &EntityId) -> bool {
@@ -303,7 +334,8 @@ mod tests {
     use crate::metrics::Registry;
     use crate::values::feature_type::{FeatureType, Parse};
 
-    /// Refuses any fetch with the id `bad`, as a database refuses a whole statement, and counts fetches.
+    /// Refuses any fetch with an id that begins with `bad`, as a database refuses a whole statement, and counts fetches. Each
+    /// answer takes a moment.
     #[derive(Debug)]
     struct Strict(Arc<Layout>, AtomicU64);
 
@@ -315,7 +347,8 @@ mod tests {
         ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
             self.1.fetch_add(1, Ordering::Relaxed);
             async move {
-                if ids.contains(&EntityId::Text("bad".to_owned())) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                if ids.iter().any(|id| id.to_string().starts_with("bad")) {
                     return Err(SourceError::Refused("22P02".to_owned()));
                 }
                 Ok(ids.iter().map(|_| self.0.builder(now()).finish()).collect())
@@ -337,8 +370,8 @@ mod tests {
         let layout = Arc::new(Layout::new("id", vec![field]));
         let source = Arc::new(Strict(layout.clone(), AtomicU64::new(0)));
         let timeouts = Timeouts {
-            timeout: Duration::from_secs(5),
-            bulk_timeout: Duration::from_secs(5),
+            timeout: Duration::from_millis(50),
+            bulk_timeout: Duration::from_millis(50),
             cooldown: Duration::from_secs(60),
         };
         let metrics = FeatureMetrics::new(&Registry::default()).unwrap().source("s");
@@ -364,6 +397,26 @@ mod tests {
             assert!(matches!(found[1], Lookup::Unknown), "{:?}", found[1]);
         }
         // A hundred refusals have not opened the circuit breaker.
+        assert!(matches!(
+            remote.get(&[text("C-4")], now(), None).await[0],
+            Lookup::Vector(..)
+        ));
+    }
+
+    #[tokio::test]
+    async fn many_refused_ids_take_no_longer_than_a_few_answers() {
+        let (remote, _) = remote();
+        let mut ids: Vec<EntityId> = (0..300).map(|number| text(&format!("bad {number}"))).collect();
+        ids.push(text("C-1"));
+        for _ in 0..30 {
+            let found = remote.get(&ids, now(), None).await;
+            assert!(matches!(found[300], Lookup::Vector(..)), "{:?}", found[300]);
+            assert!(
+                found[..300]
+                    .iter()
+                    .all(|lookup| matches!(lookup, Lookup::Unknown))
+            );
+        }
         assert!(matches!(
             remote.get(&[text("C-4")], now(), None).await[0],
             Lookup::Vector(..)

@@ -170,7 +170,33 @@ pub struct Table {
 struct TableFile {
     path: PathBuf,
     kind: FileKind,
-    columns: Vec<String>,
+    columns: FileColumns,
+}
+
+/// The columns of a file.
+#[derive(Debug, Default)]
+struct FileColumns {
+    /// Columns that can be read.
+    names: Vec<String>,
+    /// Columns that cannot be read, and why.
+    unreadable: Vec<(String, &'static str)>,
+}
+
+impl FileColumns {
+    /// Sorts out names that occur twice: no one can say which is meant.
+    fn of(all: Vec<String>) -> Self {
+        let mut columns = Self::default();
+        for name in &all {
+            if all.iter().filter(|other| *other == name).count() == 1 {
+                columns.names.push(name.clone());
+            } else if columns.unreadable.iter().all(|(known, _)| known != name) {
+                columns
+                    .unreadable
+                    .push((name.clone(), "occurs twice; rename one of the columns"));
+            }
+        }
+        columns
+    }
 }
 
 impl Table {
@@ -190,7 +216,7 @@ impl Table {
             .into_iter()
             .map(|(path, kind)| {
                 let own = columns_of(&path, kind)?;
-                let new = own.iter().filter(|name| !columns.contains(name)).cloned();
+                let new = own.names.iter().filter(|name| !columns.contains(name)).cloned();
                 let new: Vec<String> = new.collect();
                 columns.extend(new);
                 Ok(TableFile {
@@ -231,6 +257,12 @@ impl Table {
     /// # Errors
     /// Columns are missing; the message lists them.
     pub fn batches(&self, chosen: &[String]) -> Result<TableBatches<'_>, TableError> {
+        for file in &self.files {
+            let found = |name: &&String| file.columns.unreadable.iter().find(|(known, _)| known == *name);
+            if let Some((name, reason)) = chosen.iter().find_map(|name| found(&name)) {
+                return Err(TableError::column(&file.path, name, reason));
+            }
+        }
         let missing: Vec<String> = chosen
             .iter()
             .filter(|name| !self.columns.contains(name))
@@ -272,7 +304,9 @@ impl TableBatches<'_> {
             let Some(file) = self.table.files.get(self.file) else {
                 return Ok(None);
             };
-            let present = |name: &&String| file.columns.contains(name);
+            // The keys of JSON lines are known of the first lines only; any line may have any of them.
+            let present =
+                |name: &&String| file.kind == FileKind::JsonLines || file.columns.names.contains(name);
             let source = match &mut self.open {
                 Some(source) => source,
                 None => {
@@ -309,11 +343,11 @@ fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn BatchR
     })
 }
 
-fn columns_of(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
+fn columns_of(path: &Path, kind: FileKind) -> Result<FileColumns, TableError> {
     match kind {
         FileKind::Parquet => parquet::columns(path),
-        FileKind::Csv | FileKind::Tsv => csv::columns(path, kind),
-        FileKind::JsonLines => json::columns(path),
+        FileKind::Csv | FileKind::Tsv => csv::columns(path, kind).map(FileColumns::of),
+        FileKind::JsonLines => json::columns(path).map(FileColumns::of),
     }
 }
 
@@ -375,6 +409,26 @@ mod tests {
             let folder = folder_with(&files);
             assert_eq!(numbers(folder.path(), "x"), [None, Some(5.0)], "{files:?}");
         }
+    }
+
+    #[test]
+    fn a_late_key_of_one_part_is_read_and_an_ambiguous_column_of_one_part_is_an_error() {
+        let filler = "{\"id\": 1}\n".repeat(100_001);
+        let late = format!("{filler}{{\"id\": 2, \"x\": 7}}\n");
+        let folder = folder_with(&[("a.jsonl", "{\"id\": 0, \"x\": 5}\n"), ("b.jsonl", &late)]);
+        assert_eq!(numbers(folder.path(), "x").last(), Some(&Some(7.0)));
+        let folder = folder_with(&[("a.csv", "id,x,x\n1,2,3\n"), ("b.csv", "id,x\n4,5\n")]);
+        let table = Table::open(folder.path()).unwrap();
+        let error = table
+            .batches(&["x".to_owned()])
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("a.csv") && error.contains("occurs twice"),
+            "{error}"
+        );
+        assert!(table.batches(&["id".to_owned()]).is_ok());
     }
 
     #[test]

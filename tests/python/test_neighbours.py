@@ -2,6 +2,7 @@
 of an undisturbed run. NEIGHBOUR_REQUESTS sets the number of requests (10,000 for the figures in the changelog)."""
 
 import os
+import re
 import threading
 
 import httpx
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import redis
 
-from evergreen_testing.feature_stores import postgres_server, redis_server
+from evergreen_testing.feature_stores import Proxy, postgres_server, redis_server
 from evergreen_testing.paths import CUSTOMERS
 from evergreen_testing.sample_customers import IDS, ROWS, fill, strip
 from evergreen_testing.server_process import serving
@@ -148,6 +149,28 @@ def test_postgres(evergreen, tmp_path, key):
     for config, name in postgres_store(tmp_path, key):
         ids = [uuid_of(id) for id in IDS] if name in ("uuid", "cast") else IDS
         compare(evergreen, tmp_path, config, ids)
+
+
+def test_many_bad_ids_over_a_slow_network(evergreen, tmp_path):
+    """The store answers within the timeout, but not hundreds of times in a row."""
+    for config, name in postgres_store(tmp_path, UUID):
+        if name != "cast":
+            continue
+        connect = next(line for line in config.read_text().splitlines() if line.startswith("connect"))
+        between = Proxy(int(re.search(r"port=(\d+)", connect)[1]))
+        between.delay = 0.002
+        text = config.read_text().replace("timeout = '5s'", "timeout = '400ms'")
+        config.write_text(re.sub(r"port=\d+", f"port={between.port}", text))
+        ids = [uuid_of(id) for id in IDS]
+        with serving(evergreen, tmp_path, customers=None, config=config) as server:
+            bad = {"model": "churn", "entities": [{"id": f"no uuid {number}"} for number in range(60)]}
+            for _ in range(40):
+                results = server.http.post("/v1/score", json=bad).json()["results"]
+                assert {result["status"] for result in results} <= {"not_found", "error"}
+                [one] = server.http.post(
+                    "/v1/score", json={"model": "churn", "entities": [{"id": ids[7]}]}
+                ).json()["results"]
+                assert one["status"] == "ok", one
 
 
 def test_feast(evergreen, tmp_path):

@@ -419,6 +419,4 @@ def test_versions_are_compared_with_features_of_the_store(evergreen, store, tmp_
             for event in online.ops.get("/v1/models/churn").json()["events"]
             if "was compared with 1" in event["what"]
         ])  # fmt: skip
-        assert found == [
-            "version 2 was compared with 1: gives the same answers for 800 customers"
-        ]
+        assert found == ["version 2 was compared with 1: gives the same answers for 800 customers"]

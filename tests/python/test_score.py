@@ -423,6 +423,8 @@ def test_bad_rows_are_skipped_and_listed_where_that_is_asked(run, tmp_path):
         [str(bad), 1501, "nps"],
     ]
     assert listed["reason"].str.contains("expected a whole number").all()
+    refused = run("score", "--model", BUNDLE, "--input", bad, "--output", output, "--rejects", bad, code=2)
+    assert "overwrite the input" in refused.stderr and bad.read_text().count("\n") == 1999
     run("score", "--model", BUNDLE, "--input", good, "--output", tmp_path / "all.csv")
     expected, found = (pd.read_csv(path).iloc[:, 1] for path in (tmp_path / "all.csv", output))
     assert found.isna().sum() == 2 and found[3:4].isna().all() and found[1500:1501].isna().all()

@@ -12,9 +12,9 @@ use crate::values::entity_id::EntityId;
 #[derive(Debug)]
 struct Uuid([u8; 16]);
 
-/// A whole number as `numeric`.
+/// A whole number as `numeric`, of up to 38 digits.
 #[derive(Debug)]
-struct Numeric(i64);
+struct Numeric(i128);
 
 impl Uuid {
     /// Reads a UUID in the spellings that PostgreSQL takes: any case, with or without hyphens and braces.
@@ -27,6 +27,20 @@ impl Uuid {
         let valid = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let number = u128::from_str_radix(&digits, 16).ok().filter(|_| valid)?;
         Some(Self(number.to_be_bytes()))
+    }
+}
+
+impl Numeric {
+    fn parse(id: &EntityId) -> Option<Self> {
+        match id {
+            EntityId::Int(id) => Some(Self((*id).into())),
+            // As the column prints it: "007" is no number's text.
+            EntityId::Text(id) => id
+                .parse()
+                .ok()
+                .filter(|number: &i128| number.to_string() == *id)
+                .map(Self),
+        }
     }
 }
 
@@ -88,7 +102,7 @@ pub(super) fn parameter(
         [Type::INT4_ARRAY] => Ok(Box::new(whole::<i32>(ids))),
         [Type::INT2_ARRAY] => Ok(Box::new(whole::<i16>(ids))),
         [Type::NUMERIC_ARRAY] => {
-            let numbers = whole::<i64>(ids).into_iter().map(Numeric);
+            let numbers = ids.iter().filter_map(Numeric::parse);
             Ok(Box::new(numbers.collect::<Vec<_>>()))
         }
         [Type::UUID_ARRAY] => {
@@ -145,10 +159,14 @@ mod tests {
     #[test]
     fn numerics_are_written_in_groups_of_four_digits() {
         for (number, words) in [
-            (0i64, &[0u16, 0xffff, 0, 0][..]),
+            (0i128, &[0u16, 0xffff, 0, 0][..]),
             (120_000, &[2, 1, 0, 0, 12, 0]),
             (-42, &[1, 0, 0x4000, 0, 42]),
             (123_456_789, &[3, 2, 0, 0, 1, 2345, 6789]),
+            (
+                123_456_789_012_345_678_901,
+                &[6, 5, 0, 0, 1, 2345, 6789, 123, 4567, 8901],
+            ),
         ] {
             let mut out = BytesMut::new();
             Numeric(number).to_sql(&Type::NUMERIC, &mut out).unwrap();

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use crate::features::layout::Vector;
 use crate::values::entity_id::EntityId;
 
-/// The result of a fetch: the vectors in the order of its ids; `None` while it runs.
-type FetchResult = Option<Result<Arc<[Vector]>, ()>>;
+/// The result of a fetch: the vectors in the order of its ids, `None` for one that could not be fetched; `None` while it runs.
+type FetchResult = Option<Result<Arc<[Option<Vector>]>, ()>>;
 
 /// The entities that are being fetched.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl SingleFlight {
 
 impl Leader {
     /// Publishes the result to all waiters.
-    pub(super) fn publish(self, result: Result<Vec<Vector>, ()>) {
+    pub(super) fn publish(self, result: Result<Vec<Option<Vector>>, ()>) {
         self.0.send_replace(Some(result.map(Arc::from)));
     }
 }
@@ -106,7 +106,7 @@ impl Waiter {
         let result = self.fetch.wait_for(Option::is_some);
         let result = tokio::time::timeout_at(until.into(), result).await.ok()?.ok()?;
         match &*result {
-            Some(Ok(vectors)) => vectors.get(self.index).cloned(),
+            Some(Ok(vectors)) => vectors.get(self.index).cloned().flatten(),
             _ => None,
         }
     }
@@ -146,10 +146,10 @@ mod tests {
         let mut second = flights.join_or_lead(ids(&[2, 3]));
         let (rest, other) = second.lead.take().unwrap();
         assert_eq!(rest, ids(&[3]));
-        leader.publish(Ok(vec![vector(10.0), vector(20.0)]));
+        leader.publish(Ok(vec![Some(vector(10.0)), Some(vector(20.0))]));
         assert_eq!(wait(&mut second.waiters[0]), Some(20.0));
         assert_eq!(wait(&mut second.waiters[1]), None, "its leader has not published");
-        other.publish(Ok(vec![vector(30.0)]));
+        other.publish(Ok(vec![Some(vector(30.0))]));
         assert_eq!(wait(&mut second.waiters[1]), Some(30.0));
         assert_eq!(wait(&mut first.waiters[0]), Some(10.0));
     }

@@ -17,11 +17,8 @@ pub(super) struct CsvFile {
     row: u64,
 }
 
-/// The names of the columns; one that occurs twice is left out, because no one can say which is meant.
 pub(super) fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
-    let names = header(path, &mut reader(path, kind)?)?;
-    let once = |name: &&String| names.iter().filter(|other| other == name).count() == 1;
-    Ok(names.iter().filter(once).cloned().collect())
+    header(path, &mut reader(path, kind)?)
 }
 
 fn reader(path: &Path, kind: FileKind) -> Result<Reader<Box<dyn Read>>, TableError> {

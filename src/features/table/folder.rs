@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FileKind, TableError};
+use super::{FileKind, TableError, is_gzip, open_text};
 
 /// The table files of a folder. Names that start with `_` or `.` are markers and checksums of the job that wrote it. Folders
 /// inside would not be read, so they are refused.
@@ -15,7 +15,7 @@ pub(super) fn files(path: &Path) -> Result<Vec<(PathBuf, FileKind)>, TableError>
             .file_name()
             .is_none_or(|name| name.to_string_lossy().starts_with(['_', '.']));
         // A job may write empty parts.
-        let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+        let empty = !hidden && file.is_file() && is_empty(&file);
         if let Some(reason) = refused_folder(&file, hidden) {
             return Err(TableError::file(path, reason));
         }
@@ -53,6 +53,14 @@ fn is_part(name: &str) -> bool {
         .or_else(|| rest.strip_prefix("m-"))
         .unwrap_or(rest);
     rest.len() >= 5 && rest.bytes().take(5).all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a file has no content, compressed or not.
+fn is_empty(path: &Path) -> bool {
+    if is_gzip(path) {
+        return open_text(path).is_ok_and(|mut text| matches!(text.read(&mut [0]), Ok(0)));
+    }
+    path.metadata().is_ok_and(|metadata| metadata.len() == 0)
 }
 
 /// Why a folder inside of a table's folder is refused; `None` for a file, or a marker.

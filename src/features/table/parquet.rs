@@ -13,7 +13,7 @@ use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use values::{big_endian, decimals, half, uuid};
 
-use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_file};
+use super::{BATCH_ROWS, BatchReader, Column, FileColumns, TableBatch, TableError, TextColumn, open_file};
 
 pub(super) struct ParquetFile {
     path: Arc<PathBuf>,
@@ -51,16 +51,22 @@ enum Meaning {
     Uuid,
 }
 
-pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
+pub(super) fn columns(path: &Path) -> Result<FileColumns, TableError> {
     let reader = open(path)?;
     let schema = reader.metadata().file_metadata().schema_descr();
-    // A name that occurs twice is left out, because no one can say which is meant.
-    let flat = || schema.columns().iter().filter(|column| is_flat(column));
-    let once = |column: &&ColumnDescPtr| flat().filter(|other| other.name() == column.name()).count() == 1;
-    Ok(flat()
-        .filter(once)
-        .map(|column| column.name().to_owned())
-        .collect())
+    let (flat, nested): (Vec<_>, Vec<_>) = schema.columns().iter().partition(|column| is_flat(column));
+    let mut columns = FileColumns::of(flat.iter().map(|column| column.name().to_owned()).collect());
+    for column in nested {
+        let Some(name) = column.path().parts().first() else {
+            continue;
+        };
+        if columns.unreadable.iter().all(|(known, _)| known != name) {
+            columns
+                .unreadable
+                .push((name.clone(), "is nested; write it as a flat column"));
+        }
+    }
+    Ok(columns)
 }
 
 fn is_flat(column: &ColumnDescPtr) -> bool {
