@@ -5,6 +5,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -192,9 +193,9 @@ class Postgres:
         subprocess.run(command, check=True, capture_output=True, cwd="/", text=True)
 
     def kill(self) -> None:
-        """Stops the server as in a crash: connections break off."""
-        self.run("pg_ctl", "-D", str(self.folder / "data"), "-m", "immediate", "stop")
-        self.process.wait()
+        """Stops the server as in a crash: connections break off. SIGQUIT is its immediate shutdown."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(timeout=120)
 
 
 @contextlib.contextmanager
