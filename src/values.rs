@@ -12,3 +12,4 @@ pub mod json;
 pub(crate) mod shorten;
 pub mod slot_value;
 pub mod time;
+pub(crate) mod uuid;

@@ -8,7 +8,7 @@ mod cache;
 mod single_flight;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -263,17 +263,27 @@ impl RemoteSource {
         if self.metrics.may_log_failure() {
             tracing::warn!(source = self.name, code, "the feature store refuses an id");
         }
+        if ids.len() <= PART {
+            return self.one_by_one(end, ids, lane).await;
+        }
+        let left = &AtomicUsize::new(MOST_PARTS);
         let parts = ids.chunks(PART).map(|part| async move {
             match self.until(end, part, lane).await {
-                Err(SourceError::Refused(_)) => {
-                    let alone = part.iter().map(|id| self.alone(end, id, lane));
-                    join_all(alone).await
-                }
-                Err(_) => vec![None; part.len()],
                 Ok(vectors) => vectors.into_iter().map(Some).collect(),
+                Err(SourceError::Refused(_)) if take_one(left) => self.one_by_one(end, part, lane).await,
+                Err(_) => vec![None; part.len()],
             }
         });
         join_all(parts).await.into_iter().flatten().collect()
+    }
+
+    async fn one_by_one(
+        &self,
+        end: tokio::time::Instant,
+        ids: &[EntityId],
+        lane: Lane,
+    ) -> Vec<FetchedVector> {
+        join_all(ids.iter().map(|id| self.alone(end, id, lane))).await
     }
 
     /// Fetches one id; one that the store refuses is unknown to it.
@@ -307,8 +317,19 @@ impl RemoteSource {
 /// The vector of an id; `None` if it could not be fetched in time.
 type FetchedVector = Option<Vector>;
 
-/// Ids of a part when the store refuses some of a fetch: 10,000 ids are about 160 queries, and 64 for each part with a bad id.
+/// Ids of a part when the store refuses some of a fetch.
 const PART: usize = 64;
+
+/// The most parts whose ids are fetched one by one, to bound the queries of one fetch; in further parts with a refused id no
+/// id is available.
+const MOST_PARTS: usize = 16;
+
+/// Takes one of what is left; false if nothing is.
+fn take_one(left: &AtomicUsize) -> bool {
+    let less = |left: usize| left.checked_sub(1);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+        .is_ok()
+}
 
 /// Whether an id has the character U+0000. No database can hold it, so no entity has it, and it is not asked for.
 fn has_nul(id: &EntityId) -> bool {
@@ -417,6 +438,20 @@ mod tests {
                     .all(|lookup| matches!(lookup, Lookup::Unknown))
             );
         }
+        assert!(matches!(
+            remote.get(&[text("C-4")], now(), None).await[0],
+            Lookup::Vector(..)
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_queries_of_one_fetch_are_bounded() {
+        let (remote, source) = remote();
+        let ids: Vec<EntityId> = (0..5000).map(|number| text(&format!("bad {number}"))).collect();
+        let found = remote.get(&ids, now(), None).await;
+        assert_eq!(found.len(), ids.len());
+        let most = 1 + ids.len().div_ceil(PART) + MOST_PARTS * PART;
+        assert!(source.1.load(Ordering::Relaxed) <= most as u64);
         assert!(matches!(
             remote.get(&[text("C-4")], now(), None).await[0],
             Lookup::Vector(..)

@@ -9,6 +9,7 @@ use std::error::Error;
 use tokio_postgres::types::{FromSql, Type};
 
 use crate::values::cell::Cell;
+use crate::values::uuid;
 
 /// The bytes of a value; `None` is NULL.
 pub(crate) struct RawValue<'a>(pub(crate) Option<&'a [u8]>);
@@ -35,19 +36,6 @@ const DAY: i64 = 86_400_000_000;
 
 /// The infinities of times, which no model was trained on.
 const INFINITE: &str = "expected an instant, found infinity";
-
-/// A UUID as text, such as `67e55044-10b1-426f-9247-bb680e5fe0c8`.
-fn uuid(number: u128) -> String {
-    let digits = format!("{number:032x}");
-    let (a, b, c, d, e) = (
-        &digits[..8],
-        &digits[8..12],
-        &digits[12..16],
-        &digits[16..20],
-        &digits[20..],
-    );
-    format!("{a}-{b}-{c}-{d}-{e}")
-}
 
 /// Converts a value of type `kind`. A `numeric` is written to `digits`.
 ///
@@ -88,7 +76,7 @@ pub(crate) fn cell<'a>(
             .map(|text| Cell::Text(text.trim_end_matches(' '))),
         Type::UUID => fixed(raw).map(|bytes| {
             digits.clear();
-            digits.push_str(&uuid(u128::from_be_bytes(bytes)));
+            digits.push_str(&uuid::text(bytes));
             Cell::Text(digits)
         }),
         Type::NUMERIC => {

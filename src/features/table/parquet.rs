@@ -11,9 +11,10 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
-use values::{big_endian, decimals, half, uuid};
+use values::{big_endian, decimals, half};
 
 use super::{BATCH_ROWS, BatchReader, Column, FileColumns, TableBatch, TableError, TextColumn, open_file};
+use crate::values::uuid;
 
 pub(super) struct ParquetFile {
     path: Arc<PathBuf>,
@@ -294,7 +295,8 @@ fn bytes(values: Vec<Option<ByteArray>>, meaning: Meaning) -> Result<Column, (us
         Meaning::Uuid => {
             let mut texts = TextColumn::default();
             for value in values {
-                texts.push(value.map(|bytes| uuid(bytes.data())).as_deref());
+                let uuid = value.and_then(|bytes| Some(uuid::text(bytes.data().try_into().ok()?)));
+                texts.push(uuid.as_deref());
             }
             Ok(Column::Text(texts))
         }

@@ -74,8 +74,8 @@ pub fn spread(count: usize) -> impl Iterator<Item = usize> {
     (0..chosen).map(move |position| position * count / chosen)
 }
 
-/// Scores the customers `ids` by both versions. A customer that a source does not know, or whose source is unavailable,
-/// is left out: it says nothing about the versions.
+/// Scores the customers `ids` by both versions. A customer that the live version cannot score for lack of its features is
+/// left out: it says nothing about the versions.
 ///
 /// # Errors
 /// A version lacks an output that its score needs.
