@@ -2,11 +2,12 @@
 //! in [`crate::scoring`], not here.
 
 pub mod auth;
-mod body_timeout;
 pub(crate) mod context;
 pub mod grpc;
 pub mod http;
+mod incoming;
 mod open_inference;
+mod precheck;
 pub mod request_metrics;
 pub mod status;
 mod tensor_bytes;

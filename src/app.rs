@@ -1,20 +1,24 @@
 //! The composition root: builds everything that serves from the settings. Built once, then shared.
 
 pub mod live_settings;
+mod memory_metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use memory_metrics::MemoryMetrics;
+
 use crate::config::Config;
 use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::features::warm;
 use crate::lifecycle::{Lifecycle, LifecycleHandle};
+use crate::memory::{DefaultBudget, MemoryBudget, container_limit};
 use crate::metrics::Registry;
-use crate::scoring::Scorer;
 use crate::scoring::metrics::ScoringMetrics;
+use crate::scoring::{LiveSet, Scorer};
 
 /// Everything a running server needs.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct App {
     pub scorer: Arc<Scorer>,
     /// The feature stores.
     pub sources: Arc<Sources>,
+    /// The memory budget of requests.
+    pub memory: Arc<MemoryBudget>,
     /// The registry of metrics.
     pub registry: Registry,
     /// Cancelled when the server closes: it accepts nothing more, streams end, running requests finish.
@@ -33,6 +39,7 @@ pub struct App {
     pub lifecycle: LifecycleHandle,
     /// Cancelled when the server begins to stop: readiness fails from then on.
     pub stopping: CancellationToken,
+    memory_metrics: MemoryMetrics,
     /// Whether the caches are still being filled.
     warming: AtomicBool,
 }
@@ -66,7 +73,13 @@ impl App {
                  --customers, or a store with [source.NAME]"
             );
         }
-        let scorer = Scorer::new(live, config.limits, scoring_metrics);
+        let memory = MemoryBudget::new(match config.limits.memory {
+            0 => default_budget(&config, &live),
+            bytes => bytes,
+        });
+        tracing::info!(bytes = memory.limit(), "memory budget of requests");
+        let memory_metrics = MemoryMetrics::new(&registry).map_err(text)?;
+        let scorer = Scorer::new(live, config.limits, memory.clone(), scoring_metrics);
         let scorer = Arc::new(scorer.map_err(|error| error.to_string())?);
         let handle = lifecycle.run(&scorer).map_err(|error| error.to_string())?;
         // Set from the start, so that readiness is not reported and withdrawn again.
@@ -75,6 +88,8 @@ impl App {
             config,
             scorer,
             sources,
+            memory,
+            memory_metrics,
             registry,
             closing: CancellationToken::new(),
             lifecycle: handle,
@@ -108,6 +123,13 @@ impl App {
         }
     }
 
+    /// Updates the metrics that are measured when they are read.
+    pub fn measure(&self) {
+        self.sources.measure();
+        self.scorer.live().update_feature_counters();
+        self.memory_metrics.measure(&self.memory);
+    }
+
     /// The reasons why the server is not ready; empty if it is.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
@@ -119,4 +141,23 @@ impl App {
         }
         reasons
     }
+}
+
+/// The default of `limits.memory`.
+fn default_budget(config: &Config, live: &LiveSet) -> usize {
+    let models = live.models().filter_map(|(_, entry)| entry.live.as_ref());
+    let models: usize = models.map(|servable| servable.model.forest.size_bytes()).sum();
+    let (rows, ids) = live
+        .snapshot
+        .as_ref()
+        .map_or((0, 0), |snapshot| snapshot.size_bytes());
+    let caches = config.source.values().map(|source| source.cache.bytes);
+    let budget = DefaultBudget {
+        // Without a known limit, the least budget is safe.
+        limit: container_limit().unwrap_or(0),
+        resident: crate::os::resident_bytes(),
+        reload: (models + rows + ids) as u64,
+        caches: caches.sum(),
+    };
+    budget.bytes()
 }

@@ -98,6 +98,10 @@ impl Default for FeaturesSection {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitsSection {
+    /// Memory budget in bytes: what all requests together may make the server hold, from bodies that are arriving to
+    /// answers that were not taken yet. Requests beyond it are refused at once (429, RESOURCE_EXHAUSTED). 0: half of
+    /// what the container's limit leaves after models, snapshot and caches; the start of the server logs it.
+    pub memory: usize,
     /// Maximum size of a request body or gRPC message, in bytes.
     pub body_bytes: usize,
     /// Maximum entities or rows per request.
@@ -112,6 +116,7 @@ pub struct LimitsSection {
 impl Default for LimitsSection {
     fn default() -> Self {
         Self {
+            memory: 0,
             body_bytes: 4 << 20,
             batch: 10_000,
             in_flight: 100_000,
@@ -255,6 +260,12 @@ impl Config {
                     "{key}: expected at least 1, found 0; remove it to use the default"
                 ));
             }
+        }
+        if limits.memory != 0 && limits.memory < crate::memory::LEAST {
+            let (least, found) = (crate::memory::LEAST, limits.memory);
+            return Err(format!(
+                "limits.memory: expected at least {least} (16 MiB), or 0 for the default, found {found}"
+            ));
         }
         if limits.in_flight < limits.batch {
             let (batch, in_flight) = (limits.batch, limits.in_flight);

@@ -3,6 +3,19 @@
 
 use std::fmt;
 
+use crate::words::shorten::shorten_middle;
+
+/// Maximum size of a message and of the name of a field, in bytes: clients' texts are in them.
+const MESSAGE_BYTES: usize = 512;
+const FIELD_BYTES: usize = 128;
+
+fn bounded(message: String) -> String {
+    if message.len() <= MESSAGE_BYTES {
+        return message;
+    }
+    shorten_middle(&message, MESSAGE_BYTES)
+}
+
 /// Why a request, or one entity of it, got no score.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -24,9 +37,9 @@ impl Error {
 
     /// Names the field of the request that the error is about.
     #[must_use]
-    pub fn about(self, field: impl Into<Box<str>>) -> Self {
+    pub fn about(self, field: impl AsRef<str>) -> Self {
         Self {
-            field: Some(field.into()),
+            field: Some(shorten_middle(field.as_ref(), FIELD_BYTES).into()),
             ..self
         }
     }
@@ -58,7 +71,7 @@ macro_rules! kinds {
             $(
                 $(#[$doc])*
                 pub fn $constructor(message: impl Into<String>) -> Self {
-                    Self { kind: ErrorKind::$kind, message: message.into(), field: None }
+                    Self { kind: ErrorKind::$kind, message: bounded(message.into()), field: None }
                 }
             )*
         }

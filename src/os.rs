@@ -21,3 +21,33 @@ pub(crate) fn lower_priority() {
         libc::setpriority(libc::PRIO_PROCESS, 0, 15);
     }
 }
+
+/// The resident memory of this process in bytes; 0 if the system does not say.
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kibibytes.map_or(0, |kibibytes| kibibytes << 10)
+}
+
+/// Raises the limit of open files to the most that the system allows, and returns the limit; `None` if it is not known.
+pub(crate) fn raise_open_files() -> Option<u64> {
+    let mut limits = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: `limits` is valid for the whole call, which writes it.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) } == 0;
+    if !known {
+        return None;
+    }
+    let raised = libc::rlimit {
+        rlim_cur: limits.rlim_max,
+        ..limits
+    };
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: `raised` is valid for the whole call, which reads it.
+    let done = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) } == 0;
+    Some(if done { raised.rlim_cur } else { limits.rlim_cur })
+}

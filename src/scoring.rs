@@ -33,7 +33,9 @@ pub use servable::Servable;
 
 use crate::config::LimitsSection;
 use crate::error::Error;
+use crate::memory::MemoryBudget;
 use crate::values::time;
+use crate::work::off_thread;
 use admission::{Admission, Permit};
 use batch::{EntityBatch, fetch};
 use metrics::ScoringMetrics;
@@ -56,6 +58,7 @@ const EXPLAINED_COST: usize = 10;
 pub struct Scorer {
     live: ArcSwap<LiveSet>,
     limits: ArcSwap<LimitsSection>,
+    memory: Arc<MemoryBudget>,
     admission: Arc<Admission>,
     metrics: ScoringMetrics,
     shadow: ShadowScorer,
@@ -74,8 +77,14 @@ impl Scorer {
     ///
     /// # Errors
     /// The thread for shadow scoring cannot be started.
-    pub fn new(live: LiveSet, limits: LimitsSection, metrics: ScoringMetrics) -> std::io::Result<Self> {
+    pub fn new(
+        live: LiveSet,
+        limits: LimitsSection,
+        memory: Arc<MemoryBudget>,
+        metrics: ScoringMetrics,
+    ) -> std::io::Result<Self> {
         Ok(Self {
+            memory,
             live: ArcSwap::from_pointee(live),
             admission: Arc::new(Admission::new(limits.in_flight)),
             limits: ArcSwap::from_pointee(limits),
@@ -113,6 +122,7 @@ impl Scorer {
         let permit = self.permit(request.entities.len(), request.explain > 0)?;
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
+        let permit = permit.with_memory(self.memory.reserve(batch_bytes(&servable, &request))?);
         let rollout = live.trials(&request.model).cloned();
         self.answer_admitted(servable, rollout, request, permit).await
     }
@@ -208,7 +218,9 @@ impl Scorer {
         let fetched = fetch(by, &entities, now, deadline).await;
         check_deadline(deadline)?;
         let walks_per_tree = if explain > 0 { 1 + WALKS_TO_EXPLAIN } else { 1 };
-        let walks = entities.len() * walks_per_tree * by.model.forest.summary().trees;
+        // To assemble a value costs about as much as to walk a tree.
+        let work_per_entity = walks_per_tree * by.model.forest.summary().trees + by.model.inputs.len();
+        let walks = entities.len() * work_per_entity;
         let (scorer, servable) = (self.clone(), by.clone());
         off_thread_if_long(walks, move || {
             let batch = EntityBatch {
@@ -242,6 +254,24 @@ impl Scorer {
     }
 }
 
+/// Bytes that an entity's result takes without reasons, in memory and as text.
+const RESULT_BYTES: usize = 768;
+
+/// Bytes that a reason takes, in memory and as text.
+const REASON_BYTES: usize = 512;
+
+/// The memory of a batch from its rows to the text of its answer, in bytes. An estimate from above.
+fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
+    let width = servable.model.inputs.len();
+    // Two rows of 64-bit numbers: the assembled one, and the one that the kernel reads.
+    let row = width * 2 * size_of::<f64>();
+    let reasons = request.explain.min(width) * REASON_BYTES;
+    request
+        .entities
+        .len()
+        .saturating_mul(row + RESULT_BYTES + reasons)
+}
+
 /// Checks that the client still waits.
 fn check_deadline(deadline: Option<Instant>) -> Result<(), Error> {
     match deadline {
@@ -260,7 +290,5 @@ async fn off_thread_if_long<T: Send + 'static>(
     if walks <= INLINE_WALKS {
         return work();
     }
-    let task = tokio::task::spawn_blocking(work);
-    task.await
-        .unwrap_or_else(|error| Err(Error::internal(format!("scoring stopped: {error}"))))
+    off_thread(work).await?
 }

@@ -3,7 +3,9 @@
 
 mod connection_metrics;
 mod connections;
+mod delivery;
 mod listen;
+mod open_files;
 mod operations;
 mod signals;
 mod timeouts;
@@ -23,6 +25,7 @@ use crate::api::{grpc, http};
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
+use crate::memory::MemoryBudget;
 use crate::metrics::Registry;
 use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
@@ -34,6 +37,9 @@ use tls::ServerTls;
 
 /// How often the gRPC health status is updated from readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Memory budget of the operations port in bytes.
+const OPERATIONS_MEMORY: usize = 16 << 20;
 
 /// Why a server ended with an error.
 #[derive(Debug)]
@@ -68,6 +74,7 @@ pub async fn run(
     );
     let registry = Registry::with_process_metrics().map_err(|error| error.to_string())?;
     let metrics = ServerMetrics::new(&registry).map_err(|error| error.to_string())?;
+    let connections = open_files::connections(&config);
     let ports = Ports::bind(&config.server)?;
     let addresses = ports.addresses();
     let tls = tls::start(&config.tls, &metrics.secrets)?;
@@ -76,10 +83,14 @@ pub async fn run(
     let policy = ConnectionPolicy::new(
         PortKind::Rest,
         &config,
+        open_files::OPERATIONS,
+        // Its own budget, so that clients cannot use up that of probes.
+        MemoryBudget::new(OPERATIONS_MEMORY),
         None,
         Shutdown::default(),
         metrics.ports.of("ops"),
-    );
+    )
+    .replacing(open_files::OPERATIONS);
     let loading_router = http::ops::loading(registry.clone());
     let operations = OperationsPort::start(ports.ops.listen()?, loading_router, policy)?;
     let app = tokio::task::spawn_blocking(move || build(config, registry));
@@ -99,6 +110,7 @@ pub async fn run(
         tls,
         guard,
         operations,
+        connections,
         ports: metrics.ports,
     };
     let mut running = server.listen(ports.http, ports.grpc).await?;
@@ -166,6 +178,8 @@ struct Server {
     guard: Guard,
     operations: OperationsPort,
     shutdown: Shutdown,
+    /// Maximum connections of REST and of gRPC.
+    connections: usize,
     ports: PortMetrics,
 }
 
@@ -195,8 +209,15 @@ impl Server {
                 _ => (PortKind::Rest, "http"),
             };
             let metrics = self.ports.of(name);
-            let policy =
-                ConnectionPolicy::new(kind, &app.config, tls.clone(), self.shutdown.clone(), metrics);
+            let policy = ConnectionPolicy::new(
+                kind,
+                &app.config,
+                self.connections,
+                app.memory.clone(),
+                tls.clone(),
+                self.shutdown.clone(),
+                metrics,
+            );
             servers.spawn(connections::serve(port.listen()?, router, policy));
         }
         Ok(RunningServer {

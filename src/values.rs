@@ -9,7 +9,6 @@ pub mod feature_type;
 mod instant;
 pub mod issues;
 pub mod json;
-pub(crate) mod shorten;
 pub mod slot_value;
 pub mod time;
 pub(crate) mod uuid;

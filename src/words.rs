@@ -1,5 +1,7 @@
 //! Words for people: counted nouns, and the messages of parsers without the names of Rust types.
 
+pub(crate) mod shorten;
+
 /// Returns a number with its noun: `1 tree`, `5 trees`.
 pub(crate) fn counted(count: usize, noun: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 13] = [
     &["words"],
     &["error", "os", "suggest", "values"],
-    &["file_backed", "metrics", "toml_text"],
+    &["file_backed", "memory", "metrics", "toml_text", "work"],
     &["config"],
     &["log", "storage"],
     &["models"],

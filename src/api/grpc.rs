@@ -1,5 +1,6 @@
 //! The gRPC port: scoring, Open Inference, health and reflection services.
 
+mod codec;
 mod health;
 mod open_inference;
 mod options;
@@ -9,13 +10,16 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::response::Response;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use tonic_health::server::HealthReporter;
 
 use super::auth::{ApiKind, Guard};
-use super::body_timeout;
-use super::body_timeout::BodyTimeout;
 use super::context::ContextLayer;
+use super::incoming;
+use super::incoming::BodyTimeout;
+use super::precheck::CheckLayer;
 use crate::app::App;
 use crate::error::Error;
 
@@ -42,6 +46,24 @@ mod proto {
 )]
 mod inference {
     tonic::include_proto!("inference");
+}
+
+/// Maximum size of a request for health or reflection, in bytes.
+const SMALL_MESSAGE: usize = 64 << 10;
+
+/// Refuses what is no gRPC: another method, or another type of content.
+fn not_grpc(request: &mut Request) -> Option<Response> {
+    if request.method() != Method::POST {
+        return Some((StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response());
+    }
+    let content = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
+    let grpc = content.and_then(|content| content.strip_prefix(b"application/grpc"));
+    // The type itself, or with a format or a parameter: `application/grpc+proto`.
+    let known = grpc.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
+    (!known).then(|| StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response())
 }
 
 /// Builds the response to a request that the guard refused.
@@ -73,17 +95,17 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
     routes
         .add_service(scoring::service(app, metrics))
         .add_service(open_inference::service(app, metrics))
-        .add_service(with_options!(health, app.config))
-        .add_service(with_options!(v1, app.config))
-        .add_service(with_options!(v1alpha, app.config));
+        .add_service(with_options!(health, SMALL_MESSAGE))
+        .add_service(with_options!(v1, SMALL_MESSAGE))
+        .add_service(with_options!(v1alpha, SMALL_MESSAGE));
     let router = routes.routes().prepare().into_axum_router();
-    let router = router.layer(body_timeout::layer(app, select_timeout, |slow| {
-        axum::Error::new(tonic::Status::deadline_exceeded(slow.to_string()))
+    let router = router.layer(incoming::layer(app, select_timeout, true, |ended| {
+        axum::Error::new(tonic::Status::from(Error::from(ended)))
     }));
     Ok((
         guard
             .protect(ApiKind::Grpc, router, refuse)
-            .layer(ContextLayer::grpc()),
+            .layer((ContextLayer::grpc(), CheckLayer(not_grpc))),
         reporter,
     ))
 }

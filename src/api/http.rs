@@ -15,18 +15,18 @@ mod parameters;
 mod problem;
 mod schema;
 mod score;
+mod strict;
+mod unpack;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::IntoResponse as _;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
-use tower_http::decompression::RequestDecompressionLayer;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
@@ -35,9 +35,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::auth::{ApiKind, Guard};
-use crate::api::body_timeout;
-use crate::api::body_timeout::BodyTimeout;
 use crate::api::context::ContextLayer;
+use crate::api::incoming;
+use crate::api::incoming::BodyTimeout;
+use crate::api::precheck::CheckLayer;
 use crate::api::request_metrics::RequestCounters;
 use crate::app::App;
 use crate::config::StreamsSection;
@@ -45,6 +46,7 @@ use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
 use error_format::ErrorFormatLayer;
+use unpack::UnpackLayer;
 
 /// State of every handler.
 #[derive(Clone, Debug)]
@@ -185,14 +187,14 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         // Outermost first. One `layer` call for all, as each call boxes every request and response.
         .layer((
             compression(app.config.server.compress_bytes),
-            body_timeout::layer(app, select_timeout, axum::Error::new),
-            RequestDecompressionLayer::new(),
-            DefaultBodyLimit::max(app.config.limits.body_bytes),
+            incoming::layer(app, select_timeout, false, axum::Error::new),
+            UnpackLayer,
         ));
     guard.protect(ApiKind::Rest, router, Error::into_response).layer((
         ContextLayer::rest(),
         ErrorFormatLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),
+        CheckLayer(strict::check),
     ))
 }

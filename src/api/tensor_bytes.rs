@@ -69,8 +69,8 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
         Datatype::Uint16 => Elements::Whole(each(bytes, |b| u16::from_le_bytes(b).into())),
         Datatype::Uint32 => Elements::Whole(each(bytes, |b| u32::from_le_bytes(b).into())),
         Datatype::Uint64 => {
-            let whole = |b| i64::try_from(u64::from_le_bytes(b)).unwrap_or(i64::MAX);
-            Elements::Whole(each(bytes, whole))
+            let numbers: Vec<Result<i64, Error>> = each(bytes, |b| whole(name, u64::from_le_bytes(b)));
+            Elements::Whole(numbers.into_iter().collect::<Result<_, _>>()?)
         }
         Datatype::Int8 => Elements::Whole(each(bytes, |b| i8::from_le_bytes(b).into())),
         Datatype::Int16 => Elements::Whole(each(bytes, |b| i16::from_le_bytes(b).into())),
@@ -79,6 +79,17 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
         Datatype::Fp32 => Elements::Float(each(bytes, |b| f32::from_le_bytes(b).into())),
         Datatype::Fp64 => Elements::Float(each(bytes, f64::from_le_bytes)),
         Datatype::Bytes => Elements::Text(texts(name, bytes)?),
+    })
+}
+
+/// Converts a number of type UINT64. Beyond 2^63 it fits no feature and no id; a clamped number would be another one.
+pub(super) fn whole(name: &str, number: u64) -> Result<i64, Error> {
+    i64::try_from(number).map_err(|_| {
+        Error::invalid(format!(
+            "input `{name}`: expected UINT64 up to {}, found {number}",
+            i64::MAX
+        ))
+        .about(name)
     })
 }
 

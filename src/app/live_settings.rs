@@ -26,9 +26,10 @@ impl std::fmt::Debug for LiveSettings {
 }
 
 /// Settings that can change while the server runs: these keys and everything below them.
-const CHANGEABLE: [&str; 7] = [
+const CHANGEABLE: [&str; 8] = [
     "limits.batch",
     "limits.in_flight",
+    "limits.memory",
     "limits.numbers",
     "log.level",
     "models.policy",
@@ -65,6 +66,9 @@ impl LiveSettings {
             changed.into_iter().partition(|key| is_changeable(key));
         if let Err(error) = self.log.set(&new.log.level) {
             tracing::error!(error, "log level not valid, keeping the previous one");
+        }
+        if new.limits.memory > 0 {
+            app.memory.set_limit(new.limits.memory);
         }
         app.scorer.set_limits(new.limits);
         if let Err(error) = app

@@ -32,6 +32,9 @@ pub struct ServerSection {
     /// Seconds an HTTP/1.1 connection may wait for its next request. Set it above the load balancer's own limit, or
     /// it may use a connection that is being closed.
     pub idle_seconds: u64,
+    /// Seconds a client may take to receive 32 KiB of an answer. Then its HTTP/2 stream is reset, or its HTTP/1.1
+    /// connection closed. While memory is short (`limits.memory`) it has 2 seconds.
+    pub response_seconds: u64,
     /// Seconds between two checks of the files of `[tls]` and `[auth]`. Valid changes take effect; an invalid file is
     /// logged, and the previous one stays in use.
     pub poll_seconds: f64,
@@ -63,6 +66,7 @@ impl Default for ServerSection {
             header_seconds: 10,
             body_seconds: 30,
             idle_seconds: 75,
+            response_seconds: 30,
             poll_seconds: 10.0,
             compress_bytes: 8 << 10,
         }
@@ -82,6 +86,7 @@ impl ServerSection {
             ("server.header_seconds", self.header_seconds == 0),
             ("server.body_seconds", self.body_seconds == 0),
             ("server.idle_seconds", self.idle_seconds == 0),
+            ("server.response_seconds", self.response_seconds == 0),
         ] {
             if is_zero {
                 return Err(format!(

@@ -11,6 +11,7 @@ mod server;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use rustc_hash::FxHashMap;
 
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
@@ -313,7 +313,8 @@ async fn follow(bound: Weak<FeastSource>, mut last: Arc<FeastRegistry>) {
 struct VectorBuilders<'a> {
     fetch_request: FeastFetch<'a>,
     now: f64,
-    positions: FxHashMap<Vec<u8>, usize>,
+    /// With a seeded hasher, as clients choose the ids.
+    positions: HashMap<Vec<u8>, usize>,
     builders: Vec<Option<VectorBuilder<'a>>>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
+use crate::memory::Reservation;
 
 /// Counts the cost of the entities being scored.
 #[derive(Debug)]
@@ -17,6 +18,16 @@ pub(super) struct Admission {
 pub(super) struct Permit {
     admission: Arc<Admission>,
     cost: usize,
+    /// The memory of the admitted work.
+    _memory: Option<Reservation>,
+}
+
+impl Permit {
+    /// Holds the memory of the work as long as the permit.
+    pub(super) fn with_memory(mut self, memory: Reservation) -> Self {
+        self._memory = Some(memory);
+        self
+    }
 }
 
 impl Admission {
@@ -49,6 +60,7 @@ impl Admission {
             Ok(_) => Ok(Permit {
                 admission: self.clone(),
                 cost,
+                _memory: None,
             }),
             Err(_) => Err(Error::overloaded(format!(
                 "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"

@@ -10,7 +10,7 @@ use crate::models::ModelVersion;
 use crate::models::apply::apply_contract;
 use crate::models::derived::MOST_OPERANDS;
 use crate::models::input::EncodedCell;
-use crate::suggest::hint;
+use crate::suggest::Suggestions;
 use crate::values::cell::Cell;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
@@ -30,7 +30,7 @@ pub(super) struct AssembledRow {
 type OverrideValues = Vec<Option<SlotValue>>;
 
 /// Appends the entity's row to `rows`, with `fetch` as what the remote sources returned for it and `now` in seconds
-/// since the Unix epoch. Also returns the record of the sources. After an error `rows` is as before.
+/// since the Unix epoch. `suggestions` are those of the request. Also returns the record of the sources. After an error `rows` is as before.
 ///
 /// # Errors
 /// The entity is unknown, a source is unavailable, or the contract rejects a value.
@@ -39,10 +39,11 @@ pub(super) fn assemble<'a>(
     entity: &Entity,
     fetch: EntityFetch<'a>,
     now: f64,
+    suggestions: &Suggestions,
     rows: &mut Vec<f64>,
 ) -> Result<(AssembledRow, Option<EntityRecord<'a>>), Error> {
     let model = &*servable.model;
-    let overrides = overrides(model, &entity.features)?;
+    let overrides = overrides(model, &entity.features, suggestions)?;
     let (record, from, unavailable) = match lookup(servable, entity, fetch)? {
         Some((record, origin, unavailable)) => (Some(record), FeatureOrigin::Source(origin), unavailable),
         None => (None, FeatureOrigin::Request, Vec::new()),
@@ -94,7 +95,14 @@ pub(super) fn trace(
     now: f64,
 ) -> Result<FeatureTrace, Error> {
     let mut row = Vec::new();
-    let (assembled, record) = assemble(servable, entity, fetched.entity(0), now, &mut row)?;
+    let (assembled, record) = assemble(
+        servable,
+        entity,
+        fetched.entity(0),
+        now,
+        &Suggestions::default(),
+        &mut row,
+    )?;
     let as_of = |position| record.as_ref().and_then(|record| record.slot_as_of(position));
     Ok(FeatureTrace {
         as_of: (0..row.len()).map(as_of).collect(),
@@ -188,14 +196,18 @@ fn lookup<'a>(
 }
 
 /// The request's values by slot.
-fn overrides(model: &ModelVersion, features: &[(String, Scalar)]) -> Result<OverrideValues, Error> {
+fn overrides(
+    model: &ModelVersion,
+    features: &[(String, Scalar)],
+    suggestions: &Suggestions,
+) -> Result<OverrideValues, Error> {
     if features.is_empty() {
         return Ok(OverrideValues::new());
     }
     let mut overrides = vec![None; model.inputs.len() + model.operands.len()];
     for (name, value) in features {
         let slot = model.slot_of(name).ok_or_else(|| {
-            let hint = hint(name, model.slots().map(|slot| slot.name.as_str()));
+            let hint = suggestions.hint(name, model.slots().map(|slot| slot.name.as_str()));
             Error::invalid(format!(
                 "`{name}` is not a feature of model `{}`{hint}",
                 model.name

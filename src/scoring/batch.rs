@@ -11,6 +11,7 @@ use super::request::Entity;
 use super::servable::Servable;
 use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
+use crate::suggest::Suggestions;
 use crate::values::entity_id::EntityId;
 
 /// Fetches what the remote sources hold for `entities`, in time for an answer by `deadline`. Does nothing if no source is
@@ -63,11 +64,12 @@ impl EntityBatch<'_> {
         } = self;
         let model = &*servable.model;
         let start = Instant::now();
+        let suggestions = Suggestions::default();
         let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
         let assemble_one = |(position, entity): (usize, Entity)| {
             let fetch = fetched.entity(position);
             let before = rows.len();
-            let assembled = assemble(servable, &entity, fetch, now, &mut rows);
+            let assembled = assemble(servable, &entity, fetch, now, &suggestions, &mut rows);
             let enough = assembled.and_then(|(assembled, _)| {
                 model.known.check(&assembled.issues, &model.inputs)?;
                 Ok(assembled)

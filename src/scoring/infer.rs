@@ -15,7 +15,7 @@ use super::request::{Entity, ModelRef, ScoreRequest};
 use super::rollout::Rollout;
 use super::servable::Servable;
 use super::tensor::{Datatype, Elements, Tensor};
-use super::{Scorer, WALKS_TO_EXPLAIN, off_thread_if_long};
+use super::{RESULT_BYTES, Scorer, WALKS_TO_EXPLAIN, off_thread_if_long};
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;
@@ -46,6 +46,15 @@ pub struct InferResponse {
 }
 
 impl InferResponse {
+    /// Bytes of the outputs in memory, about.
+    pub fn bytes(&self) -> usize {
+        let numbers = self
+            .outputs
+            .iter()
+            .map(|output| output.shape.iter().product::<usize>());
+        numbers.sum::<usize>() * NUMBER_BYTES
+    }
+
     /// The number of rows that were scored.
     fn rows(&self) -> usize {
         let first = self.outputs.first().and_then(|output| output.shape.first());
@@ -62,6 +71,24 @@ pub struct OutputTensor {
     pub datatype: Datatype,
     /// Numbers per row.
     pub width: usize,
+}
+
+/// Bytes of a number of an output in memory.
+const NUMBER_BYTES: usize = 16;
+
+/// Bytes of a number of an output from the forest to the text of the answer.
+const NUMBER_WORK_BYTES: usize = 48;
+
+/// The memory of an inference in bytes. An estimate from above.
+fn infer_bytes(model: &ModelVersion, request: &InferRequest, rows: usize) -> usize {
+    let wanted = |name: &str| match request.outputs.as_slice() {
+        [] => true,
+        names => names.iter().any(|wanted| wanted == name),
+    };
+    let widths = outputs(model).into_iter().filter(|output| wanted(output.name));
+    let width: usize = widths.map(|output| output.width).sum();
+    let row = model.inputs.len() * 3 * size_of::<f64>() + width * NUMBER_WORK_BYTES + RESULT_BYTES;
+    rows.saturating_mul(row)
 }
 
 /// The outputs of a forest, by name.
@@ -98,6 +125,10 @@ impl Scorer {
         let permit = self.permit(rows, explain)?;
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
+        let memory = self
+            .memory
+            .reserve(infer_bytes(&servable.model, &request, rows))?;
+        let permit = permit.with_memory(memory);
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));

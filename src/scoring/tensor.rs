@@ -132,12 +132,21 @@ pub struct Tensor {
     pub elements: Elements,
 }
 
+/// Maximum dimensions of a tensor; no model has one with more than two.
+const MOST_DIMENSIONS: usize = 8;
+
 impl Tensor {
     /// Creates a tensor.
     ///
     /// # Errors
     /// A dimension is negative, or the number of elements does not match the shape.
     pub fn new(name: String, datatype: Datatype, shape: &[i64], elements: Elements) -> Result<Self, Error> {
+        if shape.len() > MOST_DIMENSIONS {
+            let found = shape.len();
+            let message =
+                format!("input `{name}`: expected a shape of at most {MOST_DIMENSIONS} dimensions, found {found}");
+            return Err(Error::invalid(message).about(name));
+        }
         let dimensions: Option<Vec<usize>> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();
         let product = |sizes: &Vec<usize>| {
             sizes

@@ -1,6 +1,7 @@
 //! Serves the connections of a port: limit, TLS, HTTP, timeouts and graceful shutdown. REST, gRPC and the operations
 //! port differ only in their [`ConnectionPolicy`].
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -13,7 +14,7 @@ use axum::http::{HeaderValue, Request, Version, header};
 use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,17 +24,27 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use super::connection_metrics::{CloseReason, ConnectionMetrics};
+use super::delivery::{Delivery, OutgoingBody, StreamExecutor};
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
+use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
 
 /// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
-/// so that a large request does not wait for window updates.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// so that a large request does not wait for window updates. What arrives before its body is read is not counted, so the
+/// window of the connection bounds it.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Maximum concurrent requests per HTTP/2 connection.
-const MAX_STREAMS: u32 = 1000;
+const MAX_STREAMS: u32 = 100;
+
+/// Maximum size of HTTP/1.1 headers, and of the buffers of a connection, in bytes.
+const HTTP1_BUFFER: usize = 64 << 10;
+
+/// How often a connection looks for answers that its client does not take. Most connections are idle, so it is not more
+/// often than needed.
+const LOOK: Duration = Duration::from_secs(4);
 
 /// Length of the HTTP/2 connection preface in bytes.
 const PREFACE_BYTES: usize = 24;
@@ -68,8 +79,12 @@ pub(super) struct ConnectionPolicy {
     kind: PortKind,
     tls: Option<Arc<ServerTls>>,
     permits: Arc<Semaphore>,
+    /// When this many connections are open, a new one takes the place of the oldest; `None`: it is refused.
+    replace_above: Option<usize>,
+    budget: Arc<MemoryBudget>,
     header_timeout: Duration,
     idle_timeout: Duration,
+    response_timeout: Duration,
     http2: GrpcSection,
     shutdown: Shutdown,
     metrics: ConnectionMetrics,
@@ -79,6 +94,8 @@ impl ConnectionPolicy {
     pub(super) fn new(
         kind: PortKind,
         config: &Config,
+        connections: usize,
+        budget: Arc<MemoryBudget>,
         tls: Option<Arc<ServerTls>>,
         shutdown: Shutdown,
         metrics: ConnectionMetrics,
@@ -87,8 +104,11 @@ impl ConnectionPolicy {
         Self {
             kind,
             tls,
-            permits: Arc::new(Semaphore::new(server.connections.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            replace_above: None,
+            budget,
             header_timeout: Duration::from_secs(server.header_seconds),
+            response_timeout: Duration::from_secs(server.response_seconds),
             idle_timeout: Duration::from_secs(server.idle_seconds.max(server.header_seconds)),
             http2: config.grpc.clone(),
             shutdown,
@@ -97,13 +117,56 @@ impl ConnectionPolicy {
     }
 }
 
+impl ConnectionPolicy {
+    /// Lets new connections take the place of the oldest ones beyond `most`, so that idle ones cannot lock others out.
+    pub(super) fn replacing(mut self, most: usize) -> Self {
+        self.permits = Arc::new(Semaphore::new(2 * most));
+        self.replace_above = Some(most);
+        self
+    }
+}
+
+/// The open connections of a port whose oldest ones give way to new ones.
+#[derive(Debug, Default)]
+struct OpenConnections(VecDeque<CancellationToken>);
+
+impl OpenConnections {
+    /// Adds a connection, and ends the oldest one if there are more than `most`. The connection ends with its token, and
+    /// cancels it when it ends by itself.
+    fn add(&mut self, most: usize) -> CancellationToken {
+        self.0.retain(|open| !open.is_cancelled());
+        if self.0.len() >= most
+            && let Some(oldest) = self.0.pop_front()
+        {
+            oldest.cancel();
+        }
+        let token = CancellationToken::new();
+        self.0.push_back(token.clone());
+        token
+    }
+}
+
 /// Serves a port until shutdown, then waits for running requests.
 pub(super) async fn serve(listener: TcpListener, router: Router, policy: ConnectionPolicy) {
     let (policy, tasks) = (Arc::new(policy), TaskTracker::new());
-    let start = |stream: TcpStream| match policy.permits.clone().try_acquire_owned() {
+    let mut open = OpenConnections::default();
+    let mut start = |stream: TcpStream| match policy.permits.clone().try_acquire_owned() {
         Ok(permit) => {
             let connection = connection(stream, router.clone(), policy.clone(), permit);
-            tasks.spawn(connection);
+            match policy.replace_above {
+                None => tasks.spawn(connection),
+                Some(most) => {
+                    let replaced = open.add(most);
+                    tasks.spawn(async move {
+                        let ended = replaced.clone().drop_guard();
+                        tokio::select! {
+                            () = connection => {}
+                            () = replaced.cancelled() => {}
+                        }
+                        drop(ended);
+                    })
+                }
+            };
         }
         Err(_) => policy.metrics.count_refused(CloseReason::Limit),
     };
@@ -195,15 +258,24 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let received = BytesReceived::default();
-    let builder = builder(http2, &received, policy);
+    let delivery = Delivery::new(policy.budget.clone(), policy.response_timeout);
+    let builder = builder(http2, &received, &delivery, policy);
     let draining = policy.shutdown.draining.clone();
+    let held = ConnectionMemory::new(policy.budget.clone());
+    let pieces = delivery.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let http1 = request.version() < Version::HTTP_2;
+        let memory = RequestMemory::new(held.clone());
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(memory.clone());
         // No `poll_ready`: a router is always ready.
-        let response = router.clone().call(request.map(Body::new));
-        let draining = draining.clone();
+        let response = memory.scope(|| router.clone().call(request));
+        let response = memory.scoped(response);
+        let (draining, delivery) = (draining.clone(), pieces.clone());
         async move {
-            let mut response = response.await?;
+            let response = response.await?;
+            let compressed = response.headers().contains_key(header::CONTENT_ENCODING);
+            let mut response = response.map(|body| OutgoingBody::new(body, delivery, memory, compressed));
             if http1 && draining.is_cancelled() {
                 response
                     .headers_mut()
@@ -218,6 +290,10 @@ where
     let mut preface_timeout = pin!(tokio::time::sleep(policy.header_timeout));
     let mut stop = pin!(stop_signal(&policy.shutdown.stop, &received));
     let (mut closing, mut awaiting_preface) = (false, http2);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Behind HTTP/2 a piece may outlive its stream.
+    let patience = if http2 { 2 } else { 1 };
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -234,6 +310,12 @@ where
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }
+            _ = tick.tick() => {
+                if delivery.is_stalled(patience) {
+                    tracing::debug!("connection closed: the client does not take the answers");
+                    return;
+                }
+            }
             () = &mut preface_timeout, if awaiting_preface => {
                 // hyper has no timeout for the HTTP/2 preface.
                 if received.bytes() < PREFACE_BYTES {
@@ -245,8 +327,13 @@ where
     }
 }
 
-fn builder(http2: bool, received: &BytesReceived, policy: &ConnectionPolicy) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(
+    http2: bool,
+    received: &BytesReceived,
+    delivery: &Arc<Delivery>,
+    policy: &ConnectionPolicy,
+) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor::new(delivery.clone()));
     if !http2 {
         let timer = HeaderTimer {
             received: received.clone(),
@@ -255,6 +342,7 @@ fn builder(http2: bool, received: &BytesReceived, policy: &ConnectionPolicy) -> 
         builder
             .http1()
             .timer(timer)
+            .max_buf_size(HTTP1_BUFFER)
             .header_read_timeout(policy.idle_timeout);
         return builder.http1_only();
     }
@@ -294,4 +382,19 @@ async fn max_age(limit: u64, http2: bool) {
 
 fn seconds(number: u64) -> Option<Duration> {
     Some(Duration::from_secs(number)).filter(|time| !time.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_connection_takes_the_place_of_the_oldest() {
+        let mut open = OpenConnections::default();
+        let tokens: Vec<CancellationToken> = (0..3).map(|_| open.add(2)).collect();
+        let ended: Vec<bool> = tokens.iter().map(CancellationToken::is_cancelled).collect();
+        assert_eq!(ended, [true, false, false]);
+        tokens[2].cancel();
+        assert!(!open.add(2).is_cancelled() && !tokens[1].is_cancelled());
+    }
 }

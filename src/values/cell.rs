@@ -2,7 +2,7 @@
 //! here: files, stores, REST and gRPC. `docs/values.md` has the table of what is read as what.
 
 use super::instant;
-use super::shorten::shorten;
+use crate::words::shorten::shorten;
 
 use crate::values::feature_type::FeatureType;
 

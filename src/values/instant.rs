@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 
 use super::feature_type::FeatureType;
-use super::shorten::shorten;
+use crate::words::shorten::shorten;
 
 /// The year 2200, in seconds since the Unix epoch.
 const LATEST: f64 = 7_258_118_400.0;

@@ -2,6 +2,7 @@
 //! duplicate key is an error.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -88,9 +89,9 @@ impl<'de> Deserialize<'de> for Scalars {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalars, A::Error> {
                 let mut pairs: Vec<(String, Scalar)> = Vec::new();
-                let mut seen = rustc_hash::FxHashSet::default();
+                let mut names = Names::default();
                 while let Some((name, value)) = map.next_entry::<String, Scalar>()? {
-                    if !seen.insert(name.clone()) {
+                    if names.is_known(&name, &pairs) {
                         return Err(de::Error::custom(format!("duplicate key `{name}`")));
                     }
                     pairs.push((name, value));
@@ -99,6 +100,26 @@ impl<'de> Deserialize<'de> for Scalars {
             }
         }
         deserializer.deserialize_map(ScalarsVisitor)
+    }
+}
+
+/// Finds duplicate keys. A client chooses them, so the hasher has a secret seed: keys that collide would take quadratic time.
+#[derive(Default)]
+struct Names(HashSet<String>);
+
+impl Names {
+    /// Keys that are compared one by one, which is quicker for a few.
+    const FEW: usize = 16;
+
+    /// Whether `name` is one of the keys of `pairs`; it is known from then on.
+    fn is_known(&mut self, name: &str, pairs: &[(String, Scalar)]) -> bool {
+        if pairs.len() < Self::FEW {
+            return pairs.iter().any(|(known, _)| known == name);
+        }
+        if self.0.is_empty() {
+            self.0.extend(pairs.iter().map(|(known, _)| known.clone()));
+        }
+        !self.0.insert(name.to_owned())
     }
 }
 
@@ -268,6 +289,17 @@ mod tests {
         assert_eq!(values, expected);
         let twice = serde_json::from_str::<Scalars>(r#"{"a": 1, "a": 2}"#).unwrap_err();
         assert!(twice.to_string().contains("duplicate key `a`"));
+        let hash = |names: &Names| std::hash::BuildHasher::hash_one(names.0.hasher(), "a");
+        assert_ne!(hash(&Names::default()), hash(&Names::default()), "seeded");
+        let many: Vec<String> = (0..40).map(|number| format!("\"k{number}\": 1")).collect();
+        let text = |more: &str| format!("{{{}, \"{more}\": 2}}", many.join(", "));
+        assert_eq!(serde_json::from_str::<Scalars>(&text("new")).unwrap().0.len(), 41);
+        for duplicate in ["k0", "k15", "k16", "k39"] {
+            assert!(
+                serde_json::from_str::<Scalars>(&text(duplicate)).is_err(),
+                "{duplicate}"
+            );
+        }
         let unusual = object_of_scalars(r#"{"a": 1e999, "b": -Infinity}"#).unwrap();
         assert_eq!(unusual[0].1, Scalar::Other("a number beyond 64-bit floats"));
         assert_eq!(unusual[1].1, Scalar::Float(f64::NEG_INFINITY));

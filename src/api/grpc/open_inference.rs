@@ -35,7 +35,10 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> GrpcInference
         repository_api: repository_api(app),
         compress_bytes: app.config.server.compress_bytes,
     };
-    with_options!(GrpcInferenceServiceServer::new(service), app.config)
+    with_options!(
+        GrpcInferenceServiceServer::new(service),
+        app.config.limits.body_bytes
+    )
 }
 
 pub(super) struct OpenInference {
@@ -343,8 +346,9 @@ fn elements(name: &str, datatype: Datatype, contents: v2::InferTensorContents) -
             contents.uint_contents.into_iter().map(i64::from).collect()
         }
         Datatype::Uint64 => {
-            let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-            contents.uint64_contents.into_iter().map(whole).collect()
+            let whole = |value| tensor_bytes::whole(name, value);
+            let texts = contents.uint64_contents.into_iter().map(whole);
+            texts.collect::<Result<_, _>>()?
         }
         Datatype::Fp32 => {
             return Ok(Elements::Float(

@@ -4,8 +4,15 @@ use prost::Message;
 use tonic::Response;
 use tonic::codec::CompressionEncoding;
 
-/// Encodings that the server accepts and sends.
-pub(super) const ENCODINGS: [CompressionEncoding; 3] = [
+use crate::memory;
+
+/// Encodings of requests, those of the gRPC specification. A message in zstd could make the decoder take 128 MiB for its
+/// window, which cannot be bounded here.
+pub(super) const ACCEPTED: [CompressionEncoding; 2] =
+    [CompressionEncoding::Gzip, CompressionEncoding::Deflate];
+
+/// Encodings of responses.
+pub(super) const SENT: [CompressionEncoding; 3] = [
     CompressionEncoding::Zstd,
     CompressionEncoding::Gzip,
     CompressionEncoding::Deflate,
@@ -14,21 +21,26 @@ pub(super) const ENCODINGS: [CompressionEncoding; 3] = [
 /// Applies the size limit and the encodings to a service. A macro, as the generated types share no trait with these
 /// methods.
 macro_rules! with_options {
-    ($service:expr, $config:expr) => {{
-        let limit = $config.limits.body_bytes;
-        let service = $service.max_decoding_message_size(limit);
-        $crate::api::grpc::options::ENCODINGS
+    ($service:expr, $limit:expr) => {{
+        let service = $service.max_decoding_message_size($limit);
+        let service = $crate::api::grpc::options::ACCEPTED
             .into_iter()
-            .fold(service, |service, encoding| {
-                service.accept_compressed(encoding).send_compressed(encoding)
-            })
+            .fold(service, |service, encoding| service.accept_compressed(encoding));
+        $crate::api::grpc::options::SENT
+            .into_iter()
+            .fold(service, |service, encoding| service.send_compressed(encoding))
     }};
 }
 pub(super) use with_options;
 
 /// Builds a response that is compressed from `compress_bytes` on.
 pub(super) fn respond<T: Message>(message: T, compress_bytes: usize) -> Response<T> {
-    let small = message.encoded_len() < compress_bytes;
+    let bytes = message.encoded_len();
+    if let Some(memory) = memory::current() {
+        // The message and its encoded form.
+        memory.hold_answer(2 * bytes);
+    }
+    let small = bytes < compress_bytes;
     let mut response = Response::new(message);
     if small {
         response.disable_compression();

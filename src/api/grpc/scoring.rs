@@ -16,6 +16,7 @@ use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::status;
 use crate::app::App;
 use crate::error::Error;
+use crate::memory;
 use crate::models::ModelVersion;
 use crate::scoring::outcome::EntityResult;
 use crate::scoring::outcome::Score;
@@ -39,7 +40,7 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServic
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
     };
-    with_options!(ScoringServiceServer::new(scoring), app.config)
+    with_options!(ScoringServiceServer::new(scoring), app.config.limits.body_bytes)
 }
 
 pub(super) struct Scoring {
@@ -75,7 +76,8 @@ impl ScoringService for Scoring {
     ) -> Result<Response<stream::Answers>, Status> {
         let (_, extensions, batches) = request.into_parts();
         let deadline = deadline::of(&extensions)?;
-        Ok(Response::new(self.stream.answers(batches, deadline)))
+        let memory = memory::current();
+        Ok(Response::new(self.stream.answers(batches, deadline, memory)))
     }
 
     async fn list_models(

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{self, Body};
+use super::body::Body;
 use super::models::{ModelBody, ModelsBody, model_body, models_body};
 use super::parameters::{PathParameters, path};
 use crate::app::App;
@@ -82,13 +82,13 @@ async fn refresh(State(app): State<Arc<App>>) -> CommandResult {
 }
 
 async fn load(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = body::json_or_default(body)?;
+    let VersionQueryBody { version } = body.json_or_default().await?;
     let model = path(parameters)?;
     execute(&app, Command::Load { model, version }).await
 }
 
 async fn unload(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = body::json_or_default(body)?;
+    let VersionQueryBody { version } = body.json_or_default().await?;
     let model = path(parameters)?;
     execute(&app, Command::Unload { model, version }).await
 }
@@ -98,7 +98,7 @@ async fn rollback(State(app): State<Arc<App>>, parameters: ModelName, body: Body
         version,
         reason,
         hold,
-    } = body::json_or_default(body)?;
+    } = body.json_or_default().await?;
     let command = Command::Rollback {
         model: path(parameters)?,
         version,
@@ -116,7 +116,7 @@ async fn release(State(app): State<Arc<App>>, parameters: ModelName) -> CommandR
 type ModelLabel = PathParameters<(String, String)>;
 
 async fn label(State(app): State<Arc<App>>, parameters: ModelLabel, body: Body) -> CommandResult {
-    let VersionQueryBody { version } = body::json(body)?;
+    let VersionQueryBody { version } = body.json().await?;
     if version.is_none() {
         return Err(Error::invalid(
             "version: missing; expected the version for the label, such as {\"version\": 8}".to_owned(),
@@ -144,7 +144,7 @@ async fn set_label(app: &App, parameters: ModelLabel, version: Option<u64>) -> C
 }
 
 async fn canary(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
-    let share: ShareSection = body::json(body)?;
+    let share: ShareSection = body.json().await?;
     let model = path(parameters)?;
     let share = Some(share);
     execute(&app, Command::Canary { model, share }).await
@@ -156,7 +156,7 @@ async fn end_canary(State(app): State<Arc<App>>, parameters: ModelName) -> Comma
 }
 
 async fn shadow(State(app): State<Arc<App>>, parameters: ModelName, body: Body) -> CommandResult {
-    let share: ShareSection = body::json(body)?;
+    let share: ShareSection = body.json().await?;
     let model = path(parameters)?;
     let share = Some(share);
     execute(&app, Command::Shadow { model, share }).await

@@ -1,77 +1,191 @@
-//! Reads JSON bodies, for all handlers. Bare `NaN` tokens are accepted; errors name the path in the document.
+//! Reads JSON bodies, for all handlers. Bare `NaN` tokens are accepted; errors name the path in the document. Bodies draw on
+//! the memory budget while they arrive, and for what they are parsed to before they are parsed.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::http::{StatusCode, header};
+use std::convert::Infallible;
+use std::io;
+
+use axum::body::{Bytes, HttpBody as _};
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Path;
 
-use crate::api::body_timeout::BodyTooSlow;
+use crate::api::incoming::{BodyEnded, BodyLimit};
 use crate::error::Error;
+use crate::memory;
+use crate::memory::{NoMemory, RequestMemory};
 use crate::suggest::with_hint;
 use crate::values::json::standard;
 use crate::words::plain;
+use crate::words::shorten::shorten_middle;
+use crate::work;
 
 /// The field of errors that concern the body as a whole.
 pub(super) const BODY: &str = "body";
 
-/// A body as axum extracts it.
-pub(super) type Body = Result<Bytes, BytesRejection>;
+/// Maximum size of a body on the operations port, in bytes.
+const OPERATIONS_BODY: usize = 64 << 10;
 
-/// Returns the bytes of a body.
+/// Memory of a parsed JSON value, in bytes for each comma, colon and opening bracket, and for each quote: a number in a
+/// list has a comma, a member of an object a comma, a colon and quotes. With the room that a growing list takes.
+const ELEMENT_BYTES: usize = 64;
+const QUOTE_BYTES: usize = 16;
+
+/// Part of a serde message that matters: the wrong name at its beginning, the expected ones at its end.
+const MESSAGE_BYTES: usize = 2048;
+
+/// A request's whole body.
+pub(super) struct Body(Result<Bytes, Error>);
+
+impl<S: Sync> FromRequest<S> for Body {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(collect(request).await))
+    }
+}
+
+/// Reads a body into one buffer. A list of chunks would take many times the memory of a body that arrives byte by byte.
+async fn collect(request: Request) -> Result<Bytes, Error> {
+    let limit = request.extensions().get::<BodyLimit>();
+    let limit = limit.map_or(OPERATIONS_BODY, |limit| limit.0);
+    let memory = request.extensions().get::<RequestMemory>().cloned();
+    let mut body = request.into_body();
+    // Before the first poll, which sends `100 Continue` to a client that waits for it.
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Err(too_large(limit));
+    }
+    if let Some(memory) = &memory {
+        memory.check(announced)?;
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame.map_err(|error| failed(&error))?.into_data() else {
+            continue;
+        };
+        if let Some(memory) = &memory {
+            memory.take_body(bytes.len())?;
+        }
+        if whole.is_empty() && body.is_end_stream() && bytes.len() <= limit {
+            return Ok(bytes);
+        }
+        if whole.len() + bytes.len() > limit {
+            return Err(too_large(limit));
+        }
+        if whole.is_empty() {
+            whole.reserve(announced);
+        }
+        whole.extend_from_slice(&bytes);
+        // A body of many small chunks must not hold up the worker.
+        tokio::task::consume_budget().await;
+    }
+    Ok(whole.freeze())
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::too_large(format!(
+        "the body exceeds {limit} bytes (limits.body_bytes); send fewer entities per request"
+    ))
+    .about(BODY)
+}
+
+/// Converts the error of a body. Layers in between wrap the errors of ours.
+pub(super) fn failed(error: &axum::Error) -> Error {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(ended) = cause.downcast_ref::<BodyEnded>() {
+            return (*ended).into();
+        }
+        if let Some(no_memory) = cause.downcast_ref::<NoMemory>() {
+            return (*no_memory).into();
+        }
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = wrapped.map(|inner| inner as &(dyn std::error::Error + 'static));
+        match inner.or_else(|| cause.source()) {
+            Some(inner) => cause = inner,
+            None => {
+                return Error::invalid(format!("the body did not arrive whole: {cause}")).about(BODY);
+            }
+        }
+    }
+}
+
+impl Body {
+    /// The bytes.
+    ///
+    /// # Errors
+    /// The body is too large, too slow or incomplete, or there is no memory for it.
+    pub(super) fn bytes(self) -> Result<Bytes, Error> {
+        self.0
+    }
+
+    /// Parses the body as JSON.
+    pub(super) async fn json<T: DeserializeOwned + Send + 'static>(self) -> Result<T, Error> {
+        let bytes = self.bytes()?;
+        parsed(bytes.len(), move || parse(&bytes)).await
+    }
+
+    /// Parses the body as JSON; an empty body is the default.
+    pub(super) async fn json_or_default<T>(self) -> Result<T, Error>
+    where
+        T: DeserializeOwned + Default + Send + 'static,
+    {
+        let bytes = self.bytes()?;
+        if bytes.is_empty() {
+            return Ok(T::default());
+        }
+        parsed(bytes.len(), move || parse(&bytes)).await
+    }
+}
+
+/// Parses a body of this many bytes, on another thread if it is long. `parse` takes the memory for what it makes.
+pub(super) async fn parsed<T: Send + 'static>(
+    bytes: usize,
+    parse: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    parsed_in(memory::current(), bytes, parse).await
+}
+
+/// Like [`parsed`], for the account of another task.
+pub(super) async fn parsed_in<T: Send + 'static>(
+    memory: Option<RequestMemory>,
+    bytes: usize,
+    parse: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let work = move || match memory {
+        Some(memory) => memory.scope(parse),
+        None => parse(),
+    };
+    work::on_bytes(bytes, work).await?
+}
+
+/// Takes the memory for what a JSON text is parsed to.
 ///
 /// # Errors
-/// The body is too large, too slow or incomplete.
-pub(super) fn bytes(body: Body) -> Result<Bytes, Error> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Error::too_large("the body exceeds limits.body_bytes; send fewer entities per request".to_owned())
-                .about(BODY)
-        }
-        _ => match too_slow(&rejection) {
-            Some(slow) => Error::too_slow(slow.to_string()),
-            None => {
-                Error::invalid(format!("the body did not arrive whole: {}", cause(&rejection))).about(BODY)
-            }
-        },
-    })
+/// Too little is free.
+fn take_parsed(text: &[u8]) -> Result<(), Error> {
+    let Some(memory) = memory::current() else {
+        return Ok(());
+    };
+    Ok(memory.take_decoded(parsed_bytes(text))?)
 }
 
-/// The innermost cause of a rejection; the outer ones only say that something failed.
-fn cause(rejection: &BytesRejection) -> String {
-    let mut cause: &dyn std::error::Error = rejection;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+/// An upper bound of the bytes that a JSON text is parsed to.
+fn parsed_bytes(text: &[u8]) -> usize {
+    let count = |wanted: fn(u8) -> bool| text.iter().filter(|&&byte| wanted(byte)).count();
+    let elements = count(|byte| matches!(byte, b',' | b':' | b'{' | b'['));
+    elements * ELEMENT_BYTES + count(|byte| byte == b'"') * QUOTE_BYTES
 }
 
-/// Finds a body timeout among the causes of a rejection, as layers in between wrap it.
-fn too_slow(rejection: &BytesRejection) -> Option<&BodyTooSlow> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(rejection);
-    while let Some(error) = cause {
-        if let Some(slow) = error.downcast_ref() {
-            return Some(slow);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// Parses a JSON body.
-pub(super) fn json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    parse(&bytes(body)?)
-}
-
-/// Parses a JSON body; an empty body is the default.
-pub(super) fn json_or_default<T: DeserializeOwned + Default>(body: Body) -> Result<T, Error> {
-    let bytes = bytes(body)?;
-    if bytes.is_empty() {
-        Ok(T::default())
-    } else {
-        parse(&bytes)
+/// Counts an answer of this many bytes instead of the request that it is for.
+pub(super) fn hold_answer(bytes: usize) {
+    if let Some(memory) = memory::current() {
+        memory.hold_answer(bytes);
     }
 }
 
@@ -80,6 +194,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(Error::invalid("the body is empty; expected a JSON object".to_owned()).about(BODY));
     }
+    take_parsed(bytes)?;
     let text = standard(bytes);
     // Tracking the path is slower: do it only after an error.
     if let Ok(parsed) = serde_json::from_slice(&text) {
@@ -87,7 +202,8 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     }
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let message = with_hint(&error.inner().to_string());
+        let message = shorten_middle(&error.inner().to_string(), MESSAGE_BYTES);
+        let message = with_hint(&message);
         match known_path(error.path()) {
             Some(path) => Error::invalid(format!("{path}: {message}")).about(path),
             None => Error::invalid(message).about(BODY),
@@ -113,6 +229,7 @@ fn known_path(path: &Path) -> Option<String> {
 pub(super) fn answer(value: &impl Serialize, bytes: usize) -> Result<Response, Error> {
     let mut text = Vec::with_capacity(bytes);
     serde_json::to_writer(&mut text, value).map_err(|error| Error::internal(error.to_string()))?;
+    hold_answer(text.len());
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 

@@ -32,11 +32,20 @@ use crate::api::context::deadline::{earlier, within};
 use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer};
+use crate::memory;
+use crate::memory::{RequestMemory, Reservation};
+use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, Scores};
+use crate::work;
 use reader::{BodyLine, BodyLines, LineText};
 
 /// Maximum lines per batch: enough for the batch kernels, few enough for a steady flow of answers.
 const BATCH: usize = 512;
+
+/// How long a batch waits for a server that is overloaded. It holds memory meanwhile, so not for ever.
+const MOST_OVERLOAD: Duration = Duration::from_secs(10);
+
+/// Time between two looks at the memory while a request waits for its client.
+const MEMORY_TICK: Duration = Duration::from_secs(2);
 
 /// Pause before a retry when the server is overloaded, so that single requests go first.
 const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
@@ -133,7 +142,9 @@ pub(super) async fn score_lines(
     };
     let max_line_bytes = state.streams.settings.line_bytes;
     let seconds = Duration::from_secs(state.streams.settings.seconds);
+    let memory = memory::current();
     let bulk = BulkRequest {
+        memory: memory.clone(),
         scorer: state.scorer.clone(),
         counters: state.counters.score_lines.clone(),
         streams: state.streams,
@@ -141,7 +152,7 @@ pub(super) async fn score_lines(
         model,
         explain,
     };
-    let mut lines = BodyLines::new(body, max_line_bytes);
+    let mut lines = BodyLines::new(body, max_line_bytes, memory);
     if expects_continue(&headers) {
         // Such a client sends its body only after `100 Continue`, which must precede the head of the response. Reading
         // makes hyper send it. An error or a timeout here shows again when the lines are read.
@@ -170,6 +181,8 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 
 /// A bulk request in progress.
 struct BulkRequest {
+    /// The account of the request.
+    memory: Option<RequestMemory>,
     scorer: Arc<Scorer>,
     counters: RequestCounters,
     streams: Arc<StreamLimits>,
@@ -208,6 +221,7 @@ impl BulkRequest {
             };
             let at_first = |error| (first, error);
             let bytes = self.answer(batch).await.map_err(at_first)?;
+            lines.release();
             match timeout(self.idle(), answers.send(bytes)).await {
                 Ok(Ok(())) => {}
                 // Client disconnected: not an error.
@@ -235,10 +249,23 @@ impl BulkRequest {
             biased;
             () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the remaining lines again".to_owned())),
             () = sleep_until(self.deadline) => Err(self.deadline_error()),
+            () = self.memory_is_short() => Err(Error::overloaded(
+                "the server is short of memory and ends bulk requests that wait for lines: send the remaining ones again",
+            )),
             batch = timeout(self.idle(), lines.batch(most)) => match batch {
-                Ok(batch) => batch.map_err(|error| Error::invalid(format!("the body ended early: {error}"))),
+                Ok(batch) => batch,
                 Err(_) => Err(self.idle_error("no line arrived")),
             },
+        }
+    }
+
+    /// Waits until the memory is short. Not at once: the next line may be there already.
+    async fn memory_is_short(&self) {
+        loop {
+            tokio::time::sleep(MEMORY_TICK).await;
+            if self.memory.as_ref().is_some_and(RequestMemory::budget_is_short) {
+                return;
+            }
         }
     }
 
@@ -251,53 +278,52 @@ impl BulkRequest {
 
     /// Scores a batch of lines and returns the answers as bytes.
     async fn answer(&self, batch: Vec<BodyLine>) -> Result<Bytes, Error> {
-        let mut entities = Vec::with_capacity(batch.len());
-        let mut lines = Vec::with_capacity(batch.len());
-        for line in batch {
-            let entity = self.parse(line.text);
-            lines.push((line.number, entity.as_ref().err().cloned()));
-            entities.extend(entity.ok());
-        }
+        let most_bytes = self.streams.settings.line_bytes;
+        let bytes = batch.iter().map(BodyLine::bytes).sum();
+        let parsed = self.patiently(|| {
+            let batch = batch.clone();
+            body::parsed_in(self.memory.clone(), bytes, move || parse_all(batch, most_bytes))
+        });
+        let (lines, entities) = parsed.await?;
+        let _parsed = self.memory.as_ref().map(RequestMemory::split_decoded);
         let scores = match entities.is_empty() {
             true => None,
-            false => Some(self.score(entities).await?),
+            false => Some(self.score(&entities).await?),
         };
-        let model = scores.as_ref().map(|scores| &*scores.model);
-        let mut results = scores.iter().flat_map(|scores| &scores.results);
-        let bodies = lines.into_iter().map(|(number, error)| match error {
-            Some(error) => Ok(line_body(number, None, ResultBody::failed(&error))),
-            None => match model.zip(results.next()) {
-                Some((model, result)) => {
-                    let version = Some(model.version);
-                    Ok(line_body(number, version, ResultBody::new(model, result)))
-                }
-                None => Err(Error::internal("no result for a line".to_owned())),
-            },
-        });
-        text(&bodies.collect::<Result<Vec<_>, _>>()?)
+        let bytes = LINE_BYTES * lines.len();
+        let text = work::on_bytes(bytes, move || answers(lines, scores.as_ref())).await??;
+        Ok(match &self.memory {
+            Some(memory) => Bytes::from_owner(HeldText {
+                _memory: memory.reserve_anyway(text.len()),
+                text,
+            }),
+            None => text,
+        })
     }
 
-    fn parse(&self, text: LineText) -> Result<Entity, Error> {
-        match text {
-            LineText::Whole(text) => body::parse::<EntityBody>(&text).map(Into::into),
-            LineText::TooLong => Err(Error::too_large(format!(
-                "the line exceeds {} bytes (`streams.line_bytes`)",
-                self.streams.settings.line_bytes
-            ))),
-        }
-    }
-
-    /// Scores a batch. Retries while the server is overloaded, as bulk requests can wait.
-    async fn score(&self, entities: Vec<Entity>) -> Result<crate::scoring::Scores, Error> {
-        loop {
+    /// Scores a batch.
+    async fn score(&self, entities: &[Entity]) -> Result<Scores, Error> {
+        self.patiently(|| {
             let request = ScoreRequest {
                 model: self.model.clone(),
-                entities: entities.clone(),
+                entities: entities.to_vec(),
                 explain: self.explain,
                 deadline: self.deadline,
             };
-            match within(self.deadline, self.scorer.answer(request)).await {
-                Err(error) if error.kind() == ErrorKind::Overloaded => {
+            within(self.deadline, self.scorer.answer(request))
+        })
+        .await
+    }
+
+    /// Retries while the server is overloaded, as bulk requests can wait.
+    async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error> {
+        let start = Instant::now();
+        loop {
+            match attempt().await {
+                Err(error) if error.kind() == ErrorKind::Overloaded && start.elapsed() < MOST_OVERLOAD => {
                     let pause = sleep_until(self.deadline);
                     if timeout(OVERLOAD_PAUSE, pause).await.is_ok() {
                         return Err(self.deadline_error());
@@ -307,6 +333,66 @@ impl BulkRequest {
             }
         }
     }
+}
+
+/// Approximate size of the answer to a line.
+const LINE_BYTES: usize = 256;
+
+/// The text of answers, which holds its share of the memory budget.
+struct HeldText {
+    text: Bytes,
+    _memory: Reservation,
+}
+
+impl AsRef<[u8]> for HeldText {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// The numbers of lines, each with the error of one that is not valid.
+type LineNumbers = Vec<(u64, Option<Error>)>;
+
+/// Parses lines; those that are not valid have no entity.
+///
+/// # Errors
+/// Too little memory is free.
+fn parse_all(batch: Vec<BodyLine>, most_bytes: usize) -> Result<(LineNumbers, Vec<Entity>), Error> {
+    let mut entities = Vec::with_capacity(batch.len());
+    let mut lines = Vec::with_capacity(batch.len());
+    for line in batch {
+        let entity = match line.text {
+            LineText::Whole(text) => body::parse::<EntityBody>(&text),
+            LineText::TooLong => Err(Error::too_large(format!(
+                "the line exceeds {most_bytes} bytes (`streams.line_bytes`)"
+            ))),
+        };
+        if let Err(error) = &entity
+            && error.kind() == ErrorKind::Overloaded
+        {
+            return Err(error.clone());
+        }
+        lines.push((line.number, entity.as_ref().err().cloned()));
+        entities.extend(entity.ok().map(Into::into));
+    }
+    Ok((lines, entities))
+}
+
+/// Writes the answers to lines.
+fn answers(lines: LineNumbers, scores: Option<&Scores>) -> Result<Bytes, Error> {
+    let model = scores.map(|scores| &*scores.model);
+    let mut results = scores.into_iter().flat_map(|scores| &scores.results);
+    let bodies = lines.iter().map(|(number, error)| match error {
+        Some(error) => Ok(line_body(*number, None, ResultBody::failed(error))),
+        None => match model.zip(results.next()) {
+            Some((model, result)) => {
+                let version = Some(model.version);
+                Ok(line_body(*number, version, ResultBody::new(model, result)))
+            }
+            None => Err(Error::internal("no result for a line".to_owned())),
+        },
+    });
+    text(&bodies.collect::<Result<Vec<_>, _>>()?)
 }
 
 /// Waits until the deadline, or forever without one.

@@ -29,6 +29,7 @@ use crate::api::context::record_model;
 use crate::api::open_inference::{index, load_or_unload, metadata, version};
 use crate::error::{Error, ErrorKind};
 use crate::scoring::ModelRef;
+use crate::work;
 use bodies::{
     BinaryTensors, ConfigBody, IndexBody, IndexRequestBody, LiveBody, MetadataBody, ReadyBody, ServerBody,
     StatisticsBody,
@@ -252,7 +253,7 @@ async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> 
     responses((status = 200, description = "The versions", body = Vec<IndexBody>), Failures)
 )]
 async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<Json<Vec<IndexBody>>, Error> {
-    let IndexRequestBody { ready } = super::body::json_or_default(body)?;
+    let IndexRequestBody { ready } = body.json_or_default().await?;
     let entries = index(&state.scorer.live(), ready).into_iter();
     Ok(Json(entries.map(Into::into).collect()))
 }
@@ -269,7 +270,7 @@ async fn load(
     body: Body,
 ) -> Result<(), Error> {
     // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
-    super::body::bytes(body)?;
+    body.bytes()?;
     load_or_unload(state.repository_api.as_ref(), path(parameters)?, true).await
 }
 
@@ -285,7 +286,7 @@ async fn unload(
     body: Body,
 ) -> Result<(), Error> {
     // The protocol's parameters have no meaning here, but a body that is not read would close the connection.
-    super::body::bytes(body)?;
+    body.bytes()?;
     load_or_unload(state.repository_api.as_ref(), path(parameters)?, false).await
 }
 
@@ -315,19 +316,24 @@ async fn infer(
     body: Body,
 ) -> Result<Response, Error> {
     let result = async {
-        let body = super::body::bytes(body)?;
-        let (head, tensors) = binary::split(&headers, &body)?;
-        let request: InferBody = super::body::parse(head)?;
-        let id = request.id.clone();
-        let plan = request.output_plan();
+        let body = body.bytes()?;
+        let bytes = body.len();
         let model = model_ref(parameters)?;
         record_model(&model.name);
-        let request = request.into_domain(model, tensors, deadline?)?;
+        let deadline = deadline?;
+        let parse = move || {
+            let (head, tensors) = binary::split(&headers, &body)?;
+            let request: InferBody = super::body::parse(head)?;
+            let (id, plan) = (request.id.clone(), request.output_plan());
+            Ok((request.into_domain(model, tensors, deadline)?, id, plan))
+        };
+        let (request, id, plan) = super::body::parsed(bytes, parse).await?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;
         Ok((inferred, id, plan))
     };
     let (inferred, id, plan) = state.counters.infer.count(result.await)?;
-    let (head, tensors) = wire::response(&inferred, id, &plan)?;
+    let bytes = inferred.bytes();
+    let (head, tensors) = work::on_bytes(bytes, move || wire::response(&inferred, id, &plan)).await??;
     if tensors.is_empty() {
         return Ok(([(header::CONTENT_TYPE, "application/json")], head).into_response());
     }

@@ -99,8 +99,7 @@ async fn clear_entity(
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
-    app.sources.measure();
-    app.scorer.live().update_feature_counters();
+    app.measure();
     render(&app.registry)
 }
 

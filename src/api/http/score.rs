@@ -15,6 +15,7 @@ use crate::api::context::record_model;
 use crate::error::Error;
 use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
 use crate::values::entity_id::EntityId;
+use crate::work;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 
 /// Approximate size of a result without reasons as JSON.
@@ -36,13 +37,11 @@ pub(super) async fn score(
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
-        let body: ScoreBody = body::json(body)?;
+        let body: ScoreBody = body.json().await?;
         record_model(&body.model);
         let scores = within(deadline, state.scorer.answer(body.into_domain(deadline)?)).await?;
-        body::answer(
-            &ScoresBody::from(&scores),
-            RESULT_BYTES * (1 + scores.results.len()),
-        )
+        let bytes = RESULT_BYTES * (1 + scores.results.len());
+        work::on_bytes(bytes, move || body::answer(&ScoresBody::from(&scores), bytes)).await?
     };
     state.counters.score.count(result.await)
 }

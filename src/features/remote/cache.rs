@@ -1,6 +1,6 @@
 //! The cache of vectors by entity: bounded in bytes, with a soft and a hard age limit.
 
-use std::hash::{BuildHasherDefault, Hash as _, Hasher as _};
+use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
 use moka::sync::Cache as Moka;
@@ -33,7 +33,8 @@ const JITTER: f64 = 0.1;
 /// Vectors by entity.
 #[derive(Debug)]
 pub(super) struct Cache {
-    entries: Moka<EntityId, Vector, BuildHasherDefault<FxHasher>>,
+    /// With the standard, seeded hasher, as clients choose the ids.
+    entries: Moka<EntityId, Vector>,
     soft: f64,
     unknown: f64,
 }
@@ -62,7 +63,7 @@ impl Cache {
             .weigher(weigh)
             .max_capacity(limits.bytes)
             .time_to_live(limits.hard)
-            .build_with_hasher(BuildHasherDefault::default());
+            .build();
         Self {
             entries,
             soft: limits.soft.as_secs_f64(),

@@ -1,10 +1,10 @@
 //! Single flight for batches: each entity is fetched at most once at a time. moka coalesces the loads of single keys only;
 //! here one fetch covers all the keys of a request that nobody is fetching yet.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
 use tokio::sync::watch;
 
 use crate::features::layout::Vector;
@@ -16,7 +16,8 @@ type FetchResult = Option<Result<Arc<[Option<Vector>]>, ()>>;
 /// The entities that are being fetched.
 #[derive(Debug, Default)]
 pub(super) struct SingleFlight {
-    in_flight: Mutex<FxHashMap<EntityId, Waiter>>,
+    /// With a seeded hasher, as clients choose the ids.
+    in_flight: Mutex<HashMap<EntityId, Waiter>>,
 }
 
 /// Waits for the vector of one entity.

@@ -6,7 +6,7 @@ use super::ColumnSpec;
 use super::pack::Codec;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use crate::values::shorten::shorten;
+use crate::words::shorten::shorten;
 
 /// Maximum number of distinct categories.
 const MOST_CATEGORIES: usize = 1 << 16;

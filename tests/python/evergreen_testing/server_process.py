@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,13 +54,14 @@ def serving(
     customers: Path | str | None = CUSTOMERS,
     config: Path | str | None = None,
     user: str | int | None = None,
+    preexec: Callable[[], None] | None = None,
     **environment: str,
 ) -> Iterator[Server]:
     """Starts a server on free ports, waits until it has printed its addresses, and kills it after the block.
 
     `evergreen` is the path of the binary, `folder` takes its output. `models`, `customers` and `config`
-    become options unless they are None; `user` runs the server, and `environment` is added to the
-    environment.
+    become options unless they are None; `user` runs the server, `preexec` runs in its process before it starts, and
+    `environment` is added to the environment.
     """
     command = [evergreen, "serve"]
     command += ["--models", str(models)] if models else []
@@ -70,7 +71,12 @@ def serving(
     out, err = Path(folder) / "stdout", Path(folder) / "stderr"
     with out.open("w") as stdout, err.open("w") as stderr:
         process = subprocess.Popen(
-            command, stdout=stdout, stderr=stderr, env=os.environ | environment, user=user
+            command,
+            stdout=stdout,
+            stderr=stderr,
+            env=os.environ | environment,
+            user=user,
+            preexec_fn=preexec,
         )
     try:
         deadline = time.monotonic() + 60

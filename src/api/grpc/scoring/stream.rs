@@ -17,6 +17,7 @@ use crate::api::context::deadline::{earlier, within};
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::app::App;
 use crate::error::Error;
+use crate::memory::RequestMemory;
 use crate::scoring::{Scorer, Scores};
 
 /// The responses of one stream.
@@ -45,28 +46,53 @@ impl BatchStream {
     }
 
     /// Answers `batches` until they end, the deadline passes or the server stops.
-    pub(super) fn answers<B>(&self, batches: B, deadline: Option<Instant>) -> Answers
+    pub(super) fn answers<B>(
+        &self,
+        batches: B,
+        deadline: Option<Instant>,
+        memory: Option<RequestMemory>,
+    ) -> Answers
     where
         B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
     {
         let deadline = earlier(deadline, Instant::now().checked_add(self.max_duration));
         let end = Box::pin(early_end(self.closing.clone(), deadline));
+        let counted = memory.clone();
+        let batches = counted_batches(batches, memory);
         let (scorer, counters) = (self.scorer.clone(), self.counters.clone());
         // The call's span ends when the stream begins; keep it, so that later log lines have the request id.
         let span = Span::current();
         let answers = take_until(batches, end)
             .map(move |batch| {
                 let (scorer, counters) = (scorer.clone(), counters.clone());
+                // The batch has its own share of the memory; the stream goes on.
+                let held = counted.as_ref().map(RequestMemory::split_decoded);
                 async move {
                     // Yield now and then, so that a fast client does not starve other tasks.
                     tokio::task::consume_budget().await;
-                    Ok(answer(&scorer, &counters, batch?, deadline).await)
+                    let answer = answer(&scorer, &counters, batch?, deadline).await;
+                    drop(held);
+                    Ok(answer)
                 }
                 .instrument(span.clone())
             })
             .buffered(self.concurrency);
         Box::pin(answers)
     }
+}
+
+/// Batches that are decoded on the account of the request.
+fn counted_batches<B>(
+    mut batches: B,
+    memory: Option<RequestMemory>,
+) -> impl Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static
+where
+    B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
+{
+    stream::poll_fn(move |context| match &memory {
+        Some(memory) => memory.scope(|| batches.poll_next_unpin(context)),
+        None => batches.poll_next_unpin(context),
+    })
 }
 
 /// Waits for the stop of the server or the deadline, and returns the error for the client.

@@ -1,18 +1,36 @@
-//! Splits a body into lines. It buffers at most one line and the chunk that it arrived with.
+//! Splits a body into lines. It buffers at most one line and the chunk that it arrived with. What it buffers and returns
+//! draws on the memory budget.
 
 use axum::body::{Body, BodyDataStream};
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 
+use super::super::body::failed;
+use crate::error::Error;
+use crate::memory::RequestMemory;
+
+/// Bytes of lines from which a batch is full.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// One line, with its number from 1.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BodyLine {
     pub(super) number: u64,
     pub(super) text: LineText,
 }
 
+impl BodyLine {
+    /// Bytes of the text.
+    pub(super) fn bytes(&self) -> usize {
+        match &self.text {
+            LineText::Whole(text) => text.len(),
+            LineText::TooLong => 0,
+        }
+    }
+}
+
 /// The content of a line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LineText {
     Whole(Bytes),
     /// Skipped, as it is longer than allowed.
@@ -23,6 +41,7 @@ pub(super) enum LineText {
 #[derive(Debug)]
 pub(super) struct BodyLines {
     body: BodyDataStream,
+    memory: Option<RequestMemory>,
     buffer: BytesMut,
     /// Leading bytes of the buffer without a line feed.
     searched: usize,
@@ -32,12 +51,13 @@ pub(super) struct BodyLines {
     skipping: bool,
     ended: bool,
     /// The error that ended the body; returned after the lines before it.
-    error: Option<axum::Error>,
+    error: Option<Error>,
 }
 
 impl BodyLines {
-    pub(super) fn new(body: Body, max_bytes: usize) -> Self {
+    pub(super) fn new(body: Body, max_bytes: usize, memory: Option<RequestMemory>) -> Self {
         Self {
+            memory,
             body: body.into_data_stream(),
             buffer: BytesMut::new(),
             searched: 0,
@@ -60,9 +80,25 @@ impl BodyLines {
     /// Keeps the next part of the body: bytes, an error or the end.
     fn keep(&mut self, next: Option<Result<Bytes, axum::Error>>) {
         match next {
-            Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
-            Some(Err(error)) => self.error = Some(error),
+            Some(Ok(bytes)) => {
+                let taken = self
+                    .memory
+                    .as_ref()
+                    .map_or(Ok(()), |memory| memory.take_body(bytes.len()));
+                match taken {
+                    Ok(()) => self.buffer.extend_from_slice(&bytes),
+                    Err(error) => self.error = Some(error.into()),
+                }
+            }
+            Some(Err(error)) => self.error = Some(failed(&error)),
             None => self.ended = true,
+        }
+    }
+
+    /// Returns the memory of lines that [`Self::batch`] returned: they are answered.
+    pub(super) fn release(&self) {
+        if let Some(memory) = &self.memory {
+            memory.keep_body(self.buffer.len());
         }
     }
 
@@ -71,18 +107,25 @@ impl BodyLines {
         self.number
     }
 
-    /// Waits for a line, then adds the lines that have already arrived, up to `most`. Returns none at the end.
+    /// Waits for a line, then adds the lines that have already arrived, up to `most` and about [`BATCH_BYTES`]. Returns
+    /// none at the end.
     ///
     /// Cancel safe: while it waits it holds no lines.
     ///
     /// # Errors
-    /// The body ended early; the lines before were returned.
-    pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, axum::Error> {
+    /// The body ended early, or there is no memory for it; the lines before were returned.
+    pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, Error> {
         let mut lines = Vec::new();
-        while lines.len() < most {
+        let mut bytes = 0;
+        while lines.len() < most && bytes < BATCH_BYTES {
             if let Some(line) = self.buffered_line() {
+                bytes += line.bytes();
                 lines.push(line);
                 continue;
+            }
+            if lines.is_empty() {
+                // Empty lines alone must not hold up the worker.
+                tokio::task::consume_budget().await;
             }
             if self.ended || !lines.is_empty() && self.error.is_some() {
                 break;
@@ -157,7 +200,7 @@ mod tests {
     async fn lines(chunks: &[&'static str], max_bytes: usize) -> Vec<(u64, Option<String>)> {
         let chunks: Vec<Result<_, std::io::Error>> = chunks.iter().map(|&chunk| Ok(chunk)).collect();
         let body = Body::from_stream(futures_util::stream::iter(chunks));
-        let mut reader = BodyLines::new(body, max_bytes);
+        let mut reader = BodyLines::new(body, max_bytes, None);
         let mut lines = Vec::new();
         loop {
             let batch = reader.batch(2).await.unwrap();

@@ -1,10 +1,9 @@
 //! JSON bodies of Open Inference requests and responses, with references to binary tensors.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::bodies::{DatatypeName, OutputElement, ParameterValue, TensorElements};
@@ -18,7 +17,8 @@ use crate::scoring::tensor::{Datatype, Elements, Tensor};
 use crate::scoring::{InferRequest, InferResponse, ModelRef};
 use crate::values::json::Scalar;
 
-type Parameters = BTreeMap<String, Value>;
+/// Parameters by name; lists and objects have no meaning here and are not kept.
+type Parameters = HashMap<String, Scalar>;
 
 /// An inference request. Unknown keys are ignored, as clients send some of their own.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -87,7 +87,18 @@ pub(super) struct OutputPlan {
 }
 
 fn flag(parameters: &Parameters, name: &str) -> Option<bool> {
-    parameters.get(name).and_then(Value::as_bool)
+    match parameters.get(name) {
+        Some(Scalar::Bool(flag)) => Some(*flag),
+        _ => None,
+    }
+}
+
+/// A parameter that is a whole number from 0.
+fn whole(value: &Scalar) -> Option<u64> {
+    match value {
+        Scalar::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
 }
 
 impl InferBody {
@@ -109,7 +120,7 @@ impl InferBody {
         let Some(value) = self.parameters.get(TIMEOUT) else {
             return Ok(None);
         };
-        let micros = value.as_u64().ok_or_else(|| invalid_timeout(value))?;
+        let micros = whole(value).ok_or_else(|| invalid_timeout(described(value)))?;
         Ok(timeout_deadline(arrived, micros))
     }
 
@@ -146,7 +157,7 @@ impl InputBody {
             data,
         } = self;
         let datatype = Datatype::named(&datatype)?;
-        let size = parameters.get("binary_data_size").and_then(Value::as_u64);
+        let size = parameters.get("binary_data_size").and_then(whole);
         let elements = match (size, data) {
             (Some(size), None) => {
                 let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -165,20 +176,25 @@ impl InputBody {
     }
 }
 
+/// A value as an error message shows it.
+fn described(value: &Scalar) -> String {
+    match value {
+        Scalar::Null => "null".to_owned(),
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Int(value) => value.to_string(),
+        Scalar::Float(value) => value.to_string(),
+        Scalar::Text(text) => format!("{text:?}"),
+        Scalar::Other(what) => (*what).to_owned(),
+    }
+}
+
 /// Converts JSON values to elements of a datatype without loss.
 ///
 /// # Errors
 /// A value cannot be represented in the datatype.
 fn elements(name: &str, datatype: Datatype, data: Vec<Scalar>) -> Result<Elements, Error> {
     let mismatch = |value: &Scalar| {
-        let found = match value {
-            Scalar::Null => "null".to_owned(),
-            Scalar::Bool(value) => value.to_string(),
-            Scalar::Int(value) => value.to_string(),
-            Scalar::Float(value) => value.to_string(),
-            Scalar::Text(text) => format!("{text:?}"),
-            Scalar::Other(what) => (*what).to_owned(),
-        };
+        let found = described(value);
         Error::invalid(format!(
             "input `{name}`: expected {}, found {found}",
             datatype.name()

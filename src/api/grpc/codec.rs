@@ -1,0 +1,220 @@
+//! The codec of gRPC messages: prost, after the memory for what a message decodes to was taken from the budget. Two bytes on
+//! the wire may become hundreds in memory, and a message may be compressed; so a scan over the wire format counts first.
+
+use std::marker::PhantomData;
+
+use bytes::Buf as _;
+use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::{Message, Name};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic_prost::ProstEncoder;
+
+use crate::error::Error;
+use crate::memory;
+use crate::work::INLINE_BYTES;
+
+include!(concat!(env!("OUT_DIR"), "/decode_costs.rs"));
+
+/// What a message takes in memory.
+struct MessageCost {
+    name: &'static str,
+    /// Bytes of the message itself.
+    size: usize,
+    /// What occurrences of its fields take, by field number; fields that are not here take nothing.
+    fields: &'static [(u32, FieldCost)],
+}
+
+/// What an occurrence of a field takes.
+#[derive(Clone, Copy)]
+enum FieldCost {
+    /// A message; a repeated one is an element of a list or a map.
+    Message { index: usize, repeated: bool },
+    /// A text or bytes.
+    Text { repeated: bool },
+    /// A list of numbers of at least `least` bytes on the wire each.
+    Numbers { least: usize },
+}
+
+/// Bytes that the allocator adds to a text, or a map to an entry.
+const BLOCK: usize = 32;
+
+/// Bytes of a text or a number in a list.
+const TEXT: usize = 24;
+const NUMBER: usize = 8;
+
+/// A growing list has room for up to twice its elements.
+const GROWTH: usize = 2;
+
+/// Returns an upper bound of the bytes that a message takes when it is decoded; `None` if it is not valid.
+fn cost(message: &MessageCost, mut wire: &[u8]) -> Option<usize> {
+    let mut total = 0;
+    while !wire.is_empty() {
+        let (number, wire_type) = decode_key(&mut wire).ok()?;
+        let field = message.fields.iter().find(|(known, _)| *known == number);
+        let field = field.map(|&(_, cost)| cost);
+        match wire_type {
+            WireType::Varint => {
+                decode_varint(&mut wire).ok()?;
+            }
+            WireType::SixtyFourBit => wire = wire.get(8..)?,
+            WireType::ThirtyTwoBit => wire = wire.get(4..)?,
+            WireType::LengthDelimited => {
+                let length = usize::try_from(decode_varint(&mut wire).ok()?).ok()?;
+                let (part, rest) = wire.split_at_checked(length)?;
+                wire = rest;
+                total += match field {
+                    Some(FieldCost::Message { index, repeated }) => {
+                        let inner = MESSAGES.get(index)?;
+                        let own = if repeated { inner.size * GROWTH + BLOCK } else { 0 };
+                        own + cost(inner, part)?
+                    }
+                    Some(FieldCost::Text { repeated }) => {
+                        length + BLOCK + if repeated { TEXT * GROWTH } else { 0 }
+                    }
+                    Some(FieldCost::Numbers { least }) => length / least * NUMBER * GROWTH,
+                    None => 0,
+                };
+                continue;
+            }
+            // prost skips groups; no message here has one.
+            WireType::StartGroup | WireType::EndGroup => return None,
+        }
+        if let Some(FieldCost::Numbers { .. }) = field {
+            total += NUMBER * GROWTH;
+        }
+    }
+    Some(total)
+}
+
+/// The codec of the generated services.
+#[derive(Debug)]
+pub(super) struct CountedCodec<T, U>(PhantomData<(T, U)>);
+
+impl<T, U> Default for CountedCodec<T, U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T, U> Codec for CountedCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Name + Default + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = CountedDecoder<U>;
+
+    fn encoder(&mut self) -> ProstEncoder<T> {
+        ProstEncoder::default()
+    }
+
+    fn decoder(&mut self) -> CountedDecoder<U> {
+        CountedDecoder(PhantomData)
+    }
+}
+
+/// Decodes messages within the memory budget of the request.
+#[derive(Debug)]
+pub(super) struct CountedDecoder<U>(PhantomData<U>);
+
+impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        let long = wire.remaining() > INLINE_BYTES;
+        let decode = || {
+            take_decoded::<U>(wire.chunk())?;
+            let message = U::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
+            if let Some(memory) = memory::current() {
+                memory.keep_body(0);
+            }
+            Ok(Some(message))
+        };
+        let threads =
+            Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if long && threads {
+            // Other requests of this worker go to another thread meanwhile.
+            tokio::task::block_in_place(decode)
+        } else {
+            decode()
+        }
+    }
+}
+
+/// Takes the memory for a message of type `U`.
+fn take_decoded<U: Message + Name>(wire: &[u8]) -> Result<(), Status> {
+    let Some(memory) = memory::current() else {
+        return Ok(());
+    };
+    let name = U::full_name();
+    let message = MESSAGES.binary_search_by_key(&name.as_str(), |message| message.name);
+    let message = message.ok().and_then(|position| MESSAGES.get(position));
+    // A message that is not valid is an error of the decoder, which stops at the fault.
+    let bytes = message.and_then(|message| Some(message.size + cost(message, wire)?));
+    let bytes = bytes.unwrap_or(wire.len());
+    memory
+        .take_decoded(bytes)
+        .map_err(|error| Error::from(error).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{inference, proto};
+    use super::*;
+
+    fn bytes_of<M: Message + Name>(message: &M) -> usize {
+        let name = M::full_name();
+        let found = MESSAGES.iter().find(|known| known.name == name).unwrap();
+        assert!(found.size >= size_of::<M>(), "{name}: {}", found.size);
+        found.size + cost(found, &message.encode_to_vec()).unwrap()
+    }
+
+    #[test]
+    fn messages_are_sorted_and_no_smaller_than_in_memory() {
+        assert!(MESSAGES.is_sorted_by_key(|message| message.name));
+        bytes_of(&proto::Entity::default());
+        bytes_of(&proto::ScoreStreamRequest::default());
+        bytes_of(&inference::ModelInferRequest::default());
+        bytes_of(&inference::model_infer_request::InferInputTensor::default());
+        bytes_of(&inference::InferTensorContents::default());
+    }
+
+    #[test]
+    fn small_messages_with_many_elements_are_large() {
+        let entities = proto::ScoreRequest {
+            entities: vec![proto::Entity::default(); 1000],
+            ..Default::default()
+        };
+        assert!(entities.encoded_len() <= 3000);
+        assert!(bytes_of(&entities) >= 1000 * 2 * size_of::<proto::Entity>());
+        let inputs = inference::ModelInferRequest {
+            inputs: vec![inference::model_infer_request::InferInputTensor::default(); 1000],
+            raw_input_contents: vec![Vec::new(); 1000],
+            ..Default::default()
+        };
+        let least = 1000 * (size_of::<inference::model_infer_request::InferInputTensor>() + 24);
+        assert!(bytes_of(&inputs) >= 2 * least);
+        let contents = inference::InferTensorContents {
+            int64_contents: vec![1; 1000],
+            fp64_contents: vec![1.0; 1000],
+            ..Default::default()
+        };
+        assert!(bytes_of(&contents) >= 2 * 16_000);
+    }
+
+    #[test]
+    fn what_is_not_valid_has_no_cost() {
+        let name = proto::ScoreRequest::full_name();
+        let message = MESSAGES.iter().find(|known| known.name == name).unwrap();
+        for wire in [&[0x1a, 5, 0][..], &[0xff], &[0x1b], &[0x09, 1]] {
+            assert_eq!(cost(message, wire), None, "{wire:?}");
+        }
+        // Unknown fields take nothing.
+        assert_eq!(cost(message, &[0x7a, 1, 0]), Some(0));
+    }
+}

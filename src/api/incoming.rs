@@ -1,0 +1,325 @@
+//! Request bodies while they arrive: their time limit (`server.body_seconds`), their least rate, and the memory that they
+//! take. Bulk and streaming endpoints have their own limits in `[streams]`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::memory::{NoMemory, RequestMemory};
+
+/// Time between two looks at the rate of a body.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks within which [`LEAST_BYTES`] must arrive. A body that is held back would occupy memory for as long as its client
+/// likes.
+const WINDOW: u32 = 5;
+
+/// Bytes that must arrive within a window.
+const LEAST_BYTES: usize = 5 << 10;
+
+/// Bytes that must arrive within a tick while memory is short.
+const LEAST_BYTES_SHORT: usize = 64 << 10;
+
+/// Unpacked bytes that a body may have per packed byte. JSON seldom shrinks to a fiftieth.
+pub(super) const MOST_RATIO: usize = 100;
+
+/// Why a body ended early.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum BodyEnded {
+    /// It did not arrive in time.
+    #[error("the body did not arrive within {} s (server.body_seconds)", .0.as_secs())]
+    TooLate(Duration),
+    /// It arrived too slowly.
+    #[error("the body arrived too slowly: expected at least {LEAST_BYTES} bytes within {WINDOW} s")]
+    TooSlow,
+    /// It found no memory.
+    #[error("{0}")]
+    NoMemory(#[from] NoMemory),
+    /// It unpacks to more than its packed size allows.
+    #[error(
+        "the body unpacks to more than 1 MiB and more than {MOST_RATIO} times its packed size; send it unpacked"
+    )]
+    TooDense,
+    /// It was slow while memory was short.
+    #[error("the server is short of memory and ends requests whose body arrives slowly; retry shortly")]
+    Evicted,
+}
+
+impl From<BodyEnded> for Error {
+    fn from(ended: BodyEnded) -> Self {
+        match ended {
+            BodyEnded::TooLate(_) | BodyEnded::TooSlow => Self::too_slow(ended.to_string()),
+            BodyEnded::NoMemory(error) => error.into(),
+            BodyEnded::TooDense => Self::too_large(ended.to_string()),
+            BodyEnded::Evicted => Self::overloaded(ended.to_string()),
+        }
+    }
+}
+
+/// Which timeout applies to a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyTimeout {
+    /// `server.body_seconds`, for a body that is read whole.
+    Whole,
+    /// None here: the handler applies `[streams]`.
+    Stream,
+    /// Until the server stops: a conversation has no other end.
+    Conversation,
+}
+
+/// Selects the timeout from the matched route and the path.
+pub(super) type SelectTimeout = fn(Option<&str>, &str) -> BodyTimeout;
+
+/// The maximum size of a body that is read whole, in the extensions of a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BodyLimit(pub(super) usize);
+
+/// Returns a layer that watches request bodies; `failure` converts the error for the protocol. With `counted`, bytes draw
+/// on the memory budget as they arrive; otherwise the handler counts what it keeps.
+pub(super) fn layer(
+    app: &App,
+    select: SelectTimeout,
+    counted: bool,
+    failure: fn(BodyEnded) -> axum::Error,
+) -> MapRequestLayer<impl Fn(Request) -> Request + Clone + use<>> {
+    let watch = Arc::new(BodyWatch {
+        time: Duration::from_secs(app.config.server.body_seconds),
+        limit: BodyLimit(app.config.limits.body_bytes),
+        stop: app.closing.clone(),
+        select,
+        counted,
+        failure,
+    });
+    MapRequestLayer::new(move |request| watch.apply(request))
+}
+
+#[derive(Debug)]
+struct BodyWatch {
+    time: Duration,
+    limit: BodyLimit,
+    stop: CancellationToken,
+    select: SelectTimeout,
+    counted: bool,
+    failure: fn(BodyEnded) -> axum::Error,
+}
+
+impl BodyWatch {
+    fn apply(self: &Arc<Self>, mut request: Request) -> Request {
+        if HttpBody::is_end_stream(request.body()) {
+            return request;
+        }
+        request.extensions_mut().insert(self.limit);
+        let route = request.extensions().get::<MatchedPath>();
+        let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
+        let memory = request.extensions().get::<RequestMemory>().cloned();
+        match timeout {
+            BodyTimeout::Conversation => {
+                let stopped = self.stop.clone().cancelled_owned();
+                request.map(|body| Body::new(ConversationBody { body, stopped }))
+            }
+            timeout => request.map(|body| {
+                Body::new(IncomingBody {
+                    body,
+                    memory,
+                    watch: self.clone(),
+                    timed: timeout == BodyTimeout::Whole,
+                    progress: None,
+                    ended: false,
+                })
+            }),
+        }
+    }
+}
+
+/// How a body arrives, from its first wait for data: most arrive with the headers.
+struct Progress {
+    start: Instant,
+    tick: Pin<Box<Sleep>>,
+    /// Bytes in the present window, and in the present tick.
+    window: usize,
+    tick_bytes: usize,
+    ticks: u32,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            tick: Box::pin(tokio::time::sleep(TICK)),
+            window: 0,
+            tick_bytes: 0,
+            ticks: 0,
+        }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.window += bytes;
+        self.tick_bytes += bytes;
+    }
+
+    /// Looks at the rate after a tick.
+    fn judge(&mut self, time: Duration, memory_is_short: bool) -> Result<(), BodyEnded> {
+        let arrived = std::mem::take(&mut self.tick_bytes);
+        self.ticks += 1;
+        if self.start.elapsed() >= time {
+            return Err(BodyEnded::TooLate(time));
+        }
+        if memory_is_short && arrived < LEAST_BYTES_SHORT {
+            return Err(BodyEnded::Evicted);
+        }
+        if self.ticks.is_multiple_of(WINDOW) && std::mem::take(&mut self.window) < LEAST_BYTES {
+            return Err(BodyEnded::TooSlow);
+        }
+        Ok(())
+    }
+}
+
+pin_project! {
+    /// A body that is watched while it arrives.
+    struct IncomingBody {
+        body: Body,
+        memory: Option<RequestMemory>,
+        watch: Arc<BodyWatch>,
+        timed: bool,
+        progress: Option<Progress>,
+        ended: bool,
+    }
+}
+
+impl IncomingBody {
+    fn end(&mut self, why: BodyEnded) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        self.ended = true;
+        // hyper closes the stream or the connection for what has not arrived.
+        self.body = Body::empty();
+        Poll::Ready(Some(Err((self.watch.failure)(why))))
+    }
+}
+
+impl HttpBody for IncomingBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            let bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                _ => 0,
+            };
+            if let Some(progress) = &mut this.progress {
+                progress.add(bytes);
+            }
+            if let Some(memory) = this.memory.as_ref().filter(|_| this.watch.counted)
+                && let Err(error) = memory.take_body(bytes)
+            {
+                return this.end(error.into());
+            }
+            return Poll::Ready(frame);
+        }
+        if !this.timed {
+            return Poll::Pending;
+        }
+        let progress = this.progress.get_or_insert_with(Progress::new);
+        while progress.tick.as_mut().poll(context).is_ready() {
+            let short = this.memory.as_ref().is_some_and(RequestMemory::budget_is_short);
+            if let Err(why) = progress.judge(this.watch.time, short) {
+                return this.end(why);
+            }
+            progress.tick.set(tokio::time::sleep(TICK));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// A body that ends when the server stops.
+    struct ConversationBody<E> {
+        body: Body,
+        #[pin]
+        stopped: E,
+    }
+}
+
+impl<E: Future<Output = ()>> HttpBody for ConversationBody<E> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.project();
+        if let Poll::Ready(frame) = Pin::new(this.body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        this.stopped.poll(context).map(|()| None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_must_keep_arriving() {
+        let time = Duration::from_secs(30);
+        let mut progress = Progress::new();
+        let second = |progress: &mut Progress, bytes, short| {
+            progress.add(bytes);
+            progress.judge(time, short)
+        };
+        for _ in 0..WINDOW {
+            assert!(second(&mut progress, 1 << 10, false).is_ok());
+        }
+        assert!(second(&mut progress, 70 << 10, true).is_ok());
+        assert!(matches!(
+            second(&mut progress, 1 << 10, true),
+            Err(BodyEnded::Evicted)
+        ));
+        let mut held = Progress::new();
+        let ends: Vec<bool> = (0..WINDOW)
+            .map(|_| second(&mut held, 10, false).is_err())
+            .collect();
+        assert_eq!(ends, [false, false, false, false, true]);
+        let mut late = Progress::new();
+        late.add(1 << 20);
+        assert!(matches!(
+            late.judge(Duration::ZERO, false),
+            Err(BodyEnded::TooLate(_))
+        ));
+    }
+}

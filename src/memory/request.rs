@@ -1,0 +1,275 @@
+//! The account of one request: its body, what the body decodes to, and the answer until the client has taken it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{MemoryBudget, NoMemory, Reservation};
+
+/// What the requests of one connection hold together.
+#[derive(Debug)]
+pub struct ConnectionMemory {
+    budget: Arc<MemoryBudget>,
+    held: AtomicUsize,
+}
+
+/// The account of one request. Clones share it; the last one to go returns all bytes.
+#[derive(Clone, Debug)]
+pub struct RequestMemory(Arc<Account>);
+
+#[derive(Debug)]
+struct Account {
+    connection: Arc<ConnectionMemory>,
+    /// Bytes of the body that are buffered.
+    body: AtomicUsize,
+    /// Bytes of what the body was decoded to.
+    decoded: AtomicUsize,
+    /// Bytes of the answer that are not in pieces yet.
+    answer: AtomicUsize,
+    /// Bytes of the pieces of the answer that the transport has, and of decoders.
+    pieces: AtomicUsize,
+}
+
+tokio::task_local! {
+    static CURRENT: RequestMemory;
+}
+
+/// The account of the request that this task works on; `None` outside of requests, such as in offline commands.
+pub fn current() -> Option<RequestMemory> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+impl ConnectionMemory {
+    /// The account of a new connection.
+    pub fn new(budget: Arc<MemoryBudget>) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            held: AtomicUsize::new(0),
+        })
+    }
+
+    /// The budget that all connections share.
+    pub fn budget(&self) -> &MemoryBudget {
+        &self.budget
+    }
+
+    /// Takes bytes for a request that holds `held`. A connection that holds an eighth of the budget gets no more; below
+    /// that any size passes, so that large requests do not need an idle connection.
+    fn take(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
+        if self.held.load(Ordering::Relaxed) > self.budget.limit() / 8 && held == 0 {
+            self.budget.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(NoMemory::ConnectionShare);
+        }
+        self.budget.take(held, bytes)?;
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.give_back(bytes);
+    }
+}
+
+impl RequestMemory {
+    /// The account of a new request.
+    pub fn new(connection: Arc<ConnectionMemory>) -> Self {
+        Self(Arc::new(Account {
+            connection,
+            body: AtomicUsize::new(0),
+            decoded: AtomicUsize::new(0),
+            answer: AtomicUsize::new(0),
+            pieces: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Polls or runs `work` with this account as [`current`].
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), work)
+    }
+
+    /// Runs a future with this account as [`current`].
+    pub fn scoped<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        CURRENT.scope(self.clone(), work)
+    }
+
+    /// Whether nearly all of the budget is in use.
+    pub fn budget_is_short(&self) -> bool {
+        self.0.connection.budget.is_short()
+    }
+
+    /// Takes bytes for a part of the body that has arrived.
+    ///
+    /// # Errors
+    /// Too little is free.
+    pub fn take_body(&self, bytes: usize) -> Result<(), NoMemory> {
+        self.take(&self.0.body, bytes)
+    }
+
+    /// Takes bytes for what a body is about to be decoded to.
+    ///
+    /// # Errors
+    /// Too little is free.
+    pub fn take_decoded(&self, bytes: usize) -> Result<(), NoMemory> {
+        self.take(&self.0.decoded, bytes)
+    }
+
+    /// Checks that this many bytes would be granted, without taking them: a client that announces a body may not send it.
+    ///
+    /// # Errors
+    /// Too little is free.
+    pub fn check(&self, bytes: usize) -> Result<(), NoMemory> {
+        self.0.connection.take(self.held(), bytes)?;
+        self.0.connection.give_back(bytes);
+        Ok(())
+    }
+
+    /// Sets the bytes of a body that is read in parts to those which are still buffered.
+    pub fn keep_body(&self, bytes: usize) {
+        self.set(&self.0.body, bytes);
+    }
+
+    /// Takes the bytes of a decoder; [`Self::drop_piece`] returns them.
+    ///
+    /// # Errors
+    /// Too little is free.
+    pub fn hold_decoder(&self, bytes: usize) -> Result<(), NoMemory> {
+        self.take(&self.0.pieces, bytes)
+    }
+
+    /// Reserves bytes for a part of the request's work that ends before the request.
+    ///
+    /// # Errors
+    /// Too little is free.
+    pub fn reserve(&self, bytes: usize) -> Result<Reservation, NoMemory> {
+        self.0.connection.budget.reserve(bytes)
+    }
+
+    /// Reserves bytes that are there already.
+    pub fn reserve_anyway(&self, bytes: usize) -> Reservation {
+        self.0.connection.budget.reserve_anyway(bytes)
+    }
+
+    /// Moves the bytes of a decoded message to a share of their own: one message of a stream, whose body goes on.
+    pub fn split_decoded(&self) -> Reservation {
+        let bytes = self.0.decoded.swap(0, Ordering::Relaxed);
+        self.0.connection.held.fetch_sub(bytes, Ordering::Relaxed);
+        Reservation {
+            budget: self.0.connection.budget.clone(),
+            bytes,
+        }
+    }
+
+    /// Holds an answer of this many bytes instead of the body and what it was decoded to. It is not refused: the batch
+    /// that it comes from was admitted with room for it.
+    pub fn hold_answer(&self, bytes: usize) {
+        self.set(&self.0.answer, bytes);
+        self.set(&self.0.body, 0);
+        self.set(&self.0.decoded, 0);
+    }
+
+    /// Holds this many bytes of the answer that are not in pieces yet.
+    pub fn keep_answer(&self, bytes: usize) {
+        self.set(&self.0.answer, bytes);
+    }
+
+    /// Holds a piece of the answer until [`Self::drop_piece`].
+    pub fn hold_piece(&self, bytes: usize) {
+        self.0.pieces.fetch_add(bytes, Ordering::Relaxed);
+        self.0.connection.held.fetch_add(bytes, Ordering::Relaxed);
+        self.0.connection.budget.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes of a piece of an answer.
+    pub fn drop_piece(&self, bytes: usize) {
+        self.0.pieces.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.connection.give_back(bytes);
+    }
+
+    fn take(&self, part: &AtomicUsize, bytes: usize) -> Result<(), NoMemory> {
+        self.0.connection.take(self.held(), bytes)?;
+        part.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.0
+            .parts()
+            .map(|part| part.load(Ordering::Relaxed))
+            .iter()
+            .sum()
+    }
+
+    fn set(&self, part: &AtomicUsize, bytes: usize) {
+        let before = part.swap(bytes, Ordering::Relaxed);
+        let connection = &self.0.connection;
+        connection.held.fetch_add(bytes, Ordering::Relaxed);
+        connection.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        connection.give_back(before);
+    }
+}
+
+impl Account {
+    fn parts(&self) -> [&AtomicUsize; 4] {
+        [&self.body, &self.decoded, &self.answer, &self.pieces]
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let held = self.parts().map(|part| part.load(Ordering::Relaxed));
+        self.connection.give_back(held.iter().sum());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_holds_its_parts_until_the_last_clone_goes() {
+        let budget = MemoryBudget::new(1 << 20);
+        let connection = ConnectionMemory::new(budget.clone());
+        let memory = RequestMemory::new(connection.clone());
+        memory.take_body(1000).unwrap();
+        memory.take_decoded(5000).unwrap();
+        assert_eq!(budget.used(), 6000);
+        memory.hold_answer(300);
+        assert_eq!(budget.used(), 300);
+        memory.hold_piece(50);
+        let clone = memory.clone();
+        drop(memory);
+        assert_eq!(budget.used(), 350);
+        clone.drop_piece(50);
+        drop(clone);
+        assert_eq!((budget.used(), connection.held.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_message_of_a_stream_is_held_on_its_own() {
+        let budget = MemoryBudget::new(1 << 20);
+        let connection = ConnectionMemory::new(budget.clone());
+        let memory = RequestMemory::new(connection.clone());
+        memory.take_decoded(5000).unwrap();
+        let message = memory.split_decoded();
+        drop(memory);
+        assert_eq!(budget.used(), 5000);
+        drop(message);
+        assert_eq!((budget.used(), connection.held.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_cannot_hold_much_more_than_its_share() {
+        let budget = MemoryBudget::new(8 << 20);
+        let connection = ConnectionMemory::new(budget.clone());
+        let first = RequestMemory::new(connection.clone());
+        // Any size passes while the connection holds less than its share.
+        first.take_body(3 << 20).unwrap();
+        first.take_body(1 << 20).unwrap();
+        let second = RequestMemory::new(connection);
+        assert_eq!(second.take_body(1), Err(NoMemory::ConnectionShare));
+        let other = RequestMemory::new(ConnectionMemory::new(budget));
+        assert_eq!(other.take_body(1), Ok(()));
+        drop(first);
+        assert_eq!(second.take_body(1), Ok(()));
+    }
+}

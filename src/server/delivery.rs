@@ -1,0 +1,354 @@
+//! How answers leave the server: in pieces, each of which holds its share of the memory budget until the transport has
+//! written it. hyper gives HTTP/2 a whole chunk once the client's window has room for one byte, and does not poll the body
+//! while it waits, so a timeout inside the body would never fire. Therefore:
+//!
+//! - an HTTP/2 stream whose client takes no piece for `server.response_seconds` is reset ([`StreamExecutor`]);
+//! - a connection with a piece that is older than that (HTTP/1.1), or twice as old (HTTP/2: a piece may outlive its stream
+//!   inside the transport), is closed ([`Delivery::is_stalled`]).
+//!
+//! While memory is short, [`SHORT_OF_MEMORY`] takes the place of the setting.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::memory::{MemoryBudget, RequestMemory};
+
+/// Maximum size of a piece in bytes.
+const PIECE: usize = 32 << 10;
+
+/// How long a client may take for a piece while memory is short.
+const SHORT_OF_MEMORY: Duration = Duration::from_secs(2);
+
+/// How often a stream with an answer that is not taken is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Buckets of a connection's pieces by their age. The ring spans longer than a piece may live.
+const BUCKETS: usize = 64;
+
+/// The pieces of one connection that the transport has not written yet, by the time at which they were made.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    budget: Arc<MemoryBudget>,
+    start: Instant,
+    limit: Duration,
+    bucket: Duration,
+    pieces: [AtomicU32; BUCKETS],
+}
+
+impl Delivery {
+    /// For a connection whose client may take `limit` for a piece.
+    pub(super) fn new(budget: Arc<MemoryBudget>, limit: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            start: Instant::now(),
+            limit,
+            // A piece lives for twice the limit at most, and a second until that is noticed.
+            bucket: Duration::from_secs(1).max(limit * 4 / 64),
+            pieces: [const { AtomicU32::new(0) }; BUCKETS],
+        })
+    }
+
+    fn limit(&self) -> Duration {
+        if self.budget.is_short() {
+            SHORT_OF_MEMORY.min(self.limit)
+        } else {
+            self.limit
+        }
+    }
+
+    fn bucket_of(&self, age: Duration) -> usize {
+        let number = age.as_millis() / self.bucket.as_millis().max(1);
+        usize::try_from(number % BUCKETS as u128).unwrap_or(0)
+    }
+
+    fn now_bucket(&self) -> usize {
+        self.bucket_of(self.start.elapsed())
+    }
+
+    /// Whether a piece is older than `times` the limit.
+    pub(super) fn is_stalled(&self, times: u32) -> bool {
+        let most = self.limit() * times;
+        let buckets = most.as_millis().div_ceil(self.bucket.as_millis().max(1)) + 1;
+        let recent = usize::try_from(buckets).unwrap_or(BUCKETS);
+        let now = self.now_bucket();
+        // From the oldest bucket of the ring to the first that is recent.
+        (1..BUCKETS.saturating_sub(recent))
+            .any(|ahead| self.pieces[(now + ahead) % BUCKETS].load(Ordering::Relaxed) > 0)
+    }
+}
+
+/// The pieces of one HTTP/2 stream.
+#[derive(Debug)]
+struct StreamProgress {
+    delivery: Arc<Delivery>,
+    waiting: AtomicUsize,
+    /// Milliseconds of the connection at which the client last took a piece, or the first one was made.
+    since: AtomicU64,
+}
+
+impl StreamProgress {
+    fn now(&self) -> u64 {
+        u64::try_from(self.delivery.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn add(&self) {
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    fn taken(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    fn is_stalled(&self) -> bool {
+        let waited = self.now().saturating_sub(self.since.load(Ordering::Relaxed));
+        self.is_waiting() && u128::from(waited) > self.delivery.limit().as_millis()
+    }
+}
+
+tokio::task_local! {
+    static STREAM: Arc<StreamProgress>;
+}
+
+/// Runs the streams of an HTTP/2 connection, and drops those whose client does not take the answer; hyper resets a stream
+/// that is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct StreamExecutor {
+    delivery: Arc<Delivery>,
+}
+
+impl StreamExecutor {
+    pub(super) fn new(delivery: Arc<Delivery>) -> Self {
+        Self { delivery }
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for StreamExecutor
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        let progress = Arc::new(StreamProgress {
+            delivery: self.delivery.clone(),
+            waiting: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+        });
+        let watched = WatchedStream {
+            future,
+            progress: progress.clone(),
+            tick: None,
+        };
+        tokio::spawn(STREAM.scope(progress, watched));
+    }
+}
+
+pin_project! {
+    /// A stream that ends when its client takes nothing for too long.
+    struct WatchedStream<F> {
+        #[pin]
+        future: F,
+        progress: Arc<StreamProgress>,
+        tick: Option<Pin<Box<tokio::time::Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for WatchedStream<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.future.poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        if !this.progress.is_waiting() {
+            *this.tick = None;
+            return Poll::Pending;
+        }
+        let tick = this
+            .tick
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
+        while tick.as_mut().poll(context).is_ready() {
+            if this.progress.is_stalled() {
+                tracing::debug!("stream reset: the client does not take the answer");
+                return Poll::Ready(());
+            }
+            tick.set(tokio::time::sleep(TICK));
+        }
+        Poll::Pending
+    }
+}
+
+/// What a piece holds until the transport drops it.
+struct Piece {
+    bytes: Bytes,
+    delivery: Arc<Delivery>,
+    bucket: usize,
+    stream: Option<Arc<StreamProgress>>,
+    memory: RequestMemory,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.delivery.pieces[self.bucket].fetch_sub(1, Ordering::Relaxed);
+        if let Some(stream) = &self.stream {
+            stream.taken();
+        }
+        self.memory.drop_piece(self.bytes.len());
+    }
+}
+
+pin_project! {
+    /// An answer in pieces.
+    pub(super) struct OutgoingBody {
+        #[pin]
+        body: Body,
+        rest: Bytes,
+        delivery: Arc<Delivery>,
+        memory: RequestMemory,
+        compressed: bool,
+    }
+}
+
+impl OutgoingBody {
+    /// `compressed`: the body holds the whole answer while it compresses it part by part.
+    pub(super) fn new(body: Body, delivery: Arc<Delivery>, memory: RequestMemory, compressed: bool) -> Self {
+        Self {
+            body,
+            compressed,
+            rest: Bytes::new(),
+            delivery,
+            memory,
+        }
+    }
+}
+
+impl HttpBody for OutgoingBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let mut this = self.project();
+        if this.rest.is_empty() {
+            // A body that makes its messages here, such as those of gRPC, finds its account.
+            let frame = this.memory.scope(|| this.body.as_mut().poll_frame(context));
+            match ready!(frame) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => *this.rest = data,
+                    Err(other) => return Poll::Ready(Some(Ok(other))),
+                },
+                other => return Poll::Ready(other),
+            }
+        }
+        let length = this.rest.len().min(PIECE);
+        let bytes = this.rest.split_to(length);
+        if bytes.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let bucket = this.delivery.now_bucket();
+        this.delivery.pieces[bucket].fetch_add(1, Ordering::Relaxed);
+        let stream = STREAM.try_with(Arc::clone).ok();
+        if let Some(stream) = &stream {
+            stream.add();
+        }
+        this.memory.hold_piece(length);
+        if !*this.compressed {
+            this.memory.keep_answer(this.rest.len());
+        }
+        let piece = Piece {
+            bytes,
+            delivery: this.delivery.clone(),
+            bucket,
+            stream,
+            memory: this.memory.clone(),
+        };
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (rest, inner) = (self.rest.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(rest));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::memory::ConnectionMemory;
+
+    #[tokio::test]
+    async fn a_piece_is_held_until_it_is_dropped() {
+        let budget = MemoryBudget::new(8 << 20);
+        let delivery = Delivery::new(budget.clone(), Duration::from_secs(30));
+        let memory = RequestMemory::new(ConnectionMemory::new(budget.clone()));
+        let text: String = (0..10_000).map(|number| format!("{number} ")).collect();
+        let mut body = OutgoingBody::new(Body::from(text.clone()), delivery.clone(), memory, false);
+        assert_eq!(body.size_hint().exact(), Some(text.len() as u64));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), budget.used()), (PIECE, text.len()));
+        assert_eq!(body.size_hint().exact(), Some((text.len() - PIECE) as u64));
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!([&first[..], &rest[..]].concat(), text.as_bytes());
+        drop((first, rest));
+        assert_eq!(budget.used(), 0);
+        assert!(
+            delivery
+                .pieces
+                .iter()
+                .all(|pieces| pieces.load(Ordering::Relaxed) == 0)
+        );
+    }
+
+    #[test]
+    fn an_old_piece_stalls_the_connection() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut delivery = Delivery {
+            budget: budget.clone(),
+            start: Instant::now(),
+            limit: Duration::from_secs(4),
+            bucket: Duration::from_secs(1),
+            pieces: [const { AtomicU32::new(0) }; BUCKETS],
+        };
+        delivery.pieces[delivery.now_bucket()].fetch_add(1, Ordering::Relaxed);
+        let Some(earlier) = Instant::now().checked_sub(Duration::from_secs(5)) else {
+            return;
+        };
+        delivery.start = earlier;
+        assert!(!delivery.is_stalled(1) && !delivery.is_stalled(2));
+        let _used = budget.reserve_anyway(1 << 20);
+        assert!(delivery.is_stalled(1) && !delivery.is_stalled(2));
+    }
+}
