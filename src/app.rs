@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::features::warm;
+use crate::heartbeat::Heartbeats;
 use crate::lifecycle::{Lifecycle, LifecycleHandle};
 use crate::metrics::Registry;
 use crate::scoring::Scorer;
@@ -33,6 +34,8 @@ pub struct App {
     pub lifecycle: LifecycleHandle,
     /// Cancelled when the server begins to stop: readiness fails from then on.
     pub stopping: CancellationToken,
+    /// What the background threads do.
+    pub heartbeats: Heartbeats,
     /// Whether the caches are still being filled.
     warming: AtomicBool,
 }
@@ -51,8 +54,16 @@ impl App {
         let text = |error: prometheus::Error| error.to_string();
         let feature_metrics = FeatureMetrics::new(&registry).map_err(text)?;
         let scoring_metrics = ScoringMetrics::new(&registry).map_err(text)?;
+        let heartbeats = Heartbeats::default();
         let sources = Arc::new(Sources::new(&config, feature_metrics.clone())?);
-        let mut lifecycle = Lifecycle::start(&config, &sources, &registry, feature_metrics, progress)?;
+        let mut lifecycle = Lifecycle::start(
+            &config,
+            &sources,
+            &registry,
+            feature_metrics,
+            &heartbeats,
+            progress,
+        )?;
         let live = lifecycle.live_set();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
@@ -79,6 +90,7 @@ impl App {
             closing: CancellationToken::new(),
             lifecycle: handle,
             stopping: CancellationToken::new(),
+            heartbeats,
             warming: AtomicBool::new(warming),
         })
     }
@@ -117,6 +129,7 @@ impl App {
         if self.stopping.is_cancelled() {
             reasons.push("the server is stopping".to_owned());
         }
+        reasons.extend(self.heartbeats.troubles());
         reasons
     }
 }

@@ -15,6 +15,8 @@ pub mod config;
 pub mod error;
 pub mod features;
 mod file_backed;
+mod files;
+pub mod heartbeat;
 pub mod lifecycle;
 pub mod log;
 pub mod metrics;

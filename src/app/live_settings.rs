@@ -26,11 +26,13 @@ impl std::fmt::Debug for LiveSettings {
 }
 
 /// Settings that can change while the server runs: these keys and everything below them.
-const CHANGEABLE: [&str; 7] = [
+const CHANGEABLE: [&str; 9] = [
     "limits.batch",
     "limits.in_flight",
     "limits.numbers",
     "log.level",
+    "models.file_bytes",
+    "models.load_seconds",
     "models.policy",
     "models.poll_seconds",
     "models.watch",

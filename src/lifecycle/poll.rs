@@ -8,6 +8,7 @@ use super::Lifecycle;
 use super::known_version::Stage;
 use crate::config::ModelsSection;
 use crate::config::models::PolicySection;
+use crate::models::repository::{Repository, VersionFiles};
 
 impl Lifecycle {
     /// Polls the repository and reconciles every model with what was found.
@@ -22,7 +23,7 @@ impl Lifecycle {
 
     /// Lists the repository and records what was found. What cannot be listed stays as it was.
     pub(super) fn poll_repository(&mut self) -> Result<(), String> {
-        let scan = self.repository.scan();
+        let scan = self.with_repository("listing the repository", Repository::scan);
         self.metrics.polled(scan.is_ok());
         if self.reachable != scan.is_ok() {
             self.reachable = scan.is_ok();
@@ -43,7 +44,10 @@ impl Lifecycle {
         }
         for (name, state) in &mut self.models {
             match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
-                Ok(versions) => {
+                Ok(mut versions) => {
+                    let folders = versions.len();
+                    versions.retain(|_, files| !is_empty(files));
+                    state.report_empty(name, folders - versions.len());
                     for version in state.observe(&versions, now) {
                         let reason = state.versions[&version].reason.as_deref().unwrap_or_default();
                         tracing::error!(model = name, version, reason, "version refused");
@@ -81,4 +85,9 @@ impl Lifecycle {
             self.reconcile(&name);
         }
     }
+}
+
+/// Whether a folder has no files: no version yet.
+fn is_empty(files: &VersionFiles) -> bool {
+    files.as_ref().is_ok_and(|listing| listing.files().is_empty())
 }

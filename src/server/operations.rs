@@ -1,4 +1,5 @@
-//! The operations port. It has a thread of its own, so that probes never wait for scoring. It answers from the start:
+//! The operations port. It has a thread of its own, so that neither probes nor signals
+//! wait for scoring. It answers from the start:
 //! first only liveness and that the models are loading, then everything.
 
 use std::sync::{Arc, OnceLock};
@@ -6,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::Request;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -19,24 +21,33 @@ pub(super) struct OperationsPort {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// Creates the runtime of the operations port, which has one thread.
+///
+/// # Errors
+/// The system has no resources for it.
+pub(super) fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 impl OperationsPort {
-    /// Starts the port, which uses `loading_router` until [`Self::set_router`].
+    /// Starts the port and the handling of signals on `runtime`. The port uses `loading_router` until [`Self::set_router`].
     ///
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn start(
+        runtime: Runtime,
         listener: TcpListener,
         loading_router: Router,
         policy: ConnectionPolicy,
+        signals: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, String> {
         let full_router = Arc::new(OnceLock::new());
         let stop = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
         let listener = listener.into_std().map_err(|error| error.to_string())?;
         let router = full_or_loading(full_router.clone(), loading_router);
         let stop_signal = stop.clone();
         let work = async move {
+            tokio::spawn(signals);
             let listener = TcpListener::from_std(listener)?;
             // Do not wait for open connections of probes and scrapers.
             tokio::select! {
