@@ -41,7 +41,7 @@ struct Stage {
     limit: Option<Duration>,
 }
 
-/// Ends a stage when it is dropped; the stage around it goes on.
+/// Ends a stage when it is dropped; the stage around it goes on, and its clock has stood still meanwhile.
 #[derive(Debug)]
 #[must_use]
 pub struct Busy {
@@ -155,9 +155,15 @@ impl Heartbeat {
 impl Drop for Busy {
     fn drop(&mut self) {
         // What a panicking thread was doing is worth knowing.
-        if !std::thread::panicking() {
-            lock(&self.watched.state).stage = self.around.take();
+        if std::thread::panicking() {
+            return;
         }
+        let mut state = lock(&self.watched.state);
+        let inner = state.stage.take().map(|stage| stage.start.elapsed());
+        state.stage = self.around.take().map(|around| Stage {
+            start: around.start + inner.unwrap_or_default(),
+            ..around
+        });
     }
 }
 

@@ -43,6 +43,7 @@ use crate::scoring::rollout::trial_metrics::TrialMetrics;
 use crate::scoring::{LiveSet, Scorer};
 use crate::suggest::unknown;
 use activation::Activator;
+use bounded::SHORT_LIMIT;
 pub use command::Command;
 use command::PendingCommand;
 use metrics::LifecycleMetrics;
@@ -180,7 +181,7 @@ impl Lifecycle {
         loop {
             match pending.recv_timeout(self.pause(polled, snapshot_polled)) {
                 Ok(PendingCommand { command, answer }) => {
-                    let _busy = self.heartbeat.begin("executing a command", None);
+                    let _busy = self.heartbeat.begin("executing a command", Some(SHORT_LIMIT));
                     let done = self.execute(command).map(|done| self.keep(done));
                     // The requester may have disconnected.
                     let _ = answer.send(done);
@@ -192,12 +193,12 @@ impl Lifecycle {
             self.activator.release();
             if is_due(self.poll_interval(), polled) {
                 // Failures are logged; the next poll retries.
-                let _busy = self.heartbeat.begin("polling the repository", None);
+                let _busy = self.heartbeat.begin("polling the repository", Some(SHORT_LIMIT));
                 let _ = self.poll_and_reconcile();
                 polled = Instant::now();
             }
             if is_due(self.snapshot_interval(), snapshot_polled) {
-                let _busy = self.heartbeat.begin("polling the snapshot", None);
+                let _busy = self.heartbeat.begin("polling the snapshot", Some(SHORT_LIMIT));
                 self.refresh_snapshot();
                 snapshot_polled = Instant::now();
             }

@@ -25,9 +25,9 @@ pub struct ModelsSection {
     /// Maximum size of a model file, and of every other file of a bundle, in bytes. A version with a larger one is
     /// refused.
     pub file_bytes: u64,
-    /// Maximum seconds for reading and validating one version, or one snapshot, and for one poll of the repository.
-    /// What takes longer is given up and counts as refused; the third time, the server stops with exit code 4, because
-    /// what was given up still holds memory. 0: no limit.
+    /// Maximum seconds for reading and validating one version, or for reading one snapshot. What takes longer is given
+    /// up and counts as refused. When three such loads hang at once, the server stops with exit code 4, because each
+    /// still holds memory. 0: no limit.
     pub load_seconds: u64,
     /// Kernel that evaluates the trees: `"auto"` times all of them on each model when it is loaded and takes the
     /// fastest; `"scalar"`, `"direct"`, `"binned"` and `"bit-sliced"` force one and refuse models that it cannot

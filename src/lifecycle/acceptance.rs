@@ -79,6 +79,8 @@ impl Lifecycle {
             return skipped("the model has no contract");
         }
         let settings = &self.settings.watch;
+        let what = format!("comparing {name} {newer} with {live}");
+        let _busy = self.heartbeat.begin(what, self.load_limit());
         let ids = match self.compared_ids(candidate.model.entity()) {
             Ok(ids) => ids,
             Err(reason) => return skipped(&reason),

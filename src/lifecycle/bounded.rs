@@ -9,13 +9,20 @@ use super::snapshot_loader::SnapshotLoader;
 use super::time_limit::{Report, Terms, Unfinished};
 use crate::models::repository::Repository;
 
-/// Limit for listing the repository, and for reading or writing a small file in it.
-const REPOSITORY_LIMIT: Duration = Duration::from_secs(60);
+/// Limit for listing the repository, for reading or writing a small file in it, and for what else the lifecycle thread does
+/// between loads.
+pub(super) const SHORT_LIMIT: Duration = Duration::from_secs(60);
 
 /// So many loads that hang at once end the server: each may hold the memory of a model.
 const MOST_HANGING: usize = 3;
 
 impl Lifecycle {
+    /// The limit of a load, `models.load_seconds`; `None` for none.
+    pub(super) fn load_limit(&self) -> Option<Duration> {
+        let seconds = self.settings.load_seconds;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
     /// Loads something: `work` may take `models.load_seconds`.
     ///
     /// # Errors
@@ -26,8 +33,7 @@ impl Lifecycle {
         report: &mut Report<'_>,
         work: impl FnOnce(&mut Report<'_>) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let seconds = self.settings.load_seconds;
-        let limit = (seconds > 0).then(|| Duration::from_secs(seconds));
+        let limit = self.load_limit();
         let _busy = self.heartbeat.begin(what, limit);
         let terms = Terms {
             limit,
@@ -86,7 +92,7 @@ impl Lifecycle {
         let repository = Arc::clone(&self.repository);
         let _busy = self.heartbeat.begin(what, None);
         let terms = Terms {
-            limit: Some(REPOSITORY_LIMIT),
+            limit: Some(SHORT_LIMIT),
             behind_requests: self.activator.is_attached(),
         };
         let done = self
