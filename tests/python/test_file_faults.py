@@ -56,7 +56,7 @@ def versions(instance):
     return {found["version"]: found for found in body["versions"]}
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS, ids=NAMES)
+@pytest.mark.parametrize("fault, words", FAULTS, ids=NAMES)
 def test_a_file_of_a_bundle_is_refused_and_loading_goes_on(evergreen, tmp_path, fault, words):
     models = tmp_path / "models"
     models.mkdir()
@@ -76,7 +76,7 @@ def test_a_file_of_a_bundle_is_refused_and_loading_goes_on(evergreen, tmp_path, 
         assert instance.stop()[0] == 0
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS, ids=NAMES)
+@pytest.mark.parametrize("fault, words", FAULTS, ids=NAMES)
 def test_a_bare_model_is_refused(evergreen, tmp_path, fault, words):
     folder = tmp_path / "models/churn/1"
     folder.mkdir(parents=True)
@@ -84,13 +84,15 @@ def test_a_bare_model_is_refused(evergreen, tmp_path, fault, words):
     checked = subprocess.run([evergreen, "check", str(folder)], capture_output=True, text=True, timeout=60)
     assert checked.returncode != 0
     # What is no file is no model.
-    assert words in checked.stdout + checked.stderr or "expected bundle.toml" in checked.stdout + checked.stderr
+    assert (
+        words in checked.stdout + checked.stderr or "expected bundle.toml" in checked.stdout + checked.stderr
+    )
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS, ids=NAMES)
+@pytest.mark.parametrize("fault, words", FAULTS, ids=NAMES)
 def test_a_server_does_not_start_with_a_fault_and_says_which(evergreen, tmp_path, fault, words):
     authority = Authority(tmp_path)
-    certificate, key = authority.issue()
+    _, key = authority.issue()
     bad = tmp_path / "bad.pem"
     fault(bad)
     keys = tmp_path / "keys.toml"
@@ -109,7 +111,7 @@ def test_a_server_does_not_start_with_a_fault_and_says_which(evergreen, tmp_path
         assert "bad.pem" in ended.stderr and words in ended.stderr, ended.stderr
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS[:2], ids=NAMES[:2])
+@pytest.mark.parametrize("fault, words", FAULTS[:2], ids=NAMES[:2])
 def test_a_snapshot_must_be_a_regular_file(evergreen, tmp_path, fault, words):
     customers = tmp_path / "customers.csv"
     fault(customers)
@@ -149,7 +151,7 @@ def key_of(evergreen, name):
     return made.stderr.split()[-1], made.stdout
 
 
-@pytest.mark.parametrize(("fault", "words"), [*FAULTS, (lambda path: path.touch(), "the file has no key")])
+@pytest.mark.parametrize("fault, words", [*FAULTS, (lambda path: path.touch(), "the file has no key")])
 def test_a_key_file_that_cannot_be_read_makes_the_server_unready(evergreen, tmp_path, fault, words):
     key, lines = key_of(evergreen, "front-end")
     other, more = key_of(evergreen, "back-end")
@@ -181,7 +183,7 @@ def test_a_key_file_that_cannot_be_read_makes_the_server_unready(evergreen, tmp_
         until(lambda: ask(key) == 401)
 
 
-@pytest.mark.parametrize(("fault", "words"), FAULTS, ids=NAMES)
+@pytest.mark.parametrize("fault, words", FAULTS, ids=NAMES)
 def test_a_certificate_is_refused_while_the_server_runs(evergreen, tmp_path, fault, words):
     authority = Authority(tmp_path)
     certificate, key = authority.issue()

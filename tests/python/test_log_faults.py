@@ -1,5 +1,6 @@
 """The log never stops or slows the server, cannot be forged, and holds no customers."""
 
+import contextlib
 import json
 import os
 import re
@@ -38,7 +39,7 @@ def unread_pipe():
     """Returns the writing end of a pipe that is full and that nobody reads, and the reading end."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    with pytest.raises(BlockingIOError):
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writer, b"x" * 4096)
     os.set_blocking(writer, True)
@@ -189,5 +190,3 @@ def read_csv():
     yield ",".join(names)
     for row in table.slice(0, 50).to_pylist():
         yield ",".join("" if row[name] is None else str(row[name]) for name in names)
-
-

@@ -25,10 +25,12 @@ def test_a_stuck_worker_fails_liveness_until_it_goes_on(evergreen, tmp_path):
     with Instance(evergreen, tmp_path) as instance:
         instance.start(BLOCK_WORKERS="1:12", **TWO_WORKERS)
         until(lambda: "worker threads are stuck" in instance.log.read_text())
-        status, text = until(lambda: (answer := instance.ask("/livez"))[0] == 503 and answer)
+        _, text = until(lambda: (answer := instance.ask("/livez"))[0] == 503 and answer)
         body = json.loads(text)
         assert not body["live"] and re.match(r"worker \d has been in one task for \d+ s", body["reasons"][0])
-        stuck = [metric(instance, rf'evergreen_worker_stuck_seconds{{worker="{number}"}}') for number in (0, 1)]
+        stuck = [
+            metric(instance, rf'evergreen_worker_stuck_seconds{{worker="{number}"}}') for number in (0, 1)
+        ]
         assert max(stuck) >= 1
         # The other worker answers.
         assert instance.ask("/v1/models/churn/scores/C-1042", port="http")[0] == 200
@@ -86,5 +88,5 @@ def test_idle_threads_are_shown_and_not_late(evergreen, tmp_path):
         instance.start()
         time.sleep(1)
         assert metric(instance, 'evergreen_thread_busy_seconds{thread="lifecycle"}') is not None
-        assert metric(instance, 'evergreen_runtime_tick_age_seconds') is not None
+        assert metric(instance, "evergreen_runtime_tick_age_seconds") is not None
         assert instance.reasons() == (200, [])
