@@ -31,7 +31,7 @@ use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
-use operations::OperationsPort;
+use operations::{OperationsPort, OperationsRuntime};
 use signals::{ShutdownSignals, StopRequests};
 use tls::ServerTls;
 pub use watchdog::FAILED_CODE;
@@ -69,7 +69,7 @@ pub async fn run(
     welcome: impl FnOnce(&App, Addresses),
 ) -> Result<(), ServeError> {
     let text = |error: std::io::Error| error.to_string();
-    let operations_runtime = operations::runtime().map_err(text)?;
+    let operations_runtime = OperationsRuntime::new().map_err(text)?;
     let signals = ShutdownSignals::new(&operations_runtime).map_err(text)?;
     let hangup = signals::hangup().map_err(text)?;
     let registry = Registry::with_process_metrics().map_err(|error| error.to_string())?;

@@ -10,6 +10,9 @@ use crate::config::ModelsSection;
 use crate::config::models::PolicySection;
 use crate::models::repository::{Repository, VersionFiles};
 
+/// Most folders without files that count as versions of a model, so that their publisher sees them refused.
+const MOST_EMPTY: usize = 10;
+
 impl Lifecycle {
     /// Polls the repository and reconciles every model with what was found.
     pub(super) fn poll_and_reconcile(&mut self) -> Result<(), String> {
@@ -45,9 +48,7 @@ impl Lifecycle {
         for (name, state) in &mut self.models {
             match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
                 Ok(mut versions) => {
-                    let folders = versions.len();
-                    versions.retain(|_, files| !is_empty(files));
-                    state.report_empty(name, folders - versions.len());
+                    state.report_empty(name, remove_empty(&mut versions));
                     for version in state.observe(&versions, now) {
                         let reason = state.versions[&version].reason.as_deref().unwrap_or_default();
                         tracing::error!(model = name, version, reason, "version refused");
@@ -87,7 +88,11 @@ impl Lifecycle {
     }
 }
 
-/// Whether a folder has no files: no version yet.
-fn is_empty(files: &VersionFiles) -> bool {
-    files.as_ref().is_ok_and(|listing| listing.files().is_empty())
+/// Removes folders without files beyond the newest [`MOST_EMPTY`], which are refused by name. Returns how many it removed.
+fn remove_empty(versions: &mut BTreeMap<u64, VersionFiles>) -> usize {
+    let is_empty = |files: &VersionFiles| files.as_ref().is_ok_and(|listing| listing.files().is_empty());
+    let empty = versions.iter().rev().filter(|(_, files)| is_empty(files));
+    let beyond: Vec<u64> = empty.skip(MOST_EMPTY).map(|(&number, _)| number).collect();
+    beyond.iter().for_each(|number| drop(versions.remove(number)));
+    beyond.len()
 }

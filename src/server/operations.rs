@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use axum::Router;
 use axum::extract::Request;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
+use tokio::runtime::{EnterGuard, Runtime};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
@@ -21,12 +21,40 @@ pub(super) struct OperationsPort {
     thread: std::thread::JoinHandle<()>,
 }
 
-/// Creates the runtime of the operations port, which has one thread.
-///
-/// # Errors
-/// The system has no resources for it.
-pub(super) fn runtime() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+/// The runtime of the operations port, which has one thread. It may be dropped anywhere.
+#[derive(Debug)]
+pub(super) struct OperationsRuntime(Option<Runtime>);
+
+impl OperationsRuntime {
+    /// Creates the runtime.
+    ///
+    /// # Errors
+    /// The system has no resources for it.
+    pub(super) fn new() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Makes what is created meanwhile belong to this runtime.
+    pub(super) fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.0.as_ref().map(Runtime::enter)
+    }
+
+    /// Runs `work` on this thread; `None` never happens.
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.as_ref().map(|runtime| runtime.block_on(work))
+    }
+}
+
+impl Drop for OperationsRuntime {
+    fn drop(&mut self) {
+        // Dropping it plainly would panic on a thread that runs tasks.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl OperationsPort {
@@ -35,7 +63,7 @@ impl OperationsPort {
     /// # Errors
     /// The thread cannot be started.
     pub(super) fn start(
-        runtime: Runtime,
+        runtime: OperationsRuntime,
         listener: TcpListener,
         loading_router: Router,
         policy: ConnectionPolicy,
@@ -57,7 +85,7 @@ impl OperationsPort {
             std::io::Result::Ok(())
         };
         let run = move || {
-            if let Err(error) = runtime.block_on(work) {
+            if let Some(Err(error)) = runtime.block_on(work) {
                 tracing::error!(%error, "operations port failed");
             }
         };

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::operations::OperationsRuntime;
 use crate::{log, os};
 
 /// Time beyond the settings after which a stopping process is ended.
@@ -34,7 +34,7 @@ pub(super) struct StopRequests {
 
 impl ShutdownSignals {
     /// Installs the handlers; `runtime` handles the signals.
-    pub(super) fn new(runtime: &Runtime) -> std::io::Result<Self> {
+    pub(super) fn new(runtime: &OperationsRuntime) -> std::io::Result<Self> {
         let _context = runtime.enter();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -171,6 +171,7 @@ def test_a_key_file_that_cannot_be_read_makes_the_server_unready(evergreen, tmp_
         until(lambda: server.ops.get("/readyz").status_code == 503)
         [reason] = server.ops.get("/readyz").json()["reasons"]
         assert "keys.toml could not be read" in reason
+        until(lambda: "background thread in trouble" in server.log.read_text())
         assert server.log.read_text().count("API keys rejected") == 1
         file.unlink()
         file.write_text(lines)
