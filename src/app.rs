@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::features::warm;
+use crate::heartbeat::Heartbeats;
 use crate::lifecycle::{Lifecycle, LifecycleHandle};
 use crate::memory::{DefaultBudget, MemoryBudget, container_limit};
 use crate::metrics::Registry;
@@ -40,6 +41,8 @@ pub struct App {
     /// Cancelled when the server begins to stop: readiness fails from then on.
     pub stopping: CancellationToken,
     memory_metrics: MemoryMetrics,
+    /// What the background threads do.
+    pub heartbeats: Heartbeats,
     /// Whether the caches are still being filled.
     warming: AtomicBool,
 }
@@ -58,8 +61,16 @@ impl App {
         let text = |error: prometheus::Error| error.to_string();
         let feature_metrics = FeatureMetrics::new(&registry).map_err(text)?;
         let scoring_metrics = ScoringMetrics::new(&registry).map_err(text)?;
+        let heartbeats = Heartbeats::default();
         let sources = Arc::new(Sources::new(&config, feature_metrics.clone())?);
-        let mut lifecycle = Lifecycle::start(&config, &sources, &registry, feature_metrics, progress)?;
+        let mut lifecycle = Lifecycle::start(
+            &config,
+            &sources,
+            &registry,
+            feature_metrics,
+            &heartbeats,
+            progress,
+        )?;
         let live = lifecycle.live_set();
         if let Some(snapshot) = &live.snapshot {
             let (rows, ids) = snapshot.size_bytes();
@@ -94,6 +105,7 @@ impl App {
             closing: CancellationToken::new(),
             lifecycle: handle,
             stopping: CancellationToken::new(),
+            heartbeats,
             warming: AtomicBool::new(warming),
         })
     }
@@ -139,6 +151,7 @@ impl App {
         if self.stopping.is_cancelled() {
             reasons.push("the server is stopping".to_owned());
         }
+        reasons.extend(self.heartbeats.troubles());
         reasons
     }
 }

@@ -14,6 +14,7 @@ mod score;
 mod serve;
 mod sink;
 mod table;
+mod welcome;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -23,6 +24,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use table::TextTable;
 
+use crate::server::FAILED_CODE;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -30,7 +33,25 @@ const STYLES: Styles = Styles::styled()
 
 const EXIT_CODES: &str = "Exit codes: 0 success; 1 check failed (the model may not go live, the server is not healthy); \
                           2 invalid command line, file or setting; 3 the server stopped with requests unfinished; \
-                          101 internal error.";
+                          4 the server stopped itself because a thread failed; 101 internal error.";
+
+/// Prints a line to standard output. Ignores a closed pipe (`| head`).
+macro_rules! print_line {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stdout(), $($text)*);
+    }};
+}
+use print_line;
+
+/// Prints a line to standard error. A closed pipe or a full disk must not change the exit code.
+macro_rules! print_error {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stderr(), $($text)*);
+    }};
+}
+use print_error;
 
 /// Serve gradient-boosted tree models: from a customer id to a churn score, bit-identical to the training library.
 #[derive(Debug, Parser)]
@@ -62,8 +83,34 @@ enum CommandError {
     Invalid(String),
     /// The server stopped with requests unfinished; the text says why.
     Unfinished(String),
+    /// The server stopped itself; the text says why.
+    Failed(String),
     /// The log has the error; the number is the exit code.
     Logged(u8),
+}
+
+impl CommandError {
+    /// What to write to standard error; `None` if that is done.
+    fn text(&self) -> Option<String> {
+        match self {
+            Self::CheckFailed | Self::Logged(_) => None,
+            Self::Invalid(message) => Some(format!("{RED}error:{RED:#} {message}")),
+            Self::Failed(message) => Some(format!("{RED}server failed:{RED:#} {message}")),
+            Self::Unfinished(message) => {
+                Some(format!("{RED}stopped with requests unfinished:{RED:#} {message}"))
+            }
+        }
+    }
+
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::CheckFailed => 1,
+            Self::Invalid(_) => 2,
+            Self::Unfinished(_) => 3,
+            Self::Failed(_) => FAILED_CODE,
+            Self::Logged(code) => *code,
+        }
+    }
 }
 
 impl From<String> for CommandError {
@@ -90,34 +137,19 @@ pub fn run() -> ExitCode {
         CliCommand::Health(command) => command.run(),
         CliCommand::Key(command) => command.run(),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError::CheckFailed) => ExitCode::from(1),
-        Err(CommandError::Invalid(message)) => {
-            anstream::eprintln!("{RED}error:{RED:#} {message}");
-            ExitCode::from(2)
-        }
-        Err(CommandError::Unfinished(message)) => {
-            anstream::eprintln!("{RED}stopped with requests unfinished:{RED:#} {message}");
-            ExitCode::from(3)
-        }
-        Err(CommandError::Logged(code)) => ExitCode::from(code),
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    if let Some(text) = error.text() {
+        print_error!("{text}");
     }
+    ExitCode::from(error.exit_code())
 }
 
 const RED: anstyle::Style = AnsiColor::Red.on_default().bold();
 const GREEN: anstyle::Style = AnsiColor::Green.on_default();
 const YELLOW: anstyle::Style = AnsiColor::Yellow.on_default();
 const BOLD: anstyle::Style = anstyle::Style::new().bold();
-
-/// Prints a line to standard output. Ignores a closed pipe (`| head`).
-macro_rules! print_line {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(anstream::stdout(), $($text)*);
-    }};
-}
-use print_line;
 
 /// Parses an address to listen on, for clap.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

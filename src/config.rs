@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files;
 use crate::toml_text;
 pub use features::SnapshotWatchSection;
 use location::is_remote;
@@ -200,7 +201,8 @@ impl Config {
     }
 
     fn from_file(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text =
+            files::read_text(path, files::SMALL).map_err(|error| format!("{}: {error}", path.display()))?;
         let mut config: Self = toml_text::parse(path, &text).map_err(|error| error.to_string())?;
         // Relative paths start at the folder of the file.
         let base = path.parent().unwrap_or(Path::new(""));

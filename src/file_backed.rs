@@ -4,13 +4,22 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::heartbeat::Heartbeat;
+
 /// A file's metadata: device, inode, size, seconds and nanoseconds of its last change; `None` if it does not exist.
 type FileStamp = Option<(u64, u64, u64, i64, i64)>;
+
+/// So many failed reads in a row make a server unready that must have the present content.
+const MOST_FAILURES: u32 = 10;
+
+/// Time after which a read counts as hanging.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// The files' metadata at the last reads.
 struct LastRead {
@@ -32,6 +41,8 @@ pub(crate) struct FileBacked<T> {
     last_read: Mutex<LastRead>,
     read: ReadFile<T>,
     on_reload: OnReload<T>,
+    /// Failed reads since the last one that was not needed or succeeded.
+    failures: AtomicU32,
 }
 
 impl<T> std::fmt::Debug for FileBacked<T> {
@@ -62,6 +73,7 @@ impl<T: Send + Sync + 'static> FileBacked<T> {
             last_read: Mutex::new(LastRead { loaded, failed: None }),
             read: Box::new(read),
             on_reload,
+            failures: AtomicU32::new(0),
         })
     }
 
@@ -77,12 +89,14 @@ impl<T: Send + Sync + 'static> FileBacked<T> {
         let now = stamps(&self.files);
         if last_read.loaded == now {
             last_read.failed = None;
+            self.failures.store(0, Ordering::Relaxed);
             return;
         }
         match (self.read)() {
             Ok(value) => {
                 (self.on_reload)(Ok(&value));
                 self.value.store(Arc::new(value));
+                self.failures.store(0, Ordering::Relaxed);
                 *last_read = LastRead {
                     loaded: now,
                     failed: None,
@@ -94,18 +108,36 @@ impl<T: Send + Sync + 'static> FileBacked<T> {
                     (self.on_reload)(Err(&error));
                 }
                 last_read.failed = now;
+                self.failures.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// Calls [`Self::refresh`] once per `interval`, forever.
-    pub(crate) async fn watch(self: Arc<Self>, interval: Duration) {
+    /// Calls [`Self::refresh`] once per `interval`, forever. With `must_read`, the server is unready while the last
+    /// [`MOST_FAILURES`] reads failed.
+    pub(crate) async fn watch(self: Arc<Self>, interval: Duration, heartbeat: Heartbeat, must_read: bool) {
         loop {
             tokio::time::sleep(interval).await;
+            let busy = heartbeat.begin(format!("reading {}", self.names()), Some(READ_LIMIT));
             let file_backed = self.clone();
             // The panic hook has logged a panic; the next refresh retries.
             let _ = tokio::task::spawn_blocking(move || file_backed.refresh()).await;
+            drop(busy);
+            if must_read {
+                let failures = self.failures.load(Ordering::Relaxed);
+                heartbeat.set_trouble((failures >= MOST_FAILURES).then(|| {
+                    format!(
+                        "{} could not be read {failures} times in a row; the previous content may be out of date",
+                        self.names()
+                    )
+                }));
+            }
         }
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        names.join(", ")
     }
 }
 
@@ -158,5 +190,6 @@ mod tests {
         value.refresh();
         assert_eq!(**value.get(), 2);
         assert_eq!(*reloads.lock().unwrap(), [true, true, false]);
+        assert_eq!(value.failures.load(Ordering::Relaxed), 2);
     }
 }

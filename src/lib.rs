@@ -8,6 +8,9 @@
 //! [`scoring::Scorer`] answers one request, [`lifecycle::Lifecycle`] loads and replaces models, [`server`] listens, and
 //! [`cli`] holds one file per command.
 
+// A write to a closed or blocked stream panics or waits: the server logs, and commands use the macros of `cli`.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -15,6 +18,8 @@ pub mod config;
 pub mod error;
 pub mod features;
 mod file_backed;
+mod files;
+pub mod heartbeat;
 pub mod lifecycle;
 pub mod log;
 pub mod memory;

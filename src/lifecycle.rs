@@ -6,6 +6,7 @@
 
 mod acceptance;
 mod activation;
+mod bounded;
 mod command;
 mod decisions;
 mod exchange;
@@ -18,6 +19,7 @@ mod snapshot_loader;
 mod snapshot_profile;
 mod snapshot_refresh;
 mod state_file;
+mod time_limit;
 mod validation;
 mod withdrawn;
 
@@ -33,6 +35,7 @@ use crate::config::{Config, ModelsSection};
 use crate::error::Error;
 use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
+use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::metrics::Registry;
 use crate::models::repository::Repository;
 use crate::os;
@@ -40,12 +43,14 @@ use crate::scoring::rollout::trial_metrics::TrialMetrics;
 use crate::scoring::{LiveSet, Scorer};
 use crate::suggest::unknown;
 use activation::Activator;
+use bounded::SHORT_LIMIT;
 pub use command::Command;
 use command::PendingCommand;
 use metrics::LifecycleMetrics;
 use model_state::ModelState;
 use snapshot_loader::SnapshotLoader;
 use state_file::StateStore;
+use time_limit::Workers;
 
 /// How long files that do not agree count as still being copied after they last changed.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -77,7 +82,7 @@ impl LifecycleHandle {
 /// The state of all models, and what carries out decisions about them.
 #[derive(Debug)]
 pub struct Lifecycle {
-    repository: Repository,
+    repository: Arc<Repository>,
     snapshot: SnapshotLoader,
     /// Seconds between two polls of the snapshot.
     snapshot_seconds: f64,
@@ -92,6 +97,12 @@ pub struct Lifecycle {
     saved: StateStore,
     /// Fetches features from stores; `None` before requests are served.
     runtime: Option<Handle>,
+    /// Tells the watchdog what this thread does.
+    heartbeat: Heartbeat,
+    /// Load versions and snapshots.
+    workers: Workers,
+    /// Read and write the repository.
+    repository_workers: Workers,
 }
 
 impl Lifecycle {
@@ -105,12 +116,13 @@ impl Lifecycle {
         sources: &Arc<Sources>,
         registry: &Registry,
         feature_metrics: FeatureMetrics,
+        heartbeats: &Heartbeats,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
         let metrics = LifecycleMetrics::new(registry).map_err(|error| error.to_string())?;
         let trials = TrialMetrics::new(registry).map_err(|error| error.to_string())?;
         let mut lifecycle = Self {
-            repository: Repository::open(&config.models.dir, &config.storage)?,
+            repository: Arc::new(Repository::open(&config.models.dir, &config.storage)?),
             snapshot: SnapshotLoader::new(config, sources)?,
             snapshot_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
@@ -121,6 +133,9 @@ impl Lifecycle {
             reachable: true,
             saved: StateStore::open(&config.models.state_file)?,
             runtime: None,
+            heartbeat: heartbeats.watch("lifecycle"),
+            workers: Workers::default(),
+            repository_workers: Workers::default(),
         };
         lifecycle.poll_repository()?;
         for name in lifecycle.names() {
@@ -166,6 +181,7 @@ impl Lifecycle {
         loop {
             match pending.recv_timeout(self.pause(polled, snapshot_polled)) {
                 Ok(PendingCommand { command, answer }) => {
+                    let _busy = self.heartbeat.begin("executing a command", Some(SHORT_LIMIT));
                     let done = self.execute(command).map(|done| self.keep(done));
                     // The requester may have disconnected.
                     let _ = answer.send(done);
@@ -177,10 +193,12 @@ impl Lifecycle {
             self.activator.release();
             if is_due(self.poll_interval(), polled) {
                 // Failures are logged; the next poll retries.
+                let _busy = self.heartbeat.begin("polling the repository", Some(SHORT_LIMIT));
                 let _ = self.poll_and_reconcile();
                 polled = Instant::now();
             }
             if is_due(self.snapshot_interval(), snapshot_polled) {
+                let _busy = self.heartbeat.begin("polling the snapshot", Some(SHORT_LIMIT));
                 self.refresh_snapshot();
                 snapshot_polled = Instant::now();
             }

@@ -53,6 +53,15 @@ impl Registry {
         self.declare("counter", name, help, labels, metric)
     }
 
+    /// Declares one counter, without labels.
+    ///
+    /// # Errors
+    /// The name is not valid or declared already.
+    pub fn counter(&self, name: &str, help: &str) -> Result<IntCounter> {
+        let metric = IntCounter::new(name, help)?;
+        self.declare("counter", name, help, &[], metric)
+    }
+
     /// Declares gauges of whole numbers with these labels.
     ///
     /// # Errors

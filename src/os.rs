@@ -11,6 +11,15 @@ pub(crate) fn release_memory() {
     }
 }
 
+/// Ends the process at once, without running anything else: for when threads no longer answer.
+pub(crate) fn exit_now(code: i32) -> ! {
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: _exit takes a plain number, runs no handlers, and does not return.
+    unsafe {
+        libc::_exit(code)
+    }
+}
+
 /// Makes this thread step behind the others when processors are short: what it does can wait, requests cannot.
 pub(crate) fn lower_priority() {
     #[cfg(target_os = "linux")]

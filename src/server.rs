@@ -10,6 +10,8 @@ mod operations;
 mod signals;
 mod timeouts;
 mod tls;
+mod watchdog;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +28,17 @@ use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
 use crate::memory::MemoryBudget;
+use crate::log;
 use crate::metrics::Registry;
 use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
-use operations::OperationsPort;
-use signals::ShutdownSignals;
+use operations::{OperationsPort, OperationsRuntime};
+use signals::{ShutdownSignals, StopRequests};
 use tls::ServerTls;
+pub use watchdog::FAILED_CODE;
+use watchdog::WatchdogMetrics;
 
 /// How often the gRPC health status is updated from readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
@@ -48,6 +53,8 @@ pub enum ServeError {
     Wrong(String),
     /// The server stopped on request, but left requests unfinished; the text says why.
     Unfinished(String),
+    /// The server stopped itself, because a background thread failed; the text says which.
+    Failed(String),
 }
 
 impl From<String> for ServeError {
@@ -68,17 +75,15 @@ pub async fn run(
     welcome: impl FnOnce(&App, Addresses),
 ) -> Result<(), ServeError> {
     let text = |error: std::io::Error| error.to_string();
-    let (mut signals, hangup) = (
-        ShutdownSignals::new().map_err(text)?,
-        signals::hangup().map_err(text)?,
-    );
+    let operations_runtime = OperationsRuntime::new().map_err(text)?;
+    let signals = ShutdownSignals::new(&operations_runtime).map_err(text)?;
+    let hangup = signals::hangup().map_err(text)?;
     let registry = Registry::with_process_metrics().map_err(|error| error.to_string())?;
     let metrics = ServerMetrics::new(&registry).map_err(|error| error.to_string())?;
     let connections = open_files::connections(&config);
     let ports = Ports::bind(&config.server)?;
     let addresses = ports.addresses();
-    let tls = tls::start(&config.tls, &metrics.secrets)?;
-    let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
+    let (requests, limit) = (StopRequests::default(), stop_limit(&config));
     // Stops last, so that probes work during shutdown.
     let policy = ConnectionPolicy::new(
         PortKind::Rest,
@@ -92,15 +97,24 @@ pub async fn run(
     )
     .replacing(open_files::OPERATIONS);
     let loading_router = http::ops::loading(registry.clone());
-    let operations = OperationsPort::start(ports.ops.listen()?, loading_router, policy)?;
+    let operations = OperationsPort::start(
+        operations_runtime,
+        ports.ops.listen()?,
+        loading_router,
+        policy,
+        signals.pass_on(requests.clone(), limit),
+    )?;
+    let tls = tls::start(&config.tls, &metrics.secrets)?;
+    let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
     let app = tokio::task::spawn_blocking(move || build(config, registry));
     let app = tokio::select! {
-        () = signals.next() => {
+        () = requests.stop.cancelled() => {
             tracing::info!("stopped while loading models");
             return Ok(());
         }
         app = app => Arc::new(app.map_err(|error| format!("loading failed: {error}"))??),
     };
+    let failure = watchdog::start(app.heartbeats.clone(), metrics.watchdog).map_err(text)?;
     let server = Server {
         shutdown: Shutdown {
             draining: app.stopping.clone(),
@@ -118,13 +132,20 @@ pub async fn run(
     let full_router = http::ops::router(server.app.clone(), &server.guard);
     server.operations.set_router(full_router);
     welcome(&server.app, addresses);
+    #[cfg(debug_assertions)]
+    workers::block_for_tests();
     let hangup = tokio::spawn(reload_settings_on_hangup(hangup, server.app.clone(), settings));
     let warm_up = async {
         server.app.warm().await;
         std::future::pending::<()>().await;
     };
+    let mut failed = None;
     tokio::select! {
-        () = signals.next() => {}
+        () = requests.stop.cancelled() => {}
+        reason = failure.occurred() => {
+            signals::end_after(limit, FAILED_CODE.into());
+            failed = Some(reason);
+        }
         () = warm_up => {}
         Some(ended) = running.servers.join_next() => {
             let why = ended.err().map_or_else(|| "a port closed unexpectedly".to_owned(), |error| error.to_string());
@@ -132,10 +153,20 @@ pub async fn run(
         }
     }
     hangup.abort();
-    tokio::select! {
+    let stopped = tokio::select! {
         result = server.stop(running) => result,
-        () = signals.next() => Err(ServeError::Unfinished("stopped at once by a second signal".to_owned())),
+        () = requests.at_once.cancelled() => Err(ServeError::Unfinished("stopped at once by a second signal".to_owned())),
+    };
+    match failed {
+        Some(reason) => Err(ServeError::Failed(reason)),
+        None => stopped,
     }
+}
+
+/// The time in which a server that is asked to stop has stopped.
+fn stop_limit(config: &Config) -> Duration {
+    let server = &config.server;
+    Duration::from_secs(server.drain_seconds.saturating_add(server.grace_seconds))
 }
 
 /// The server's own metrics.
@@ -143,19 +174,22 @@ struct ServerMetrics {
     ports: PortMetrics,
     requests: RequestMetrics,
     secrets: SecretMetrics,
+    watchdog: WatchdogMetrics,
 }
 
 impl ServerMetrics {
     fn new(registry: &Registry) -> crate::metrics::Result<Self> {
+        log::declare_metrics(registry)?;
         Ok(Self {
             ports: PortMetrics::new(registry)?,
             requests: RequestMetrics::new(registry)?,
             secrets: SecretMetrics::new(registry)?,
+            watchdog: WatchdogMetrics::new(registry)?,
         })
     }
 }
 
-/// Declares the metrics of connections, requests and secrets, for the reference pages.
+/// Declares the metrics of connections, requests, secrets and the log, for the reference pages.
 ///
 /// # Errors
 /// The metrics are already declared.
@@ -193,9 +227,10 @@ impl Server {
         let Self { app, tls, guard, .. } = self;
         let poll = app.config.server.poll();
         if let Some(tls) = tls {
-            tokio::spawn(tls.clone().watch(poll));
+            let heartbeat = app.heartbeats.watch("certificates");
+            tokio::spawn(tls.clone().watch(poll, heartbeat, false));
         }
-        guard.watch(poll);
+        guard.watch(poll, &app.heartbeats);
         let (routes, health) = grpc::router(app, guard)?;
         grpc::report_health(&health, app.why_not_ready().is_empty()).await;
         let health_task = tokio::spawn(update_health(app.clone(), health.clone()));

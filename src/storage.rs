@@ -211,11 +211,12 @@ pub(crate) fn temporary_name(prefix: &str) -> String {
 /// Before an entity tag in [`FileStat::tag`].
 pub(crate) const E_TAG: &str = "etag ";
 
-/// The largest small file, in bytes.
-const SMALL: u64 = 1 << 20;
-
+#[cfg(feature = "object-store")]
 fn too_large(path: &str, bytes: u64) -> String {
-    format!("{path}: expected at most {SMALL} bytes, found {bytes}")
+    format!(
+        "{path}: expected at most {} bytes, found {bytes}",
+        crate::files::SMALL
+    )
 }
 
 fn file_name(path: &Path) -> Result<&str, String> {

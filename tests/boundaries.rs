@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// The top-level modules of the server from the ground up. A module may import those of lower floors only.
 const FLOORS: [&[&str]; 13] = [
     &["words"],
-    &["error", "os", "suggest", "values"],
+    &["error", "files", "heartbeat", "os", "suggest", "values"],
     &["file_backed", "memory", "metrics", "toml_text", "work"],
     &["config"],
     &["log", "storage"],

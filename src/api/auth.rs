@@ -19,6 +19,7 @@ use super::request_metrics::{RequestCounters, RequestMetrics};
 use crate::config::AuthSection;
 use crate::error::Error;
 use crate::file_backed::FileBacked;
+use crate::heartbeat::Heartbeats;
 use access::Access;
 pub use access::Role;
 use keys::ApiKeys;
@@ -89,10 +90,12 @@ impl Guard {
         self.keys.is_some()
     }
 
-    /// Starts polling the key file, once per `interval`.
-    pub fn watch(&self, interval: Duration) {
+    /// Starts polling the key file, once per `interval`. A server that cannot read it becomes unready: a key that was revoked
+    /// would stay valid.
+    pub fn watch(&self, interval: Duration, heartbeats: &Heartbeats) {
         if let Some(keys) = &self.keys {
-            tokio::spawn(keys.clone().watch(interval));
+            let heartbeat = heartbeats.watch("api-keys");
+            tokio::spawn(keys.clone().watch(interval, heartbeat, true));
         }
     }
 

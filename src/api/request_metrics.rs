@@ -2,6 +2,7 @@
 
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
+use crate::log::Pace;
 use crate::metrics::{IntCounter, IntCounterVec, Registry, Result as MetricsResult};
 
 /// The request counters of all operations.
@@ -54,8 +55,11 @@ impl RequestCounters {
         match &result {
             Ok(_) => self.ok.inc(),
             Err(error) => {
-                if error.kind() == ErrorKind::Internal {
-                    tracing::error!(%error, "internal error");
+                static PACE: Pace = Pace::new();
+                if error.kind() == ErrorKind::Internal
+                    && let Some(times) = PACE.count()
+                {
+                    tracing::error!(%error, times, "internal error");
                 }
                 for (kind, counter) in ErrorKind::ALL.iter().zip(&self.errors) {
                     if *kind == error.kind() {

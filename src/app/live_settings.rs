@@ -26,12 +26,14 @@ impl std::fmt::Debug for LiveSettings {
 }
 
 /// Settings that can change while the server runs: these keys and everything below them.
-const CHANGEABLE: [&str; 8] = [
+const CHANGEABLE: [&str; 10] = [
     "limits.batch",
     "limits.in_flight",
     "limits.memory",
     "limits.numbers",
     "log.level",
+    "models.file_bytes",
+    "models.load_seconds",
     "models.policy",
     "models.poll_seconds",
     "models.watch",

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::table::TextTable;
 use super::{BOLD, CommandError, human_bytes, print_line, print_table, thousands};
+use crate::config::models::FILE_BYTES;
 use crate::models::bundle::Bundle;
 use crate::models::contract::Contract;
 use crate::words::counted;
@@ -36,7 +37,7 @@ impl InspectCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let bundle = Bundle::find(&self.path)?;
         let contract = bundle.contract()?;
-        let files = bundle.read(contract.as_ref())?;
+        let files = bundle.read(contract.as_ref(), FILE_BYTES)?;
         let options = contract
             .as_ref()
             .map_or_else(LoadOptions::default, Contract::load_options);

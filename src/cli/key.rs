@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{BOLD, CommandError, print_line};
+use super::{BOLD, CommandError, print_error, print_line};
 use crate::api::auth::{NewKey, Role};
 
 const EXAMPLES: &str = "\
@@ -28,7 +28,7 @@ pub(super) struct KeyCommand {
 impl KeyCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let key = NewKey::generate(&self.name, &self.roles).map_err(|error| error.to_string())?;
-        anstream::eprintln!(
+        print_error!(
             "API key of {}; it is not shown again:\n  {BOLD}{}{BOLD:#}",
             self.name,
             key.secret

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::offline::{OfflineModel, RowRejection};
 use super::rejects::Rejects;
 use super::sink::{self, Numbers, OutputHeader};
-use super::{CommandError, YELLOW, progress_bar, thousands};
+use super::{CommandError, YELLOW, print_error, progress_bar, thousands};
 use crate::features::table::{Table, TableBatch, unfinished};
 use crate::models::contract::ScoreKind;
 use crate::scoring::calibration::calibrate;
@@ -128,7 +128,7 @@ impl ScoreCommand {
             rejects.finish()?;
         }
         let (rows, output) = (thousands(summary.rows), self.output.display());
-        anstream::eprintln!("{rows} rows scored to {output}");
+        print_error!("{rows} rows scored to {output}");
         if let Some((count, first)) = summary.rejected {
             let count = thousands(count);
             let listed = self
@@ -136,7 +136,7 @@ impl ScoreCommand {
                 .as_ref()
                 .map(|path| format!("; all in {}", path.display()));
             let listed = listed.unwrap_or_default();
-            anstream::eprintln!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}{listed}");
+            print_error!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}{listed}");
         }
         Ok(())
     }

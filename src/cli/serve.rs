@@ -1,19 +1,19 @@
 //! `evergreen serve`: starts the server and prints what it serves.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{
-    BOLD, CommandError, GREEN, YELLOW, human_bytes, listen_address, print_line, progress_bar, thousands,
-};
+use super::welcome::welcome_text;
+use super::{CommandError, listen_address, progress_bar};
 use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::{Config, LogFormat, Overrides};
 use crate::log;
 use crate::metrics::Registry;
-use crate::server::{self, Addresses};
+use crate::server::{self, Addresses, ServeError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,37 +72,46 @@ impl ServeCommand {
         };
         let config = load_config()?;
         let log = log::to_stderr(&config.log)?;
-        let json = config.log.format == LogFormat::Json;
+        let format = config.log.format;
         let settings = LiveSettings::new(config.clone(), Box::new(load_config), log);
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
         let result = runtime.block_on(server::run(config, settings, build, welcome));
         // Do not wait for an abandoned load or request.
         runtime.shutdown_background();
-        result.map_err(|error| if json { logged(error) } else { error.into() })
+        let result = result.map_err(|error| logged(error, format));
+        log::flush();
+        result
     }
 }
 
-/// Writes the error that ended the server to a log for machines, which takes no other text.
-fn logged(error: server::ServeError) -> CommandError {
-    match error {
-        server::ServeError::Wrong(error) => {
+/// Writes the error that ended the server to the log: as an event if the log is for machines, otherwise as the other
+/// commands write theirs.
+fn logged(error: ServeError, format: LogFormat) -> CommandError {
+    let error = match (error, format) {
+        (ServeError::Wrong(error), LogFormat::Json) => {
             tracing::error!(error, "server not started");
-            CommandError::Logged(2)
+            return CommandError::Logged(2);
         }
-        server::ServeError::Unfinished(error) => {
+        (ServeError::Unfinished(error), LogFormat::Json) => {
             tracing::error!(error, "server stopped with requests unfinished");
-            CommandError::Logged(3)
+            return CommandError::Logged(3);
         }
-    }
-}
-
-impl From<server::ServeError> for CommandError {
-    fn from(error: server::ServeError) -> Self {
-        match error {
-            server::ServeError::Wrong(message) => Self::Invalid(message),
-            server::ServeError::Unfinished(message) => Self::Unfinished(message),
+        (ServeError::Failed(error), LogFormat::Json) => {
+            tracing::error!(error, "server failed");
+            return CommandError::Logged(server::FAILED_CODE);
         }
+        (ServeError::Failed(error), LogFormat::Text) => CommandError::Failed(error),
+        (ServeError::Wrong(error), LogFormat::Text) => CommandError::Invalid(error),
+        (ServeError::Unfinished(error), LogFormat::Text) => CommandError::Unfinished(error),
+    };
+    if let Some(text) = error.text() {
+        log::write_text(&if log::has_colours() {
+            text
+        } else {
+            anstream::adapter::strip_str(&text).to_string()
+        });
     }
+    CommandError::Logged(error.exit_code())
 }
 
 fn build(config: Config, registry: Registry) -> Result<App, String> {
@@ -126,76 +135,16 @@ fn welcome(app: &App, addresses: Addresses) {
         tracing::info!(%http, %grpc, %ops, models, customers, "server started");
         return;
     }
-    print_welcome(app, addresses);
-}
-
-fn print_welcome(app: &App, addresses: Addresses) {
-    let live = app.scorer.live();
-    print_line!("{BOLD}Evergreen{BOLD:#} {}", env!("CARGO_PKG_VERSION"));
-    for (name, entry) in live.models() {
-        match &entry.live {
-            Some(servable) => {
-                let (version, summary) = (servable.model.version, servable.model.forest.summary());
-                let (trees, noun) = (
-                    thousands(summary.trees),
-                    if summary.trees == 1 { "tree" } else { "trees" },
-                );
-                print_line!(
-                    "  model       {GREEN}{name}{GREEN:#} version {version}: {}, {trees} {noun}",
-                    summary.objective
-                );
-            }
-            None => print_line!(
-                "  model       {YELLOW}{name}: no version may go live{YELLOW:#}; run evergreen check for the reason"
-            ),
-        }
-    }
-    if let Some(snapshot) = &live.snapshot {
-        let (rows, ids) = snapshot.size_bytes();
-        let (count, size, path) = (
-            thousands(snapshot.len()),
-            human_bytes(rows + ids),
-            snapshot.path().display(),
-        );
-        print_line!("  customers   {count} from {path} ({size} in memory)");
-    }
-    let Addresses { http, grpc, ops } = addresses;
-    let scheme = if app.config.tls.is_on() { "https" } else { "http" };
-    print_line!(
-        "  REST        {scheme}://{http}      docs: {scheme}://{}/docs",
-        client_address(http)
-    );
-    print_line!("  gRPC        {grpc}");
-    print_line!("  operations  http://{ops}      /livez /readyz /metrics");
-    for reason in app.why_not_ready() {
-        print_line!("  {YELLOW}not ready:{YELLOW:#} {reason}");
-    }
-    let model = live.models().find(|(_, entry)| {
-        entry
-            .live
-            .as_ref()
-            .is_some_and(|servable| servable.plan.is_some())
-    });
-    let id = live.snapshot.as_ref().and_then(|snapshot| snapshot.id(0));
-    if let (Some((name, _)), Some(id)) = (model, id) {
-        let scheme = if app.config.tls.is_on() { "https://" } else { "" };
-        let key = if app.config.auth.is_on() {
-            "-H 'Authorization: Bearer KEY' "
-        } else {
-            ""
-        };
-        print_line!(
-            "\nTry:  curl {key}'{scheme}{}/v1/models/{name}/scores/{id}?explain=3'\n",
-            client_address(http)
-        );
-    }
-}
-
-/// Returns the address that a local client uses.
-fn client_address(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("localhost:{}", address.port())
-    } else {
-        address.to_string()
+    let text = welcome_text(app, addresses);
+    // On a thread of its own: standard output may be a pipe that nobody reads.
+    let print = move || {
+        // A closed pipe (`| head`) is no failure of the server.
+        let _ = anstream::stdout().write_all(text.as_bytes());
+    };
+    let printing = std::thread::Builder::new()
+        .name("welcome".to_owned())
+        .spawn(print);
+    if let Err(error) = printing {
+        tracing::warn!(%error, "addresses not printed");
     }
 }

@@ -22,6 +22,13 @@ pub struct ModelsSection {
     /// File that keeps commands of operators (holds, labels, canaries, unloaded models) and withdrawn versions across
     /// restarts, such as `/var/lib/evergreen/models.json`. Empty: a restart begins with these settings alone.
     pub state_file: PathBuf,
+    /// Maximum size of a model file, and of every other file of a bundle, in bytes. A version with a larger one is
+    /// refused.
+    pub file_bytes: u64,
+    /// Maximum seconds for reading and validating one version, or for reading one snapshot. What takes longer is given
+    /// up and counts as refused. When three such loads hang at once, the server stops with exit code 4, because each
+    /// still holds memory. 0: no limit.
+    pub load_seconds: u64,
     /// Kernel that evaluates the trees: `"auto"` times all of them on each model when it is loaded and takes the
     /// fastest; `"scalar"`, `"direct"`, `"binned"` and `"bit-sliced"` force one and refuse models that it cannot
     /// evaluate. All give the same bits. `"avx2"` and `"sliced"`, the names of earlier releases, are accepted for
@@ -35,6 +42,9 @@ pub struct ModelsSection {
     pub policy: BTreeMap<String, PolicySection>,
 }
 
+/// The default of `models.file_bytes`, 1 GiB: the largest models in use have a few hundred megabytes.
+pub const FILE_BYTES: u64 = 1 << 30;
+
 impl Default for ModelsSection {
     fn default() -> Self {
         Self {
@@ -42,6 +52,8 @@ impl Default for ModelsSection {
             poll_seconds: 5.0,
             repository_api: false,
             state_file: PathBuf::new(),
+            file_bytes: FILE_BYTES,
+            load_seconds: 600,
             kernel: None,
             watch: WatchSection::default(),
             policy: BTreeMap::new(),

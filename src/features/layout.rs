@@ -219,17 +219,17 @@ pub struct VectorBuilder<'a> {
 }
 
 impl VectorBuilder<'_> {
-    /// Sets a field. A value that the field's type does not take is marked as invalid, and last_logged about in the log.
+    /// Sets a field. A value that the field's type does not take is marked as invalid, and the log names its kind.
     pub fn set(&mut self, field: usize, cell: Cell<'_>) {
         match self.convert(field, cell) {
             Ok(SlotValue::Value(value)) => self.put(field, value),
             Ok(SlotValue::UnknownCategory) => self.tag(field, Tag::UnknownCategory),
             Ok(_) => self.tag(field, Tag::Null),
-            Err(reason) => self.mark_invalid(field, &reason),
+            Err(_) => self.mark_invalid(field, &cell.misfit(self.layout.fields[field].kind)),
         }
     }
 
-    /// Marks a field as invalid, and logs the reason.
+    /// Marks a field as invalid, and logs the reason, which must not hold the value.
     pub fn mark_invalid(&mut self, field: usize, reason: &str) {
         self.tag(field, Tag::Invalid);
         if self.layout.may_log(join(&self.words)) {
@@ -247,8 +247,8 @@ impl VectorBuilder<'_> {
     pub fn as_of_all(&mut self, read: Result<Option<f64>, String>) {
         let tomorrow = join(&self.words) + DAY;
         let checked = match read {
-            Ok(Some(seconds)) if seconds > tomorrow => Err(format!("{seconds} is later than tomorrow")),
-            other => other,
+            Ok(Some(seconds)) if seconds > tomorrow => Err("later than tomorrow"),
+            other => other.map_err(|_| "no time that can be read"),
         };
         let seconds = match checked {
             Ok(None) => return,

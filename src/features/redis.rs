@@ -19,7 +19,7 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::json::{self, Scalar};
 use crate::values::time::now;
-use connect::{Connections, Reply};
+use connect::{Connections, Reply, ReplyShape};
 use path::JsonPath;
 
 /// A Redis server with features.
@@ -126,7 +126,11 @@ impl FeatureSource for RedisSource {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let commands = ids.iter().map(|id| self.command(id)).collect();
-            let replies = self.store.connections.send(commands, lane).await?;
+            let shape = match self.store.document {
+                RedisDocument::Hash => ReplyShape::Values(self.columns.len()),
+                RedisDocument::Json => ReplyShape::Value,
+            };
+            let replies = self.store.connections.send(commands, lane, shape).await?;
             let now = now();
             Ok(replies.into_iter().map(|reply| self.read(reply, now)).collect())
         }

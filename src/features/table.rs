@@ -5,6 +5,7 @@ mod column;
 mod csv;
 mod folder;
 mod json;
+mod limits;
 mod parquet;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ pub use column::{Column, TableBatch, TextColumn};
 use flate2::read::MultiGzDecoder;
 pub(crate) use folder::{is_part_of_table, nested, unfinished};
 
+use crate::files;
 use crate::suggest::hint;
 
 /// Rows in a batch.
@@ -352,7 +354,8 @@ fn columns_of(path: &Path, kind: FileKind) -> Result<FileColumns, TableError> {
 }
 
 fn open_file(path: &Path) -> Result<File, TableError> {
-    File::open(path).map_err(|error| TableError::file(path, error))
+    let (file, _) = files::open(path).map_err(|error| TableError::file(path, error))?;
+    Ok(file)
 }
 
 /// Opens a text file, through gzip if its name says so.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::remote::RemoteSource;
 use super::source::BULK_FROM;
 use super::sources::Sources;
+use crate::files;
 use crate::values::entity_id::EntityId;
 use crate::values::time;
 
@@ -45,7 +46,7 @@ pub fn save(sources: &Sources, path: &Path) -> Result<usize, String> {
 /// The file exists but cannot be read.
 pub async fn load(sources: &Sources, path: &Path, within: Duration) -> Result<usize, String> {
     let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let text = match std::fs::read(path) {
+    let text = match files::read(path, files::LISTS) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(fail(&error)),

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Lifecycle;
 use crate::config::models::WatchSection;
+use crate::files;
 use crate::models::psi::beyond_chance;
 use crate::scoring::rollout::population::{self, PopulationCounts, VersionCounts, spread};
 use crate::values::entity_id::EntityId;
@@ -78,6 +79,8 @@ impl Lifecycle {
             return skipped("the model has no contract");
         }
         let settings = &self.settings.watch;
+        let what = format!("comparing {name} {newer} with {live}");
+        let _busy = self.heartbeat.begin(what, self.load_limit());
         let ids = match self.compared_ids(candidate.model.entity()) {
             Ok(ids) => ids,
             Err(reason) => return skipped(&reason),
@@ -109,7 +112,7 @@ impl Lifecycle {
 
 /// Reads ids, one per line, spread evenly over the file if it has too many.
 fn read_ids(path: &Path) -> Result<Vec<EntityId>, String> {
-    let text = std::fs::read_to_string(path)
+    let text = files::read_text(path, files::LISTS)
         .map_err(|error| format!("{} (models.watch.ids): {error}", path.display()))?;
     let ids: Vec<&str> = text.lines().map(str::trim).filter(|id| !id.is_empty()).collect();
     Ok(spread(ids.len())

@@ -6,6 +6,7 @@ use super::Lifecycle;
 use super::decisions::Decisions;
 use super::model_state::ModelState;
 use super::withdrawn::Withdrawn;
+use crate::models::repository::Repository;
 use crate::values::time::now;
 
 impl ModelState {
@@ -69,16 +70,22 @@ impl Lifecycle {
         };
         let rolled_back = state.rolled_back();
         state.decisions.record(state.hold, &rolled_back, now());
-        let theirs: Decisions = match self.repository.read(&path)? {
+        let place = path.clone();
+        let read = self.with_repository("reading decisions", move |repository| repository.read(&place))?;
+        let theirs: Decisions = match read {
             None => Decisions::default(),
             Some(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| format!("{path}: {error}; restore or delete it"))?,
+        };
+        let Some(state) = self.models.get_mut(name) else {
+            return Ok(());
         };
         let merged = state.decisions.merged(&theirs);
         state.apply(merged.clone());
         if merged != theirs {
             let text = serde_json::to_vec_pretty(&merged).map_err(|error| error.to_string())?;
-            self.repository.write(&path, &text)?;
+            let write = move |repository: &Repository| repository.write(&path, &text);
+            self.with_repository("writing decisions", write)?;
         }
         Ok(())
     }

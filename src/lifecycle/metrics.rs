@@ -29,6 +29,7 @@ struct VersionMetrics {
 struct GateMetrics {
     steps: IntCounterVec,
     seconds: GaugeVec,
+    given_up: IntCounter,
 }
 
 /// Polls of the repository.
@@ -93,6 +94,10 @@ impl GateMetrics {
                 "evergreen_gate_step_seconds",
                 "Duration of the last run of each gate step, in seconds.",
                 &["model", "step"],
+            )?,
+            given_up: registry.counter(
+                "evergreen_loads_given_up_total",
+                "Loads of a version or a snapshot that took longer than models.load_seconds.",
             )?,
         })
     }
@@ -179,6 +184,11 @@ impl LifecycleMetrics {
         let (rows, ids) = snapshot.size_bytes();
         self.snapshot.rows.set(snapshot.len() as f64);
         self.snapshot.bytes.set((rows + ids) as f64);
+    }
+
+    /// Counts a load that took too long.
+    pub(super) fn loads_given_up(&self) {
+        self.gate.given_up.inc();
     }
 
     /// Counts a poll of the repository.

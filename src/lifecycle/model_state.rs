@@ -36,6 +36,8 @@ pub(super) struct ModelState {
     pub(super) decisions: Decisions,
     /// Why the decisions could not be exchanged at the last poll.
     pub(super) exchange_failed: Option<String>,
+    /// Folders of versions without files at the last poll.
+    empty_folders: usize,
     /// An operator unloaded the whole model.
     pub(super) unloaded: bool,
     pub(super) versions: BTreeMap<u64, KnownVersion>,
@@ -77,6 +79,13 @@ impl ModelState {
             self.shadow.clone_from(&policy.shadow);
         }
         self.policy = policy.clone();
+    }
+
+    /// Logs how many folders of versions have no files, when that changes.
+    pub(super) fn report_empty(&mut self, name: &str, folders: usize) {
+        if std::mem::replace(&mut self.empty_folders, folders) != folders && folders > 0 {
+            tracing::warn!(model = name, folders, "empty version folders ignored");
+        }
     }
 
     /// Records an event.

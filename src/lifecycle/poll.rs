@@ -8,6 +8,10 @@ use super::Lifecycle;
 use super::known_version::Stage;
 use crate::config::ModelsSection;
 use crate::config::models::PolicySection;
+use crate::models::repository::{Repository, VersionFiles};
+
+/// Most folders without files that count as versions of a model, so that their publisher sees them refused.
+const MOST_EMPTY: usize = 10;
 
 impl Lifecycle {
     /// Polls the repository and reconciles every model with what was found.
@@ -22,7 +26,7 @@ impl Lifecycle {
 
     /// Lists the repository and records what was found. What cannot be listed stays as it was.
     pub(super) fn poll_repository(&mut self) -> Result<(), String> {
-        let scan = self.repository.scan();
+        let scan = self.with_repository("listing the repository", Repository::scan);
         self.metrics.polled(scan.is_ok());
         if self.reachable != scan.is_ok() {
             self.reachable = scan.is_ok();
@@ -43,7 +47,8 @@ impl Lifecycle {
         }
         for (name, state) in &mut self.models {
             match found.remove(name).unwrap_or_else(|| Ok(BTreeMap::new())) {
-                Ok(versions) => {
+                Ok(mut versions) => {
+                    state.report_empty(name, remove_empty(&mut versions));
                     for version in state.observe(&versions, now) {
                         let reason = state.versions[&version].reason.as_deref().unwrap_or_default();
                         tracing::error!(model = name, version, reason, "version refused");
@@ -81,4 +86,13 @@ impl Lifecycle {
             self.reconcile(&name);
         }
     }
+}
+
+/// Removes folders without files beyond the newest [`MOST_EMPTY`], which are refused by name. Returns how many it removed.
+fn remove_empty(versions: &mut BTreeMap<u64, VersionFiles>) -> usize {
+    let is_empty = |files: &VersionFiles| files.as_ref().is_ok_and(|listing| listing.files().is_empty());
+    let empty = versions.iter().rev().filter(|(_, files)| is_empty(files));
+    let beyond: Vec<u64> = empty.skip(MOST_EMPTY).map(|(&number, _)| number).collect();
+    beyond.iter().for_each(|number| drop(versions.remove(number)));
+    beyond.len()
 }

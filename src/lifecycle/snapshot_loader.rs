@@ -14,15 +14,15 @@ use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
 
 /// The snapshot and where it comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SnapshotLoader {
     sources: Arc<Sources>,
-    storage: Option<Storage>,
+    storage: Option<Arc<Storage>>,
     as_of: String,
     limits: SnapshotWatchSection,
     snapshot: Option<Arc<Snapshot>>,
     spec: Option<SnapshotSpec>,
-    profile: Option<SnapshotProfile>,
+    profile: Option<Arc<SnapshotProfile>>,
     /// The files of the snapshot in memory, or of the last one refused.
     judged: Option<Listing>,
     /// The files at the last poll.
@@ -44,7 +44,7 @@ impl SnapshotLoader {
     pub(super) fn new(config: &Config, sources: &Arc<Sources>) -> Result<Self, String> {
         let path = config.snapshot();
         let storage = path
-            .map(|path| Storage::open(&path, &config.storage))
+            .map(|path| Storage::open(&path, &config.storage).map(Arc::new))
             .transpose()?;
         Ok(Self {
             sources: sources.clone(),
@@ -65,7 +65,7 @@ impl SnapshotLoader {
 
     /// The location of the snapshot, if one is configured.
     pub(super) fn location(&self) -> Option<&Path> {
-        self.storage.as_ref().map(Storage::location)
+        self.storage.as_ref().map(|storage| storage.location())
     }
 
     /// Why a folder is not complete yet.
@@ -94,6 +94,11 @@ impl SnapshotLoader {
             Err(error) => error,
         };
         Some(format!("waiting for the snapshot {path}: {why}"))
+    }
+
+    /// Remembers that the snapshot of these files is of no use, so that it is retried when they change.
+    pub(super) fn give_up(&mut self, entry: Listing) {
+        self.judged = Some(entry);
     }
 
     /// Polls for a new snapshot. Files that are the same at two polls count as complete.
@@ -199,7 +204,7 @@ impl SnapshotLoader {
         }
         self.snapshot = Some(Arc::new(snapshot));
         self.spec = Some(spec);
-        self.profile = Some(profile);
+        self.profile = Some(Arc::new(profile));
         Ok(())
     }
 

@@ -1,11 +1,15 @@
 //! Replaces the snapshot while the server runs: polls for a new one, reads it beside the present one, and swaps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::snapshot_loader::SnapshotPoll;
-use crate::lifecycle::validation::versions_of;
+use crate::lifecycle::snapshot_profile::SnapshotRejection;
+use crate::lifecycle::validation::{borrowed, versions_of};
+use crate::models::ModelVersion;
 use crate::os;
+use crate::storage::Listing;
 
 impl Lifecycle {
     /// The interval between polls of the snapshot; `None` for no polls.
@@ -18,7 +22,9 @@ impl Lifecycle {
     pub(super) fn refresh_snapshot(&mut self) {
         let location = self.snapshot.location().map(|path| path.display().to_string());
         let path = location.unwrap_or_default();
-        let entry = match self.snapshot.poll() {
+        let polled =
+            self.load_with_snapshot("listing the snapshot", &mut |_, _| {}, |loader, _| loader.poll());
+        let entry = match polled.flatten() {
             Ok(SnapshotPoll::Same) => return self.metrics.snapshot_waits(false),
             Ok(SnapshotPoll::Waiting(reason)) => {
                 tracing::info!(path, reason, "waiting for a new snapshot");
@@ -36,7 +42,7 @@ impl Lifecycle {
         };
         self.metrics.snapshot_waits(false);
         let loaded = self.loaded();
-        match self.snapshot.read(entry, &versions_of(&loaded), &mut |_, _| {}) {
+        match self.read_snapshot(entry, versions_of(&loaded)) {
             Ok(()) => {
                 self.replan();
                 self.metrics.snapshot_read(None);
@@ -57,6 +63,21 @@ impl Lifecycle {
             }
         }
         os::release_memory();
+    }
+
+    fn read_snapshot(
+        &mut self,
+        entry: Listing,
+        models: Vec<Arc<ModelVersion>>,
+    ) -> Result<(), SnapshotRejection> {
+        let again = entry.clone();
+        let read = self.load_with_snapshot("reading the snapshot", &mut |_, _| {}, move |loader, report| {
+            loader.read(entry, &borrowed(&models), report)
+        });
+        read.unwrap_or_else(|reason| {
+            self.snapshot.give_up(again);
+            Err(SnapshotRejection::new("unreadable", reason))
+        })
     }
 
     /// Sets the metrics of the snapshot in memory.

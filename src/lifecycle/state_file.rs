@@ -11,6 +11,7 @@ use super::decisions::Decisions;
 use super::model_state::ModelState;
 use super::withdrawn::Withdrawn;
 use crate::config::models::{PolicySection, ShareSection, label_name, valid_share};
+use crate::files;
 use crate::storage::temporary_name;
 
 /// The saved state by model; models without commands are left out.
@@ -131,7 +132,7 @@ impl StateStore {
         if path.as_os_str().is_empty() {
             return Ok(Self::default());
         }
-        let written: SavedState = match std::fs::read(path) {
+        let written: SavedState = match files::read(path, files::LISTS) {
             Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(&error))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedState::new(),
             Err(error) => return Err(wrong(&error)),

@@ -1,12 +1,12 @@
 //! Takes versions through the gate, and plans how loaded versions get their features.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Lifecycle;
 use super::known_version::Stage;
 use super::model_state::ModelState;
+use super::time_limit::Report;
 use crate::features::plan::Plan;
 use crate::models::ModelVersion;
 use crate::models::gate::GateContext;
@@ -73,23 +73,27 @@ impl Lifecycle {
     }
 
     fn run_gate(&self, name: &str, version: u64, files: &VersionFiles) -> Result<ModelVersion, GateReport> {
-        let live = self
-            .models
-            .get(name)
-            .and_then(|state| state.versions.get(&state.live?)?.servable());
-        let mut check_features = |model: &ModelVersion| self.snapshot.check(model);
-        let mut context = GateContext {
-            live: live.map(|servable| &*servable.model),
-            check_features: Some(&mut check_features),
-            kernel: self.settings.kernel,
+        let state = self.models.get(name);
+        let live = state
+            .and_then(|state| state.versions.get(&state.live?)?.servable())
+            .cloned();
+        let (repository, snapshot) = (self.repository.clone(), self.snapshot.clone());
+        let (kernel, file_bytes) = (self.settings.kernel, Some(self.settings.file_bytes));
+        let (model, files) = (name.to_owned(), files.clone());
+        let validate = move |_: &mut Report<'_>| {
+            let mut check_features = |model: &ModelVersion| snapshot.check(model);
+            let mut context = GateContext {
+                live: live.as_ref().map(|servable| &*servable.model),
+                check_features: Some(&mut check_features),
+                kernel,
+                file_bytes,
+            };
+            repository.validate(&model, version, &files, &mut context)
         };
-        let validate = || self.repository.validate(name, version, files, &mut context);
-        catch_unwind(AssertUnwindSafe(validate)).unwrap_or_else(|_| {
+        let done = self.limited(&format!("loading {name} {version}"), &mut |_, _| {}, validate);
+        done.unwrap_or_else(|reason| {
             let mut report = GateReport::default();
-            report.fail(
-                GateStep::Parse,
-                "internal error in the gate; the log has the details".to_owned(),
-            );
+            report.fail(GateStep::Parse, reason);
             Err(report)
         })
     }
@@ -105,11 +109,10 @@ impl Lifecycle {
         }
         let loaded = self.loaded();
         let mut models = versions_of(&loaded);
-        models.push(&servable.model);
-        self.snapshot
-            .ensure(&models, &mut |_, _| {})
+        models.push(servable.model.clone());
+        self.ensure_snapshot(models.clone(), &mut |_, _| {})
             .map_err(|reason| without_features(&servable, reason))?;
-        let mut plans = self.snapshot.plan(&models);
+        let mut plans = self.snapshot.plan(&borrowed(&models));
         let own = plans.pop().unwrap_or(Ok(None));
         // A store is bound to the fields that all of its models need, so the other plans may change as well.
         self.apply_plans(plans);
@@ -135,9 +138,20 @@ impl Lifecycle {
                 return Err(failures.join("; "));
             }
         }
-        self.snapshot.ensure(&versions_of(&loaded), progress)?;
+        self.ensure_snapshot(versions_of(&loaded), progress)?;
         self.replan();
         Ok(())
+    }
+
+    /// Reads the snapshot unless the one in memory has all that `models` need.
+    fn ensure_snapshot(
+        &mut self,
+        models: Vec<Arc<ModelVersion>>,
+        report: &mut Report<'_>,
+    ) -> Result<bool, String> {
+        self.load_with_snapshot("reading the snapshot", report, move |loader, report| {
+            loader.ensure(&borrowed(&models), report)
+        })?
     }
 
     /// By model, why the newest version was refused for its features alone.
@@ -153,7 +167,7 @@ impl Lifecycle {
     /// Plans again how every loaded version gets its features. A version without its features is refused.
     pub(super) fn replan(&mut self) {
         let loaded = self.loaded();
-        let plans = self.snapshot.plan(&versions_of(&loaded));
+        let plans = self.snapshot.plan(&borrowed(&versions_of(&loaded)));
         self.apply_plans(plans);
     }
 
@@ -181,8 +195,13 @@ impl Lifecycle {
 }
 
 /// The model versions behind `loaded`.
-pub(super) fn versions_of(loaded: &[Arc<Servable>]) -> Vec<&ModelVersion> {
-    loaded.iter().map(|servable| &*servable.model).collect()
+pub(super) fn versions_of(loaded: &[Arc<Servable>]) -> Vec<Arc<ModelVersion>> {
+    loaded.iter().map(|servable| servable.model.clone()).collect()
+}
+
+/// The same versions, borrowed.
+pub(super) fn borrowed(models: &[Arc<ModelVersion>]) -> Vec<&ModelVersion> {
+    models.iter().map(|model| &**model).collect()
 }
 
 /// The report of a version whose features turned out to be missing after the gate.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::contract::{Contract, FILE_NAME};
+use crate::files;
 
 /// File names of a bare model in a version's folder.
 const BARE_NAMES: [&str; 4] = ["model.ubj", "model.json", "model.txt", "model.gbdt"];
@@ -81,20 +82,21 @@ impl Bundle {
         let Some(path) = &self.contract else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let text =
+            files::read_text(path, files::SMALL).map_err(|error| format!("{}: {error}", path.display()))?;
         Contract::parse(path, &text)
             .map(Some)
             .map_err(|error| error.to_string())
     }
 
-    /// Reads every file of the version and compares it with its checksum.
+    /// Reads every file of the version, each of at most `limit` bytes, and compares it with its checksum.
     ///
     /// # Errors
-    /// A file is missing or differs from its checksum; the message names it.
-    pub fn read(&self, contract: Option<&Contract>) -> Result<BundleFiles, String> {
+    /// A file is missing, too large or differs from its checksum; the message names it.
+    pub fn read(&self, contract: Option<&Contract>, limit: u64) -> Result<BundleFiles, String> {
         let Some(contract) = contract else {
             let path = self.bare.as_deref().unwrap_or(&self.path);
-            let model = read(path)?;
+            let model = read(path, limit)?;
             return Ok(BundleFiles {
                 sha256: sha256(&model),
                 model,
@@ -104,7 +106,7 @@ impl Bundle {
         let mut others = BTreeMap::new();
         for (name, expected) in &contract.files {
             let path = self.path.join(name);
-            let bytes = read(&path)?;
+            let bytes = read(&path, limit)?;
             let found = sha256(&bytes);
             if !found.eq_ignore_ascii_case(expected) {
                 return Err(format!(
@@ -143,8 +145,11 @@ pub struct BundleFiles {
     pub others: BTreeMap<String, Vec<u8>>,
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+    files::read(path, limit).map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => format!("{}: {error} (models.file_bytes)", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    })
 }
 
 fn sha256(bytes: &[u8]) -> String {

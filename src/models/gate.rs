@@ -16,6 +16,7 @@ use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
 use super::version::SlotNames;
+use crate::config::models::FILE_BYTES;
 use crate::words::counted;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
 
@@ -30,6 +31,8 @@ pub struct GateContext<'a> {
     pub check_features: Option<&'a mut FeatureCheck<'a>>,
     /// The kernel to force.
     pub kernel: Option<KernelName>,
+    /// Maximum size of each file in bytes; `None` for the default of the settings.
+    pub file_bytes: Option<u64>,
 }
 
 /// Checks that the feature sources have what a version needs: returns what was found, or what is missing.
@@ -71,7 +74,10 @@ fn steps(
     report: &mut GateReport,
 ) -> Option<ModelVersion> {
     let (bundle, contract) = report.take(GateStep::Settle, || find(path))?;
-    let files = report.take(GateStep::Checksums, || checksums(&bundle, contract.as_ref()))?;
+    let files = report.take(GateStep::Checksums, || {
+        let limit = context.file_bytes.unwrap_or(FILE_BYTES);
+        checksums(&bundle, contract.as_ref(), limit)
+    })?;
     let forest = report.take(GateStep::Parse, || {
         parse(&files, contract.as_ref(), context.kernel)
     })?;
@@ -155,8 +161,8 @@ fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
     Ok(((bundle, contract), StepOutcome::Passed, detail))
 }
 
-fn checksums(bundle: &Bundle, contract: Option<&Contract>) -> StepVerdict<BundleFiles> {
-    let files = bundle.read(contract)?;
+fn checksums(bundle: &Bundle, contract: Option<&Contract>, limit: u64) -> StepVerdict<BundleFiles> {
+    let files = bundle.read(contract, limit)?;
     Ok(match contract {
         Some(contract) => (
             files,

@@ -9,13 +9,18 @@ use super::contract::FILE_NAME;
 use super::gate::{self, GateContext};
 use super::report::{GateReport, GateStep};
 use crate::config::StorageSection;
-use crate::storage::{Listing, Storage, version_number};
+use crate::config::location::is_remote;
+use crate::config::models::FILE_BYTES;
+use crate::storage::{FileStat, Listing, Storage, version_number};
 
 /// The files of one version, or why they cannot be listed. Equal values mean that nothing has changed.
 pub type VersionFiles = Result<Listing, String>;
 
 /// The versions of one model, or why they cannot be listed.
 pub type FoundVersions = Result<BTreeMap<u64, VersionFiles>, String>;
+
+/// Most versions of a model that are looked at, newest first: older ones do not exist for the server.
+const MOST_VERSIONS: usize = 1000;
 
 /// A model repository.
 #[derive(Debug)]
@@ -80,8 +85,13 @@ impl Repository {
 
     fn versions(&self, name: &str) -> FoundVersions {
         let folders = self.storage.folders(name)?;
-        let numbers = folders.iter().filter_map(|folder| version_number(folder));
-        Ok(numbers
+        let mut numbers: Vec<u64> = folders
+            .iter()
+            .filter_map(|folder| version_number(folder))
+            .collect();
+        numbers.sort_unstable();
+        let newest = numbers.into_iter().rev().take(MOST_VERSIONS);
+        Ok(newest
             .filter_map(|version| {
                 let found = self.storage.stat(&format!("{name}/{version}")).transpose()?;
                 Some((version, found))
@@ -120,6 +130,8 @@ impl Repository {
         let entry = found
             .as_ref()
             .map_err(|error| failed(GateStep::Settle, error.clone()))?;
+        self.fits(entry, context)
+            .map_err(|error| failed(GateStep::Settle, error))?;
         let fetched = self
             .storage
             .fetch(&path, entry)
@@ -133,6 +145,20 @@ impl Repository {
                 GateStep::Settle,
                 "the files changed while they were read".to_owned(),
             )),
+        }
+    }
+}
+
+impl Repository {
+    /// Checks the sizes of files before they are copied from object storage. Local ones are checked when they are read.
+    fn fits(&self, entry: &Listing, context: &GateContext<'_>) -> Result<(), String> {
+        let limit = context.file_bytes.unwrap_or(FILE_BYTES);
+        let large = entry.files().iter().find(|file| file.size > limit);
+        match large.filter(|_| is_remote(self.location())) {
+            Some(FileStat { name, size, .. }) => Err(format!(
+                "{name}: expected at most {limit} bytes, found {size} (models.file_bytes)"
+            )),
+            None => Ok(()),
         }
     }
 }

@@ -29,6 +29,7 @@ use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
 use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
+use crate::log::Pace;
 
 /// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
 /// so that a large request does not wait for window updates. What arrives before its body is read is not counted, so the
@@ -197,7 +198,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, policy: Connect
 /// Logs a failed accept and pauses, unless the client caused it.
 async fn pause_after(error: &std::io::Error) {
     if !is_client_error(error) {
-        tracing::error!(%error, "connection not accepted");
+        static PACE: Pace = Pace::new();
+        if let Some(times) = PACE.count() {
+            tracing::error!(%error, times, "connection not accepted");
+        }
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
@@ -245,8 +249,11 @@ async fn connection(
             serve_http(stream, http2, router, &policy).await;
         }
         Ok(Err(error)) => {
+            static PACE: Pace = Pace::new();
             policy.metrics.count_refused(CloseReason::Handshake);
-            tracing::debug!(%error, "TLS handshake failed");
+            if let Some(times) = PACE.count() {
+                tracing::debug!(%error, times, "TLS handshake failed");
+            }
         }
         Err(_) => policy.metrics.count_refused(CloseReason::Handshake),
     }
@@ -297,10 +304,7 @@ where
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended with an error");
-                }
-                return;
+                return log_end(ended);
             }
             () = &mut stop, if !closing => {
                 closing = true;
@@ -324,6 +328,16 @@ where
                 awaiting_preface = false;
             }
         }
+    }
+}
+
+/// Logs that a connection failed, which a client can cause at will.
+fn log_end(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    static PACE: Pace = Pace::new();
+    if let Err(error) = ended
+        && let Some(times) = PACE.count()
+    {
+        tracing::debug!(%error, times, "connection ended with an error");
     }
 }
 

@@ -16,6 +16,7 @@ use x509_cert::der::Decode as _;
 use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
 use crate::file_backed::FileBacked;
+use crate::files;
 
 /// Protocols that a port negotiates.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,8 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
     let chain = certificates(&section.certificate)?;
     let expires = earliest_expiry(&section.certificate, &chain)?;
     let path = section.key.display();
-    let key = PrivateKeyDer::from_pem_file(&section.key)
+    let pem = files::read(&section.key, files::SMALL).map_err(|error| format!("tls.key: {path}: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|error| format!("tls.key: {path}: {error}; expected an unencrypted private key (PEM)"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -114,9 +116,8 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| refuse(&error))?
-        .collect();
+    let pem = files::read(path, files::SMALL).map_err(|error| refuse(&error))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let certificates = certificates.map_err(|error| refuse(&error))?;
     if certificates.is_empty() {
         return Err(refuse(

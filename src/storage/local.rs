@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number};
+use super::{FileStat, Listing, LocalCopy, file_name, temporary_name, version_number};
+use crate::files;
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -58,6 +59,9 @@ impl Folder {
             let name = file_name(&path)?.to_owned();
             return Ok(Some(Listing::File(stat(name, &metadata))));
         }
+        if !metadata.is_dir() {
+            files::check(&metadata).map_err(|error| fail(&path, &error))?;
+        }
         let mut files = Vec::new();
         for entry in path.read_dir().map_err(|error| fail(&path, &error))? {
             let entry = entry.map_err(|error| fail(&path, &error))?;
@@ -76,19 +80,11 @@ impl Folder {
 
     pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
         let path = self.path(path);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fail(&path, &error)),
-        };
-        let size = file.metadata().map_err(|error| fail(&path, &error))?.size();
-        if size > SMALL {
-            return Err(too_large(&path.display().to_string(), size));
+        match files::read(&path, files::SMALL) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(fail(&path, &error)),
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(|error| fail(&path, &error))?;
-        Ok(Some(bytes))
     }
 
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
@@ -218,7 +214,7 @@ fn stat(name: String, metadata: &Metadata) -> FileStat {
 const CHUNK: usize = 1 << 20;
 
 fn copy(from: &Path, to: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), String> {
-    let mut source = File::open(from).map_err(|error| fail(from, &error))?;
+    let (mut source, _) = files::open(from).map_err(|error| fail(from, &error))?;
     let mut target = File::create_new(to).map_err(|error| fail(to, &error))?;
     let mut buffer = vec![0; CHUNK];
     loop {

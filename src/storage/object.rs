@@ -16,10 +16,9 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{
-    E_TAG, FileStat, Listing, LocalCopy, SMALL, file_name, temporary_name, too_large, version_number,
-};
+use super::{E_TAG, FileStat, Listing, LocalCopy, file_name, temporary_name, too_large, version_number};
 use crate::config::StorageSection;
+use crate::files;
 
 /// Bytes fetched with one request: a broken connection repeats no more than this.
 const CHUNK: u64 = 8 << 20;
@@ -112,7 +111,7 @@ impl Bucket {
         let get = async {
             let object = self.store.get(&self.key(path)).await?;
             let size = object.meta.size;
-            if size > SMALL {
+            if size > files::SMALL {
                 return Ok(Err(too_large(path, size)));
             }
             object.bytes().await.map(|bytes| Ok(bytes.to_vec()))
@@ -214,7 +213,7 @@ impl Bucket {
     }
 
     fn upload(&self, folder: &str, file: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), String> {
-        let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let bytes = files::read(file, u64::MAX).map_err(|error| format!("{}: {error}", file.display()))?;
         let bytes = bytes::Bytes::from(bytes);
         let key = self.key(folder).join(file_name(file)?);
         let put = async {

@@ -99,6 +99,22 @@ impl Cell<'_> {
         }
     }
 
+    /// Says why this cell is not what `kind` says, without its value: for logs, which hold no values of customers.
+    pub fn misfit(self, kind: FeatureType) -> String {
+        format!("expected {}, found {}", kind.noun(), self.noun())
+    }
+
+    fn noun(self) -> &'static str {
+        match self {
+            Cell::Null => "null",
+            Cell::Bool(_) => "a boolean",
+            Cell::Int(_) => "a whole number that does not fit",
+            Cell::Float(_) => "a number that does not fit",
+            Cell::Text(_) | Cell::Untyped(_) => "a text",
+            Cell::Time(_) => "a timestamp",
+        }
+    }
+
     fn describe(self) -> String {
         match self {
             Cell::Null => "null".to_owned(),

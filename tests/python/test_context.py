@@ -76,7 +76,7 @@ def test_the_access_log_names_the_request_and_no_one_else(evergreen, tmp_path):
     assert "C-1042" not in "".join(lines)
     assert all('request_id="order-8"' in line and f"trace_id={TRACE}" in line for line in lines[:1])
     found = [
-        re.search(r'(?:model="(\w+)".*)?answered operation=(.*) status=(\d+) micros=\d+', line)
+        re.search(r'(?:model="(\w+)".*)?answered operation="?(.*?)"? status=(\d+) micros=\d+', line)
         for line in lines
     ]
     reflection = "grpc.reflection"

@@ -358,7 +358,7 @@ def test_bad_snapshots_are_refused_by_row_and_column(evergreen, tmp_path, custom
     text = customers.astype({"visits_30d": object})
     text.loc[7, "visits_30d"] = "many"
     found = message("text.csv", lambda path: text.to_csv(path, index=False))
-    assert "row 8, column `visits_30d`: expected a" in found and '"many"' in found
+    assert "row 8, column `visits_30d`: expected a whole number, found a text" in found
     huge = customers.astype({"mattresses": float})
     huge.loc[3, "mattresses"] = 1e39
     assert "row 4, column `mattresses`: " in message("huge.csv", lambda path: huge.to_csv(path, index=False))

@@ -9,10 +9,14 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::access::Role;
+use crate::files;
 use crate::toml_text;
 
 /// Prefix of every key, so that scanners recognise a leaked one.
 const PREFIX: &str = "evergreen_";
+
+/// The line of a key file that is meant to hold no keys. Without it, an empty file may be one that is being written.
+const NO_KEYS: &str = "# no keys";
 
 /// The keys in a key file.
 #[derive(Debug)]
@@ -35,15 +39,20 @@ struct KeyEntry {
 }
 
 impl ApiKeys {
-    /// Reads a key file. A file without keys is valid: it revokes the last key.
+    /// Reads a key file. A file without keys is valid only if it has the line [`NO_KEYS`]: then it revokes the last key.
     ///
     /// # Errors
-    /// The file cannot be read, a hash or a role is invalid, or two names share a key.
+    /// The file cannot be read or is empty without saying so, a hash or a role is invalid, or two names share a key.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let refuse = |what: String| format!("{}: {what}", path.display());
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = files::read_text(path, files::SMALL).map_err(|error| refuse(error.to_string()))?;
         let entries: BTreeMap<String, KeyEntry> =
             toml_text::parse(path, &text).map_err(|error| error.to_string())?;
+        if entries.is_empty() && !text.lines().any(|line| line.trim() == NO_KEYS) {
+            return Err(refuse(format!(
+                "the file has no key; add one with `evergreen key NAME`, or the line `{NO_KEYS}` to revoke all"
+            )));
+        }
         let mut keys: Vec<ApiKey> = Vec::with_capacity(entries.len());
         for (name, entry) in entries {
             let digest = digest(&entry.sha256).ok_or_else(|| {
@@ -200,7 +209,8 @@ mod tests {
             let error = read(&text).unwrap_err();
             assert!(error.contains(part), "{error}");
         }
-        // The last key may be revoked.
-        assert_eq!(read("").unwrap().len(), 0);
+        // The last key may be revoked by a file that says so; an empty one may be cut off.
+        assert!(read("").unwrap_err().contains("# no keys"));
+        assert_eq!(read("# no keys\n").unwrap().len(), 0);
     }
 }

@@ -28,7 +28,7 @@ pub fn loading(registry: Registry) -> Router {
     let ready = move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(reasons)) };
     let unavailable = || async { Error::unavailable("the models are still loading".to_owned()) };
     Router::new()
-        .route("/livez", get(live))
+        .route("/livez", get(loading_live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .fallback(unavailable)
@@ -50,8 +50,18 @@ pub fn router(app: Arc<App>, guard: &Guard) -> Router {
     guard.protect(ApiKind::Operations, router, Error::into_response)
 }
 
-async fn live() -> Json<Value> {
+async fn loading_live() -> Json<Value> {
     Json(json!({"live": true}))
+}
+
+/// Answers 200 unless workers of the runtime are stuck, otherwise 503 with the reasons.
+async fn live(State(app): State<Arc<App>>) -> Response {
+    let reasons = app.heartbeats.stuck();
+    if reasons.is_empty() {
+        return Json(json!({"live": true})).into_response();
+    }
+    let body = json!({"live": false, "reasons": reasons});
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
 /// Answers 200 if at least one model and its features can answer, otherwise 503 with the reasons.

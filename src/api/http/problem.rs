@@ -218,15 +218,7 @@ pub(super) async fn no_method(method: Method, uri: Uri) -> Response {
 }
 
 /// Answers a request whose handler panicked. The server continues.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the layer passes the payload by value"
-)]
-pub(super) fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    tracing::error!(panic = text, "handler panicked");
-    Error::internal(text.to_owned()).into_response()
+pub(super) fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    // The panic hook has logged it.
+    Error::internal("the handler panicked".to_owned()).into_response()
 }

@@ -6,7 +6,7 @@ use super::bytes::{field, timestamp};
 use super::{FeastFetch, QueryView, finish};
 use crate::config::source::RedisConnection;
 use crate::features::layout::{Vector, VectorBuilder};
-use crate::features::redis::connect::Connections;
+use crate::features::redis::connect::{Connections, ReplyShape};
 use crate::features::source::SourceError;
 use crate::values::time::now;
 
@@ -30,7 +30,11 @@ impl FeastRedis {
         });
         let mut replies = self
             .0
-            .send(commands.collect(), fetch_request.lane)
+            .send(
+                commands.collect(),
+                fetch_request.lane,
+                ReplyShape::Values(fields.len()),
+            )
             .await?
             .into_iter();
         let now = now();

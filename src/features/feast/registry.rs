@@ -7,6 +7,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use crate::file_backed::FileBacked;
+use crate::files;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FeastRegistry {
@@ -132,7 +133,8 @@ impl FeastRegistry {
     /// # Errors
     /// The file cannot be read or is not a registry.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let bytes =
+            files::read(path, files::LISTS).map_err(|error| format!("{}: {error}", path.display()))?;
         let registry = Self::decode(bytes.as_slice())
             .map_err(|error| format!("{}: not a Feast registry file: {error}", path.display()))?;
         if registry.views().next().is_none() {

@@ -137,15 +137,19 @@ impl FeatureServer {
         let bytes = bytes
             .map_err(|error| SourceError::Dropped(error.to_string()))?
             .to_bytes();
+        // The server's own text can quote an id, and is not repeated.
         if !status.is_success() {
-            let text = String::from_utf8_lossy(&bytes);
-            let text: String = text.chars().take(200).collect();
             return Err(SourceError::Failed(format!(
-                "the feature server answered {status}: {text}"
+                "the feature server answered {status}"
             )));
         }
         let answer = serde_json::from_slice(&standard(&bytes));
-        answer.map_err(|error| SourceError::Failed(format!("the feature server's answer: {error}")))
+        answer.map_err(|error: serde_json::Error| {
+            let (kind, line, column) = (error.classify(), error.line(), error.column());
+            SourceError::Failed(format!(
+                "the feature server's answer cannot be read ({kind:?} error at line {line}, column {column})"
+            ))
+        })
     }
 }
 

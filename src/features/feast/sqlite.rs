@@ -72,6 +72,10 @@ fn read(
 ) -> rusqlite::Result<Vec<Vec<SqliteRow>>> {
     let open = match connection.take() {
         Some(open) => open,
+        // SQLite would wait for ever for a FIFO.
+        None if path.metadata().is_ok_and(|found| !found.is_file()) => {
+            return Err(rusqlite::Error::InvalidPath(path.to_owned()));
+        }
         None => Connection::open_with_flags(
             path,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,

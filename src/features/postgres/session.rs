@@ -17,6 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::connection_string;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
+use crate::files;
 
 /// Timeout to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -173,8 +174,11 @@ impl Session {
     }
 }
 
-/// The error with its causes; its own text is only "db error".
+/// The error with its causes. Of an error that the server reports only its code: its text can quote an id.
 fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(code) = error.code() {
+        return format!("the server reports SQLSTATE {}", code.code());
+    }
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(next) = cause {
@@ -193,7 +197,8 @@ fn tls(ca: &Path) -> Result<ClientConfig, String> {
         }
     } else {
         let no = |error: &dyn std::fmt::Display| format!("{}: {error}", ca.display());
-        for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| no(&error))? {
+        let pem = files::read(ca, files::SMALL).map_err(|error| no(&error))?;
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
             let certificate = certificate.map_err(|error| no(&error))?;
             roots.add(certificate).map_err(|error| no(&error))?;
         }

@@ -1,7 +1,6 @@
 //! Connections to Redis or Valkey: a few for single entities, one for bulk; standalone or cluster, with TLS and passwords.
 //! They are made at first use and reconnect by themselves.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,6 +19,7 @@ use redis::{
 use crate::config::source::RedisConnection;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
+use crate::files;
 
 /// Timeout to connect.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -41,6 +41,27 @@ pub(crate) struct Connections {
 /// The reply to one command: a value, or an error that concerns its key.
 pub(crate) type Reply = Result<Value, String>;
 
+/// What a command answers if the server keeps to the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReplyShape {
+    /// A value or null.
+    Value,
+    /// So many values or nulls.
+    Values(usize),
+}
+
+impl ReplyShape {
+    fn fits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Value, Value::Nil | Value::BulkString(_) | Value::SimpleString(_)) => true,
+            (Self::Values(count), Value::Array(values)) => {
+                values.len() == count && values.iter().all(|value| Self::Value.fits(value))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Connections {
     /// Prepares connections; nothing is connected yet.
     ///
@@ -56,16 +77,21 @@ impl Connections {
         })
     }
 
-    /// Sends commands in one pipeline; each concerns one key.
+    /// Sends commands in one pipeline; each concerns one key and has a reply of `shape`.
     ///
     /// # Errors
-    /// There is no connection, or an error concerns more than one key.
-    pub(crate) async fn send(&self, commands: Vec<Cmd>, lane: Lane) -> Result<Vec<Reply>, SourceError> {
+    /// There is no connection, an error concerns more than one key, or a reply has another shape.
+    pub(crate) async fn send(
+        &self,
+        commands: Vec<Cmd>,
+        lane: Lane,
+        shape: ReplyShape,
+    ) -> Result<Vec<Reply>, SourceError> {
         let connection = match lane {
             Lane::Bulk => &self.bulk,
             Lane::Online => &self.online[self.next.fetch_add(1, Ordering::Relaxed) % self.online.len()],
         };
-        connection.send(commands).await
+        connection.send(commands, shape).await
     }
 }
 
@@ -139,7 +165,8 @@ fn certificates(section: &RedisConnection) -> Result<Option<TlsCertificates>, St
         // Already installed by another caller.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let read =
+        |path: &Path| files::read(path, files::SMALL).map_err(|error| format!("{}: {error}", path.display()));
     let root_cert = match section.ca.as_os_str().is_empty() {
         true => None,
         false => Some(read(&section.ca)?),
@@ -182,8 +209,24 @@ impl Connection {
         }
     }
 
-    async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Reply>, SourceError> {
+    async fn send(&self, commands: Vec<Cmd>, shape: ReplyShape) -> Result<Vec<Reply>, SourceError> {
         let (client, number) = self.client().await.map_err(SourceError::Dropped)?;
+        let replies = self.exchange(client, commands, number).await?;
+        if replies.iter().flatten().all(|value| shape.fits(value)) {
+            return Ok(replies);
+        }
+        // Nothing that follows on this connection can be trusted.
+        self.client.forget(number);
+        let reason = "Redis sent a reply of another shape than the command has; the connection is closed";
+        Err(SourceError::Failed(reason.to_owned()))
+    }
+
+    async fn exchange(
+        &self,
+        client: RedisClient,
+        commands: Vec<Cmd>,
+        number: u64,
+    ) -> Result<Vec<Reply>, SourceError> {
         match client {
             RedisClient::One(manager) => self.pipeline(manager, commands, number).await,
             RedisClient::Cluster(cluster) => {
@@ -247,7 +290,9 @@ impl Connection {
     fn reply(&self, value: Result<Value, RedisError>, number: u64) -> Result<Reply, SourceError> {
         match value.and_then(Value::extract_error) {
             Ok(value) => Ok(Ok(value)),
-            Err(error) if error.code() == Some(WRONG_TYPE) => Ok(Err(error.to_string())),
+            Err(error) if error.code() == Some(WRONG_TYPE) => {
+                Ok(Err("WRONGTYPE: the key holds another type of value".to_owned()))
+            }
             Err(error) => Err(self.classify(&error, number)),
         }
     }
@@ -268,9 +313,9 @@ impl Connection {
         }
         if stuck || error.is_io_error() || error.is_unrecoverable_error() {
             self.revive();
-            SourceError::Dropped(error.to_string())
+            SourceError::Dropped(describe(error))
         } else {
-            SourceError::Failed(error.to_string())
+            SourceError::Failed(describe(error))
         }
     }
 
@@ -304,6 +349,18 @@ impl Connection {
             }
             connection.reconnecting.store(false, Ordering::Relaxed);
         });
+    }
+}
+
+/// The class and the code of an error. The server's own text can quote an id, and is not repeated.
+fn describe(error: &RedisError) -> String {
+    if error.is_io_error() {
+        return error.to_string();
+    }
+    let is_code = |code: &&str| code.len() <= 32 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    match error.code().filter(is_code) {
+        Some(code) => format!("{} ({code})", error.category()),
+        None => error.category().to_owned(),
     }
 }
 

@@ -65,7 +65,7 @@ impl IdKeys {
             }
             // Files of one folder may differ in type; the first row decides.
             (Self::Text { .. }, IdRef::Int(id)) => return self.push(IdRef::Text(&id.to_string())),
-            (Self::Int(_), IdRef::Text(id)) => return Err(format!("expected an integer id, found {id:?}")),
+            (Self::Int(_), IdRef::Text(_)) => return Err("expected an integer id, found a text".to_owned()),
         }
         Ok(())
     }

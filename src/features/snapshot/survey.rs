@@ -6,7 +6,6 @@ use super::ColumnSpec;
 use super::pack::Codec;
 use crate::values::cell::Cell;
 use crate::values::feature_type::FeatureType;
-use crate::words::shorten::shorten;
 
 /// Maximum number of distinct categories.
 const MOST_CATEGORIES: usize = 1 << 16;
@@ -53,13 +52,13 @@ impl Survey {
     pub(super) fn add(&mut self, cell: Cell<'_>) -> Result<(), String> {
         if self.spec.kind == FeatureType::Category {
             let mut digits = std::mem::take(&mut self.digits);
-            let text = cell.category(&mut digits)?;
+            let text = cell
+                .category(&mut digits)
+                .map_err(|_| cell.misfit(self.spec.kind))?;
             if let Some(text) = text.filter(|text| !self.dictionary.contains_key(*text)) {
                 if self.dictionary.len() == MOST_CATEGORIES {
-                    let text = shorten(text);
                     return Err(format!(
-                        "{text:?} is distinct text number {}; is this a category?",
-                        MOST_CATEGORIES + 1
+                        "more than {MOST_CATEGORIES} distinct texts; is this a category?"
                     ));
                 }
                 let code = self.dictionary.len() as u32;
@@ -78,9 +77,9 @@ impl Survey {
             #[expect(clippy::cast_possible_truncation, reason = "that is the question")]
             let single = f64::from(value as f32);
             if self.spec.single && value.is_finite() && single.is_infinite() {
-                return Err(format!(
-                    "{value:e} exceeds the range of 32-bit floats, which the model uses"
-                ));
+                return Err(
+                    "found a number beyond the range of 32-bit floats, which the model uses".to_owned(),
+                );
             }
             self.single &= single == value;
         }
@@ -90,9 +89,13 @@ impl Survey {
     /// The number to store for a cell; NaN is null.
     pub(super) fn code(&mut self, cell: Cell<'_>) -> Result<f64, String> {
         if self.spec.kind != FeatureType::Category {
-            return Ok(cell.number(self.spec.kind)?.unwrap_or(f64::NAN));
+            let number = cell
+                .number(self.spec.kind)
+                .map_err(|_| cell.misfit(self.spec.kind))?;
+            return Ok(number.unwrap_or(f64::NAN));
         }
-        match cell.category(&mut self.digits)? {
+        let text = cell.category(&mut self.digits);
+        match text.map_err(|_| cell.misfit(self.spec.kind))? {
             None => Ok(f64::NAN),
             Some(text) => match self.dictionary.get(text) {
                 Some(&code) => Ok(f64::from(code)),

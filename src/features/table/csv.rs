@@ -6,11 +6,15 @@ use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 
+use super::limits::{BoundedRecords, RecordBudget, check_columns};
 use super::{BATCH_ROWS, BatchReader, Column, FileKind, TableBatch, TableError, TextColumn, open_text};
+
+type BoundedReader = Reader<BoundedRecords<Box<dyn Read>>>;
 
 pub(super) struct CsvFile {
     path: Arc<PathBuf>,
-    reader: Reader<Box<dyn Read>>,
+    reader: BoundedReader,
+    budget: RecordBudget,
     record: StringRecord,
     /// Position in the record of each chosen column.
     chosen: Vec<usize>,
@@ -18,21 +22,25 @@ pub(super) struct CsvFile {
 }
 
 pub(super) fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
-    header(path, &mut reader(path, kind)?)
+    let (mut reader, _) = reader(path, kind)?;
+    header(path, &mut reader)
 }
 
-fn reader(path: &Path, kind: FileKind) -> Result<Reader<Box<dyn Read>>, TableError> {
+fn reader(path: &Path, kind: FileKind) -> Result<(BoundedReader, RecordBudget), TableError> {
     let delimiter = if kind == FileKind::Tsv { b'\t' } else { b',' };
-    Ok(ReaderBuilder::new()
+    let (text, budget) = BoundedRecords::new(open_text(path)?);
+    let reader = ReaderBuilder::new()
         .buffer_capacity(1 << 16)
         .delimiter(delimiter)
-        .from_reader(open_text(path)?))
+        .from_reader(text);
+    Ok((reader, budget))
 }
 
-fn header(path: &Path, reader: &mut Reader<Box<dyn Read>>) -> Result<Vec<String>, TableError> {
+fn header(path: &Path, reader: &mut BoundedReader) -> Result<Vec<String>, TableError> {
     let header = reader
         .headers()
         .map_err(|error| TableError::file(path, describe(&error)))?;
+    check_columns(header.len()).map_err(|error| TableError::file(path, error))?;
     // Spreadsheets write a byte order mark, which is not part of a name.
     let names: Vec<String> = header
         .iter()
@@ -47,9 +55,7 @@ fn header(path: &Path, reader: &mut Reader<Box<dyn Read>>) -> Result<Vec<String>
     match names.as_slice() {
         [only] if only.contains([';', '\t', '|']) => Err(TableError::file(
             path,
-            format!(
-                "expected columns separated by commas, found the header {only:?}; write commas, or .tsv for tabs"
-            ),
+            "expected columns separated by commas, found a header without commas; write commas, or .tsv for tabs",
         )),
         _ => Ok(names),
     }
@@ -70,7 +76,7 @@ fn describe(error: &csv::Error) -> String {
 
 impl CsvFile {
     pub(super) fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Self, TableError> {
-        let mut reader = reader(path, kind)?;
+        let (mut reader, budget) = reader(path, kind)?;
         let names = header(path, &mut reader)?;
         let chosen = chosen
             .iter()
@@ -82,6 +88,7 @@ impl CsvFile {
         Ok(Self {
             path: Arc::new(path.to_owned()),
             reader,
+            budget,
             record: StringRecord::new(),
             chosen,
             row: 0,
@@ -95,6 +102,7 @@ impl BatchReader for CsvFile {
         let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();
         let mut rows = 0;
         while rows < BATCH_ROWS {
+            self.budget.renew();
             let read = self.reader.read_record(&mut self.record);
             match read {
                 Ok(true) => {}

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::column::JsonCell;
+use super::limits::{RECORD_BYTES, check_columns};
 use super::{BATCH_ROWS, BatchReader, Column, TableBatch, TableError, TextColumn, open_text};
 use crate::values::json;
 use crate::values::json::Scalar;
 
 /// Lines whose keys define the columns, because JSON lines have no header.
 const HEADER_LINES: usize = 100_000;
-
-/// Longest line accepted.
-const LINE_BYTES: usize = 16 << 20;
 
 pub(super) struct JsonFile {
     path: Arc<PathBuf>,
@@ -37,6 +35,7 @@ pub(super) fn columns(path: &Path) -> Result<Vec<String>, TableError> {
         for (name, _) in file.object()? {
             if !names.contains(&name) {
                 names.push(name);
+                check_columns(names.len()).map_err(|error| TableError::file(path, error))?;
             }
         }
     }
@@ -68,9 +67,10 @@ impl JsonFile {
     fn read_line(&mut self) -> Result<bool, TableError> {
         loop {
             self.line.clear();
-            let read = std::io::Read::take(&mut self.reader, LINE_BYTES as u64 + 1).read_line(&mut self.line);
+            let read =
+                std::io::Read::take(&mut self.reader, RECORD_BYTES as u64 + 1).read_line(&mut self.line);
             let read = read.map_err(|error| TableError::row(&self.path, self.row + 1, error))?;
-            if read > LINE_BYTES {
+            if read > RECORD_BYTES {
                 return Err(TableError::row(
                     &self.path,
                     self.row + 1,
@@ -89,6 +89,15 @@ impl JsonFile {
     }
 
     fn object(&self) -> Result<Vec<(String, Scalar)>, TableError> {
+        if !self
+            .line
+            .trim_start_matches('\u{feff}')
+            .trim_start()
+            .starts_with('{')
+        {
+            let message = "expected a JSON object on each line";
+            return Err(TableError::row(&self.path, self.row, message));
+        }
         let parsed = json::object_of_scalars(&self.line);
         parsed.map_err(|error| TableError::row(&self.path, self.row, error))
     }

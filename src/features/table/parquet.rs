@@ -13,6 +13,7 @@ use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use values::{big_endian, decimals, half};
 
+use super::limits::check_columns;
 use super::{BATCH_ROWS, BatchReader, Column, FileColumns, TableBatch, TableError, TextColumn, open_file};
 use crate::values::uuid;
 
@@ -55,6 +56,7 @@ enum Meaning {
 pub(super) fn columns(path: &Path) -> Result<FileColumns, TableError> {
     let reader = open(path)?;
     let schema = reader.metadata().file_metadata().schema_descr();
+    check_columns(schema.num_columns()).map_err(|error| TableError::file(path, error))?;
     let (flat, nested): (Vec<_>, Vec<_>) = schema.columns().iter().partition(|column| is_flat(column));
     let mut columns = FileColumns::of(flat.iter().map(|column| column.name().to_owned()).collect());
     for column in nested {

@@ -1,6 +1,7 @@
 //! Shadow scoring: a thread scores copies of answered entities by the other version of a trial and compares. Requests
 //! never wait for it; copies beyond its capacity are dropped and counted.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
@@ -134,7 +135,8 @@ fn work(jobs: &Receiver<ShadowJob>) {
             last = Some((job.other.clone(), job.other.counting_in(&metrics.features)));
         }
         if let Some((_, other)) = &last {
-            compare(job, other, &metrics.scoring);
+            // The panic hook has logged a panic. A client may have caused it: it costs these copies, not the server.
+            let _ = catch_unwind(AssertUnwindSafe(|| compare(job, other, &metrics.scoring)));
         }
     }
 }
