@@ -63,12 +63,15 @@ impl App {
         let scoring_metrics = ScoringMetrics::new(&registry).map_err(text)?;
         let heartbeats = Heartbeats::default();
         let sources = Arc::new(Sources::new(&config, feature_metrics.clone())?);
+        // The limit is set when it is known what models and snapshot take.
+        let memory = MemoryBudget::unlimited();
         let mut lifecycle = Lifecycle::start(
             &config,
             &sources,
             &registry,
             feature_metrics,
             &heartbeats,
+            &memory,
             progress,
         )?;
         let live = lifecycle.live_set();
@@ -84,7 +87,7 @@ impl App {
                  --customers, or a store with [source.NAME]"
             );
         }
-        let memory = MemoryBudget::new(match config.limits.memory {
+        memory.set_limit(match config.limits.memory {
             0 => default_budget(&config, &live),
             bytes => bytes,
         });

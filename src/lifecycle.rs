@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::heartbeat::{Heartbeat, Heartbeats};
+use crate::memory::MemoryBudget;
 use crate::metrics::Registry;
 use crate::models::repository::Repository;
 use crate::os;
@@ -97,6 +98,8 @@ pub struct Lifecycle {
     saved: StateStore,
     /// Fetches features from stores; `None` before requests are served.
     runtime: Option<Handle>,
+    /// What is being loaded draws on it.
+    memory: Arc<MemoryBudget>,
     /// Tells the watchdog what this thread does.
     heartbeat: Heartbeat,
     /// Load versions and snapshots.
@@ -117,6 +120,7 @@ impl Lifecycle {
         registry: &Registry,
         feature_metrics: FeatureMetrics,
         heartbeats: &Heartbeats,
+        memory: &Arc<MemoryBudget>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Self, String> {
         let metrics = LifecycleMetrics::new(registry).map_err(|error| error.to_string())?;
@@ -133,6 +137,7 @@ impl Lifecycle {
             reachable: true,
             saved: StateStore::open(&config.models.state_file)?,
             runtime: None,
+            memory: memory.clone(),
             heartbeat: heartbeats.watch("lifecycle"),
             workers: Workers::default(),
             repository_workers: Workers::default(),

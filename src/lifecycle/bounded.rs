@@ -23,16 +23,26 @@ impl Lifecycle {
         (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
-    /// Loads something: `work` may take `models.load_seconds`.
+    /// Loads something of about this many bytes, which requests have to do without meanwhile: `work` may take
+    /// `models.load_seconds`.
     ///
     /// # Errors
     /// It took longer or panicked; the message says so.
     pub(super) fn limited<T: Send + 'static>(
         &self,
         what: &str,
+        bytes: u64,
         report: &mut Report<'_>,
         work: impl FnOnce(&mut Report<'_>) -> T + Send + 'static,
     ) -> Result<T, String> {
+        let held = self
+            .memory
+            .reserve_anyway(usize::try_from(bytes).unwrap_or(usize::MAX / 2));
+        let work = move |report: &mut Report<'_>| {
+            let result = work(report);
+            drop(held);
+            result
+        };
         let limit = self.load_limit();
         let _busy = self.heartbeat.begin(what, limit);
         let terms = Terms {
@@ -71,7 +81,8 @@ impl Lifecycle {
             let result = work(&mut loader, report);
             (loader, result)
         };
-        let (loader, result) = self.limited(what, report, work)?;
+        let bytes = self.snapshot.bytes();
+        let (loader, result) = self.limited(what, bytes, report, work)?;
         self.snapshot = loader;
         Ok(result)
     }

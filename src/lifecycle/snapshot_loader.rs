@@ -63,6 +63,17 @@ impl SnapshotLoader {
         self.snapshot.as_ref()
     }
 
+    /// Bytes that reading the snapshot takes, about: those of its files, or of the present one if that is larger.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = self.seen.as_ref().or(self.judged.as_ref());
+        let files = files.map_or(0, |listing| listing.files().iter().map(|file| file.size).sum());
+        let present = self
+            .snapshot
+            .as_ref()
+            .map_or((0, 0), |snapshot| snapshot.size_bytes());
+        files.max((present.0 + present.1) as u64)
+    }
+
     /// The location of the snapshot, if one is configured.
     pub(super) fn location(&self) -> Option<&Path> {
         self.storage.as_ref().map(|storage| storage.location())

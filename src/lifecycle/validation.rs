@@ -14,6 +14,9 @@ use crate::models::report::{GateReport, GateStep};
 use crate::models::repository::VersionFiles;
 use crate::scoring::Servable;
 
+/// Memory that a load takes per byte of its files: the bytes, what they are parsed to, and the kernels' own forms.
+const PARSED_BYTES: u64 = 3;
+
 impl Lifecycle {
     /// Takes every version of a model that is due through the gate, one after the other.
     pub(super) fn validate_due(&mut self, name: &str) {
@@ -80,6 +83,11 @@ impl Lifecycle {
         let (repository, snapshot) = (self.repository.clone(), self.snapshot.clone());
         let (kernel, file_bytes) = (self.settings.kernel, Some(self.settings.file_bytes));
         let (model, files) = (name.to_owned(), files.clone());
+        let sizes = files
+            .iter()
+            .flat_map(|listing| listing.files())
+            .map(|file| file.size);
+        let bytes = sizes.sum::<u64>().saturating_mul(PARSED_BYTES);
         let validate = move |_: &mut Report<'_>| {
             let mut check_features = |model: &ModelVersion| snapshot.check(model);
             let mut context = GateContext {
@@ -90,7 +98,8 @@ impl Lifecycle {
             };
             repository.validate(&model, version, &files, &mut context)
         };
-        let done = self.limited(&format!("loading {name} {version}"), &mut |_, _| {}, validate);
+        let what = format!("loading {name} {version}");
+        let done = self.limited(&what, bytes, &mut |_, _| {}, validate);
         done.unwrap_or_else(|reason| {
             let mut report = GateReport::default();
             report.fail(GateStep::Parse, reason);

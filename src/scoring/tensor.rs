@@ -143,8 +143,9 @@ impl Tensor {
     pub fn new(name: String, datatype: Datatype, shape: &[i64], elements: Elements) -> Result<Self, Error> {
         if shape.len() > MOST_DIMENSIONS {
             let found = shape.len();
-            let message =
-                format!("input `{name}`: expected a shape of at most {MOST_DIMENSIONS} dimensions, found {found}");
+            let message = format!(
+                "input `{name}`: expected a shape of at most {MOST_DIMENSIONS} dimensions, found {found}"
+            );
             return Err(Error::invalid(message).about(name));
         }
         let dimensions: Option<Vec<usize>> = shape.iter().map(|&size| usize::try_from(size).ok()).collect();

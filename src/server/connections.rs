@@ -28,8 +28,8 @@ use super::delivery::{Delivery, OutgoingBody, StreamExecutor};
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::config::{Config, GrpcSection};
-use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
 use crate::log::Pace;
+use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
 
 /// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
 /// so that a large request does not wait for window updates. What arrives before its body is read is not counted, so the

@@ -276,8 +276,8 @@ def ended(client, streams):
 
 
 def test_an_answer_over_http1_that_is_not_taken_is_given_up(small, good):
-    entities = [{"id": "C-1042"}] * 9000
-    body = json.dumps({"model": "churn", "entities": entities, "explain": 5}).encode()
+    entities = [{"id": "C-1042"}] * 2000
+    body = json.dumps({"model": "churn", "entities": entities, "explain": 50}).encode()
     clients = []
     for _ in range(6):
         client = socket.socket()
@@ -285,7 +285,7 @@ def test_an_answer_over_http1_that_is_not_taken_is_given_up(small, good):
         client.connect((small.http.base_url.host, small.http.base_url.port))
         client.sendall(head("/v1/score", len(body)) + body)
         clients.append(client)
-    until(lambda: not is_idle(small), 20)
+    until(lambda: not is_idle(small), 60)
     until(lambda: is_idle(small), 60)
     for client in clients:
         client.close()
