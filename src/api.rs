@@ -3,6 +3,7 @@
 
 pub mod auth;
 mod body_timeout;
+pub mod client;
 pub(crate) mod context;
 pub mod grpc;
 pub mod http;

@@ -24,6 +24,7 @@ use crate::app::App;
 use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
 use crate::metrics::Registry;
+use crate::scoring::client::metrics::ClientMetrics;
 use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
@@ -71,7 +72,13 @@ pub async fn run(
     let ports = Ports::bind(&config.server)?;
     let addresses = ports.addresses();
     let tls = tls::start(&config.tls, &metrics.secrets)?;
-    let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
+    let guard = Guard::start(
+        &config.auth,
+        &config.clients,
+        &metrics.clients,
+        &metrics.requests,
+        &metrics.secrets,
+    )?;
     // Stops last, so that probes work during shutdown.
     let policy = ConnectionPolicy::new(
         PortKind::Rest,
@@ -131,6 +138,7 @@ struct ServerMetrics {
     ports: PortMetrics,
     requests: RequestMetrics,
     secrets: SecretMetrics,
+    clients: ClientMetrics,
 }
 
 impl ServerMetrics {
@@ -139,6 +147,7 @@ impl ServerMetrics {
             ports: PortMetrics::new(registry)?,
             requests: RequestMetrics::new(registry)?,
             secrets: SecretMetrics::new(registry)?,
+            clients: ClientMetrics::new(registry)?,
         })
     }
 }

@@ -25,6 +25,7 @@ use tower::Service as _;
 use super::connection_metrics::{CloseReason, ConnectionMetrics};
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
+use crate::api::client::PeerAddress;
 use crate::config::{Config, GrpcSection};
 
 /// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
@@ -155,12 +156,13 @@ async fn connection(
     _permit: OwnedSemaphorePermit,
 ) {
     let _open = policy.metrics.open();
+    let peer = stream.peer_addr().ok().map(|peer| PeerAddress(peer.ip()));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     let Some(tls) = &policy.tls else {
         let http2 = policy.kind == PortKind::Grpc;
-        return serve_http(stream, http2, router, &policy).await;
+        return serve_http(stream, http2, peer, router, &policy).await;
     };
     let alpn = match policy.kind {
         PortKind::Rest => Alpn::Rest,
@@ -179,7 +181,7 @@ async fn connection(
         Ok(Ok(stream)) => {
             let negotiated_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let http2 = negotiated_http2 || policy.kind == PortKind::Grpc;
-            serve_http(stream, http2, router, &policy).await;
+            serve_http(stream, http2, peer, router, &policy).await;
         }
         Ok(Err(error)) => {
             policy.metrics.count_refused(CloseReason::Handshake);
@@ -190,14 +192,22 @@ async fn connection(
 }
 
 /// Serves HTTP on a connection until either side closes it.
-async fn serve_http<I>(io: I, http2: bool, router: Router, policy: &ConnectionPolicy)
-where
+async fn serve_http<I>(
+    io: I,
+    http2: bool,
+    peer: Option<PeerAddress>,
+    router: Router,
+    policy: &ConnectionPolicy,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let received = BytesReceived::default();
     let builder = builder(http2, &received, policy);
     let draining = policy.shutdown.draining.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         let http1 = request.version() < Version::HTTP_2;
         // No `poll_ready`: a router is always ready.
         let response = router.clone().call(request.map(Body::new));

@@ -28,18 +28,16 @@ use super::problem::{Problems, with_unread_body};
 use super::schema::lines;
 use super::score::wire::{EntityBody, ResultBody};
 use super::{HttpState, StreamLimits};
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::{earlier, within};
 use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
-use crate::error::{Error, ErrorKind};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer};
+use crate::error::Error;
+use crate::scoring::{Client, Entity, ModelRef, ScoreRequest, Scorer};
 use reader::{BodyLine, BodyLines, LineText};
 
 /// Maximum lines per batch: enough for the batch kernels, few enough for a steady flow of answers.
 const BATCH: usize = 512;
-
-/// Pause before a retry when the server is overloaded, so that single requests go first.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// The answer to one line.
 #[derive(Serialize, ToSchema)]
@@ -106,6 +104,7 @@ impl ToSchema for ScoreLines {
 )]
 pub(super) async fn score_lines(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     DeadlineHeader(deadline): DeadlineHeader,
     parameters: PathParameters<String>,
     QueryParameters(query): QueryParameters,
@@ -138,6 +137,7 @@ pub(super) async fn score_lines(
         counters: state.counters.score_lines.clone(),
         streams: state.streams,
         deadline: earlier(deadline, Instant::now().checked_add(seconds)),
+        client: client.in_bulk(),
         model,
         explain,
     };
@@ -174,6 +174,7 @@ struct BulkRequest {
     counters: RequestCounters,
     streams: Arc<StreamLimits>,
     deadline: Option<Instant>,
+    client: Client,
     model: ModelRef,
     explain: usize,
 }
@@ -233,7 +234,7 @@ impl BulkRequest {
         let most = BATCH.min(self.scorer.limits().batch);
         tokio::select! {
             biased;
-            () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the remaining lines again".to_owned())),
+            () = self.streams.closing.cancelled() => Err(stopping()),
             () = sleep_until(self.deadline) => Err(self.deadline_error()),
             batch = timeout(self.idle(), lines.batch(most)) => match batch {
                 Ok(batch) => batch.map_err(|error| Error::invalid(format!("the body ended early: {error}"))),
@@ -287,26 +288,27 @@ impl BulkRequest {
         }
     }
 
-    /// Scores a batch. Retries while the server is overloaded, as bulk requests can wait.
+    /// Scores a batch once it is admitted: bulk requests can wait.
     async fn score(&self, entities: Vec<Entity>) -> Result<crate::scoring::Scores, Error> {
-        loop {
-            let request = ScoreRequest {
-                model: self.model.clone(),
-                entities: entities.clone(),
-                explain: self.explain,
-                deadline: self.deadline,
-            };
-            match within(self.deadline, self.scorer.answer(request)).await {
-                Err(error) if error.kind() == ErrorKind::Overloaded => {
-                    let pause = sleep_until(self.deadline);
-                    if timeout(OVERLOAD_PAUSE, pause).await.is_ok() {
-                        return Err(self.deadline_error());
-                    }
-                }
-                result => return result,
-            }
-        }
+        let request = ScoreRequest {
+            client: self.client.clone(),
+            model: self.model.clone(),
+            entities,
+            explain: self.explain,
+            deadline: self.deadline,
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = self.scorer.admit_in_time(&request) => permit?,
+            () = self.streams.closing.cancelled() => return Err(stopping()),
+            () = sleep_until(self.deadline) => return Err(self.deadline_error()),
+        };
+        within(self.deadline, self.scorer.answer_with(permit, request)).await
     }
+}
+
+fn stopping() -> Error {
+    Error::unavailable("the server is stopping: send the remaining lines again".to_owned())
 }
 
 /// Waits until the deadline, or forever without one.

@@ -24,6 +24,7 @@ use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::error_format::InferenceErrorBody;
 use super::parameters::{PathParameters, path};
 use super::problem::described_failures;
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::api::open_inference::{index, load_or_unload, metadata, version};
@@ -238,9 +239,13 @@ async fn model_statistics(
     get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
     responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
 )]
-async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> {
+async fn all_statistics(
+    State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
+) -> Json<StatisticsBody> {
     let live = state.scorer.live();
-    let servable = live.models().filter_map(|(_, entry)| entry.live.as_deref());
+    let models = live.models().filter(|(name, _)| client.may_use(name));
+    let servable = models.filter_map(|(_, entry)| entry.live.as_deref());
     let model_stats = servable.map(Into::into).collect();
     Json(StatisticsBody { model_stats })
 }
@@ -251,9 +256,13 @@ async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> 
     request_body(content = Option<IndexRequestBody>, example = json!({"ready": true})),
     responses((status = 200, description = "The versions", body = Vec<IndexBody>), Failures)
 )]
-async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<Json<Vec<IndexBody>>, Error> {
+async fn repository_index(
+    State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
+    body: Body,
+) -> Result<Json<Vec<IndexBody>>, Error> {
     let IndexRequestBody { ready } = super::body::json_or_default(body)?;
-    let entries = index(&state.scorer.live(), ready).into_iter();
+    let entries = index(&state.scorer.live(), &client, ready).into_iter();
     Ok(Json(entries.map(Into::into).collect()))
 }
 
@@ -309,6 +318,7 @@ async fn unload(
 )]
 async fn infer(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     parameters: ModelPath,
     DeadlineHeader(deadline): DeadlineHeader,
     headers: HeaderMap,
@@ -322,7 +332,7 @@ async fn infer(
         let plan = request.output_plan();
         let model = model_ref(parameters)?;
         record_model(&model.name);
-        let request = request.into_domain(model, tensors, deadline?)?;
+        let request = request.into_domain(client, model, tensors, deadline?)?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;
         Ok((inferred, id, plan))
     };
