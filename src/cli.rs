@@ -16,8 +16,10 @@ mod sink;
 mod table;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::config::{Config, Overrides};
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -118,6 +120,13 @@ macro_rules! print_line {
     }};
 }
 use print_line;
+
+/// Reads the settings of a command without settings on its command line.
+fn load_config(file: Option<&Path>) -> Result<Config, String> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, environment, &Overrides::default())
+}
 
 /// Parses an address to listen on, for clap.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

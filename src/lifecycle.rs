@@ -35,6 +35,7 @@ use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::metrics::Registry;
 use crate::models::repository::Repository;
+use crate::models::signature::TrustedKeys;
 use crate::os;
 use crate::scoring::rollout::trial_metrics::TrialMetrics;
 use crate::scoring::{LiveSet, Scorer};
@@ -82,6 +83,8 @@ pub struct Lifecycle {
     /// Seconds between two polls of the snapshot.
     snapshot_seconds: f64,
     settings: ModelsSection,
+    /// The keys of `models.trusted_keys`.
+    trusted: TrustedKeys,
     metrics: LifecycleMetrics,
     feature_metrics: FeatureMetrics,
     models: BTreeMap<String, ModelState>,
@@ -114,6 +117,7 @@ impl Lifecycle {
             snapshot: SnapshotLoader::new(config, sources)?,
             snapshot_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
+            trusted: TrustedKeys::read(&config.models.trusted_keys)?,
             metrics,
             feature_metrics,
             models: BTreeMap::new(),

@@ -26,13 +26,14 @@ impl std::fmt::Debug for LiveSettings {
 }
 
 /// Settings that can change while the server runs: these keys and everything below them.
-const CHANGEABLE: [&str; 7] = [
+const CHANGEABLE: [&str; 8] = [
     "limits.batch",
     "limits.in_flight",
     "limits.numbers",
     "log.level",
     "models.policy",
     "models.poll_seconds",
+    "models.trusted_keys",
     "models.watch",
 ];
 

@@ -8,6 +8,7 @@ use super::Lifecycle;
 use super::known_version::Stage;
 use crate::config::ModelsSection;
 use crate::config::models::PolicySection;
+use crate::models::signature::TrustedKeys;
 
 impl Lifecycle {
     /// Polls the repository and reconciles every model with what was found.
@@ -65,6 +66,11 @@ impl Lifecycle {
 
     /// Applies changed settings: policies, poll interval, comparison of versions.
     pub(super) fn apply_settings(&mut self, settings: ModelsSection) {
+        // Versions that are loaded stay; the keys count for those that come.
+        match TrustedKeys::read(&settings.trusted_keys) {
+            Ok(trusted) => self.trusted = trusted,
+            Err(error) => tracing::error!(error, "trusted keys not read, keeping the previous ones"),
+        }
         let none = PolicySection::default();
         for (name, state) in &mut self.models {
             let policy = settings.policy.get(name).unwrap_or(&none);

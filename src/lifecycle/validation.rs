@@ -58,7 +58,10 @@ impl Lifecycle {
         let step = failed_step.map_or("", GateStep::label);
         let reason = failure.as_ref().map_or("", |step| step.detail.as_str());
         // At the start files are taken as they are; later ones may still be on their way.
-        let incomplete = matches!(failed_step, Some(GateStep::Settle | GateStep::Checksums));
+        let incomplete = matches!(
+            failed_step,
+            Some(GateStep::Settle | GateStep::Signature | GateStep::Checksums)
+        );
         let may_settle = incomplete && self.activator.is_attached();
         let Some(state) = self.models.get_mut(name) else {
             return;
@@ -81,6 +84,7 @@ impl Lifecycle {
         let mut context = GateContext {
             live: live.map(|servable| &*servable.model),
             check_features: Some(&mut check_features),
+            trusted: Some(&self.trusted),
             kernel: self.settings.kernel,
         };
         let validate = || self.repository.validate(name, version, files, &mut context);
