@@ -1,6 +1,7 @@
 //! The command line, with one module per command.
 
 mod check;
+mod doctor;
 mod health;
 mod inspect;
 mod key;
@@ -52,6 +53,7 @@ enum CliCommand {
     Rollback(rollback::RollbackCommand),
     Models(models::ModelsCommand),
     Health(health::HealthCommand),
+    Doctor(doctor::DoctorCommand),
     Key(key::KeyCommand),
 }
 
@@ -90,6 +92,7 @@ pub fn run() -> ExitCode {
         CliCommand::Rollback(command) => command.run(),
         CliCommand::Models(command) => command.run(),
         CliCommand::Health(command) => command.run(),
+        CliCommand::Doctor(command) => command.run(),
         CliCommand::Key(command) => command.run(),
     };
     match result {

@@ -7,7 +7,7 @@ mod listen;
 mod operations;
 mod signals;
 mod timeouts;
-mod tls;
+pub mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

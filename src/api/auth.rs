@@ -104,6 +104,14 @@ impl Guard {
         })
     }
 
+    /// Counts the keys of the key file, after the checks of the server.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds an invalid key.
+    pub fn count_keys(section: &AuthSection) -> Result<usize, String> {
+        ApiKeys::read(&section.file).map(|keys| keys.len())
+    }
+
     /// Whether requests need a key.
     pub(super) fn is_on(&self) -> bool {
         matches!(self.by, Identification::Keys(_))

@@ -1,6 +1,7 @@
 //! TLS with rustls: one certificate for REST and gRPC, and optional CA certificates for client authentication. Changed
 //! files are reloaded: new connections get the new certificate, open ones keep the old one.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
@@ -110,6 +113,43 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
         grpc: Arc::new(config),
         expires,
     })
+}
+
+/// What the certificate files of the settings hold.
+#[derive(Debug)]
+pub struct CertificateSummary {
+    /// Earliest expiry in the chain.
+    pub expires: Timestamp,
+    /// The names and addresses that the server's certificate is for.
+    pub names: Vec<String>,
+}
+
+/// Reads the files of `[tls]` as the server does.
+///
+/// # Errors
+/// A file cannot be used; the message names it and the reason.
+pub fn inspect(section: &TlsSection) -> Result<CertificateSummary, String> {
+    let expires = read(section)?.expires;
+    let chain = certificates(&section.certificate)?;
+    let names = chain.first().map(|der| subject_names(der)).unwrap_or_default();
+    Ok(CertificateSummary { expires, names })
+}
+
+fn subject_names(der: &CertificateDer<'_>) -> Vec<String> {
+    let parsed = Certificate::from_der(der).ok();
+    let names = parsed.and_then(|parsed| parsed.tbs_certificate.get::<SubjectAltName>().ok().flatten());
+    let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+    let text = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        GeneralName::IpAddress(address) => match *address.as_bytes() {
+            [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+            _ => <[u8; 16]>::try_from(address.as_bytes())
+                .ok()
+                .map(|bytes| Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.iter().filter_map(text).collect()
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
