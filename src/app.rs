@@ -15,6 +15,7 @@ use crate::lifecycle::{Lifecycle, LifecycleHandle};
 use crate::metrics::Registry;
 use crate::scoring::Scorer;
 use crate::scoring::metrics::ScoringMetrics;
+use crate::values::time;
 
 /// Everything a running server needs.
 #[derive(Debug)]
@@ -111,6 +112,7 @@ impl App {
     /// The reasons why the server is not ready; empty if it is.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
+        reasons.extend(time::check_clock().err());
         if self.warming.load(Ordering::Relaxed) {
             reasons.push("the caches are being filled".to_owned());
         }

@@ -25,6 +25,7 @@ use crate::app::live_settings::LiveSettings;
 use crate::config::Config;
 use crate::metrics::Registry;
 use crate::scoring::client::metrics::ClientMetrics;
+use crate::values::time;
 use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
@@ -62,6 +63,7 @@ pub async fn run(
     build: impl FnOnce(Config, Registry) -> Result<App, String> + Send + 'static,
     welcome: impl FnOnce(&App, Addresses),
 ) -> Result<(), ServeError> {
+    time::check_clock()?;
     let text = |error: std::io::Error| error.to_string();
     let (mut signals, hangup) = (
         ShutdownSignals::new().map_err(text)?,

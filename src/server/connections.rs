@@ -271,6 +271,8 @@ fn builder(http2: bool, received: &BytesReceived, policy: &ConnectionPolicy) -> 
     let settings = &policy.http2;
     builder
         .http2()
+        // gRPC has no use for it, and hyper cannot write the dates of every clock; see `time::check_clock`.
+        .auto_date_header(policy.kind == PortKind::Rest)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

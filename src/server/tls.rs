@@ -19,6 +19,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
 use crate::file_backed::FileBacked;
+use crate::values::time;
 
 /// Protocols that a port negotiates.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +169,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// Checks that every certificate of a chain is valid now, and returns the earliest expiry.
 fn earliest_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
-    let now = Timestamp::now();
+    let now = time::timestamp();
     let mut earliest = Timestamp::MAX;
     for (number, der) in (1..).zip(chain) {
         let refuse = |what: String| format!("{}, certificate {number}: {what}", path.display());

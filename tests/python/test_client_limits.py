@@ -146,7 +146,9 @@ def test_batches_of_a_stream_wait_for_the_rate(guarded):
         assert all(len(answer.response.results) == 500 for answer in answers)
         assert time.monotonic() - start > 0.9
         # A batch that waits until the deadline of its call ends with it.
-        batches = [{"batch_id": "0", "request": {"model": "churn", "entities": [{"text_id": "C-1042"}] * 7}}] * 3
+        batches = [
+            {"batch_id": "0", "request": {"model": "churn", "entities": [{"text_id": "C-1042"}] * 7}}
+        ] * 3
         with pytest.raises(grpc.RpcError) as ended:
             list(Client(channel).stream(batches, metadata=metadata(guarded, "slow"), timeout=1))
         assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -216,7 +218,9 @@ def test_a_key_sees_and_uses_only_its_models(guarded):
     assert [model["name"] for model in stats] == ["upsell-eu"]
     index = http.post("/v2/repository/index", headers=key).json()
     assert [model["name"] for model in index] == ["upsell-eu"]
-    assert metric(guarded.server, "evergreen_client_refusals_total", client="upsell-only", reason="model") >= 10
+    assert (
+        metric(guarded.server, "evergreen_client_refusals_total", client="upsell-only", reason="model") >= 10
+    )
 
 
 def test_a_key_sees_and_uses_only_its_models_over_grpc(guarded):
@@ -262,21 +266,27 @@ def test_without_keys_each_address_behind_a_trusted_proxy_is_a_client(evergreen,
         assert of("198.51.100.2") == 200
         assert ask(forwarded="for=198.51.100.1;proto=https") == 429
         # The first 64 bits of IPv6 are one client.
-        found = [of(address) for address in ("2001:db8::1", "2001:db8::2", "[2001:db8::3]:443", "2001:db8:0:1::1")]
+        found = [
+            of(address) for address in ("2001:db8::1", "2001:db8::2", "[2001:db8::3]:443", "2001:db8:0:1::1")
+        ]
         assert found == [200, 200, 429, 200]
         with grpc.insecure_channel(server.grpc) as channel:
             call, request = Client(channel).prepare("Score", model="churn", entities=[{"text_id": "C-1042"}])
             with pytest.raises(grpc.RpcError) as refused:
                 call(request, metadata=[("x-forwarded-for", "198.51.100.1")], timeout=10)
             assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "this client's address is above" in server.http.get(
-            SCORE, headers={"x-forwarded-for": "198.51.100.1"}
-        ).json()["detail"]
+        assert (
+            "this client's address is above"
+            in server.http.get(SCORE, headers={"x-forwarded-for": "198.51.100.1"}).json()["detail"]
+        )
 
 
 def test_a_header_of_somebody_who_is_no_proxy_is_not_believed(evergreen, tmp_path):
     with serving(
-        evergreen, tmp_path, EVERGREEN_CLIENTS__RATE="0.001", EVERGREEN_CLIENTS__BURST="2",
+        evergreen,
+        tmp_path,
+        EVERGREEN_CLIENTS__RATE="0.001",
+        EVERGREEN_CLIENTS__BURST="2",
         EVERGREEN_CLIENTS__TRUSTED_PROXIES="10.0.0.0/8, fd00::/8",
     ) as server:
         ask = lambda last: server.http.get(SCORE, headers={"x-forwarded-for": f"192.0.2.{last}"})  # noqa: E731

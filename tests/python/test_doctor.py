@@ -21,7 +21,9 @@ def doctor(evergreen, folder, text="", *arguments, **options):
     """Runs the command with settings whose ports are free. Returns its exit code and its findings by check."""
     config = folder / "doctor.toml"
     ports = "".join(
-        f"{name} = '127.0.0.1:{free_port()}'\n" for name in ("http", "grpc", "ops") if f"\n{name} = " not in text
+        f"{name} = '127.0.0.1:{free_port()}'\n"
+        for name in ("http", "grpc", "ops")
+        if f"\n{name} = " not in text
     )
     models = "" if "[models]" in text else f"[models]\ndir = '{MODELS}'\n"
     server, _, rest = text.partition("\n--\n")
@@ -41,7 +43,10 @@ def test_a_healthy_machine_passes_and_the_table_has_every_check(evergreen, tmp_p
     assert "26 columns" in found["snapshot"].detail and found["clock"].state == "ok"
     assert found["API keys"].state == "warning" and "may do everything" in found["API keys"].detail
     table = subprocess.run(
-        [evergreen, "doctor", "--config", tmp_path / "doctor.toml"], capture_output=True, text=True, check=True
+        [evergreen, "doctor", "--config", tmp_path / "doctor.toml"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert "\x1b" not in table
     for check in found:

@@ -58,7 +58,9 @@ def test_a_private_key_is_for_its_owner_alone_and_is_never_overwritten(evergreen
     assert keys.old.path.read_bytes() == before
     # OpenSSL reads it, and agrees about the public key.
     der = subprocess.run(
-        ["openssl", "pkey", "-in", keys.old.path, "-pubout", "-outform", "DER"], capture_output=True, check=True
+        ["openssl", "pkey", "-in", keys.old.path, "-pubout", "-outform", "DER"],
+        capture_output=True,
+        check=True,
     ).stdout
     assert der[-32:].hex() == keys.old.public.removeprefix("ed25519:")
 
@@ -80,16 +82,23 @@ def test_check_shows_the_signature_and_says_what_is_wrong_with_it(evergreen, key
     churn = models / "churn"
     table = run(evergreen, "check", "--config", config, churn / "2").stdout
     assert re.search(rf"signature +passed .* signed by {keys.old.public}", table)
-    assert re.search("signature +skipped .* models.trusted_keys is not set", run(evergreen, "check", SAMPLE).stdout)
+    assert re.search(
+        "signature +skipped .* models.trusted_keys is not set", run(evergreen, "check", SAMPLE).stdout
+    )
     outcome, said = detail(evergreen, config, churn / "1")
     assert outcome == "failed" and "evergreen publish --sign KEY" in said
     outcome, said = detail(evergreen, config, churn / "3")
-    assert outcome == "failed" and f"signed by {keys.new.public}, which models.trusted_keys does not list" in said
+    assert (
+        outcome == "failed"
+        and f"signed by {keys.new.public}, which models.trusted_keys does not list" in said
+    )
     # Several keys may be trusted, and a file may have them.
     (tmp_path / "team.pub").write_text(f"# the team\n{keys.old.line}{keys.new.line}")
     for trusted in ((keys.old.public, keys.new.public), ("team.pub",)):
         config = trusting(tmp_path, *trusted)
-        assert detail(evergreen, config, churn / "2")[0] == detail(evergreen, config, churn / "3")[0] == "passed"
+        assert (
+            detail(evergreen, config, churn / "2")[0] == detail(evergreen, config, churn / "3")[0] == "passed"
+        )
     # A changed manifest, though its checksums are right; another model; a bare model.
     changed = shutil.copytree(churn / "2", churn / "4")
     contract = changed / "bundle.toml"
@@ -159,7 +168,8 @@ def test_a_server_loads_signed_versions_only_through_a_rotation(evergreen, keys,
         for version, reason in ((2, "bundle.toml.sig is missing"), (3, "does not list")):
             refused = until(
                 lambda version=version: next(
-                    (found for found in [status(server, version)] if found and found["state"] == "refused"), None
+                    (found for found in [status(server, version)] if found and found["state"] == "refused"),
+                    None,
                 ),
                 seconds=60,
             )

@@ -1,12 +1,11 @@
 //! Checks of the files that hold secrets: certificates, API keys and keys that sign bundles.
 
-use jiff::Timestamp;
-
 use super::Finding;
 use crate::api::auth::Guard;
 use crate::config::Config;
 use crate::models::signature::TrustedKeys;
 use crate::server::tls;
+use crate::values::time::timestamp;
 use crate::words::counted;
 
 /// A certificate that expires in fewer days than this is to be renewed.
@@ -25,7 +24,7 @@ fn certificate(config: &Config) -> Finding {
         Ok(summary) => summary,
         Err(error) => return Finding::failed(check, error),
     };
-    let days = (summary.expires.as_second() - Timestamp::now().as_second()) / 86_400;
+    let days = (summary.expires.as_second() - timestamp().as_second()) / 86_400;
     let names = summary.names.join(", ");
     let detail = format!(
         "for {names}; expires in {} on {}",
