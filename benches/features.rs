@@ -16,7 +16,7 @@ use evergreen::features::remote::{CacheLimits, RemoteSource, Timeouts};
 use evergreen::features::source::{FeatureSource, Lane, SourceError};
 use evergreen::metrics::Registry;
 use evergreen::models::contract::{FeatureType, Parse};
-use evergreen::scoring::{Entity, ModelRef, Outcome, ScoreRequest, Scorer};
+use evergreen::scoring::{Client, Entity, ModelRef, Outcome, ScoreRequest, Scorer};
 use evergreen::values::cell::Cell;
 use evergreen::values::entity_id::EntityId;
 use evergreen::values::json::Scalar;
@@ -177,7 +177,7 @@ async fn given(scorer: &Arc<Scorer>, id: &str) -> Entity {
         version: Default::default(),
     };
     let seen = scorer
-        .features(&model, EntityId::Text(id.to_owned()), None)
+        .features(&Client::default(), &model, EntityId::Text(id.to_owned()), None)
         .await
         .unwrap();
     let inputs = seen.model.inputs.iter().zip(&seen.features);
@@ -198,6 +198,7 @@ async fn given(scorer: &Arc<Scorer>, id: &str) -> Entity {
 
 async fn ask(scorer: &Arc<Scorer>, entities: Vec<Entity>) {
     let request = ScoreRequest {
+        client: Client::default(),
         model: ModelRef {
             name: "churn".to_owned(),
             version: Default::default(),

@@ -2,6 +2,7 @@
 //! in [`crate::scoring`], not here.
 
 pub mod auth;
+pub mod client;
 pub(crate) mod context;
 pub mod grpc;
 pub mod http;

@@ -16,10 +16,11 @@ use crate::features::sources::Sources;
 use crate::features::warm;
 use crate::heartbeat::Heartbeats;
 use crate::lifecycle::{Lifecycle, LifecycleHandle};
-use crate::memory::{DefaultBudget, MemoryBudget, container_limit};
+use crate::memory::{DefaultBudget, MemoryBudget, available_memory};
 use crate::metrics::Registry;
 use crate::scoring::metrics::ScoringMetrics;
 use crate::scoring::{LiveSet, Scorer};
+use crate::values::time;
 
 /// Everything a running server needs.
 #[derive(Debug)]
@@ -148,6 +149,7 @@ impl App {
     /// The reasons why the server is not ready; empty if it is.
     pub fn why_not_ready(&self) -> Vec<String> {
         let mut reasons = self.scorer.live().why_not_ready();
+        reasons.extend(time::check_clock().err());
         if self.warming.load(Ordering::Relaxed) {
             reasons.push("the caches are being filled".to_owned());
         }
@@ -170,7 +172,7 @@ fn default_budget(config: &Config, live: &LiveSet) -> usize {
     let caches = config.source.values().map(|source| source.cache.bytes);
     let budget = DefaultBudget {
         // Without a known limit, the least budget is safe.
-        limit: container_limit().unwrap_or(0),
+        limit: available_memory().unwrap_or(0),
         resident: crate::os::resident_bytes(),
         reload: (models + rows + ids) as u64,
         caches: caches.sum(),

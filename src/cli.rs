@@ -1,6 +1,7 @@
 //! The command line, with one module per command.
 
 mod check;
+mod doctor;
 mod health;
 mod inspect;
 mod key;
@@ -17,8 +18,10 @@ mod table;
 mod welcome;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::config::{Config, Overrides};
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -71,6 +74,7 @@ enum CliCommand {
     Rollback(rollback::RollbackCommand),
     Models(models::ModelsCommand),
     Health(health::HealthCommand),
+    Doctor(doctor::DoctorCommand),
     Key(key::KeyCommand),
 }
 
@@ -135,6 +139,7 @@ pub fn run() -> ExitCode {
         CliCommand::Rollback(command) => command.run(),
         CliCommand::Models(command) => command.run(),
         CliCommand::Health(command) => command.run(),
+        CliCommand::Doctor(command) => command.run(),
         CliCommand::Key(command) => command.run(),
     };
     let Err(error) = result else {
@@ -150,6 +155,13 @@ const RED: anstyle::Style = AnsiColor::Red.on_default().bold();
 const GREEN: anstyle::Style = AnsiColor::Green.on_default();
 const YELLOW: anstyle::Style = AnsiColor::Yellow.on_default();
 const BOLD: anstyle::Style = anstyle::Style::new().bold();
+
+/// Reads the settings of a command without settings on its command line.
+fn load_config(file: Option<&Path>) -> Result<Config, String> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, environment, &Overrides::default())
+}
 
 /// Parses an address to listen on, for clap.
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

@@ -1,6 +1,7 @@
 //! The settings of the server: one TOML file, then `EVERGREEN_*` environment variables, then the command line.
 //! No other module reads files or the environment for settings.
 
+pub mod clients;
 mod environment;
 mod features;
 mod grpc;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files;
 use crate::toml_text;
+pub use clients::ClientsSection;
 pub use features::SnapshotWatchSection;
 use location::is_remote;
 pub use models::ModelsSection;
@@ -40,6 +42,8 @@ pub struct Config {
     pub tls: TlsSection,
     /// API keys.
     pub auth: AuthSection,
+    /// Limits of each client.
+    pub clients: ClientsSection,
     /// Cross-origin requests.
     pub cors: CorsSection,
     /// The model repository.
@@ -242,6 +246,7 @@ impl Config {
         self.server.validate()?;
         self.tls.validate()?;
         self.cors.validate()?;
+        self.clients.validate()?;
         self.streams.validate()?;
         self.models.validate()?;
         self.features.watch.validate()?;
@@ -310,6 +315,58 @@ mod tests {
         .unwrap();
         assert_eq!((config.server.http.port(), config.limits.batch), (2, 5));
         assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn a_list_is_a_json_array_or_texts_with_commas() {
+        for (text, expected) in [
+            (
+                r#"["https://a.example", "https://b.example"]"#,
+                vec!["https://a.example", "https://b.example"],
+            ),
+            (
+                "https://a.example, https://b.example",
+                vec!["https://a.example", "https://b.example"],
+            ),
+            ("*", vec!["*"]),
+            ("[]", vec![]),
+            ("", vec![]),
+        ] {
+            let config = load(
+                "[cors]\norigins = [\"*\"]\n",
+                &[("EVERGREEN_CORS__ORIGINS", text)],
+            )
+            .unwrap();
+            assert_eq!(config.cors.origins, expected, "{text}");
+        }
+        let proxies = ("EVERGREEN_CLIENTS__TRUSTED_PROXIES", "10.0.0.0/8,fd00::/8");
+        assert_eq!(load("", &[proxies]).unwrap().clients.trusted_proxies.len(), 2);
+        for (name, text, expected) in [
+            ("EVERGREEN_CORS__ORIGINS", "[1]", "EVERGREEN_CORS__ORIGINS: "),
+            (
+                "EVERGREEN_CORS__ORIGINS",
+                "[\"a\"",
+                "EVERGREEN_CORS__ORIGINS: expected a JSON array such as",
+            ),
+            (
+                "EVERGREEN_CORS__ORIGINS",
+                "[null]",
+                "EVERGREEN_CORS__ORIGINS: expected a JSON array without null",
+            ),
+            (
+                "EVERGREEN_CORS__ORIGINS",
+                "a.example",
+                "cors.origins: expected \"https://host\"",
+            ),
+            (
+                "EVERGREEN_CLIENTS__TRUSTED_PROXIES",
+                "10.0.0.0/99",
+                "EVERGREEN_CLIENTS__TRUSTED_PROXIES: ",
+            ),
+        ] {
+            let error = load("", &[(name, text)]).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

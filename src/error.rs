@@ -2,6 +2,7 @@
 //! code and a metric label.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::words::shorten::shorten_middle;
 
@@ -22,6 +23,7 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     field: Option<Box<str>>,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
@@ -33,6 +35,20 @@ impl Error {
     /// The field of the request that the error is about, such as `entities[0].id`; `None` if it concerns no single field.
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
+    }
+
+    /// When a retry may succeed, if that was computed for this request.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Says when a retry may succeed, instead of the time that its kind has.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..self
+        }
     }
 
     /// Names the field of the request that the error is about.
@@ -71,7 +87,7 @@ macro_rules! kinds {
             $(
                 $(#[$doc])*
                 pub fn $constructor(message: impl Into<String>) -> Self {
-                    Self { kind: ErrorKind::$kind, message: bounded(message.into()), field: None }
+                    Self { kind: ErrorKind::$kind, message: bounded(message.into()), field: None, retry_after: None }
                 }
             )*
         }
@@ -91,7 +107,7 @@ kinds! {
     CommandRefused, command_refused;
     /// The request has no API key, or an unknown one.
     Unauthenticated, unauthenticated;
-    /// The API key lacks the required role.
+    /// The API key lacks the required role, or may not use the model.
     Forbidden, forbidden;
     /// The request took too long to arrive.
     TooSlow, too_slow;
@@ -99,6 +115,8 @@ kinds! {
     TooLarge, too_large;
     /// The server is at its limit and refuses the request at once.
     Overloaded, overloaded;
+    /// The client is at its own limit: its rate, or its share of what is scored at the same time. The message names it.
+    ClientLimit, client_limit;
     /// The client's deadline passed before the answer was ready.
     DeadlineExceeded, deadline_exceeded;
     /// Nothing can answer now: no model is live, or a feature source is unavailable.

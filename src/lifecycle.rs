@@ -39,6 +39,7 @@ use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::memory::MemoryBudget;
 use crate::metrics::Registry;
 use crate::models::repository::Repository;
+use crate::models::signature::TrustedKeys;
 use crate::os;
 use crate::scoring::rollout::trial_metrics::TrialMetrics;
 use crate::scoring::{LiveSet, Scorer};
@@ -88,6 +89,8 @@ pub struct Lifecycle {
     /// Seconds between two polls of the snapshot.
     snapshot_seconds: f64,
     settings: ModelsSection,
+    /// The keys of `models.trusted_keys`.
+    trusted: TrustedKeys,
     metrics: LifecycleMetrics,
     feature_metrics: FeatureMetrics,
     models: BTreeMap<String, ModelState>,
@@ -130,6 +133,7 @@ impl Lifecycle {
             snapshot: SnapshotLoader::new(config, sources)?,
             snapshot_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
+            trusted: TrustedKeys::read(&config.models.trusted_keys)?,
             metrics,
             feature_metrics,
             models: BTreeMap::new(),

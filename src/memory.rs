@@ -11,7 +11,7 @@ mod request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-pub use default_budget::{DefaultBudget, container_limit};
+pub use default_budget::{DefaultBudget, available_memory, container_limit};
 pub use request::{ConnectionMemory, RequestMemory, current};
 
 use crate::error::Error;

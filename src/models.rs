@@ -18,6 +18,7 @@ pub mod report;
 pub mod repository;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod signature;
 pub mod status;
 mod version;
 

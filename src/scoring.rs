@@ -6,6 +6,7 @@ mod admission;
 mod assemble;
 mod batch;
 pub(crate) mod calibration;
+pub mod client;
 mod evaluate;
 mod infer;
 pub mod live_set;
@@ -20,11 +21,13 @@ mod tensor_stats;
 pub mod trace;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures_util::future::try_join;
 
+pub use admission::Permit;
+pub use client::Client;
 pub use infer::{InferRequest, InferResponse, OutputTensor, outputs};
 pub use live_set::LiveSet;
 pub use outcome::{EntityScore, Outcome, Scores};
@@ -32,11 +35,11 @@ pub use request::{Entity, ModelRef, ScoreRequest, VersionSelector};
 pub use servable::Servable;
 
 use crate::config::LimitsSection;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::memory::MemoryBudget;
 use crate::values::time;
 use crate::work::off_thread;
-use admission::{Admission, Permit};
+use admission::Admission;
 use batch::{EntityBatch, fetch};
 use metrics::ScoringMetrics;
 use rollout::Rollout;
@@ -52,6 +55,10 @@ const WALKS_TO_EXPLAIN: usize = 100;
 
 /// Cost of an explained entity for admission. It is less than the real cost, so that the largest batch fits.
 const EXPLAINED_COST: usize = 10;
+
+/// Bounds of the wait of a bulk request before it is tried again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Scores requests by the live models.
 #[derive(Debug)]
@@ -119,12 +126,47 @@ impl Scorer {
     /// # Errors
     /// Only what concerns the whole request: an unknown model, no or too many entities, overload, a passed deadline.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
-        let permit = self.permit(request.entities.len(), request.explain > 0)?;
+        let permit = self.admit(&request)?;
+        self.answer_with(permit, request).await
+    }
+
+    /// Admits a bulk request: waits while the server is overloaded or the client at its limit, so that other requests go
+    /// first. It waits as long as it takes: the caller ends it.
+    ///
+    /// # Errors
+    /// Only what waiting does not change: a model that the client may not use, no or too many entities.
+    pub async fn admit_in_time(&self, request: &ScoreRequest) -> Result<Permit, Error> {
+        loop {
+            match self.admit(request) {
+                Err(error) if matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::ClientLimit) => {
+                    let wait = error.retry_after().unwrap_or_default();
+                    tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Scores the entities of an admitted request; each has its own outcome.
+    ///
+    /// # Errors
+    /// As [`Self::answer`], except for overload.
+    pub async fn answer_with(
+        self: &Arc<Self>,
+        permit: Permit,
+        request: ScoreRequest,
+    ) -> Result<Scores, Error> {
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
-        let permit = permit.with_memory(self.memory.reserve(batch_bytes(&servable, &request))?);
         let rollout = live.trials(&request.model).cloned();
         self.answer_admitted(servable, rollout, request, permit).await
+    }
+
+    fn admit(&self, request: &ScoreRequest) -> Result<Permit, Error> {
+        request.client.check_model(&request.model.name)?;
+        let bytes = batch_bytes(self.live().find(&request.model)?, request);
+        let entities = request.entities.len();
+        self.permit(&request.client, entities, request.explain > 0, bytes)
     }
 
     /// Scores an admitted request: assigns its entities to the live version and the canary, scores each part, and merges.
@@ -238,8 +280,14 @@ impl Scorer {
         .await
     }
 
-    /// Admits a request to score this many entities or rows, with or without explanations.
-    fn permit(&self, entities: usize, explained: bool) -> Result<Permit, Error> {
+    /// Admits a client's request to score this many entities or rows, with or without explanations.
+    fn permit(
+        &self,
+        client: &Client,
+        entities: usize,
+        explained: bool,
+        bytes: usize,
+    ) -> Result<Permit, Error> {
         if entities == 0 {
             return Err(Error::invalid("no entities or rows to score; send at least one").about("entities"));
         }
@@ -249,8 +297,12 @@ impl Scorer {
                 "{entities} entities or rows in one request; limits.batch allows {most}"
             )));
         }
-        let cost = if explained { EXPLAINED_COST } else { 1 };
-        self.admission.enter(entities, entities.saturating_mul(cost))
+        let cost = entities.saturating_mul(if explained { EXPLAINED_COST } else { 1 });
+        let memory = self.memory.reserve(bytes)?;
+        let permit = self.admission.enter(client, entities, cost)?;
+        // After admission, so that a refused request costs its client nothing.
+        client.charge(cost)?;
+        Ok(permit.with_memory(memory))
     }
 }
 

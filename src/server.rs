@@ -9,7 +9,7 @@ mod open_files;
 mod operations;
 mod signals;
 mod timeouts;
-mod tls;
+pub mod tls;
 mod watchdog;
 mod workers;
 
@@ -30,6 +30,8 @@ use crate::config::Config;
 use crate::log;
 use crate::memory::MemoryBudget;
 use crate::metrics::Registry;
+use crate::scoring::client::metrics::ClientMetrics;
+use crate::values::time;
 use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
@@ -74,6 +76,7 @@ pub async fn run(
     build: impl FnOnce(Config, Registry) -> Result<App, String> + Send + 'static,
     welcome: impl FnOnce(&App, Addresses),
 ) -> Result<(), ServeError> {
+    time::check_clock()?;
     let text = |error: std::io::Error| error.to_string();
     let operations_runtime = OperationsRuntime::new().map_err(text)?;
     let signals = ShutdownSignals::new(&operations_runtime).map_err(text)?;
@@ -105,7 +108,13 @@ pub async fn run(
         signals.pass_on(requests.clone(), limit),
     )?;
     let tls = tls::start(&config.tls, &metrics.secrets)?;
-    let guard = Guard::start(&config.auth, &metrics.requests, &metrics.secrets)?;
+    let guard = Guard::start(
+        &config.auth,
+        &config.clients,
+        &metrics.clients,
+        &metrics.requests,
+        &metrics.secrets,
+    )?;
     let app = tokio::task::spawn_blocking(move || build(config, registry));
     let app = tokio::select! {
         () = requests.stop.cancelled() => {
@@ -175,6 +184,7 @@ struct ServerMetrics {
     requests: RequestMetrics,
     secrets: SecretMetrics,
     watchdog: WatchdogMetrics,
+    clients: ClientMetrics,
 }
 
 impl ServerMetrics {
@@ -185,6 +195,7 @@ impl ServerMetrics {
             requests: RequestMetrics::new(registry)?,
             secrets: SecretMetrics::new(registry)?,
             watchdog: WatchdogMetrics::new(registry)?,
+            clients: ClientMetrics::new(registry)?,
         })
     }
 }

@@ -165,6 +165,19 @@ impl Storage {
         }
     }
 
+    /// Checks that files can be made in a folder; false if that cannot be told without leaving something there, as in
+    /// object storage.
+    ///
+    /// # Errors
+    /// No file can be made there.
+    pub fn check_writable(&self, path: &str) -> Result<bool, String> {
+        match &self.place {
+            Backend::Local(folder) => folder.check_writable(path).map(|()| true),
+            #[cfg(feature = "object-store")]
+            Backend::Object(_) => Ok(false),
+        }
+    }
+
     /// Publishes the files of a bundle in `folder` as a new version: the first free number from `at_least`. The version
     /// appears as a whole, with `manifest` last. `progress` receives the bytes written.
     ///

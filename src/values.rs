@@ -9,6 +9,7 @@ pub mod feature_type;
 mod instant;
 pub mod issues;
 pub mod json;
+pub mod network;
 pub mod slot_value;
 pub mod time;
 pub(crate) mod uuid;

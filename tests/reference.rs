@@ -146,8 +146,8 @@ fn config_items() -> Items {
 fn settings() {
     let mut page = format!(
         "{GENERATED}\n# Settings\n\n`evergreen serve --config FILE` reads TOML. A variable \
-         `EVERGREEN_<SECTION>__<KEY>` overrides each single value, such as `EVERGREEN_SERVER__HTTP=127.0.0.1:9000`; \
-         lists and tables need the file. Relative paths start at the folder of the file. Durations are texts such as \
+         `EVERGREEN_<SECTION>__<KEY>` overrides each value, such as `EVERGREEN_SERVER__HTTP=127.0.0.1:9000`; \
+         a list is a JSON array or texts with commas between them, and tables need the file. Relative paths start at the folder of the file. Durations are texts such as \
          `\"50ms\"` or `\"2h\"`. [evergreen.example.toml](../../evergreen.example.toml) has every key with its default.\n"
     );
     config_items().sections("Config", "", &table(TABLES), &mut page);
@@ -158,8 +158,8 @@ fn settings() {
 fn example_settings() {
     let mut page = String::from(
         "# Every setting of `evergreen serve --config FILE`, with its default. Tables that do not exist by default are\n\
-         # comments. A variable EVERGREEN_<SECTION>__<KEY> overrides each single value, for example\n\
-         # EVERGREEN_SERVER__HTTP=127.0.0.1:9000; lists and tables need this file. Relative paths start at the folder of this file.\n\
+         # comments. A variable EVERGREEN_<SECTION>__<KEY> overrides each value, for example\n\
+         # EVERGREEN_SERVER__HTTP=127.0.0.1:9000; a list is a JSON array or texts with commas between them. Relative paths start at the folder of this file.\n\
          #\n# Generated from the code: EVERGREEN_BLESS=1 cargo test --features full --test reference\n",
     );
     let items = config_items();

@@ -2,26 +2,33 @@
 //! request is allowed.
 
 mod access;
+mod addresses;
+mod clients;
+mod forwarded;
 mod keys;
 pub mod secret_metrics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::RequestExt as _;
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
 use super::context::record_client;
 use super::request_metrics::{RequestCounters, RequestMetrics};
-use crate::config::AuthSection;
+use crate::config::{AuthSection, ClientsSection};
 use crate::error::Error;
 use crate::file_backed::FileBacked;
 use crate::heartbeat::Heartbeats;
+use crate::scoring::Client;
+use crate::scoring::client::metrics::ClientMetrics;
 use access::Access;
 pub use access::Role;
+use clients::{AddressClients, KeyClients};
 use keys::ApiKeys;
 pub use keys::{InvalidKeyName, NewKey};
 use secret_metrics::{Secret, SecretMetrics};
@@ -40,11 +47,19 @@ pub enum ApiKind {
     Operations,
 }
 
-/// Checks the API keys of requests.
+/// Checks the API keys of requests, and tells which client each comes from.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    keys: Option<Arc<FileBacked<ApiKeys>>>,
+    by: Identification,
     metrics: RequestMetrics,
+}
+
+/// What tells the clients apart.
+#[derive(Clone, Debug)]
+enum Identification {
+    Keys(Arc<FileBacked<ApiKeys>>),
+    /// Without `auth.file`.
+    Addresses(Arc<AddressClients>),
 }
 
 impl Guard {
@@ -54,13 +69,16 @@ impl Guard {
     /// The file cannot be read or holds an invalid key; the message names both.
     pub fn start(
         section: &AuthSection,
+        clients: &ClientsSection,
+        client_metrics: &ClientMetrics,
         metrics: &RequestMetrics,
         secrets: &SecretMetrics,
     ) -> Result<Self, String> {
         let metrics = metrics.clone();
         if !section.is_on() {
             tracing::warn!("authentication is off: auth.file is not set, every client has every role");
-            return Ok(Self { keys: None, metrics });
+            let by = Identification::Addresses(Arc::new(AddressClients::new(clients, client_metrics)));
+            return Ok(Self { by, metrics });
         }
         let secrets = secrets.clone();
         let on_reload = Box::new(move |read: Result<&ApiKeys, &str>| {
@@ -72,7 +90,9 @@ impl Guard {
         });
         let file = section.file.clone();
         let path = file.clone();
-        let keys = FileBacked::new(vec![file.clone()], move || ApiKeys::read(&file), on_reload)?;
+        let clients = KeyClients::new(clients, client_metrics);
+        let read = move || ApiKeys::read(&file).map(|keys| clients.attach(keys));
+        let keys = FileBacked::new(vec![path.clone()], read, on_reload)?;
         if keys.get().len() == 0 {
             let path = path.display();
             return Err(format!(
@@ -80,20 +100,28 @@ impl Guard {
             ));
         }
         Ok(Self {
-            keys: Some(Arc::new(keys)),
+            by: Identification::Keys(Arc::new(keys)),
             metrics,
         })
     }
 
+    /// Counts the keys of the key file, after the checks of the server.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds an invalid key.
+    pub fn count_keys(section: &AuthSection) -> Result<usize, String> {
+        ApiKeys::read(&section.file).map(|keys| keys.len())
+    }
+
     /// Whether requests need a key.
     pub(super) fn is_on(&self) -> bool {
-        self.keys.is_some()
+        matches!(self.by, Identification::Keys(_))
     }
 
     /// Starts polling the key file, once per `interval`. A server that cannot read it becomes unready: a key that was revoked
     /// would stay valid.
     pub fn watch(&self, interval: Duration, heartbeats: &Heartbeats) {
-        if let Some(keys) = &self.keys {
+        if let Identification::Keys(keys) = &self.by {
             let heartbeat = heartbeats.watch("api-keys");
             tokio::spawn(keys.clone().watch(interval, heartbeat, true));
         }
@@ -104,10 +132,15 @@ impl Guard {
         &self.metrics
     }
 
-    /// Adds the key check to a router; `refuse` builds the response to a refused request.
+    /// Adds the check of clients to a router; `refuse` builds the response to a refused request.
     pub(super) fn protect(&self, api: ApiKind, router: Router, refuse: Refuse) -> Router {
-        let Some(keys) = self.keys.clone() else {
-            return router;
+        let keys = match self.by.clone() {
+            Identification::Keys(keys) => keys,
+            // Nothing on the operations port has a limit per client.
+            Identification::Addresses(_) if api == ApiKind::Operations => return router,
+            Identification::Addresses(clients) => {
+                return router.layer(middleware::from_fn_with_state(clients, identify_address));
+            }
         };
         let label = match api {
             ApiKind::Rest => "rest",
@@ -136,29 +169,55 @@ struct PortGuard {
     counters: RequestCounters,
 }
 
-async fn check_request(State(guard): State<Arc<PortGuard>>, request: Request, next: Next) -> Response {
-    match guard.authorize(&request) {
-        Ok(()) => next.run(request).await,
+async fn identify_address(
+    State(clients): State<Arc<AddressClients>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = clients.identify(&request);
+    request.extensions_mut().insert(client);
+    next.run(request).await
+}
+
+async fn check_request(State(guard): State<Arc<PortGuard>>, mut request: Request, next: Next) -> Response {
+    let client = guard.authorize(&mut request).await;
+    match guard.counters.count_errors(client) {
+        Ok(client) => {
+            request.extensions_mut().insert(client);
+            next.run(request).await
+        }
         Err(error) => (guard.refuse)(error),
     }
 }
 
 impl PortGuard {
-    fn authorize(&self, request: &Request) -> Result<(), Error> {
+    /// Returns the client of a request that it may send.
+    async fn authorize(&self, request: &mut Request) -> Result<Client, Error> {
+        let Access::Needs(role) = self.access(request) else {
+            return Ok(Client::default());
+        };
+        let client = self.check(request.headers(), role)?;
+        // Over gRPC, and in the body of `/v1/score`, the model is in the message: there the handlers check it.
+        if client.is_restricted() && self.api != ApiKind::Grpc {
+            let parameters = request.extract_parts::<RawPathParams>().await.ok();
+            let mut parameters = parameters.iter().flat_map(RawPathParams::iter);
+            let model = parameters.find_map(|(name, value)| (name == "model").then_some(value));
+            check_model(&client, role, model)?;
+        }
+        Ok(client)
+    }
+
+    fn access(&self, request: &Request) -> Access {
         let matched = request.extensions().get::<MatchedPath>();
         let matched = matched.map(MatchedPath::as_str);
-        let access = match self.api {
+        match self.api {
             ApiKind::Rest => access::rest(matched),
             ApiKind::Grpc => access::grpc(request.uri().path()),
             ApiKind::Operations => access::operations(request.method(), matched),
-        };
-        let Access::Needs(role) = access else {
-            return Ok(());
-        };
-        self.counters.count_errors(self.check(request.headers(), role))
+        }
     }
 
-    fn check(&self, headers: &HeaderMap, role: Role) -> Result<(), Error> {
+    fn check(&self, headers: &HeaderMap, role: Role) -> Result<Client, Error> {
         let presented = presented(headers).ok_or_else(|| {
             Error::unauthenticated(
                 "API key missing: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
@@ -170,12 +229,23 @@ impl PortGuard {
         })?;
         record_client(&key.name);
         if key.may(role) {
-            return Ok(());
+            return Ok(key.client.clone());
         }
         Err(Error::forbidden(format!(
             "the API key `{}` lacks the role `{role}`, which this operation needs",
             key.name
         )))
+    }
+}
+
+/// Checks the model in a path. A key for some models may not change what concerns all.
+fn check_model(client: &Client, role: Role, model: Option<&str>) -> Result<(), Error> {
+    match model {
+        Some(model) => client.check_model(model),
+        None if role == Role::Administer => Err(Error::forbidden(
+            "this operation concerns all models; use an API key without `models` in its entry".to_owned(),
+        )),
+        None => Ok(()),
     }
 }
 

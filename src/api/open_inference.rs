@@ -10,7 +10,7 @@ use crate::models::ModelVersion;
 use crate::models::status::VersionState;
 use crate::scoring::live_set::LiveSet;
 use crate::scoring::tensor::Datatype;
-use crate::scoring::{Servable, VersionSelector, outputs};
+use crate::scoring::{Client, Servable, VersionSelector, outputs};
 use evergreen_forest::Precision;
 
 /// The protocol extensions that the server supports.
@@ -171,10 +171,10 @@ pub(super) struct IndexEntry {
     pub(super) reason: String,
 }
 
-/// Lists the versions in the repository; only those that can answer if `ready_only`.
-pub(super) fn index(live: &LiveSet, ready_only: bool) -> Vec<IndexEntry> {
+/// Lists the versions of the models that a client may use; only those that can answer if `ready_only`.
+pub(super) fn index(live: &LiveSet, client: &Client, ready_only: bool) -> Vec<IndexEntry> {
     let mut entries = Vec::new();
-    for (name, entry) in live.models() {
+    for (name, entry) in live.models().filter(|(name, _)| client.may_use(name)) {
         entries.extend(entry.versions.iter().map(|status| {
             let ready = matches!(status.state, VersionState::Live | VersionState::Loaded);
             IndexEntry {

@@ -106,6 +106,13 @@ pub fn of(kind: ErrorKind) -> Status {
             "Overloaded",
         )
         .retry_after_seconds(1),
+        ErrorKind::ClientLimit => row(
+            Http::TOO_MANY_REQUESTS,
+            Code::ResourceExhausted,
+            "client_limit",
+            "Limit of this client reached",
+        )
+        .retry_after_seconds(1),
         ErrorKind::DeadlineExceeded => row(
             Http::GATEWAY_TIMEOUT,
             Code::DeadlineExceeded,
@@ -126,6 +133,11 @@ pub fn of(kind: ErrorKind) -> Status {
             "Internal error",
         ),
     }
+}
+
+/// When to retry the request that failed: as computed for it, or as its kind says.
+pub(super) fn retry_after(error: &Error) -> Option<Duration> {
+    error.retry_after().or(of(error.kind()).retry_after)
 }
 
 /// Returns the error text for a client. The details of an internal error go to the log only.

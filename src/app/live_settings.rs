@@ -26,7 +26,7 @@ impl std::fmt::Debug for LiveSettings {
 }
 
 /// Settings that can change while the server runs: these keys and everything below them.
-const CHANGEABLE: [&str; 10] = [
+const CHANGEABLE: [&str; 11] = [
     "limits.batch",
     "limits.in_flight",
     "limits.memory",
@@ -36,6 +36,7 @@ const CHANGEABLE: [&str; 10] = [
     "models.load_seconds",
     "models.policy",
     "models.poll_seconds",
+    "models.trusted_keys",
     "models.watch",
 ];
 

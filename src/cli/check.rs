@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::table::TextTable;
-use super::{BOLD, CommandError, GREEN, RED, YELLOW, print_line, print_table};
+use super::{BOLD, CommandError, GREEN, RED, YELLOW, load_config, print_line, print_table};
 use crate::models::gate::{self, GateContext};
 use crate::models::report::{GateReport, StepOutcome};
+use crate::models::signature::TrustedKeys;
 use evergreen_forest::KernelName;
 
 const EXAMPLES: &str = "\
 Examples:
   evergreen check models/churn/1                      check a bundle
   evergreen check model.json                          check a model file without a contract
+  evergreen check --config e.toml models/churn/1      check its signature, too (models.trusted_keys)
   evergreen check --json models/churn/1 | jq .may_go_live";
 
 /// Check whether a model may go live, with the same gate as the server
@@ -25,6 +27,9 @@ pub(super) struct CheckCommand {
     /// Force a kernel: scalar, direct, binned or bit-sliced. Default: the fastest for the model
     #[arg(long, value_name = "NAME")]
     kernel: Option<KernelName>,
+    /// Settings file (TOML) with models.trusted_keys, to check the signature
+    #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]
+    config: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -33,7 +38,10 @@ pub(super) struct CheckCommand {
 impl CheckCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let (name, version) = identity(&self.path);
+        let config = load_config(self.config.as_deref())?;
+        let trusted = TrustedKeys::read(&config.models.trusted_keys)?;
         let mut context = GateContext {
+            trusted: Some(&trusted),
             kernel: self.kernel,
             ..GateContext::default()
         };

@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::check::{identity, print};
-use super::{CommandError, GREEN, print_line, progress_bar, whole_number};
+use super::{CommandError, GREEN, load_config, print_line, progress_bar, whole_number};
 use crate::config::location::is_remote;
-use crate::config::{Config, Overrides};
 use crate::models::bundle::Bundle;
-use crate::models::gate;
-use crate::storage::Storage;
+use crate::models::contract::FILE_NAME;
+use crate::models::gate::{self, GateContext};
+use crate::models::signature::{SIGNATURE_FILE, SigningKey, TrustedKeys};
+use crate::storage::{Storage, temporary_name};
 
 const EXAMPLES: &str = "\
 Examples:
   evergreen publish out/churn /mnt/models              publish as the next version
   evergreen publish out/churn s3://bucket/models       publish to object storage
   evergreen publish model.json models --model churn    publish a model file without a contract
+  evergreen publish --sign release.pem out/churn /mnt/models
   evergreen publish --json out/churn /mnt/models | jq .version
 
 The command runs the gate first, like `evergreen check`. A version appears whole or not at all, and two publishers get \
@@ -37,7 +39,10 @@ pub(super) struct PublishCommand {
     /// Lowest version to use; the next free number from there is taken
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = whole_number)]
     version: u64,
-    /// Settings file (TOML) with the section [storage]
+    /// Sign the bundle with the private key in this file, as `evergreen key --signing` writes it
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
+    /// Settings file (TOML) with the section [storage] and models.trusted_keys
     #[arg(long, value_name = "FILE", env = "EVERGREEN_CONFIG")]
     config: Option<PathBuf>,
     /// Print JSON
@@ -47,9 +52,7 @@ pub(super) struct PublishCommand {
 
 impl PublishCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let config = Config::load(self.config.as_deref(), environment, &Overrides::default())?;
+        let config = load_config(self.config.as_deref())?;
         let bundle = Bundle::find(&self.bundle)?;
         let contract = bundle.contract()?;
         let contract_name = contract.as_ref().and_then(|contract| contract.model.name.clone());
@@ -59,20 +62,35 @@ impl PublishCommand {
             .or(contract_name)
             .unwrap_or_else(|| identity(&self.bundle).0);
         check_model_name(&name)?;
-        if let Err(report) = gate::validate(&self.bundle, &name, self.version) {
+        let trusted = TrustedKeys::read(&config.models.trusted_keys)?;
+        let signature = self.sign(&trusted, &bundle, &name)?;
+        let mut context = GateContext {
+            // A new signature was made from a trusted key.
+            trusted: Some(&trusted).filter(|_| signature.is_none()),
+            ..GateContext::default()
+        };
+        if let Err(report) = gate::validate_with(&self.bundle, &name, self.version, &mut context) {
             print(&self.bundle, &report, false);
             return Err(CommandError::CheckFailed);
         }
-        let (files, manifest) = match &contract {
+        let (mut files, manifest): (Vec<PathBuf>, _) = match &contract {
             Some(contract) => (
                 contract.files.keys().map(|file| self.bundle.join(file)).collect(),
                 bundle.contract.clone(),
             ),
             None => (vec![bundle.model_file().to_owned()], None),
         };
+        // After the files that it covers and before the manifest, with which the version appears.
+        files.extend(match &signature {
+            Some(signature) => Some(signature.path.join(SIGNATURE_FILE)),
+            None => {
+                Some(self.bundle.join(SIGNATURE_FILE)).filter(|file| contract.is_some() && file.is_file())
+            }
+        });
         let storage = Storage::open(&self.repository, &config.storage)?;
         check_repository(&self.repository)?;
         let version = copy(&storage, &name, self.version, &files, manifest.as_deref())?;
+        drop(signature);
         let place = format!("{}/{name}/{version}", self.repository.display());
         if self.json {
             print_line!(
@@ -83,6 +101,56 @@ impl PublishCommand {
             print_line!("{GREEN}published{GREEN:#} version {version} of {name}: {place}");
         }
         Ok(())
+    }
+
+    /// Signs the bundle if a key is given.
+    fn sign(
+        &self,
+        trusted: &TrustedKeys,
+        bundle: &Bundle,
+        name: &str,
+    ) -> Result<Option<NewSignature>, String> {
+        let Some(path) = &self.sign else {
+            return Ok(None);
+        };
+        let key = SigningKey::read(path)?;
+        if trusted.is_on() && !trusted.has(key.public()) {
+            return Err(format!(
+                "{}: its public key {} is not in models.trusted_keys; add it there first, or servers will refuse the version",
+                path.display(),
+                key.public()
+            ));
+        }
+        let Some(manifest) = bundle.manifest()? else {
+            return Err(format!(
+                "{}: a bare model cannot be signed; give it a contract ({FILE_NAME}) with the checksums of its files",
+                self.bundle.display()
+            ));
+        };
+        NewSignature::write(&key.sign(name, manifest.text.as_bytes())?).map(Some)
+    }
+}
+
+/// A signature file in a temporary folder of its own, which is removed on drop.
+struct NewSignature {
+    path: PathBuf,
+}
+
+impl NewSignature {
+    fn write(text: &str) -> Result<Self, String> {
+        let path = std::env::temp_dir().join(temporary_name("evergreen-signature"));
+        let fail = |error: std::io::Error| format!("{}: {error}", path.display());
+        std::fs::create_dir(&path).map_err(fail)?;
+        let signature = Self { path: path.clone() };
+        std::fs::write(path.join(SIGNATURE_FILE), text).map_err(fail)?;
+        Ok(signature)
+    }
+}
+
+impl Drop for NewSignature {
+    fn drop(&mut self) {
+        // Best effort: a signature is no secret.
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 

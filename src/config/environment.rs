@@ -1,4 +1,5 @@
-//! `EVERGREEN_<SECTION>__<KEY>`: a variable for each single value of the settings.
+//! `EVERGREEN_<SECTION>__<KEY>`: a variable for each value of the settings. A list is a JSON array, or texts with commas
+//! between them.
 
 use toml::{Table, Value};
 
@@ -58,8 +59,24 @@ fn value(now: &Value, text: &str) -> Result<Value, &'static str> {
         Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_| "a whole number"),
         Value::Float(_) => text.parse().map(Value::Float).map_err(|_| "a number"),
         Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_| "true or false"),
+        Value::Array(_) => list(text),
         _ => Ok(Value::String(text.to_owned())),
     }
+}
+
+/// Reads a list: a JSON array, which can have any elements, or texts with commas between them.
+fn list(text: &str) -> Result<Value, &'static str> {
+    let text = text.trim();
+    if text.starts_with('[') {
+        let elements: Vec<serde_json::Value> = serde_json::from_str(text)
+            .map_err(|_| r#"a JSON array such as ["one", "two"], or texts such as one,two"#)?;
+        return Value::try_from(elements).map_err(|_| "a JSON array without null");
+    }
+    let elements = text
+        .split(',')
+        .map(str::trim)
+        .filter(|element| !element.is_empty());
+    Ok(Value::Array(elements.map(Value::from).collect()))
 }
 
 fn unknown(name: &str) -> String {

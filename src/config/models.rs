@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::values::band::Band;
 use evergreen_forest::KernelName;
 
+/// What a public key in `models.trusted_keys` begins with; any other text there is the name of a file.
+pub const PUBLIC_KEY_PREFIX: &str = "ed25519:";
+
 /// The model repository.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,6 +38,9 @@ pub struct ModelsSection {
     /// `"binned"` and `"bit-sliced"`.
     #[serde(with = "kernel")]
     pub kernel: Option<KernelName>,
+    /// Public keys whose signature a bundle needs: `"ed25519:…"` as `evergreen key --signing` prints it, or names of files
+    /// with one key per line. Bundles without a valid signature and bare models are refused. Empty: no signatures.
+    pub trusted_keys: Vec<String>,
     /// Comparison of new versions with the live one.
     pub watch: WatchSection,
     /// Which versions of a model serve.
@@ -55,6 +61,7 @@ impl Default for ModelsSection {
             file_bytes: FILE_BYTES,
             load_seconds: 600,
             kernel: None,
+            trusted_keys: Vec::new(),
             watch: WatchSection::default(),
             policy: BTreeMap::new(),
         }
@@ -66,6 +73,13 @@ impl ModelsSection {
     pub(super) fn rebase(&mut self, base: &Path) {
         super::security::rebase(&mut self.state_file, base);
         super::security::rebase(&mut self.watch.ids, base);
+        for entry in self
+            .trusted_keys
+            .iter_mut()
+            .filter(|entry| !entry.starts_with(PUBLIC_KEY_PREFIX))
+        {
+            *entry = base.join(&*entry).to_string_lossy().into_owned();
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::layout::{Layout, Vector};
 use super::source::{FeatureSource, Lane, SourceError};
 use super::sql::quoted;
 use crate::config::source::PostgresSection;
-use crate::features::store_client::StoreClient;
+use crate::features::store_client::{StoreClient, StoreIdentity};
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
@@ -82,7 +82,33 @@ fn select(section: &PostgresSection, id: &str, layout: &Layout) -> String {
     format!("SELECT {columns} FROM {table} WHERE {id} = ANY($1)")
 }
 
+/// Asks a server for its version, role and clock.
+const IDENTIFY: &str = "SELECT current_setting('server_version'), pg_is_in_recovery(), \
+                        extract(epoch FROM clock_timestamp())::float8";
+
+/// Asks a server for its version, role and clock.
+pub(in crate::features) async fn identify(sessions: &Sessions) -> Result<StoreIdentity, String> {
+    let rows = async {
+        let session = sessions.session(Lane::Online).await?;
+        let statement = session.prepare(IDENTIFY).await?;
+        session.query(&statement, &[]).await
+    };
+    let rows = rows.await.map_err(|error| error.to_string())?;
+    let row = rows.first().ok_or("no row in the answer")?;
+    let text = |error: tokio_postgres::Error| error.to_string();
+    let (version, standby): (String, bool) = (row.try_get(0).map_err(text)?, row.try_get(1).map_err(text)?);
+    let role = if standby { "standby" } else { "primary" };
+    Ok(StoreIdentity {
+        product: format!("PostgreSQL {version}, {role}"),
+        clock: row.try_get(2).ok(),
+    })
+}
+
 impl StoreClient for PostgresStore {
+    fn identify(&self) -> Option<BoxFuture<'_, Result<StoreIdentity, String>>> {
+        Some(identify(&self.sessions).boxed())
+    }
+
     fn check(&self, _feature: &FeatureContract, _entity: &str) -> Result<(), String> {
         // The columns are known after the first query only.
         Ok(())

@@ -12,7 +12,7 @@ use redis::{Cmd, Value, cmd};
 use super::layout::{Layout, Vector, VectorBuilder};
 use super::source::{FeatureSource, Lane, SourceError};
 use crate::config::source::{RedisDocument, RedisSection};
-use crate::features::store_client::StoreClient;
+use crate::features::store_client::{StoreClient, StoreIdentity};
 use crate::models::contract::FeatureContract;
 use crate::values::cell::Cell;
 use crate::values::entity_id::EntityId;
@@ -96,7 +96,44 @@ impl RedisStore {
     }
 }
 
+/// Asks a server for its version, role and clock. An account may not be allowed to ask for the first two.
+pub(in crate::features) async fn identify(connections: &Connections) -> Result<StoreIdentity, String> {
+    let ask = async |commands, shape| {
+        let replies = connections.send(commands, Lane::Online, shape).await;
+        replies.map_err(|error| error.to_string())
+    };
+    let time = ask(vec![cmd("TIME")], ReplyShape::Values(2)).await?;
+    let time = time.into_iter().next().and_then(Result::ok);
+    let clock = time.and_then(|time| redis::from_redis_value::<(f64, f64)>(time).ok());
+    let sections = ["server", "replication"].map(|section| cmd("INFO").arg(section).to_owned());
+    let replies = ask(sections.into(), ReplyShape::Value).await?;
+    let info: Vec<String> = replies
+        .into_iter()
+        .filter_map(|reply| redis::from_redis_value::<String>(reply.ok()?).ok())
+        .collect();
+    let field = |name: &str| {
+        let mut lines = info.iter().flat_map(|text| text.lines());
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let version = match (field("valkey_version"), field("redis_version")) {
+        (Some(version), _) => format!("Valkey {version}"),
+        (None, Some(version)) => format!("Redis {version}"),
+        (None, None) => "Redis".to_owned(),
+    };
+    Ok(StoreIdentity {
+        product: match field("role") {
+            Some(role) => format!("{version}, {role}"),
+            None => version,
+        },
+        clock: clock.map(|(seconds, micros)| seconds + micros / 1e6),
+    })
+}
+
 impl StoreClient for RedisStore {
+    fn identify(&self) -> Option<BoxFuture<'_, Result<StoreIdentity, String>>> {
+        Some(identify(&self.connections).boxed())
+    }
+
     fn check(&self, feature: &FeatureContract, _entity: &str) -> Result<(), String> {
         self.place(feature.column(), &mut Vec::new()).map(|_| ())
     }

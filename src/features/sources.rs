@@ -1,6 +1,7 @@
 //! All feature sources: which one holds which feature, and the plans of the live models.
 
 mod field;
+pub mod probe;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,6 +9,7 @@ use super::known_version::Stage;
 use crate::config::ModelsSection;
 use crate::config::models::PolicySection;
 use crate::models::repository::{Repository, VersionFiles};
+use crate::models::signature::TrustedKeys;
 
 /// Most folders without files that count as versions of a model, so that their publisher sees them refused.
 const MOST_EMPTY: usize = 10;
@@ -70,6 +71,11 @@ impl Lifecycle {
 
     /// Applies changed settings: policies, poll interval, comparison of versions.
     pub(super) fn apply_settings(&mut self, settings: ModelsSection) {
+        // Versions that are loaded stay; the keys count for those that come.
+        match TrustedKeys::read(&settings.trusted_keys) {
+            Ok(trusted) => self.trusted = trusted,
+            Err(error) => tracing::error!(error, "trusted keys not read, keeping the previous ones"),
+        }
         let none = PolicySection::default();
         for (name, state) in &mut self.models {
             let policy = settings.policy.get(name).unwrap_or(&none);

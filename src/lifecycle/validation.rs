@@ -61,7 +61,10 @@ impl Lifecycle {
         let step = failed_step.map_or("", GateStep::label);
         let reason = failure.as_ref().map_or("", |step| step.detail.as_str());
         // At the start files are taken as they are; later ones may still be on their way.
-        let incomplete = matches!(failed_step, Some(GateStep::Settle | GateStep::Checksums));
+        let incomplete = matches!(
+            failed_step,
+            Some(GateStep::Settle | GateStep::Signature | GateStep::Checksums)
+        );
         let may_settle = incomplete && self.activator.is_attached();
         let Some(state) = self.models.get_mut(name) else {
             return;
@@ -82,6 +85,7 @@ impl Lifecycle {
             .cloned();
         let (repository, snapshot) = (self.repository.clone(), self.snapshot.clone());
         let (kernel, file_bytes) = (self.settings.kernel, Some(self.settings.file_bytes));
+        let trusted = self.trusted.clone();
         let (model, files) = (name.to_owned(), files.clone());
         let sizes = files
             .iter()
@@ -93,6 +97,7 @@ impl Lifecycle {
             let mut context = GateContext {
                 live: live.as_ref().map(|servable| &*servable.model),
                 check_features: Some(&mut check_features),
+                trusted: Some(&trusted),
                 kernel,
                 file_bytes,
             };

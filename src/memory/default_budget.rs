@@ -33,14 +33,20 @@ impl DefaultBudget {
     }
 }
 
-/// The memory limit of this process's container in bytes (cgroup v2 or v1), or that of the machine if there is none.
+/// The memory that this process may use: of its container, or of the machine if that is less.
+pub fn available_memory() -> Option<u64> {
+    container_limit().into_iter().chain(machine()).min()
+}
+
+/// The memory limit of this process's container in bytes (cgroup v2 or v1); `None` without one.
 pub fn container_limit() -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let limits = cgroup_files(&groups).into_iter().filter_map(|path| {
         let text = std::fs::read_to_string(path).ok()?;
-        text.trim().parse::<u64>().ok()
+        // Version 1 has no word for "no limit", but a number beyond any machine.
+        text.trim().parse::<u64>().ok().filter(|&limit| limit < 1 << 60)
     });
-    limits.chain(machine()).min()
+    limits.min()
 }
 
 /// The files that may hold a limit: of each group and of those above it.
@@ -113,6 +119,6 @@ mod tests {
             first[0],
             Path::new("/sys/fs/cgroup/memory/x/memory.limit_in_bytes")
         );
-        assert!(container_limit().is_some());
+        assert!(available_memory().is_some());
     }
 }

@@ -79,14 +79,21 @@ impl Bundle {
     /// # Errors
     /// The contract is not valid; the message names the file, the line and the field.
     pub fn contract(&self) -> Result<Option<Contract>, String> {
+        Ok(self.manifest()?.map(|manifest| manifest.contract))
+    }
+
+    /// Reads and validates the contract, and keeps its text, which a signature is of; `None` for a bare model.
+    ///
+    /// # Errors
+    /// As [`Self::contract`].
+    pub fn manifest(&self) -> Result<Option<Manifest>, String> {
         let Some(path) = &self.contract else {
             return Ok(None);
         };
         let text =
             files::read_text(path, files::SMALL).map_err(|error| format!("{}: {error}", path.display()))?;
-        Contract::parse(path, &text)
-            .map(Some)
-            .map_err(|error| error.to_string())
+        let contract = Contract::parse(path, &text).map_err(|error| error.to_string())?;
+        Ok(Some(Manifest { text, contract }))
     }
 
     /// Reads every file of the version, each of at most `limit` bytes, and compares it with its checksum.
@@ -132,6 +139,15 @@ impl Bundle {
             others,
         })
     }
+}
+
+/// A contract with the text that it was read from.
+#[derive(Debug)]
+pub struct Manifest {
+    /// The text of `bundle.toml`.
+    pub text: String,
+    /// What it says.
+    pub contract: Contract,
 }
 
 /// The contents of the files of a version.

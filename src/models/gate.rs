@@ -7,7 +7,7 @@ mod output;
 use std::path::Path;
 
 use super::ModelVersion;
-use super::bundle::{Bundle, BundleFiles};
+use super::bundle::{Bundle, BundleFiles, Manifest};
 use super::contract::Contract;
 use super::derived::{DerivedInput, Operand};
 use super::golden;
@@ -15,6 +15,7 @@ use super::input::ModelInput;
 use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
+use super::signature::TrustedKeys;
 use super::version::SlotNames;
 use crate::config::models::FILE_BYTES;
 use crate::words::counted;
@@ -29,6 +30,8 @@ pub struct GateContext<'a> {
     pub live: Option<&'a ModelVersion>,
     /// Checks that the feature sources have what the version needs.
     pub check_features: Option<&'a mut FeatureCheck<'a>>,
+    /// The keys whose signature a version needs; without keys it needs none.
+    pub trusted: Option<&'a TrustedKeys>,
     /// The kernel to force.
     pub kernel: Option<KernelName>,
     /// Maximum size of each file in bytes; `None` for the default of the settings.
@@ -73,7 +76,13 @@ fn steps(
     context: &mut GateContext<'_>,
     report: &mut GateReport,
 ) -> Option<ModelVersion> {
-    let (bundle, contract) = report.take(GateStep::Settle, || find(path))?;
+    let (bundle, manifest) = report.take(GateStep::Settle, || find(path))?;
+    report.take(GateStep::Signature, || {
+        signed(&bundle, manifest.as_ref(), name, context.trusted)
+    })?;
+    // The text that the signature is of is the one that was parsed, and the checksums in it are of the bytes that are
+    // used: a file that is swapped meanwhile changes nothing.
+    let contract = manifest.map(|manifest| manifest.contract);
     let files = report.take(GateStep::Checksums, || {
         let limit = context.file_bytes.unwrap_or(FILE_BYTES);
         checksums(&bundle, contract.as_ref(), limit)
@@ -151,14 +160,40 @@ fn within_budget(model: &ModelVersion, rows: &[f64]) -> StepVerdict<()> {
     }
 }
 
-fn find(path: &Path) -> StepVerdict<(Bundle, Option<Contract>)> {
+fn find(path: &Path) -> StepVerdict<(Bundle, Option<Manifest>)> {
     let bundle = Bundle::find(path)?;
-    let contract = bundle.contract()?;
-    let detail = match &contract {
-        Some(contract) => format!("contract with {}", counted(contract.features().len(), "feature")),
+    let manifest = bundle.manifest()?;
+    let detail = match &manifest {
+        Some(Manifest { contract, .. }) => {
+            format!("contract with {}", counted(contract.features().len(), "feature"))
+        }
         None => "a bare model: it scores tensors, not entities".to_owned(),
     };
-    Ok(((bundle, contract), StepOutcome::Passed, detail))
+    Ok(((bundle, manifest), StepOutcome::Passed, detail))
+}
+
+fn signed(
+    bundle: &Bundle,
+    manifest: Option<&Manifest>,
+    name: &str,
+    trusted: Option<&TrustedKeys>,
+) -> StepVerdict<()> {
+    let Some(trusted) = trusted.filter(|trusted| trusted.is_on()) else {
+        return Ok((
+            (),
+            StepOutcome::Skipped,
+            "models.trusted_keys is not set".to_owned(),
+        ));
+    };
+    let Some(manifest) = manifest else {
+        return Err(
+            "a bare model cannot be signed, and models.trusted_keys asks for a signature; publish it as a bundle with \
+             a contract"
+                .to_owned(),
+        );
+    };
+    let key = trusted.verify(&bundle.path, name, manifest.text.as_bytes())?;
+    Ok(((), StepOutcome::Passed, format!("signed by {key}")))
 }
 
 fn checksums(bundle: &Bundle, contract: Option<&Contract>, limit: u64) -> StepVerdict<BundleFiles> {
@@ -346,7 +381,7 @@ mod tests {
             .collect();
         use GateStep::*;
         let expected = [
-            Settle, Checksums, Parse, Contract, Golden, Reference, Features, Budget, WarmUp,
+            Settle, Signature, Checksums, Parse, Contract, Golden, Reference, Features, Budget, WarmUp,
         ];
         assert_eq!(steps, expected);
     }

@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum GateStep {
     /// The files exist and do not change, and the contract can be read.
     Settle,
+    /// A trusted key has signed the contract (with `models.trusted_keys`).
+    Signature,
     /// The checksum of every file matches the contract.
     Checksums,
     /// The model file can be read exactly.
@@ -30,8 +32,9 @@ pub enum GateStep {
 
 impl GateStep {
     /// Every step, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Settle,
+        Self::Signature,
         Self::Checksums,
         Self::Parse,
         Self::Contract,
@@ -46,6 +49,7 @@ impl GateStep {
     pub fn label(self) -> &'static str {
         match self {
             Self::Settle => "settle",
+            Self::Signature => "signature",
             Self::Checksums => "checksums",
             Self::Parse => "parse",
             Self::Contract => "contract",

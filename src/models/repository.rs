@@ -115,6 +115,14 @@ impl Repository {
         self.storage.write(path, bytes)
     }
 
+    /// Checks that small files can be written beside the versions of a model, as decisions of operators are.
+    ///
+    /// # Errors
+    /// See [`Storage::check_writable`].
+    pub fn check_writable(&self, model: &str) -> Result<bool, String> {
+        self.storage.check_writable(model)
+    }
+
     /// Takes a version with these files through the gate.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
-//! Admission: a request that would exceed the limit is refused at once, not queued.
+//! Admission: a request that would exceed the limit is refused at once, not queued. Below half of the limit every client
+//! may enter. Above it, only a client that has less than its equal share may, and bulk work may not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::client::{Client, ClientProfile, KnownClient, Usage};
 use crate::error::Error;
 use crate::memory::Reservation;
 
@@ -11,12 +13,15 @@ use crate::memory::Reservation;
 pub(super) struct Admission {
     limit: AtomicUsize,
     busy: AtomicUsize,
+    /// Clients that have something in use.
+    clients: AtomicUsize,
 }
 
 /// A share of the limit; dropping it returns the share.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub struct Permit {
     admission: Arc<Admission>,
+    usage: Option<Arc<Usage>>,
     cost: usize,
     /// The memory of the admitted work.
     _memory: Option<Reservation>,
@@ -35,6 +40,7 @@ impl Admission {
         Self {
             limit: AtomicUsize::new(limit),
             busy: AtomicUsize::new(0),
+            clients: AtomicUsize::new(0),
         }
     }
 
@@ -42,29 +48,98 @@ impl Admission {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Admits this many entities at this cost.
+    /// Admits this many entities of a client at this cost.
     ///
     /// # Errors
-    /// The limit would be exceeded.
-    pub(super) fn enter(self: &Arc<Self>, entities: usize, cost: usize) -> Result<Permit, Error> {
+    /// The limit or the client's share of it would be exceeded.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        client: &Client,
+        entities: usize,
+        cost: usize,
+    ) -> Result<Permit, Error> {
         let limit = self.limit.load(Ordering::Relaxed);
         // Above half of the limit only the number of entities counts, or costly requests would need an idle server. A
         // request above the whole limit runs alone.
         let cost = cost.min((limit / 2).max(entities)).min(limit);
+        let equal_share = match client.known() {
+            Some(known) => self.check_share(known, limit, cost)?,
+            None => true,
+        };
+        let most = if client.is_bulk() || !equal_share {
+            limit / 2
+        } else {
+            limit
+        };
         let admitted = self
             .busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-                busy.checked_add(cost).filter(|&total| total <= limit)
+                // Bulk work above half of the limit runs alone.
+                let alone = busy == 0;
+                busy.checked_add(cost).filter(|&total| total <= most || alone)
             });
         match admitted {
-            Ok(_) => Ok(Permit {
-                admission: self.clone(),
-                cost,
-                _memory: None,
-            }),
-            Err(_) => Err(Error::overloaded(format!(
-                "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"
+            Ok(_) => Ok(self.permit(client, cost)),
+            Err(busy) if busy + cost <= limit && client.is_bulk() => Err(Error::overloaded(format!(
+                "bulk requests may use half of limits.in_flight ({limit}), so that others need not wait; retry shortly"
             ))),
+            Err(busy) => Err(match client.known().filter(|_| busy + cost <= limit) {
+                Some(known) => self.over_equal_share(&known.profile, limit),
+                None => Error::overloaded(format!(
+                    "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"
+                )),
+            }),
+        }
+    }
+
+    /// Returns whether the client has less than its equal share of the limit. Requests at the same moment may each see
+    /// the other not yet counted; the limit itself is exact.
+    ///
+    /// # Errors
+    /// The client would exceed its own share.
+    fn check_share(&self, client: &KnownClient, limit: usize, cost: usize) -> Result<bool, Error> {
+        let KnownClient { profile, usage } = client;
+        let held = usage.held.load(Ordering::Relaxed);
+        if held == 0 {
+            return Ok(true);
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a limit lies between 0 and the limit"
+        )]
+        let own = (limit as f64 * profile.share) as usize;
+        if held.saturating_add(cost) > own {
+            profile.refused.share.inc();
+            let setting = profile.setting("share");
+            return Err(Error::client_limit(format!(
+                "{profile} has {held} entities in progress and may have {own} ({setting}); retry shortly"
+            )));
+        }
+        Ok(held < limit / self.clients.load(Ordering::Relaxed).max(1))
+    }
+
+    fn over_equal_share(&self, profile: &ClientProfile, limit: usize) -> Error {
+        let clients = self.clients.load(Ordering::Relaxed);
+        profile.refused.share.inc();
+        Error::client_limit(format!(
+            "{profile} has its equal share of limits.in_flight ({limit}) for {clients} clients; retry shortly"
+        ))
+    }
+
+    fn permit(self: &Arc<Self>, client: &Client, cost: usize) -> Permit {
+        let usage = client.known().map(|known| known.usage.clone());
+        if let Some(usage) = &usage
+            && usage.held.fetch_add(cost, Ordering::Relaxed) == 0
+        {
+            self.clients.fetch_add(1, Ordering::Relaxed);
+        }
+        Permit {
+            admission: self.clone(),
+            usage,
+            cost,
+            _memory: None,
         }
     }
 }
@@ -72,27 +147,86 @@ impl Admission {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.busy.fetch_sub(self.cost, Ordering::Relaxed);
+        if let Some(usage) = &self.usage
+            && usage.held.fetch_sub(self.cost, Ordering::Relaxed) == self.cost
+        {
+            self.admission.clients.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::tests::client;
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
     fn work_beyond_the_limit_is_refused_until_some_is_done() {
-        let admission = Arc::new(Admission::new(10));
-        let permit = admission.enter(8, 8).unwrap();
-        assert!(admission.enter(3, 3).is_err());
-        assert!(admission.enter(2, 2).is_ok());
+        let (admission, anyone) = (Arc::new(Admission::new(10)), Client::default());
+        let permit = admission.enter(&anyone, 8, 8).unwrap();
+        assert!(admission.enter(&anyone, 3, 3).is_err());
+        assert!(admission.enter(&anyone, 2, 2).is_ok());
         drop(permit);
-        assert!(admission.enter(10, 10).is_ok());
-        let alone = admission.enter(50, 50).unwrap();
-        assert!(admission.enter(1, 1).is_err());
+        assert!(admission.enter(&anyone, 10, 10).is_ok());
+        let alone = admission.enter(&anyone, 50, 50).unwrap();
+        assert!(admission.enter(&anyone, 1, 1).is_err());
         drop(alone);
-        let costly = admission.enter(2, 20).unwrap();
-        assert!(admission.enter(5, 5).is_ok() && admission.enter(6, 6).is_err());
+        let costly = admission.enter(&anyone, 2, 20).unwrap();
+        assert!(admission.enter(&anyone, 5, 5).is_ok() && admission.enter(&anyone, 6, 6).is_err());
         drop(costly);
-        assert!(admission.enter(10, 10).is_ok());
+        assert!(admission.enter(&anyone, 10, 10).is_ok());
+    }
+
+    #[test]
+    fn above_half_of_the_limit_a_client_has_its_equal_share() {
+        let admission = Arc::new(Admission::new(100));
+        let (one, other) = (client(None, 1.0, None), client(None, 1.0, None));
+        let mut held = Vec::new();
+        // Alone, it may have everything.
+        for _ in 0..9 {
+            held.push(admission.enter(&one, 10, 10).unwrap());
+        }
+        held.push(admission.enter(&other, 5, 5).unwrap());
+        assert_eq!(
+            admission.enter(&one, 5, 5).unwrap_err().kind(),
+            ErrorKind::ClientLimit
+        );
+        held.push(admission.enter(&other, 5, 5).unwrap());
+        // Below half of the limit it may again, with more than its share.
+        held.drain(..6);
+        held.push(admission.enter(&one, 10, 10).unwrap());
+        held.clear();
+        assert_eq!(admission.clients.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.busy.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_client_is_held_to_its_own_share() {
+        let admission = Arc::new(Admission::new(100));
+        let small = client(None, 0.2, None);
+        // A request above the share runs, but nothing beside it.
+        let first = admission.enter(&small, 30, 30).unwrap();
+        let error = admission.enter(&small, 1, 1).unwrap_err();
+        assert!(error.to_string().contains("may have 20 (`share`"), "{error}");
+        drop(first);
+        let _first = admission.enter(&small, 10, 10).unwrap();
+        assert!(admission.enter(&small, 11, 11).is_err() && admission.enter(&small, 10, 10).is_ok());
+    }
+
+    #[test]
+    fn bulk_work_leaves_half_of_the_limit_to_others() {
+        let admission = Arc::new(Admission::new(100));
+        let (client, bulk) = (client(None, 1.0, None), client(None, 1.0, None).in_bulk());
+        let first = admission.enter(&bulk, 40, 40).unwrap();
+        assert_eq!(
+            admission.enter(&bulk, 20, 20).unwrap_err().kind(),
+            ErrorKind::Overloaded
+        );
+        assert!(admission.enter(&client, 60, 60).is_ok());
+        drop(first);
+        // Alone, a larger batch runs too.
+        assert!(admission.enter(&bulk, 60, 60).is_ok());
+        assert!(admission.enter(&Client::default().in_bulk(), 60, 60).is_ok());
     }
 }

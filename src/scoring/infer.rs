@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::admission::Permit;
 use super::calibration::calibrate;
+use super::client::Client;
 use super::evaluate::predict;
 use super::matrix::{Matrix, matrix};
 use super::outcome::{EntityScore, Outcome, Scores};
@@ -26,6 +27,8 @@ use evergreen_forest::{Forest, OutputKind, Precision};
 /// An inference request.
 #[derive(Clone, Debug)]
 pub struct InferRequest {
+    /// Who sent it.
+    pub client: Client,
     /// The model to use.
     pub model: ModelRef,
     /// The input tensors.
@@ -122,13 +125,11 @@ impl Scorer {
             .copied()
             .unwrap_or(0);
         let explain = request.outputs.iter().any(|name| name == "contributions");
-        let permit = self.permit(rows, explain)?;
+        request.client.check_model(&request.model.name)?;
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
-        let memory = self
-            .memory
-            .reserve(infer_bytes(&servable.model, &request, rows))?;
-        let permit = permit.with_memory(memory);
+        let bytes = infer_bytes(&servable.model, &request, rows);
+        let permit = self.permit(&request.client, rows, explain, bytes)?;
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));
@@ -175,6 +176,7 @@ impl Scorer {
             return Err(no_output(name, known()));
         }
         let request = ScoreRequest {
+            client: request.client,
             model: request.model.clone(),
             entities,
             explain: 0,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::client::Client;
 use super::request::{ModelRef, VersionSelector};
 use super::rollout::Rollout;
 use super::rollout::comparison::Comparison;
@@ -130,6 +131,15 @@ impl LiveSet {
                 "model `{name}` has no live version {number}; live is {live}"
             ))
         })
+    }
+
+    /// The version that answers for `model`, if the client may use the model.
+    ///
+    /// # Errors
+    /// The client may not, or as [`Self::find`].
+    pub fn find_for(&self, client: &Client, model: &ModelRef) -> Result<&Arc<Servable>, Error> {
+        client.check_model(&model.name)?;
+        self.find(model)
     }
 
     /// The trials of a model; `None` if there are none, or the request chooses a version itself.

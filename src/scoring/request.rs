@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::client::Client;
 use crate::error::Error;
 use crate::values::entity_id::EntityId;
 use crate::values::json::Scalar;
@@ -9,6 +10,8 @@ use crate::values::json::Scalar;
 /// A request for scores.
 #[derive(Clone, Debug)]
 pub struct ScoreRequest {
+    /// Who sent it.
+    pub client: Client,
     /// The model to use.
     pub model: ModelRef,
     /// The entities to score.

@@ -9,6 +9,7 @@ use crate::models::ModelVersion;
 use crate::scoring::Scorer;
 use crate::scoring::assemble::{FeatureTrace, trace};
 use crate::scoring::batch::fetch;
+use crate::scoring::client::Client;
 use crate::scoring::outcome::FeatureOrigin;
 use crate::scoring::request::{Entity, ModelRef};
 use crate::values::entity_id::EntityId;
@@ -46,11 +47,13 @@ impl Scorer {
     /// The model or entity is unknown, or the contract rejects its values.
     pub async fn features(
         self: &Arc<Self>,
+        client: &Client,
         model: &ModelRef,
         id: EntityId,
         deadline: Option<Instant>,
     ) -> Result<EntityFeatures, Error> {
-        let _permit = self.permit(1, false)?;
+        client.check_model(&model.name)?;
+        let _permit = self.permit(client, 1, false, 0)?;
         let servable = self.live().find(model)?.clone();
         servable.scorable()?;
         let entity = Entity {

@@ -27,6 +27,7 @@ use super::connection_metrics::{CloseReason, ConnectionMetrics};
 use super::delivery::{Delivery, OutgoingBody, StreamExecutor};
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
+use crate::api::client::PeerAddress;
 use crate::config::{Config, GrpcSection};
 use crate::log::Pace;
 use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
@@ -222,12 +223,13 @@ async fn connection(
     _permit: OwnedSemaphorePermit,
 ) {
     let _open = policy.metrics.open();
+    let peer = stream.peer_addr().ok().map(|peer| PeerAddress(peer.ip()));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY not set");
     }
     let Some(tls) = &policy.tls else {
         let http2 = policy.kind == PortKind::Grpc;
-        return serve_http(stream, http2, router, &policy).await;
+        return serve_http(stream, http2, peer, router, &policy).await;
     };
     let alpn = match policy.kind {
         PortKind::Rest => Alpn::Rest,
@@ -246,7 +248,7 @@ async fn connection(
         Ok(Ok(stream)) => {
             let negotiated_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let http2 = negotiated_http2 || policy.kind == PortKind::Grpc;
-            serve_http(stream, http2, router, &policy).await;
+            serve_http(stream, http2, peer, router, &policy).await;
         }
         Ok(Err(error)) => {
             static PACE: Pace = Pace::new();
@@ -260,8 +262,13 @@ async fn connection(
 }
 
 /// Serves HTTP on a connection until either side closes it.
-async fn serve_http<I>(io: I, http2: bool, router: Router, policy: &ConnectionPolicy)
-where
+async fn serve_http<I>(
+    io: I,
+    http2: bool,
+    peer: Option<PeerAddress>,
+    router: Router,
+    policy: &ConnectionPolicy,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let received = BytesReceived::default();
@@ -275,6 +282,9 @@ where
         let memory = RequestMemory::new(held.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(memory.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         // No `poll_ready`: a router is always ready.
         let response = memory.scope(|| router.clone().call(request));
         let response = memory.scoped(response);
@@ -363,6 +373,8 @@ fn builder(
     let settings = &policy.http2;
     builder
         .http2()
+        // gRPC has no use for it, and hyper cannot write the dates of every clock; see `time::check_clock`.
+        .auto_date_header(policy.kind == PortKind::Rest)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

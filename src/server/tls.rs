@@ -1,6 +1,7 @@
 //! TLS with rustls: one certificate for REST and gRPC, and optional CA certificates for client authentication. Changed
 //! files are reloaded: new connections get the new certificate, open ones keep the old one.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +13,14 @@ use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::api::auth::secret_metrics::{Secret, SecretMetrics};
 use crate::config::TlsSection;
 use crate::file_backed::FileBacked;
 use crate::files;
+use crate::values::time;
 
 /// Protocols that a port negotiates.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +118,43 @@ fn read(section: &TlsSection) -> Result<TlsMaterial, String> {
     })
 }
 
+/// What the certificate files of the settings hold.
+#[derive(Debug)]
+pub struct CertificateSummary {
+    /// Earliest expiry in the chain.
+    pub expires: Timestamp,
+    /// The names and addresses that the server's certificate is for.
+    pub names: Vec<String>,
+}
+
+/// Reads the files of `[tls]` as the server does.
+///
+/// # Errors
+/// A file cannot be used; the message names it and the reason.
+pub fn inspect(section: &TlsSection) -> Result<CertificateSummary, String> {
+    let expires = read(section)?.expires;
+    let chain = certificates(&section.certificate)?;
+    let names = chain.first().map(|der| subject_names(der)).unwrap_or_default();
+    Ok(CertificateSummary { expires, names })
+}
+
+fn subject_names(der: &CertificateDer<'_>) -> Vec<String> {
+    let parsed = Certificate::from_der(der).ok();
+    let names = parsed.and_then(|parsed| parsed.tbs_certificate.get::<SubjectAltName>().ok().flatten());
+    let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+    let text = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        GeneralName::IpAddress(address) => match *address.as_bytes() {
+            [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+            _ => <[u8; 16]>::try_from(address.as_bytes())
+                .ok()
+                .map(|bytes| Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.iter().filter_map(text).collect()
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let refuse = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let pem = files::read(path, files::SMALL).map_err(|error| refuse(&error))?;
@@ -129,7 +170,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// Checks that every certificate of a chain is valid now, and returns the earliest expiry.
 fn earliest_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<Timestamp, String> {
-    let now = Timestamp::now();
+    let now = time::timestamp();
     let mut earliest = Timestamp::MAX;
     for (number, der) in (1..).zip(chain) {
         let refuse = |what: String| format!("{}, certificate {number}: {what}", path.display());

@@ -103,6 +103,11 @@ impl Folder {
         })
     }
 
+    /// Makes a hidden folder as a publisher does, and removes it.
+    pub(super) fn check_writable(&self, path: &str) -> Result<(), String> {
+        Staging::new(&self.path(path)).map(drop)
+    }
+
     pub(super) fn resolve(&self, path: &str) -> Result<LocalCopy, String> {
         let path = self.path(path);
         let path = path.canonicalize().map_err(|error| fail(&path, &error))?;

@@ -96,7 +96,7 @@ pub(super) fn operations(method: &Method, route: Option<&str>) -> Access {
     match route {
         Some("/livez" | "/readyz" | "/metrics") => Access::Open,
         None => READ,
-        Some(_) if method == Method::GET => READ,
+        Some(_) if method == Method::GET || method == Method::HEAD => READ,
         Some(_) => ADMINISTER,
     }
 }
@@ -158,6 +158,7 @@ mod tests {
         );
         assert_eq!(operations(&Method::DELETE, Some("/cache")), ADMINISTER);
         assert_eq!(operations(&Method::GET, Some("/v1/models")), READ);
+        assert_eq!(operations(&Method::HEAD, Some("/v1/models")), READ);
         assert_eq!(operations(&Method::GET, Some("/metrics")), Access::Open);
     }
 }

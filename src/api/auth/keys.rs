@@ -9,7 +9,10 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::access::Role;
+use crate::config::clients::check_limits;
 use crate::files;
+use crate::scoring::Client;
+use crate::scoring::client::ModelPattern;
 use crate::toml_text;
 
 /// Prefix of every key, so that scanners recognise a leaked one.
@@ -28,6 +31,17 @@ pub(super) struct ApiKey {
     pub(super) name: String,
     digest: [u8; 32],
     roles: Vec<Role>,
+    pub(super) limits: KeyLimits,
+    pub(super) client: Client,
+}
+
+/// What an entry sets beside the role; the rest is as `[clients]` says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeyLimits {
+    pub(super) rate: Option<f64>,
+    pub(super) burst: Option<u64>,
+    pub(super) share: Option<f64>,
+    pub(super) models: Option<Vec<ModelPattern>>,
 }
 
 /// A key's entry in the key file.
@@ -36,6 +50,42 @@ pub(super) struct ApiKey {
 struct KeyEntry {
     sha256: String,
     roles: Vec<Role>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<f64>,
+}
+
+impl KeyEntry {
+    /// Checks the limits.
+    fn limits(&self) -> Result<KeyLimits, String> {
+        check_limits(self.rate, self.share)
+            .map_err(|(key, expected)| format!("{key}: expected {expected}"))?;
+        let models = self.models.as_ref().map(|models| {
+            let patterns = models.iter().map(|text| {
+                ModelPattern::parse(text).ok_or_else(|| {
+                    format!("models: expected names such as \"churn\", or \"upsell-*\" with a star at the end, found {text:?}")
+                })
+            });
+            patterns.collect::<Result<Vec<_>, _>>()
+        });
+        let models = models.transpose()?;
+        if models.as_ref().is_some_and(Vec::is_empty) {
+            return Err(
+                "models: expected at least one name such as \"churn\"; remove it to allow all".to_owned(),
+            );
+        }
+        Ok(KeyLimits {
+            rate: self.rate,
+            burst: self.burst,
+            share: self.share,
+            models,
+        })
+    }
 }
 
 impl ApiKeys {
@@ -68,10 +118,22 @@ impl ApiKeys {
             if let Some(same) = keys.iter().find(|key| key.digest == digest) {
                 return Err(refuse(format!("[{name}] and [{}] are the same key", same.name)));
             }
-            let roles = entry.roles;
-            keys.push(ApiKey { name, digest, roles });
+            let limits = entry
+                .limits()
+                .map_err(|error| refuse(format!("[{name}] {error}")))?;
+            keys.push(ApiKey {
+                name,
+                digest,
+                roles: entry.roles,
+                limits,
+                client: Client::default(),
+            });
         }
         Ok(Self(keys))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut ApiKey> {
+        self.0.iter_mut()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -152,6 +214,10 @@ impl NewKey {
         let entry = KeyEntry {
             sha256: hex(&Sha256::digest(&secret)),
             roles: roles.to_vec(),
+            models: None,
+            rate: None,
+            burst: None,
+            share: None,
         };
         let entry = toml::to_string(&BTreeMap::from([(name, entry)]))?;
         Ok(Self { secret, entry })
@@ -204,6 +270,18 @@ mod tests {
                     "[a]\nsha256 = \"{hash}\"\nroles = [\"score\"]\n[b]\nsha256 = \"{hash}\"\nroles = [\"read\"]"
                 ),
                 "are the same key",
+            ),
+            (
+                format!("[a]\nsha256 = \"{hash}\"\nroles = [\"score\"]\nmodels = []"),
+                "[a] models: expected at least one name",
+            ),
+            (
+                format!("[a]\nsha256 = \"{hash}\"\nroles = [\"score\"]\nmodels = [\"a*b\"]"),
+                "with a star at the end, found \"a*b\"",
+            ),
+            (
+                format!("[a]\nsha256 = \"{hash}\"\nroles = [\"score\"]\nshare = 2"),
+                "[a] share: expected more than 0",
             ),
         ] {
             let error = read(&text).unwrap_err();

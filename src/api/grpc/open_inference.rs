@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::inference::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::inference::{self as v2};
 use super::options::{respond, with_options};
+use crate::api::client;
 use crate::api::context::{deadline, record_model};
 use crate::api::open_inference::{
     EXTENSIONS, Statistics, TIMEOUT, TensorMetadata, index, invalid_timeout, load_or_unload, metadata,
@@ -21,7 +22,7 @@ use crate::app::App;
 use crate::error::{Error, ErrorKind};
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
-use crate::scoring::{InferRequest, InferResponse, ModelRef, Scorer, Servable};
+use crate::scoring::{Client, InferRequest, InferResponse, ModelRef, Scorer, Servable};
 
 /// The service's full name.
 pub(super) const NAME: &str = GrpcInferenceServiceServer::<OpenInference>::NAME;
@@ -83,9 +84,9 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelReadyRequest>,
     ) -> Result<Response<v2::ModelReadyResponse>, Status> {
-        let request = request.into_inner();
+        let (_, extensions, request) = request.into_parts();
         let model = model_ref(request.name, &request.version)?;
-        match self.scorer.live().find(&model) {
+        match self.scorer.live().find_for(&client::of(&extensions), &model) {
             Ok(_) => Ok(self.respond(v2::ModelReadyResponse { ready: true })),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 Ok(self.respond(v2::ModelReadyResponse { ready: false }))
@@ -109,9 +110,10 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelMetadataRequest>,
     ) -> Result<Response<v2::ModelMetadataResponse>, Status> {
-        let request = request.into_inner();
-        let live = self.scorer.live();
-        let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
+        let (_, extensions, request) = request.into_parts();
+        let (live, client) = (self.scorer.live(), client::of(&extensions));
+        let model = model_ref(request.name, &request.version)?;
+        let model = &live.find_for(&client, &model)?.model;
         let metadata = metadata(model);
         let tensor = |tensor: TensorMetadata| v2::model_metadata_response::TensorMetadata {
             name: tensor.name,
@@ -134,7 +136,8 @@ impl GrpcInferenceService for OpenInference {
         let (_, extensions, mut request) = request.into_parts();
         record_model(&request.model_name);
         let id = std::mem::take(&mut request.id);
-        let request = deadline::of(&extensions).and_then(|deadline| into_domain(request, deadline));
+        let client = client::of(&extensions);
+        let request = deadline::of(&extensions).and_then(|deadline| into_domain(client, request, deadline));
         let result = match request {
             Ok(request) => deadline::within(request.deadline, self.scorer.infer(request)).await,
             Err(error) => Err(error),
@@ -147,9 +150,10 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelConfigRequest>,
     ) -> Result<Response<v2::ModelConfigResponse>, Status> {
-        let request = request.into_inner();
-        let live = self.scorer.live();
-        let model = &live.find(&model_ref(request.name, &request.version)?)?.model;
+        let (_, extensions, request) = request.into_parts();
+        let (live, client) = (self.scorer.live(), client::of(&extensions));
+        let model = model_ref(request.name, &request.version)?;
+        let model = &live.find_for(&client, &model)?.model;
         let metadata = metadata(model);
         let dims = |tensor: &TensorMetadata| tensor.shape.get(1..).unwrap_or_default().to_vec();
         let inputs = metadata.inputs.iter().map(|tensor| v2::ModelInput {
@@ -177,17 +181,17 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::ModelStatisticsRequest>,
     ) -> Result<Response<v2::ModelStatisticsResponse>, Status> {
-        let request = request.into_inner();
-        let live = self.scorer.live();
+        let (_, extensions, request) = request.into_parts();
+        let (live, client) = (self.scorer.live(), client::of(&extensions));
         let model_stats = if request.name.is_empty() {
             live.models()
+                .filter(|(name, _)| client.may_use(name))
                 .filter_map(|(_, entry)| entry.live.as_deref())
                 .map(model_statistics)
                 .collect()
         } else {
-            vec![model_statistics(
-                live.find(&model_ref(request.name, &request.version)?)?,
-            )]
+            let model = model_ref(request.name, &request.version)?;
+            vec![model_statistics(live.find_for(&client, &model)?)]
         };
         Ok(self.respond(v2::ModelStatisticsResponse { model_stats }))
     }
@@ -197,8 +201,9 @@ impl GrpcInferenceService for OpenInference {
         request: Request<v2::RepositoryIndexRequest>,
     ) -> Result<Response<v2::RepositoryIndexResponse>, Status> {
         use v2::repository_index_response::ModelIndex;
+        let client = client::of(request.extensions());
         let ready_only = request.into_inner().ready;
-        let entries = index(&self.scorer.live(), ready_only).into_iter();
+        let entries = index(&self.scorer.live(), &client, ready_only).into_iter();
         let models = entries.map(|entry| ModelIndex {
             name: entry.name,
             version: entry.version,
@@ -214,12 +219,9 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::RepositoryModelLoadRequest>,
     ) -> Result<Response<v2::RepositoryModelLoadResponse>, Status> {
-        load_or_unload(
-            self.repository_api.as_ref(),
-            request.into_inner().model_name,
-            true,
-        )
-        .await?;
+        let (_, extensions, request) = request.into_parts();
+        client::of(&extensions).check_model(&request.model_name)?;
+        load_or_unload(self.repository_api.as_ref(), request.model_name, true).await?;
         Ok(Response::new(v2::RepositoryModelLoadResponse {}))
     }
 
@@ -227,12 +229,9 @@ impl GrpcInferenceService for OpenInference {
         &self,
         request: Request<v2::RepositoryModelUnloadRequest>,
     ) -> Result<Response<v2::RepositoryModelUnloadResponse>, Status> {
-        load_or_unload(
-            self.repository_api.as_ref(),
-            request.into_inner().model_name,
-            false,
-        )
-        .await?;
+        let (_, extensions, request) = request.into_parts();
+        client::of(&extensions).check_model(&request.model_name)?;
+        load_or_unload(self.repository_api.as_ref(), request.model_name, false).await?;
         Ok(Response::new(v2::RepositoryModelUnloadResponse {}))
     }
 }
@@ -281,7 +280,11 @@ fn model_statistics(servable: &Servable) -> v2::ModelStatistics {
     }
 }
 
-fn into_domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Result<InferRequest, Error> {
+fn into_domain(
+    client: Client,
+    request: v2::ModelInferRequest,
+    deadline: Option<Instant>,
+) -> Result<InferRequest, Error> {
     let deadline = deadline::earlier(deadline, parameter_timeout(&request.parameters)?);
     let model = model_ref(request.model_name, &request.model_version)?;
     let (inputs, raw) = (request.inputs, request.raw_input_contents);
@@ -310,6 +313,7 @@ fn into_domain(request: v2::ModelInferRequest, deadline: Option<Instant>) -> Res
     }
     let outputs = request.outputs.into_iter().map(|output| output.name).collect();
     Ok(InferRequest {
+        client,
         model,
         inputs: tensors,
         outputs,

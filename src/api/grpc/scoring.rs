@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::options::{respond, with_options};
 use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
+use crate::api::client;
 use crate::api::context::{deadline, record_model};
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::status;
@@ -20,7 +21,9 @@ use crate::memory;
 use crate::models::ModelVersion;
 use crate::scoring::outcome::EntityResult;
 use crate::scoring::outcome::Score;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector};
+use crate::scoring::{
+    Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector,
+};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
@@ -62,7 +65,8 @@ impl ScoringService for Scoring {
         record_model(&request.model);
         let result = async {
             let deadline = deadline::of(&extensions)?;
-            deadline::within(deadline, self.scorer.answer(into_domain(request, deadline)?)).await
+            let request = into_domain(client::of(&extensions), request, deadline)?;
+            deadline::within(deadline, self.scorer.answer(request)).await
         };
         let response = response(self.score.count(result.await)?);
         Ok(respond(response, self.compress_bytes))
@@ -76,16 +80,21 @@ impl ScoringService for Scoring {
     ) -> Result<Response<stream::Answers>, Status> {
         let (_, extensions, batches) = request.into_parts();
         let deadline = deadline::of(&extensions)?;
+        let client = client::of(&extensions).in_bulk();
         let memory = memory::current();
-        Ok(Response::new(self.stream.answers(batches, deadline, memory)))
+        Ok(Response::new(
+            self.stream.answers(client, batches, deadline, memory),
+        ))
     }
 
     async fn list_models(
         &self,
-        _: Request<proto::ListModelsRequest>,
+        request: Request<proto::ListModelsRequest>,
     ) -> Result<Response<proto::ListModelsResponse>, Status> {
         let live = self.scorer.live();
-        let models = live.models().filter_map(|(_, entry)| entry.live.as_ref());
+        let client = client::of(request.extensions());
+        let models = live.models().filter(|(name, _)| client.may_use(name));
+        let models = models.filter_map(|(_, entry)| entry.live.as_ref());
         let models = models.map(|servable| version(&servable.model)).collect();
         let response = self.list_models.count(Ok(proto::ListModelsResponse { models }))?;
         Ok(respond(response, self.compress_bytes))
@@ -96,13 +105,14 @@ impl ScoringService for Scoring {
         request: Request<proto::GetModelRequest>,
     ) -> Result<Response<proto::GetModelResponse>, Status> {
         let live = self.scorer.live();
+        let client = client::of(request.extensions());
         let name = ModelRef {
             name: request.into_inner().model,
             version: VersionSelector::Live,
         };
         let model = self
             .get_model
-            .count(live.find(&name).map(|servable| &*servable.model))?;
+            .count(live.find_for(&client, &name).map(|servable| &*servable.model))?;
         Ok(respond(model_description(model), self.compress_bytes))
     }
 }
@@ -125,12 +135,17 @@ fn response(scores: Scores) -> proto::ScoreResponse {
     }
 }
 
-fn into_domain(request: proto::ScoreRequest, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
+fn into_domain(
+    client: Client,
+    request: proto::ScoreRequest,
+    deadline: Option<Instant>,
+) -> Result<ScoreRequest, Error> {
     let model = ModelRef {
         name: request.model,
         version: VersionSelector::from_parts(request.version, request.label)?,
     };
     Ok(ScoreRequest {
+        client,
         model,
         entities: request.entities.into_iter().map(Into::into).collect(),
         explain: request.explain as usize,

@@ -18,7 +18,7 @@ impl From<Error> for tonic::Status {
         let message = status::message(&error);
         let mut details = ErrorDetails::new();
         details.set_error_info(status.label, DOMAIN, HashMap::new());
-        if let Some(after) = status.retry_after {
+        if let Some(after) = status::retry_after(&error) {
             details.set_retry_info(Some(after));
         }
         if error.kind() == ErrorKind::Invalid {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::models::{ModelBody, ModelsBody, model_body, models_body};
 use super::parameters::{PathParameters, path};
+use crate::api::client::RequestClient;
 use crate::app::App;
 use crate::config::models::ShareSection;
 use crate::error::Error;
@@ -66,8 +67,8 @@ async fn execute(app: &App, command: Command) -> CommandResult {
     Ok(Json(json!({"done": done})))
 }
 
-async fn models(State(app): State<Arc<App>>) -> Json<ModelsBody> {
-    Json(models_body(&app.scorer.live()))
+async fn models(State(app): State<Arc<App>>, RequestClient(client): RequestClient) -> Json<ModelsBody> {
+    Json(models_body(&app.scorer.live(), &client))
 }
 
 async fn model(State(app): State<Arc<App>>, parameters: ModelName) -> Result<Json<ModelBody>, Error> {

@@ -11,6 +11,7 @@ use super::parameters::{PathParameters, QueryParameters, VersionParameters, path
 use super::problem::Problems;
 use super::schema::{FeatureValue, labels};
 use super::score::wire::{FeatureOriginName, ModelVersionBody};
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::error::Error;
@@ -79,6 +80,7 @@ pub(super) struct EntityFeatureBody {
 )]
 pub(super) async fn features(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     DeadlineHeader(deadline): DeadlineHeader,
     parameters: PathParameters<(String, String)>,
     QueryParameters(query): QueryParameters,
@@ -93,7 +95,7 @@ pub(super) async fn features(
         };
         let features = state
             .scorer
-            .features(&model, EntityId::Text(id.clone()), deadline);
+            .features(&client, &model, EntityId::Text(id.clone()), deadline);
         let features = within(deadline, features).await?;
         Ok(entity_features_body(id, &features))
     };

@@ -28,27 +28,28 @@ use super::problem::{Problems, with_unread_body};
 use super::schema::lines;
 use super::score::wire::{EntityBody, ResultBody};
 use super::{HttpState, StreamLimits};
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::{earlier, within};
 use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
 use crate::memory;
 use crate::memory::{RequestMemory, Reservation};
-use crate::scoring::{Entity, ModelRef, ScoreRequest, Scorer, Scores};
+use crate::scoring::{Client, Entity, ModelRef, ScoreRequest, Scorer, Scores};
 use crate::work;
 use reader::{BodyLine, BodyLines, LineText};
 
 /// Maximum lines per batch: enough for the batch kernels, few enough for a steady flow of answers.
 const BATCH: usize = 512;
 
-/// How long a batch waits for a server that is overloaded. It holds memory meanwhile, so not for ever.
-const MOST_OVERLOAD: Duration = Duration::from_secs(10);
+/// How long a batch waits for memory. It holds some meanwhile, so not for ever.
+const MOST_WAIT: Duration = Duration::from_secs(10);
+
+/// Pause before the next attempt to get memory.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Time between two looks at the memory while a request waits for its client.
 const MEMORY_TICK: Duration = Duration::from_secs(2);
-
-/// Pause before a retry when the server is overloaded, so that single requests go first.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// The answer to one line.
 #[derive(Serialize, ToSchema)]
@@ -115,6 +116,7 @@ impl ToSchema for ScoreLines {
 )]
 pub(super) async fn score_lines(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     DeadlineHeader(deadline): DeadlineHeader,
     parameters: PathParameters<String>,
     QueryParameters(query): QueryParameters,
@@ -149,6 +151,7 @@ pub(super) async fn score_lines(
         counters: state.counters.score_lines.clone(),
         streams: state.streams,
         deadline: earlier(deadline, Instant::now().checked_add(seconds)),
+        client: client.in_bulk(),
         model,
         explain,
     };
@@ -187,6 +190,7 @@ struct BulkRequest {
     counters: RequestCounters,
     streams: Arc<StreamLimits>,
     deadline: Option<Instant>,
+    client: Client,
     model: ModelRef,
     explain: usize,
 }
@@ -247,11 +251,9 @@ impl BulkRequest {
         let most = BATCH.min(self.scorer.limits().batch);
         tokio::select! {
             biased;
-            () = self.streams.closing.cancelled() => Err(Error::unavailable("the server is stopping: send the remaining lines again".to_owned())),
+            () = self.streams.closing.cancelled() => Err(stopping()),
             () = sleep_until(self.deadline) => Err(self.deadline_error()),
-            () = self.memory_is_short() => Err(Error::overloaded(
-                "the server is short of memory and ends bulk requests that wait for lines: send the remaining ones again",
-            )),
+            () = self.memory_is_short() => Err(short_of_memory()),
             batch = timeout(self.idle(), lines.batch(most)) => match batch {
                 Ok(batch) => batch,
                 Err(_) => Err(self.idle_error("no line arrived")),
@@ -288,7 +290,7 @@ impl BulkRequest {
         let _parsed = self.memory.as_ref().map(RequestMemory::split_decoded);
         let scores = match entities.is_empty() {
             true => None,
-            false => Some(self.score(&entities).await?),
+            false => Some(self.score(entities).await?),
         };
         let bytes = LINE_BYTES * lines.len();
         let text = work::on_bytes(bytes, move || answers(lines, scores.as_ref())).await??;
@@ -301,21 +303,26 @@ impl BulkRequest {
         })
     }
 
-    /// Scores a batch.
-    async fn score(&self, entities: &[Entity]) -> Result<Scores, Error> {
-        self.patiently(|| {
-            let request = ScoreRequest {
-                model: self.model.clone(),
-                entities: entities.to_vec(),
-                explain: self.explain,
-                deadline: self.deadline,
-            };
-            within(self.deadline, self.scorer.answer(request))
-        })
-        .await
+    /// Scores a batch once it is admitted: bulk requests can wait, unless memory is short.
+    async fn score(&self, entities: Vec<Entity>) -> Result<Scores, Error> {
+        let request = ScoreRequest {
+            client: self.client.clone(),
+            model: self.model.clone(),
+            entities,
+            explain: self.explain,
+            deadline: self.deadline,
+        };
+        let permit = tokio::select! {
+            biased;
+            permit = self.scorer.admit_in_time(&request) => permit?,
+            () = self.streams.closing.cancelled() => return Err(stopping()),
+            () = sleep_until(self.deadline) => return Err(self.deadline_error()),
+            () = self.memory_is_short() => return Err(short_of_memory()),
+        };
+        within(self.deadline, self.scorer.answer_with(permit, request)).await
     }
 
-    /// Retries while the server is overloaded, as bulk requests can wait.
+    /// Retries while the memory is in use.
     async fn patiently<T, F: Future<Output = Result<T, Error>>>(
         &self,
         mut attempt: impl FnMut() -> F,
@@ -323,9 +330,8 @@ impl BulkRequest {
         let start = Instant::now();
         loop {
             match attempt().await {
-                Err(error) if error.kind() == ErrorKind::Overloaded && start.elapsed() < MOST_OVERLOAD => {
-                    let pause = sleep_until(self.deadline);
-                    if timeout(OVERLOAD_PAUSE, pause).await.is_ok() {
+                Err(error) if error.kind() == ErrorKind::Overloaded && start.elapsed() < MOST_WAIT => {
+                    if timeout(PAUSE, sleep_until(self.deadline)).await.is_ok() {
                         return Err(self.deadline_error());
                     }
                 }
@@ -333,6 +339,16 @@ impl BulkRequest {
             }
         }
     }
+}
+
+fn stopping() -> Error {
+    Error::unavailable("the server is stopping: send the remaining lines again".to_owned())
+}
+
+fn short_of_memory() -> Error {
+    Error::overloaded(
+        "the server is short of memory and ends bulk requests that wait: send the remaining lines again",
+    )
 }
 
 /// Approximate size of the answer to a line.

@@ -10,12 +10,13 @@ use axum::extract::State;
 use super::HttpState;
 use super::parameters::{PathParameters, path};
 use super::problem::Problems;
+use crate::api::client::RequestClient;
 use crate::error::Error;
 use crate::models::contract::FeatureContract;
 use crate::models::status::VersionStatus;
 use crate::scoring::live_set::ModelEntry;
 use crate::scoring::rollout::comparison::{Comparison, EDGES, TrialKind};
-use crate::scoring::{LiveSet, Servable};
+use crate::scoring::{Client, LiveSet, Servable};
 use crate::values::time::rfc3339;
 use wire::{
     BandBody, EventBody, HistogramBody, LIVE, LiveBody, ModelFeatureBody, ModelLine, REFUSED, StepBody,
@@ -31,13 +32,18 @@ pub(super) use wire::{ModelBody, ModelsBody};
         Problems,
     )
 )]
-pub(super) async fn list(State(state): State<HttpState>) -> Result<Json<ModelsBody>, Error> {
-    let models = models_body(&state.scorer.live());
+pub(super) async fn list(
+    State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
+) -> Result<Json<ModelsBody>, Error> {
+    let models = models_body(&state.scorer.live(), &client);
     state.counters.list_models.count(Ok(models)).map(Json)
 }
 
-pub(super) fn models_body(live: &LiveSet) -> ModelsBody {
-    let models = live.models().map(|(name, entry)| {
+/// Lists the models that a client may use.
+pub(super) fn models_body(live: &LiveSet, client: &Client) -> ModelsBody {
+    let models = live.models().filter(|(name, _)| client.may_use(name));
+    let models = models.map(|(name, entry)| {
         let model = entry.live.as_ref().map(|servable| &servable.model);
         ModelLine {
             name: name.to_owned(),

@@ -24,6 +24,7 @@ use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::error_format::InferenceErrorBody;
 use super::parameters::{PathParameters, path};
 use super::problem::described_failures;
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::api::open_inference::{index, load_or_unload, metadata, version};
@@ -239,9 +240,13 @@ async fn model_statistics(
     get, path = "/v2/models/stats", operation_id = "statistics", tag = "inference",
     responses((status = 200, description = "The statistics", body = StatisticsBody), Failures)
 )]
-async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> {
+async fn all_statistics(
+    State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
+) -> Json<StatisticsBody> {
     let live = state.scorer.live();
-    let servable = live.models().filter_map(|(_, entry)| entry.live.as_deref());
+    let models = live.models().filter(|(name, _)| client.may_use(name));
+    let servable = models.filter_map(|(_, entry)| entry.live.as_deref());
     let model_stats = servable.map(Into::into).collect();
     Json(StatisticsBody { model_stats })
 }
@@ -252,9 +257,13 @@ async fn all_statistics(State(state): State<HttpState>) -> Json<StatisticsBody> 
     request_body(content = Option<IndexRequestBody>, example = json!({"ready": true})),
     responses((status = 200, description = "The versions", body = Vec<IndexBody>), Failures)
 )]
-async fn repository_index(State(state): State<HttpState>, body: Body) -> Result<Json<Vec<IndexBody>>, Error> {
+async fn repository_index(
+    State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
+    body: Body,
+) -> Result<Json<Vec<IndexBody>>, Error> {
     let IndexRequestBody { ready } = body.json_or_default().await?;
-    let entries = index(&state.scorer.live(), ready).into_iter();
+    let entries = index(&state.scorer.live(), &client, ready).into_iter();
     Ok(Json(entries.map(Into::into).collect()))
 }
 
@@ -310,6 +319,7 @@ async fn unload(
 )]
 async fn infer(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     parameters: ModelPath,
     DeadlineHeader(deadline): DeadlineHeader,
     headers: HeaderMap,
@@ -325,7 +335,7 @@ async fn infer(
             let (head, tensors) = binary::split(&headers, &body)?;
             let request: InferBody = super::body::parse(head)?;
             let (id, plan) = (request.id.clone(), request.output_plan());
-            Ok((request.into_domain(model, tensors, deadline)?, id, plan))
+            Ok((request.into_domain(client, model, tensors, deadline)?, id, plan))
         };
         let (request, id, plan) = super::body::parsed(bytes, parse).await?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;

@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
@@ -139,8 +140,8 @@ impl IntoResponse for Error {
         let problem = Problem::new(status.http, status.label, status.title, detail, body_unread);
         let mut response = problem.into_response();
         let headers = response.headers_mut();
-        if let Some(after) = status.retry_after {
-            headers.insert(header::RETRY_AFTER, after.as_secs().into());
+        if let Some(after) = status::retry_after(&self) {
+            headers.insert(header::RETRY_AFTER, whole_seconds(after).into());
         }
         if self.kind() == ErrorKind::Unauthenticated {
             // HTTP requires a challenge for a missing or unknown key.
@@ -149,6 +150,12 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+/// Rounds up to whole seconds, as the header has no fractions.
+fn whole_seconds(wait: Duration) -> u64 {
+    let rounded = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    rounded.max(1)
 }
 
 impl Problem {

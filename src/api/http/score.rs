@@ -10,6 +10,7 @@ use super::body::{self, Body};
 use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
 use super::problem::Problems;
+use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::error::Error;
@@ -32,6 +33,7 @@ const RESULT_BYTES: usize = 160;
 )]
 pub(super) async fn score(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     DeadlineHeader(deadline): DeadlineHeader,
     body: Body,
 ) -> Result<Response, Error> {
@@ -39,7 +41,7 @@ pub(super) async fn score(
         let deadline = deadline?;
         let body: ScoreBody = body.json().await?;
         record_model(&body.model);
-        let scores = within(deadline, state.scorer.answer(body.into_domain(deadline)?)).await?;
+        let scores = within(deadline, state.scorer.answer(body.into_domain(client, deadline)?)).await?;
         let bytes = RESULT_BYTES * (1 + scores.results.len());
         work::on_bytes(bytes, move || body::answer(&ScoresBody::from(&scores), bytes)).await?
     };
@@ -58,6 +60,7 @@ pub(super) async fn score(
 )]
 pub(super) async fn score_one(
     State(state): State<HttpState>,
+    RequestClient(client): RequestClient,
     DeadlineHeader(deadline): DeadlineHeader,
     parameters: PathParameters<(String, String)>,
     QueryParameters(query): QueryParameters,
@@ -76,6 +79,7 @@ pub(super) async fn score_one(
             version: query.version,
         };
         let request = ScoreRequest {
+            client,
             model,
             entities: vec![entity],
             explain: query.explain,

@@ -18,7 +18,7 @@ use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::app::App;
 use crate::error::Error;
 use crate::memory::RequestMemory;
-use crate::scoring::{Scorer, Scores};
+use crate::scoring::{Client, Scorer, Scores};
 
 /// The responses of one stream.
 pub(in crate::api::grpc) type Answers =
@@ -48,6 +48,7 @@ impl BatchStream {
     /// Answers `batches` until they end, the deadline passes or the server stops.
     pub(super) fn answers<B>(
         &self,
+        client: Client,
         batches: B,
         deadline: Option<Instant>,
         memory: Option<RequestMemory>,
@@ -59,18 +60,25 @@ impl BatchStream {
         let end = Box::pin(early_end(self.closing.clone(), deadline));
         let counted = memory.clone();
         let batches = counted_batches(batches, memory);
-        let (scorer, counters) = (self.scorer.clone(), self.counters.clone());
+        let batch_scorer = BatchScorer {
+            scorer: self.scorer.clone(),
+            counters: self.counters.clone(),
+            client,
+            closing: self.closing.clone(),
+            deadline,
+        };
+        let batch_scorer = Arc::new(batch_scorer);
         // The call's span ends when the stream begins; keep it, so that later log lines have the request id.
         let span = Span::current();
         let answers = take_until(batches, end)
             .map(move |batch| {
-                let (scorer, counters) = (scorer.clone(), counters.clone());
+                let batch_scorer = batch_scorer.clone();
                 // The batch has its own share of the memory; the stream goes on.
                 let held = counted.as_ref().map(RequestMemory::split_decoded);
                 async move {
                     // Yield now and then, so that a fast client does not starve other tasks.
                     tokio::task::consume_budget().await;
-                    let answer = answer(&scorer, &counters, batch?, deadline).await;
+                    let answer = batch_scorer.answer(batch?).await;
                     drop(held);
                     Ok(answer)
                 }
@@ -104,9 +112,7 @@ async fn early_end(closing: CancellationToken, deadline: Option<Instant>) -> Err
         }
     };
     tokio::select! {
-        () = closing.cancelled() => {
-            Error::unavailable("the server is stopping: reconnect and send the unanswered batches again".to_owned())
-        }
+        () = closing.cancelled() => stopping(),
         () = deadline_exceeded => Error::deadline_exceeded("the stream's deadline was exceeded (`grpc-timeout` or `streams.seconds`)".to_owned()),
     }
 }
@@ -131,29 +137,45 @@ where
     })
 }
 
-/// Answers one batch. An error in the batch does not end the stream.
-async fn answer(
-    scorer: &Arc<Scorer>,
-    counters: &RequestCounters,
-    batch: proto::ScoreStreamRequest,
-    deadline: Option<Instant>,
-) -> proto::ScoreStreamResponse {
-    let outcome = match counters.count(score(scorer, batch.request, deadline).await) {
-        Ok(scores) => Outcome::Response(response(scores)),
-        Err(error) => Outcome::Error(status::message(&error.into())),
-    };
-    proto::ScoreStreamResponse {
-        batch_id: batch.batch_id,
-        outcome: Some(outcome),
-    }
+fn stopping() -> Error {
+    Error::unavailable("the server is stopping: reconnect and send the unanswered batches again".to_owned())
 }
 
-async fn score(
-    scorer: &Arc<Scorer>,
-    request: Option<proto::ScoreRequest>,
+/// Scores the batches of one stream.
+struct BatchScorer {
+    scorer: Arc<Scorer>,
+    counters: RequestCounters,
+    client: Client,
+    closing: CancellationToken,
     deadline: Option<Instant>,
-) -> Result<Scores, Error> {
-    let request = request
-        .ok_or_else(|| Error::invalid("`request`: missing in the batch".to_owned()).about("request"))?;
-    within(deadline, scorer.answer(into_domain(request, deadline)?)).await
+}
+
+impl BatchScorer {
+    /// Answers one batch. An error in the batch does not end the stream.
+    async fn answer(&self, batch: proto::ScoreStreamRequest) -> proto::ScoreStreamResponse {
+        let outcome = match self.counters.count(self.score(batch.request).await) {
+            Ok(scores) => Outcome::Response(response(scores)),
+            Err(error) => Outcome::Error(status::message(&error.into())),
+        };
+        proto::ScoreStreamResponse {
+            batch_id: batch.batch_id,
+            outcome: Some(outcome),
+        }
+    }
+
+    /// Scores a batch once it is admitted. Flow control slows the client down meanwhile.
+    async fn score(&self, request: Option<proto::ScoreRequest>) -> Result<Scores, Error> {
+        let request = request
+            .ok_or_else(|| Error::invalid("`request`: missing in the batch".to_owned()).about("request"))?;
+        let request = into_domain(self.client.clone(), request, self.deadline)?;
+        let score = async {
+            let permit = tokio::select! {
+                biased;
+                permit = self.scorer.admit_in_time(&request) => permit?,
+                () = self.closing.cancelled() => return Err(stopping()),
+            };
+            self.scorer.answer_with(permit, request).await
+        };
+        within(self.deadline, score).await
+    }
 }

@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::super::body::failed;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::memory::RequestMemory;
 
 /// Bytes of lines from which a batch is full.
@@ -90,7 +90,13 @@ impl BodyLines {
                     Err(error) => self.error = Some(error.into()),
                 }
             }
-            Some(Err(error)) => self.error = Some(failed(&error)),
+            Some(Err(error)) => {
+                let error = failed(&error);
+                self.error = Some(match error.kind() {
+                    ErrorKind::Invalid => Error::invalid(format!("the body ended early: {error}")),
+                    _ => error,
+                });
+            }
             None => self.ended = true,
         }
     }

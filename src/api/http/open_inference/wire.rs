@@ -14,7 +14,7 @@ use crate::api::tensor_bytes;
 use crate::api::tensor_bytes::TensorReader;
 use crate::error::Error;
 use crate::scoring::tensor::{Datatype, Elements, Tensor};
-use crate::scoring::{InferRequest, InferResponse, ModelRef};
+use crate::scoring::{Client, InferRequest, InferResponse, ModelRef};
 use crate::values::json::Scalar;
 
 /// Parameters by name; lists and objects have no meaning here and are not kept.
@@ -126,6 +126,7 @@ impl InferBody {
 
     pub(super) fn into_domain(
         self,
+        client: Client,
         model: ModelRef,
         mut tensors: TensorReader<'_>,
         deadline: Option<Instant>,
@@ -139,6 +140,7 @@ impl InferBody {
         tensors.end()?;
         let outputs = self.outputs.into_iter().map(|output| output.name).collect();
         Ok(InferRequest {
+            client,
             model,
             inputs,
             outputs,

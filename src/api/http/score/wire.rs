@@ -14,7 +14,7 @@ use crate::api::status;
 use crate::error::{Error, ErrorKind};
 use crate::models::ModelVersion;
 use crate::scoring::outcome::{EntityResult, FeatureOrigin, Score};
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
+use crate::scoring::{Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::{Scalars, rewritten};
@@ -216,12 +216,17 @@ struct EntityErrorBody {
 }
 
 impl ScoreBody {
-    pub(in crate::api::http) fn into_domain(self, deadline: Option<Instant>) -> Result<ScoreRequest, Error> {
+    pub(in crate::api::http) fn into_domain(
+        self,
+        client: Client,
+        deadline: Option<Instant>,
+    ) -> Result<ScoreRequest, Error> {
         let model = ModelRef {
             name: self.model,
             version: VersionSelector::from_parts(self.version, self.label)?,
         };
         Ok(ScoreRequest {
+            client,
             model,
             entities: self.entities.into_iter().map(Into::into).collect(),
             explain: self.explain,

@@ -1,0 +1,228 @@
+//! The client of a request: which models it may use, and its own limits. What it has in use outlives a reload of the key
+//! file, which only replaces its profile.
+
+pub mod metrics;
+mod rate;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use crate::error::Error;
+use metrics::RefusalCounters;
+pub use rate::RateLimit;
+use rate::RateMeter;
+
+/// The client of a request. The default has no limits, for work that no client asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    known: Option<KnownClient>,
+    bulk: bool,
+}
+
+/// A client with limits.
+#[derive(Clone, Debug)]
+pub(super) struct KnownClient {
+    pub(super) profile: Arc<ClientProfile>,
+    pub(super) usage: Arc<Usage>,
+}
+
+impl Client {
+    /// The client with this profile, which has this in use.
+    pub fn new(profile: Arc<ClientProfile>, usage: Arc<Usage>) -> Self {
+        Self {
+            known: Some(KnownClient { profile, usage }),
+            bulk: false,
+        }
+    }
+
+    /// The same client with bulk work, which gives way to other requests.
+    #[must_use]
+    pub fn in_bulk(self) -> Self {
+        Self { bulk: true, ..self }
+    }
+
+    pub(super) fn is_bulk(&self) -> bool {
+        self.bulk
+    }
+
+    pub(super) fn known(&self) -> Option<&KnownClient> {
+        self.known.as_ref()
+    }
+
+    /// Whether the client may use only some models.
+    pub fn is_restricted(&self) -> bool {
+        self.models().is_some()
+    }
+
+    /// Whether the client may use a model.
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models()
+            .is_none_or(|models| models.iter().any(|pattern| pattern.matches(model)))
+    }
+
+    fn models(&self) -> Option<&[ModelPattern]> {
+        self.known.as_ref()?.profile.models.as_deref()
+    }
+
+    /// Checks that the client may use a model.
+    ///
+    /// # Errors
+    /// It may not. The error does not tell whether the model exists.
+    pub fn check_model(&self, model: &str) -> Result<(), Error> {
+        match &self.known {
+            Some(KnownClient { profile, .. }) if !self.may_use(model) => {
+                profile.refused.model.inc();
+                Err(Error::forbidden(format!(
+                    "{profile} may not use this model; `models` of its entry in the key file lists those that it may"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Charges the rate of the client for work of this cost.
+    ///
+    /// # Errors
+    /// The client is above its rate; the error says when to try again.
+    pub(super) fn charge(&self, cost: usize) -> Result<(), Error> {
+        let Some(KnownClient { profile, usage }) = &self.known else {
+            return Ok(());
+        };
+        let Some(limit) = profile.rate else {
+            return Ok(());
+        };
+        usage.rate.charge(limit, cost).map_err(|wait| {
+            profile.refused.rate.inc();
+            let (rate, seconds) = (limit.per_second(), wait.as_secs_f64());
+            let setting = profile.setting("rate");
+            Error::client_limit(format!(
+                "{profile} is above {rate} entities per second ({setting}); retry in {seconds:.3} s"
+            ))
+            .after(wait)
+        })
+    }
+}
+
+/// What a client may do.
+#[derive(Debug)]
+pub struct ClientProfile {
+    /// The name of its API key; `None` for an address.
+    pub key: Option<String>,
+    /// The limit of its rate, if it has one.
+    pub rate: Option<RateLimit>,
+    /// Largest share of `limits.in_flight` that it may have in use.
+    pub share: f64,
+    /// The models that it may use; `None` for all.
+    pub models: Option<Vec<ModelPattern>>,
+    /// Counts its refused requests.
+    pub refused: RefusalCounters,
+}
+
+impl ClientProfile {
+    /// Where a limit of this client is set.
+    pub(super) fn setting(&self, limit: &str) -> String {
+        match &self.key {
+            Some(_) => format!("`{limit}` of its entry in the key file, or clients.{limit}"),
+            None => format!("clients.{limit}"),
+        }
+    }
+}
+
+impl fmt::Display for ClientProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(name) => write!(f, "the API key `{name}`"),
+            None => f.write_str("this client's address"),
+        }
+    }
+}
+
+/// What a client has in use.
+#[derive(Debug, Default)]
+pub struct Usage {
+    rate: RateMeter,
+    /// Cost of its entities that are being scored.
+    pub(super) held: AtomicUsize,
+}
+
+/// The name of a model, or the beginning of names, such as `upsell-*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelPattern(String);
+
+impl ModelPattern {
+    /// Reads a pattern; `None` if it is empty or has a star before its end.
+    pub fn parse(text: &str) -> Option<Self> {
+        let start = text.strip_suffix('*').unwrap_or(text);
+        (!text.is_empty() && !start.contains('*')).then(|| Self(text.to_owned()))
+    }
+
+    fn matches(&self, model: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(start) => model.starts_with(start),
+            None => model == self.0,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::metrics::ClientMetrics;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::metrics::Registry;
+
+    /// A client with these limits.
+    pub(in crate::scoring) fn client(rate: Option<RateLimit>, share: f64, models: Option<&[&str]>) -> Client {
+        let metrics = ClientMetrics::new(&Registry::default()).unwrap();
+        let profile = ClientProfile {
+            key: Some("front-end".to_owned()),
+            rate,
+            share,
+            models: models.map(|models| {
+                models
+                    .iter()
+                    .map(|text| ModelPattern::parse(text).unwrap())
+                    .collect()
+            }),
+            refused: metrics.counters("front-end"),
+        };
+        Client::new(Arc::new(profile), Arc::default())
+    }
+
+    #[test]
+    fn a_client_uses_only_its_models() {
+        let client = client(None, 1.0, Some(&["churn", "upsell-*"]));
+        for (model, allowed) in [
+            ("churn", true),
+            ("churn2", false),
+            ("upsell-", true),
+            ("upsell-eu", true),
+            ("upsell", false),
+            ("", false),
+        ] {
+            assert_eq!(client.check_model(model).is_ok(), allowed, "{model}");
+        }
+        let error = client.check_model("fraud").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Forbidden);
+        assert!(!error.to_string().contains("fraud"), "{error}");
+        assert!(Client::default().may_use("fraud") && !Client::default().is_restricted());
+        assert!(ModelPattern::parse("").is_none() && ModelPattern::parse("a*b").is_none());
+        assert!(ModelPattern::parse("*").is_some_and(|all| all.matches("any")));
+    }
+
+    #[test]
+    fn a_client_above_its_rate_is_told_when_to_retry() {
+        let client = client(RateLimit::new(2.0, 10), 1.0, None);
+        assert!(client.charge(10).is_ok());
+        let error = client.charge(2).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ClientLimit);
+        let wait = error.retry_after().unwrap().as_secs_f64();
+        assert!((0.5..=1.0).contains(&wait), "{wait}");
+        assert!(
+            error.to_string().contains("above 2 entities per second"),
+            "{error}"
+        );
+        assert!(Client::default().charge(usize::MAX).is_ok());
+    }
+}
