@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 mod path;
+pub(crate) mod reply;
 
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::json::{self, Scalar};
 use crate::values::time::now;
-use connect::{Connections, Reply, ReplyShape};
+use connect::Connections;
 use path::JsonPath;
+use reply::{Reply, ReplyShape};
 
 /// A Redis server with features.
 #[derive(Clone, Debug)]

@@ -6,7 +6,8 @@ use super::bytes::{field, timestamp};
 use super::{FeastFetch, QueryView, finish};
 use crate::config::source::RedisConnection;
 use crate::features::layout::{Vector, VectorBuilder};
-use crate::features::redis::connect::{Connections, ReplyShape};
+use crate::features::redis::connect::Connections;
+use crate::features::redis::reply::ReplyShape;
 use crate::features::source::SourceError;
 use crate::values::time::now;
 

@@ -16,6 +16,7 @@ use redis::{
     TlsCertificates, Value, cmd,
 };
 
+use super::reply::{Reply, ReplyShape};
 use crate::config::source::RedisConnection;
 use crate::features::lazy::Lazy;
 use crate::features::source::{Lane, SourceError};
@@ -36,30 +37,6 @@ pub(crate) struct Connections {
     online: Vec<Connection>,
     bulk: Connection,
     next: AtomicUsize,
-}
-
-/// The reply to one command: a value, or an error that concerns its key.
-pub(crate) type Reply = Result<Value, String>;
-
-/// What a command answers if the server keeps to the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReplyShape {
-    /// A value or null.
-    Value,
-    /// So many values or nulls.
-    Values(usize),
-}
-
-impl ReplyShape {
-    fn fits(self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Value, Value::Nil | Value::BulkString(_) | Value::SimpleString(_)) => true,
-            (Self::Values(count), Value::Array(values)) => {
-                values.len() == count && values.iter().all(|value| Self::Value.fits(value))
-            }
-            _ => false,
-        }
-    }
 }
 
 impl Connections {
