@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import time
 
 import grpc
 import httpx
@@ -73,10 +72,9 @@ def test_a_server_outlives_such_a_clock(evergreen, shim, tmp_path, years):
         score = ask()
         shifted.touch()
         assert ask() == score
+        # The first answer of this port: hyper has no date from before.
         with pytest.raises(httpx.HTTPError):
-            for _ in range(3):
-                httpx.get(server.ops.base_url.join("/livez"))
-                time.sleep(1.1)
+            httpx.get(server.ops.base_url.join("/livez"))
         shifted.unlink()
         for path in ("/livez", "/readyz"):
             assert httpx.get(server.ops.base_url.join(path)).status_code == 200
