@@ -12,7 +12,18 @@ import zlib
 
 import pytest
 
-from evergreen_testing.hostile import INFER, SCORE, Http2, Memory, connect, field, head, message, read_answer
+from evergreen_testing.hostile import (
+    INFER,
+    SCORE,
+    Http2,
+    Memory,
+    connect,
+    field,
+    head,
+    message,
+    read_answer,
+    send_some,
+)
 from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
 
@@ -218,18 +229,6 @@ def test_bodies_that_are_held_back_stay_within_the_budget(small, good):
     assert any(answers)
 
 
-def send_some(client, content):
-    """Sends as much as the connection takes within two seconds."""
-    end = time.monotonic() + 2
-    while content and time.monotonic() < end:
-        try:
-            content = content[client.send(content) :]
-        except BlockingIOError:
-            time.sleep(0.005)
-        except OSError:
-            return
-
-
 def answer_of(client):
     client.settimeout(5)
     with client:
@@ -369,7 +368,9 @@ def test_grpc_takes_posts_of_its_own_type_only(small):
 
 def test_errors_do_not_repeat_what_the_client_sent(small):
     shape = json.dumps([1] * 300_000)
-    content = f'{{"inputs": [{{"name": "customer_id", "shape": {shape}, "datatype": "BYTES", "data": ["x"]}}]}}'
+    content = (
+        f'{{"inputs": [{{"name": "customer_id", "shape": {shape}, "datatype": "BYTES", "data": ["x"]}}]}}'
+    )
     answer = small.http.post("/v2/models/churn/infer", content=content)
     assert answer.status_code == 400 and len(answer.content) < 2000
     escape = small.http.get("/v1/models/" + "%1b%5b31m%0d%0a" * 200)

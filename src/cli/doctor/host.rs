@@ -50,12 +50,13 @@ fn open_files(config: &Config) -> Finding {
         text(hard),
         config.server.connections
     );
-    if soft >= wanted {
+    // The server raises the soft limit to the hard one.
+    if hard >= wanted {
         Finding::ok(check, detail)
     } else {
         Finding::warning(
             check,
-            format!("{detail}; raise it (`ulimit -n {wanted}`, LimitNOFILE=) or lower server.connections"),
+            format!("{detail}; raise it (`ulimit -Hn {wanted}`, LimitNOFILE=) or lower server.connections"),
         )
     }
 }
@@ -104,14 +105,16 @@ fn memory(config: &Config) -> Finding {
     let models = newest_models(&config.models.dir);
     let customers = config.snapshot().map_or(0, |path| size(&path, 3));
     // A new version and a new snapshot are read while the old ones answer.
-    let wanted = BASE_MEMORY + 3 * models + 3 * customers + caches;
+    let requests = config.limits.memory as u64;
+    let wanted = BASE_MEMORY + 3 * models + 3 * customers + caches + requests;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let detail = format!(
-        "about {} MiB for models ({} MiB of files), customers ({} MiB) and caches ({} MiB)",
+        "about {} MiB for models ({} MiB of files), customers ({} MiB), caches ({} MiB) and requests (limits.memory: {} MiB)",
         mib(wanted),
         mib(models),
         mib(customers),
-        mib(caches)
+        mib(caches),
+        mib(requests)
     );
     match container_limit() {
         None => Finding::ok(check, format!("no limit of a container; {detail}")),

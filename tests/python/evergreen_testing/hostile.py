@@ -33,6 +33,18 @@ def read_answer(client: socket.socket) -> bytes:
     return data
 
 
+def send_some(client: socket.socket, content: bytes) -> None:
+    """Sends as much as a connection that does not block takes within two seconds."""
+    end = time.monotonic() + 2
+    while content and time.monotonic() < end:
+        try:
+            content = content[client.send(content) :]
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            time.sleep(0.005)
+        except OSError:
+            return
+
+
 def head(path: str, length: int | str, *headers: str, method: str = "POST") -> bytes:
     """Returns the head of an HTTP/1.1 request with a body of this many bytes."""
     lines = [f"{method} {path} HTTP/1.1", "host: x", f"content-length: {length}", *headers]
@@ -180,3 +192,4 @@ class Memory:
         before, found = self.now(), []
         yield found
         found.append(self._value("VmHWM") - before)
+        print(f"peak: {before:.0f} + {found[0]:.0f} MiB")
