@@ -103,7 +103,7 @@ class Http2:
 
     def request(self, path: str, *headers: tuple[str, str], method: str = "POST", end: bool = False) -> int:
         """Sends the headers of a request and returns its stream."""
-        stream = self.h2.get_next_available_stream_id()
+        stream: int = self.h2.get_next_available_stream_id()
         usual = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "x")]
         self.h2.send_headers(stream, usual + list(headers), end_stream=end)
         self.flush()
@@ -189,7 +189,8 @@ class Memory:
     def peak(self) -> Iterator[list[float]]:
         """Measures the growth to the peak within the block; the list has it afterwards."""
         (self.folder / "clear_refs").write_text("5")
-        before, found = self.now(), []
+        before = self.now()
+        found: list[float] = []
         yield found
         found.append(self._value("VmHWM") - before)
         print(f"peak: {before:.0f} + {found[0]:.0f} MiB")
