@@ -169,15 +169,16 @@ impl Progress {
         self.tick_bytes += bytes;
     }
 
-    /// Looks at the rate after a tick.
-    fn judge(&mut self, time: Duration, memory_is_short: bool) -> Result<(), BodyEnded> {
+    /// Looks at the rate after a tick. A body without a time limit may rest, unless memory is short.
+    fn judge(&mut self, time: Option<Duration>, memory_is_short: bool) -> Result<(), BodyEnded> {
         let arrived = std::mem::take(&mut self.tick_bytes);
         self.ticks += 1;
-        if self.start.elapsed() >= time {
-            return Err(BodyEnded::TooLate(time));
-        }
         if memory_is_short && arrived < LEAST_BYTES_SHORT {
             return Err(BodyEnded::Evicted);
+        }
+        let Some(time) = time else { return Ok(()) };
+        if self.start.elapsed() >= time {
+            return Err(BodyEnded::TooLate(time));
         }
         if self.ticks.is_multiple_of(WINDOW) && std::mem::take(&mut self.window) < LEAST_BYTES {
             return Err(BodyEnded::TooSlow);
@@ -234,13 +235,17 @@ impl HttpBody for IncomingBody {
             }
             return Poll::Ready(frame);
         }
-        if !this.timed {
+        // A stream may rest between its messages; a part of one holds memory.
+        let rests = || this.memory.as_ref().is_none_or(|memory| memory.body() == 0);
+        if !this.timed && (!this.watch.counted || rests()) {
+            this.progress = None;
             return Poll::Pending;
         }
+        let time = this.timed.then_some(this.watch.time);
         let progress = this.progress.get_or_insert_with(Progress::new);
         while progress.tick.as_mut().poll(context).is_ready() {
             let short = this.memory.as_ref().is_some_and(RequestMemory::budget_is_short);
-            if let Err(why) = progress.judge(this.watch.time, short) {
+            if let Err(why) = progress.judge(time, short) {
                 return this.end(why);
             }
             progress.tick.set(tokio::time::sleep(TICK));
@@ -296,7 +301,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_must_keep_arriving() {
-        let time = Duration::from_secs(30);
+        let time = Some(Duration::from_secs(30));
         let mut progress = Progress::new();
         let second = |progress: &mut Progress, bytes, short| {
             progress.add(bytes);
@@ -318,8 +323,13 @@ mod tests {
         let mut late = Progress::new();
         late.add(1 << 20);
         assert!(matches!(
-            late.judge(Duration::ZERO, false),
+            late.judge(Some(Duration::ZERO), false),
             Err(BodyEnded::TooLate(_))
         ));
+        let mut stream = Progress::new();
+        for _ in 0..2 * WINDOW {
+            assert!(stream.judge(None, false).is_ok());
+        }
+        assert!(matches!(stream.judge(None, true), Err(BodyEnded::Evicted)));
     }
 }

@@ -123,6 +123,11 @@ impl RequestMemory {
         Ok(())
     }
 
+    /// The bytes of the body that are buffered.
+    pub fn body(&self) -> usize {
+        self.0.body.load(Ordering::Relaxed)
+    }
+
     /// Sets the bytes of a body that is read in parts to those which are still buffered.
     pub fn keep_body(&self, bytes: usize) {
         self.set(&self.0.body, bytes);

@@ -34,12 +34,20 @@ BUDGET = 48 * MIB
 BESIDE = 48
 
 
+def without_much_memory():
+    """Makes allocations beyond 1 GiB fail. Buffers that are reserved and not used count here, unlike in a container."""
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+
+
 @pytest.fixture(scope="module")
 def small(evergreen, tmp_path_factory):
     """A server with two workers and a budget of 48 MiB."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "e.toml").write_text(f"[limits]\nmemory = {BUDGET}\n[server]\nresponse_seconds = 3\n")
-    with serving(evergreen, folder, config=folder / "e.toml", TOKIO_WORKER_THREADS="2") as server:
+    config = folder / "e.toml"
+    with serving(
+        evergreen, folder, config=config, preexec=without_much_memory, TOKIO_WORKER_THREADS="2"
+    ) as server:
         yield server
 
 
@@ -251,6 +259,18 @@ def test_streams_that_are_held_back_stay_within_the_budget(small, good):
     until(lambda: is_idle(small))
 
 
+def test_a_score_stream_that_is_held_back_gives_way_when_memory_is_short(small, good):
+    stream_path = SCORE + "Stream"
+    clients = [Http2(small.grpc) for _ in range(8)]
+    for client in clients:
+        for _ in range(8):
+            stream = client.request(stream_path, ("content-type", "application/grpc"), ("te", "trailers"))
+            client.send(stream, struct.pack(">BI", 0, 4 * MIB) + b"\x0a" * 900_000)
+    until(lambda: is_idle(small), 60)
+    for client in clients:
+        client.close()
+
+
 # A7
 
 
@@ -303,6 +323,17 @@ def test_numbers_beyond_64_bits_are_not_clamped(small):
         assert client.status[stream]["grpc-status"] == "3", client.status[stream]
         assert str(number) in client.status[stream]["grpc-message"]
         client.close()
+
+
+# A12
+
+
+def test_a_header_does_not_tell_the_log_which_protocol_it_is(evergreen, tmp_path):
+    with serving(evergreen, tmp_path, EVERGREEN_LOG__LEVEL="info,evergreen::access=debug") as server:
+        for content_type in ("application/grpc", "application/grpc+proto", "text/plain"):
+            server.http.get("/v1/models/churn/scores/C-1042", headers={"content-type": content_type})
+        until(lambda: server.log.read_text().count("request answered") >= 3)
+        assert "C-1042" not in server.log.read_text()
 
 
 # A13

@@ -77,9 +77,6 @@ async fn collect(request: Request) -> Result<Bytes, Error> {
         if whole.len() + bytes.len() > limit {
             return Err(too_large(limit));
         }
-        if whole.is_empty() {
-            whole.reserve(announced);
-        }
         whole.extend_from_slice(&bytes);
         // A body of many small chunks must not hold up the worker.
         tokio::task::consume_budget().await;
