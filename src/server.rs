@@ -5,6 +5,7 @@ mod connection_metrics;
 mod connections;
 mod delivery;
 mod listen;
+mod open_connections;
 mod open_files;
 mod operations;
 mod signals;

@@ -1,7 +1,6 @@
 //! Serves the connections of a port: limit, TLS, HTTP, timeouts and graceful shutdown. REST, gRPC and the operations
 //! port differ only in their [`ConnectionPolicy`].
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::pin;
@@ -25,6 +24,7 @@ use tower::Service as _;
 
 use super::connection_metrics::{CloseReason, ConnectionMetrics};
 use super::delivery::{Delivery, OutgoingBody, StreamExecutor};
+use super::open_connections::OpenConnections;
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
 use crate::api::client::PeerAddress;
@@ -125,26 +125,6 @@ impl ConnectionPolicy {
         self.permits = Arc::new(Semaphore::new(2 * most));
         self.replace_above = Some(most);
         self
-    }
-}
-
-/// The open connections of a port whose oldest ones give way to new ones.
-#[derive(Debug, Default)]
-struct OpenConnections(VecDeque<CancellationToken>);
-
-impl OpenConnections {
-    /// Adds a connection, and ends the oldest one if there are more than `most`. The connection ends with its token, and
-    /// cancels it when it ends by itself.
-    fn add(&mut self, most: usize) -> CancellationToken {
-        self.0.retain(|open| !open.is_cancelled());
-        if self.0.len() >= most
-            && let Some(oldest) = self.0.pop_front()
-        {
-            oldest.cancel();
-        }
-        let token = CancellationToken::new();
-        self.0.push_back(token.clone());
-        token
     }
 }
 
@@ -408,19 +388,4 @@ async fn max_age(limit: u64, http2: bool) {
 
 fn seconds(number: u64) -> Option<Duration> {
     Some(Duration::from_secs(number)).filter(|time| !time.is_zero())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_new_connection_takes_the_place_of_the_oldest() {
-        let mut open = OpenConnections::default();
-        let tokens: Vec<CancellationToken> = (0..3).map(|_| open.add(2)).collect();
-        let ended: Vec<bool> = tokens.iter().map(CancellationToken::is_cancelled).collect();
-        assert_eq!(ended, [true, false, false]);
-        tokens[2].cancel();
-        assert!(!open.add(2).is_cancelled() && !tokens[1].is_cancelled());
-    }
 }
