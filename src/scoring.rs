@@ -309,6 +309,9 @@ impl Scorer {
 /// Bytes that an entity's result takes without reasons, in memory and as text.
 const RESULT_BYTES: usize = 768;
 
+/// Bytes that a value takes in the reply of a store and in the vector that is made from it.
+const REPLY_BYTES: usize = 64;
+
 /// Bytes that a reason takes, in memory and as text.
 const REASON_BYTES: usize = 512;
 
@@ -317,11 +320,13 @@ fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
     let width = servable.model.inputs.len();
     // Two rows of 64-bit numbers: the assembled one, and the one that the kernel reads.
     let row = width * 2 * size_of::<f64>();
+    let is_remote = servable.plan.as_ref().is_some_and(|plan| plan.is_remote());
+    let reply = if is_remote { width * REPLY_BYTES } else { 0 };
     let reasons = request.explain.min(width) * REASON_BYTES;
     request
         .entities
         .len()
-        .saturating_mul(row + RESULT_BYTES + reasons)
+        .saturating_mul(row + reply + RESULT_BYTES + reasons)
 }
 
 /// Checks that the client still waits.
