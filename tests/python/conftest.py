@@ -20,7 +20,9 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def evergreen(tmp_path_factory):
-    """Returns the path of the binary, a fresh debug build."""
+    """Returns the path of the binary: the one that TEST_BINARY names, or a fresh debug build."""
+    if named := os.environ.get("TEST_BINARY"):
+        return named
     subprocess.run(["cargo", "build", "--quiet", "--locked", "--features", "full"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     binary = str(target / "debug" / "evergreen")
