@@ -92,7 +92,7 @@ def test_a_grpc_message_that_grows_when_it_is_decoded(secure):
     with Memory(server.process.pid).peak() as peak:
         streams = [client.call(SCORE, content) for _ in range(8)]
         client.answers(streams, 60)
-    assert all(client.status[stream]["grpc-status"] == "8" for stream in streams)
+    assert all(client.status[stream]["grpc-status"] in ("8", "11") for stream in streams)
     assert peak[0] < BUDGET / MIB + BESIDE
     client.close()
 
