@@ -61,7 +61,7 @@ def test_an_option_of_the_wrong_type_is_explained_in_plain_words(evergreen, word
         ("EVERGREEN_LIMITS__BATCH", "-1", "expected a whole number from 0, found -1"),
         ("EVERGREEN_LIMITS__BATCH", "x", "expected a whole number"),
         ("EVERGREEN_LOG__FORMAT", "yaml", "unknown value `yaml`"),
-        ("EVERGREEN_CORS__ORIGINS", "x", "expected a list"),
+        ("EVERGREEN_CORS__ORIGINS", "[1]", "expected a text, found 1"),
         ("EVERGREEN_SERVER__HTTP", "x", "expected an address such as"),
     ],
 )
