@@ -242,7 +242,11 @@ impl Config {
         put(&mut self.server.ops, overrides.ops.as_ref());
     }
 
-    fn validate(&self) -> Result<(), String> {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// A value is not allowed; the message names it.
+    pub fn validate(&self) -> Result<(), String> {
         self.server.validate()?;
         self.tls.validate()?;
         self.cors.validate()?;

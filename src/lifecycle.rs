@@ -10,6 +10,8 @@ mod bounded;
 mod command;
 mod decisions;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod known_version;
 mod metrics;
 mod model_state;

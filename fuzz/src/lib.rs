@@ -1,67 +1,80 @@
-//! The body of every fuzz target: loads the bytes, predicts if they load, and compares the kernels' bits.
+//! What the fuzz targets share: measures of memory and time, the check of models, and generated models.
 
-use evergreen_forest::{Format, Forest, KernelName, LoadOptions, OutputKind, Scratch};
+mod generated;
+mod input;
+mod memory;
+mod models;
 
-/// Values of the test rows: the edge cases of decisions.
-const VALUES: [f32; 8] = [0.0, -0.0, 1.0, -0.5, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3.0e9];
+pub use generated::kernels_agree;
+pub use input::Input;
+pub use memory::peak;
+pub use models::load_and_predict;
 
-/// Models with more leaves are not explained: exact contributions of deep trees are slow.
-const EXPLAINED: usize = 200;
+/// Inputs of at most so many bytes must be done with within [`MOST_SECONDS`].
+const SMALL: usize = 64 << 10;
 
-/// Loads `bytes` as one format and predicts every output of the model.
-pub fn load_and_predict(bytes: &[u8], format: Format) {
-    let options = LoadOptions {
-        format: Some(format),
-        ..LoadOptions::default()
-    };
-    let Ok(forest) = Forest::from_bytes(bytes, &options) else {
-        return;
-    };
-    // A model may take only a small multiple of its file.
-    assert!(forest.size_bytes() <= 64 * bytes.len() + (16 << 20), "{} bytes", forest.size_bytes());
-    let features = forest.features().len();
-    if features > 4096 || forest.summary().groups > 4096 {
-        return;
-    }
-    agree(bytes, format);
-    let row: Vec<f32> = (0..2 * features).map(|at| VALUES[at * 5 % VALUES.len()]).collect();
-    let mut scratch = Scratch::default();
-    for kind in [
-        OutputKind::Margin,
-        OutputKind::Value,
-        OutputKind::Class,
-        OutputKind::Leaf,
-        OutputKind::Contributions,
-    ] {
-        if kind == OutputKind::Contributions && forest.summary().leaves > EXPLAINED {
-            continue;
-        }
-        if let Ok(width) = forest.width(kind) {
-            let mut out = vec![0.0; 2 * width];
-            forest.predict(kind, &row, &mut out, &mut scratch).expect("the lengths fit");
-        }
-    }
+/// On a processor, with the sanitizer: without it, the same takes a third to a tenth.
+const MOST_SECONDS: f64 = 1.0;
+
+/// Does the work on `bytes`.
+///
+/// # Panics
+/// It took too long.
+pub fn quick<T>(bytes: &[u8], work: impl FnOnce() -> T) -> T {
+    let start = processor_seconds();
+    let done = work();
+    let seconds = processor_seconds() - start;
+    assert!(
+        bytes.len() > SMALL || seconds < MOST_SECONDS,
+        "{} bytes took {seconds:.2} s",
+        bytes.len()
+    );
+    done
 }
 
-/// Compares the margins of every kernel with those of the reference.
-fn agree(bytes: &[u8], format: Format) {
-    let margins = |kernel: KernelName| {
-        let options = LoadOptions {
-            format: Some(format),
-            kernel: Some(kernel),
-            ..LoadOptions::default()
-        };
-        let forest = Forest::from_bytes(bytes, &options).ok()?;
-        let row: Vec<f32> = (0..2 * forest.features().len()).map(|at| VALUES[at * 3 % VALUES.len()]).collect();
-        let mut out = vec![0.0; 2 * forest.summary().groups];
-        forest.predict(OutputKind::Margin, &row, &mut out, &mut Scratch::default()).expect("the lengths fit");
-        // All NaNs are equal.
-        Some(out.into_iter().map(|margin: f64| if margin.is_nan() { 0 } else { margin.to_bits() }).collect::<Vec<_>>())
-    };
-    let reference = margins(KernelName::Scalar);
-    for kernel in KernelName::ALL.into_iter().filter(|kernel| kernel.available()) {
-        if let Some(found) = margins(kernel) {
-            assert_eq!(Some(found), reference, "{kernel}");
-        }
+/// Does the work on `bytes` within a time and a memory that are bounded.
+///
+/// # Panics
+/// It took too long, or had more bytes than `most` at a time.
+pub fn bounded<T>(bytes: &[u8], most: usize, work: impl FnOnce() -> T) -> T {
+    let (done, peak) = quick(bytes, || peak(work));
+    assert!(
+        peak <= most,
+        "{} bytes took {peak} bytes of memory, more than {most}",
+        bytes.len()
+    );
+    done
+}
+
+/// Runs a future to its end on this thread.
+///
+/// # Panics
+/// The system has no runtime left.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    thread_local! {
+        static RUNTIME: tokio::runtime::Runtime =
+            tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     }
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
+
+fn processor_seconds() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is valid for the call, which only writes to it.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// The most memory that a JSON text of `bytes` may take, of which `counted` are those of the memory budget: beside them, texts
+/// are in the body, in the rewritten body and in what is parsed; and an error is short.
+pub fn most_parsed(bytes: &[u8], counted: usize) -> usize {
+    (64 << 10) + counted + 4 * bytes.len()
+}
+
+/// The most memory that a TOML text may take: files are small, and written by people.
+pub fn most_toml(bytes: &[u8]) -> usize {
+    (256 << 10) + 4096 * bytes.len()
 }

@@ -5,6 +5,8 @@ mod access;
 mod addresses;
 mod clients;
 mod forwarded;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keys;
 pub mod secret_metrics;
 

@@ -1,6 +1,8 @@
 //! The gRPC port: scoring, Open Inference, health and reflection services.
 
 mod codec;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod open_inference;
 mod options;

@@ -7,6 +7,8 @@ mod deadline;
 mod docs;
 mod error_format;
 mod features;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lines;
 mod models;
 mod open_inference;

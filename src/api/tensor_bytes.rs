@@ -69,8 +69,9 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
         Datatype::Uint16 => Elements::Whole(each(bytes, |b| u16::from_le_bytes(b).into())),
         Datatype::Uint32 => Elements::Whole(each(bytes, |b| u32::from_le_bytes(b).into())),
         Datatype::Uint64 => {
-            let numbers: Vec<Result<i64, Error>> = each(bytes, |b| whole(name, u64::from_le_bytes(b)));
-            Elements::Whole(numbers.into_iter().collect::<Result<_, _>>()?)
+            // Stops at the first fault: an error holds the name, which a client chooses, and there may be many.
+            let numbers = bytes.as_chunks().0.iter().map(|b| whole(name, u64::from_le_bytes(*b)));
+            Elements::Whole(numbers.collect::<Result<_, _>>()?)
         }
         Datatype::Int8 => Elements::Whole(each(bytes, |b| i8::from_le_bytes(b).into())),
         Datatype::Int16 => Elements::Whole(each(bytes, |b| i16::from_le_bytes(b).into())),
@@ -167,5 +168,13 @@ mod tests {
         }
         assert!(read("x", Datatype::Fp32, &[0; 5]).is_err());
         assert!(read("x", Datatype::Bytes, &[9, 0, 0, 0, 1]).is_err());
+    }
+
+    #[test]
+    fn many_faults_make_one_error() {
+        // An error for each of them would take a terabyte.
+        let name = "x".repeat(1 << 20);
+        let error = read(&name, Datatype::Uint64, &vec![0xff; 8 << 20]).unwrap_err();
+        assert!(error.to_string().len() < 2 << 20);
     }
 }

@@ -2,6 +2,8 @@
 //! Feast's HTTP feature server.
 
 mod bytes;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

@@ -1,6 +1,8 @@
 //! Features in PostgreSQL: a table or a query with one row per entity.
 
 mod connection_string;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 pub(crate) mod session;
 pub(crate) mod value;

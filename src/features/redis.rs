@@ -1,6 +1,8 @@
 //! Features in Redis or Valkey: a hash or a JSON document per entity.
 
 pub(crate) mod connect;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod path;
 pub(crate) mod reply;
 
@@ -65,6 +67,22 @@ impl RedisStore {
             key: (before.to_owned(), after.to_owned()),
             document: section.document,
             as_of: section.as_of.clone(),
+        })
+    }
+
+    fn source(&self, layout: Arc<Layout>) -> Result<RedisSource, String> {
+        let mut columns = Vec::new();
+        let mut place = |column: &str| self.place(column, &mut columns);
+        let places = layout.fields.iter().map(|field| place(&field.column));
+        let places = places.collect::<Result<_, _>>()?;
+        let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
+        let as_of = as_of.map(place).transpose()?;
+        Ok(RedisSource {
+            store: self.clone(),
+            layout,
+            columns,
+            places,
+            as_of,
         })
     }
 
@@ -141,19 +159,7 @@ impl StoreClient for RedisStore {
     }
 
     fn bind(&self, layout: Arc<Layout>) -> Result<Arc<dyn FeatureSource>, String> {
-        let mut columns = Vec::new();
-        let mut place = |column: &str| self.place(column, &mut columns);
-        let places = layout.fields.iter().map(|field| place(&field.column));
-        let places = places.collect::<Result<_, _>>()?;
-        let as_of = Some(self.as_of.as_str()).filter(|column| !column.is_empty());
-        let as_of = as_of.map(place).transpose()?;
-        Ok(Arc::new(RedisSource {
-            store: self.clone(),
-            layout,
-            columns,
-            places,
-            as_of,
-        }))
+        Ok(Arc::new(self.source(layout)?))
     }
 }
 
@@ -165,11 +171,7 @@ impl FeatureSource for RedisSource {
     ) -> BoxFuture<'a, Result<Vec<Vector>, SourceError>> {
         async move {
             let commands = ids.iter().map(|id| self.command(id)).collect();
-            let shape = match self.store.document {
-                RedisDocument::Hash => ReplyShape::Values(self.columns.len()),
-                RedisDocument::Json => ReplyShape::Value,
-            };
-            let replies = self.store.connections.send(commands, lane, shape).await?;
+            let replies = self.store.connections.send(commands, lane, self.shape()).await?;
             let now = now();
             Ok(replies.into_iter().map(|reply| self.read(reply, now)).collect())
         }
@@ -178,6 +180,14 @@ impl FeatureSource for RedisSource {
 }
 
 impl RedisSource {
+    /// What every command answers.
+    fn shape(&self) -> ReplyShape {
+        match self.store.document {
+            RedisDocument::Hash => ReplyShape::Values(self.columns.len()),
+            RedisDocument::Json => ReplyShape::Value,
+        }
+    }
+
     fn command(&self, id: &EntityId) -> Cmd {
         let (before, after) = &self.store.key;
         let key = format!("{before}{id}{after}");

@@ -25,6 +25,14 @@ struct Decision<T> {
     at: f64,
 }
 
+impl<T: PartialOrd> Decision<T> {
+    /// Whether it is later than another one. Of two at the same time a version that is rolled back or held prevails: without
+    /// an order, servers would overwrite each other's decisions for ever.
+    fn prevails(&self, other: &Self) -> bool {
+        (self.at, &self.value) > (other.at, &other.value)
+    }
+}
+
 impl Decisions {
     /// The version that is held live.
     pub(super) fn hold(&self) -> Option<u64> {
@@ -65,15 +73,15 @@ impl Decisions {
         }
     }
 
-    /// The latest decisions of both.
+    /// The latest decisions of both, the same on every server.
     pub(super) fn merged(&self, theirs: &Self) -> Self {
         let mut merged = self.clone();
-        if theirs.hold.at > merged.hold.at {
+        if theirs.hold.prevails(&merged.hold) {
             merged.hold = theirs.hold.clone();
         }
         for (number, decision) in &theirs.rolled_back {
             let own = merged.rolled_back.entry(*number).or_default();
-            if decision.at > own.at {
+            if decision.prevails(own) {
                 *own = decision.clone();
             }
         }
@@ -125,6 +133,17 @@ mod tests {
         assert_eq!((merged.hold(), versions(&merged)), (None, vec![]));
         // An older server does not bring it back.
         assert_eq!(released.merged(&ours), released);
+    }
+
+    #[test]
+    fn servers_agree_on_decisions_of_the_same_moment() {
+        let ours = decided(Some(1), &[2], 10.0);
+        let theirs = decided(None, &[], 10.0);
+        let merged = ours.merged(&theirs);
+        assert_eq!((merged.hold(), versions(&merged)), (Some(1), vec![2]));
+        assert_eq!(theirs.merged(&ours), merged);
+        let other = decided(Some(3), &[2], 10.0);
+        assert_eq!(other.merged(&merged), merged.merged(&other));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::files;
 use crate::storage::temporary_name;
 
 /// The saved state by model; models without commands are left out.
-type SavedState = BTreeMap<String, SavedCommands>;
+pub(super) type SavedState = BTreeMap<String, SavedCommands>;
 
 /// What both a policy and a command can set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ struct Pointers {
 /// The saved state of a model.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-struct SavedCommands {
+pub(super) struct SavedCommands {
     /// The settings when the state was saved. Where the present settings differ, they override the saved state.
     settings: Pointers,
     now: Pointers,
@@ -123,24 +123,20 @@ impl StateStore {
     /// # Errors
     /// The file cannot be read or is not a state file.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let wrong = |why: &dyn std::fmt::Display| {
+        if path.as_os_str().is_empty() {
+            return Ok(Self::default());
+        }
+        let written = match files::read(path, files::LISTS) {
+            Ok(text) => parse(&text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(SavedState::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let written = written.map_err(|why| {
             format!(
                 "{} (models.state_file): {why}; delete it to start without saved commands",
                 path.display()
             )
-        };
-        if path.as_os_str().is_empty() {
-            return Ok(Self::default());
-        }
-        let written: SavedState = match files::read(path, files::LISTS) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(&error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SavedState::new(),
-            Err(error) => return Err(wrong(&error)),
-        };
-        for (name, commands) in &written {
-            let valid = commands.now.validate().and(commands.settings.validate());
-            valid.map_err(|error| wrong(&format!("`{name}`: {error}")))?;
-        }
+        })?;
         Ok(Self {
             path: path.to_owned(),
             absent: written.clone(),
@@ -197,6 +193,16 @@ impl StateStore {
         }
         written
     }
+}
+
+/// Parses and checks the content of a state file.
+pub(super) fn parse(text: &[u8]) -> Result<SavedState, String> {
+    let saved: SavedState = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    for (name, commands) in &saved {
+        let valid = commands.now.validate().and(commands.settings.validate());
+        valid.map_err(|error| format!("`{name}`: {error}"))?;
+    }
+    Ok(saved)
 }
 
 /// Replaces the file atomically: a reader finds the old content or the new one.

@@ -6,7 +6,7 @@ use crate::models::repository::VersionFiles;
 use crate::storage::{E_TAG, FileStat};
 
 /// A version that was rolled back or unloaded, and must not be loaded again by itself while its files are the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub(super) struct Withdrawn {
     /// Its files when it was withdrawn.
     files: Vec<FileFingerprint>,

@@ -94,10 +94,16 @@ impl ApiKeys {
     /// # Errors
     /// The file cannot be read or is empty without saying so, a hash or a role is invalid, or two names share a key.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let text =
+            files::read_text(path, files::SMALL).map_err(|error| format!("{}: {error}", path.display()))?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses `text`, the content of `path`.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, String> {
         let refuse = |what: String| format!("{}: {what}", path.display());
-        let text = files::read_text(path, files::SMALL).map_err(|error| refuse(error.to_string()))?;
         let entries: BTreeMap<String, KeyEntry> =
-            toml_text::parse(path, &text).map_err(|error| error.to_string())?;
+            toml_text::parse(path, text).map_err(|error| error.to_string())?;
         if entries.is_empty() && !text.lines().any(|line| line.trim() == NO_KEYS) {
             return Err(refuse(format!(
                 "the file has no key; add one with `evergreen key NAME`, or the line `{NO_KEYS}` to revoke all"

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use bytes::Buf as _;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{Message, Name};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tonic::Status;
@@ -47,9 +47,9 @@ const NUMBER: usize = 8;
 /// A growing list has room for up to twice its elements.
 const GROWTH: usize = 2;
 
-/// Returns an upper bound of the bytes that a message takes when it is decoded; `None` if it is not valid.
-fn cost(message: &MessageCost, mut wire: &[u8]) -> Option<usize> {
-    let mut total = 0;
+/// Adds to `total` an upper bound of the bytes that a message takes when it is decoded, up to the first fault: what stands
+/// before it is decoded all the same. Returns `None` at a fault.
+fn count(message: &MessageCost, mut wire: &[u8], total: &mut usize) -> Option<()> {
     while !wire.is_empty() {
         let (number, wire_type) = decode_key(&mut wire).ok()?;
         let field = message.fields.iter().find(|(known, _)| *known == number);
@@ -64,28 +64,48 @@ fn cost(message: &MessageCost, mut wire: &[u8]) -> Option<usize> {
                 let length = usize::try_from(decode_varint(&mut wire).ok()?).ok()?;
                 let (part, rest) = wire.split_at_checked(length)?;
                 wire = rest;
-                total += match field {
-                    Some(FieldCost::Message { index, repeated }) => {
-                        let inner = MESSAGES.get(index)?;
-                        let own = if repeated { inner.size * GROWTH + BLOCK } else { 0 };
-                        own + cost(inner, part)?
-                    }
-                    Some(FieldCost::Text { repeated }) => {
-                        length + BLOCK + if repeated { TEXT * GROWTH } else { 0 }
-                    }
-                    Some(FieldCost::Numbers { least }) => length / least * NUMBER * GROWTH,
-                    None => 0,
-                };
+                count_part(field, part, total)?;
                 continue;
             }
-            // prost skips groups; no message here has one.
-            WireType::StartGroup | WireType::EndGroup => return None,
+            WireType::StartGroup | WireType::EndGroup => {
+                // No message here has a group: prost refuses it in a known field, and skips it in an unknown one.
+                skip_field(wire_type, number, &mut wire, DecodeContext::default()).ok()?;
+                continue;
+            }
         }
         if let Some(FieldCost::Numbers { .. }) = field {
-            total += NUMBER * GROWTH;
+            *total += NUMBER * GROWTH;
         }
     }
-    Some(total)
+    Some(())
+}
+
+/// Adds what a part with a length takes: a message, a text or a list of numbers.
+fn count_part(field: Option<FieldCost>, part: &[u8], total: &mut usize) -> Option<()> {
+    match field {
+        Some(FieldCost::Message { index, repeated }) => {
+            let inner = MESSAGES.get(index)?;
+            *total += if repeated { inner.size * GROWTH + BLOCK } else { 0 };
+            count(inner, part, total)?;
+        }
+        Some(FieldCost::Text { repeated }) => {
+            *total += part.len() + BLOCK + if repeated { TEXT * GROWTH } else { 0 };
+        }
+        Some(FieldCost::Numbers { least }) => *total += part.len() / least * NUMBER * GROWTH,
+        None => {}
+    }
+    Some(())
+}
+
+/// Returns an upper bound of the bytes that decoding a message of type `U` takes, whether it is valid or not.
+pub(super) fn decoded_bytes<U: Message + Name>(wire: &[u8]) -> usize {
+    let name = U::full_name();
+    let message = MESSAGES.binary_search_by_key(&name.as_str(), |message| message.name);
+    let message = message.ok().and_then(|position| MESSAGES.get(position));
+    let mut total = message.map_or(wire.len(), |message| message.size);
+    // A fault is reported by the decoder.
+    let _ = message.and_then(|message| count(message, wire, &mut total));
+    total
 }
 
 /// The codec of the generated services.
@@ -151,14 +171,8 @@ fn take_decoded<U: Message + Name>(wire: &[u8]) -> Result<(), Status> {
     let Some(memory) = memory::current() else {
         return Ok(());
     };
-    let name = U::full_name();
-    let message = MESSAGES.binary_search_by_key(&name.as_str(), |message| message.name);
-    let message = message.ok().and_then(|position| MESSAGES.get(position));
-    // A message that is not valid is an error of the decoder, which stops at the fault.
-    let bytes = message.and_then(|message| Some(message.size + cost(message, wire)?));
-    let bytes = bytes.unwrap_or(wire.len());
     memory
-        .take_decoded(bytes)
+        .take_decoded(decoded_bytes::<U>(wire))
         .map_err(|error| Error::from(error).into())
 }
 
@@ -171,7 +185,7 @@ mod tests {
         let name = M::full_name();
         let found = MESSAGES.iter().find(|known| known.name == name).unwrap();
         assert!(found.size >= size_of::<M>(), "{name}: {}", found.size);
-        found.size + cost(found, &message.encode_to_vec()).unwrap()
+        decoded_bytes::<M>(&message.encode_to_vec())
     }
 
     #[test]
@@ -208,13 +222,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_has_no_cost() {
-        let name = proto::ScoreRequest::full_name();
-        let message = MESSAGES.iter().find(|known| known.name == name).unwrap();
-        for wire in [&[0x1a, 5, 0][..], &[0xff], &[0x1b], &[0x09, 1]] {
-            assert_eq!(cost(message, wire), None, "{wire:?}");
+    fn what_stands_before_a_fault_counts() {
+        let entities = [0x1a, 0].repeat(1000);
+        let whole = decoded_bytes::<proto::ScoreRequest>(&entities);
+        assert!(whole >= 1000 * 2 * size_of::<proto::Entity>());
+        for fault in [&[0x1a, 5, 0][..], &[0xff], &[0x1b], &[0x09, 1], &[0x7c]] {
+            let wire = [&entities, fault].concat();
+            assert!(proto::ScoreRequest::decode(&*wire).is_err(), "{fault:?}");
+            assert_eq!(decoded_bytes::<proto::ScoreRequest>(&wire), whole, "{fault:?}");
         }
-        // Unknown fields take nothing.
-        assert_eq!(cost(message, &[0x7a, 1, 0]), Some(0));
+    }
+
+    #[test]
+    fn unknown_fields_take_nothing_and_hide_nothing() {
+        let empty = decoded_bytes::<proto::ScoreRequest>(&[]);
+        let entities = [0x1a, 0].repeat(1000);
+        // A field with a length, and a group with a field in it.
+        for unknown in [&[0x7a, 1, 0][..], &[0x7b, 0x12, 1, 0x78, 0x7c]] {
+            assert_eq!(
+                decoded_bytes::<proto::ScoreRequest>(unknown),
+                empty,
+                "{unknown:?}"
+            );
+            let wire = [unknown, &entities].concat();
+            assert_eq!(proto::ScoreRequest::decode(&*wire).unwrap().entities.len(), 1000);
+            let whole = decoded_bytes::<proto::ScoreRequest>(&entities);
+            assert_eq!(decoded_bytes::<proto::ScoreRequest>(&wire), whole, "{unknown:?}");
+        }
     }
 }

@@ -280,7 +280,7 @@ fn model_statistics(servable: &Servable) -> v2::ModelStatistics {
     }
 }
 
-fn into_domain(
+pub(super) fn into_domain(
     client: Client,
     request: v2::ModelInferRequest,
     deadline: Option<Instant>,

@@ -135,7 +135,7 @@ fn response(scores: Scores) -> proto::ScoreResponse {
     }
 }
 
-fn into_domain(
+pub(super) fn into_domain(
     client: Client,
     request: proto::ScoreRequest,
     deadline: Option<Instant>,

@@ -173,7 +173,7 @@ fn take_parsed(text: &[u8]) -> Result<(), Error> {
 }
 
 /// An upper bound of the bytes that a JSON text is parsed to.
-fn parsed_bytes(text: &[u8]) -> usize {
+pub(super) fn parsed_bytes(text: &[u8]) -> usize {
     let count = |wanted: fn(u8) -> bool| text.iter().filter(|&&byte| wanted(byte)).count();
     let elements = count(|byte| matches!(byte, b',' | b':' | b'{' | b'['));
     elements * ELEMENT_BYTES + count(|byte| byte == b'"') * QUOTE_BYTES

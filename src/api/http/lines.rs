@@ -2,7 +2,7 @@
 //! reads only the lines that it scores, waits for a client that does not read its answers, and gives up after
 //! `streams.idle_seconds`.
 
-mod reader;
+pub(super) mod reader;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ mod flat;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -29,16 +30,16 @@ use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::api::open_inference::{index, load_or_unload, metadata, version};
 use crate::error::{Error, ErrorKind};
-use crate::scoring::ModelRef;
+use crate::scoring::{Client, InferRequest, ModelRef};
 use crate::work;
 use bodies::{
     BinaryTensors, ConfigBody, IndexBody, IndexRequestBody, LiveBody, MetadataBody, ReadyBody, ServerBody,
     StatisticsBody,
 };
-use wire::{InferBody, InferResponseBody};
+use wire::{InferBody, InferResponseBody, OutputPlan};
 
 /// Header with the length of the JSON part in bytes; binary tensors follow it.
-const HEADER_LENGTH: &str = "inference-header-content-length";
+pub(super) const HEADER_LENGTH: &str = "inference-header-content-length";
 
 /// The path of a model, and that of one of its versions. Each operation on the first exists on the second.
 const MODEL: &str = "/v2/models/{model}";
@@ -299,6 +300,20 @@ async fn unload(
     load_or_unload(state.repository_api.as_ref(), path(parameters)?, false).await
 }
 
+/// Reads a request: its JSON, and the binary tensors after it. Returns with it the id and which outputs to return.
+pub(super) fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    client: Client,
+    model: ModelRef,
+    deadline: Option<Instant>,
+) -> Result<(InferRequest, Option<String>, OutputPlan), Error> {
+    let (head, tensors) = binary::split(headers, body)?;
+    let request: InferBody = super::body::parse(head)?;
+    let (id, plan) = (request.id.clone(), request.output_plan());
+    Ok((request.into_domain(client, model, tensors, deadline)?, id, plan))
+}
+
 /// Computes outputs of a model: for ids whose features are looked up, or for features in tensors.
 #[utoipa::path(
     post, path = "/v2/models/{model}/infer", tag = "inference",
@@ -331,12 +346,7 @@ async fn infer(
         let model = model_ref(parameters)?;
         record_model(&model.name);
         let deadline = deadline?;
-        let parse = move || {
-            let (head, tensors) = binary::split(&headers, &body)?;
-            let request: InferBody = super::body::parse(head)?;
-            let (id, plan) = (request.id.clone(), request.output_plan());
-            Ok((request.into_domain(client, model, tensors, deadline)?, id, plan))
-        };
+        let parse = move || decode(&headers, &body, client, model, deadline);
         let (request, id, plan) = super::body::parsed(bytes, parse).await?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;
         Ok((inferred, id, plan))

@@ -84,7 +84,7 @@ where
 
 /// The known encodings.
 #[derive(Clone, Copy, Debug)]
-enum Decoder {
+pub(super) enum Decoder {
     None,
     Gzip,
     Deflate,
@@ -92,7 +92,7 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn named(encoding: &[u8]) -> Option<Self> {
+    pub(super) fn named(encoding: &[u8]) -> Option<Self> {
         Some(match encoding.trim_ascii().to_ascii_lowercase().as_slice() {
             b"" | b"identity" => Self::None,
             b"gzip" | b"x-gzip" => Self::Gzip,
@@ -102,7 +102,7 @@ impl Decoder {
         })
     }
 
-    fn body(self, body: Body, memory: Option<RequestMemory>) -> Body {
+    pub(super) fn body(self, body: Body, memory: Option<RequestMemory>) -> Body {
         let packed = Arc::new(AtomicUsize::new(0));
         let count = packed.clone();
         let wire = body.into_data_stream().map_err(io::Error::other);

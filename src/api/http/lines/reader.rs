@@ -14,9 +14,9 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// One line, with its number from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BodyLine {
-    pub(super) number: u64,
-    pub(super) text: LineText,
+pub(in crate::api::http) struct BodyLine {
+    pub(in crate::api::http) number: u64,
+    pub(in crate::api::http) text: LineText,
 }
 
 impl BodyLine {
@@ -31,7 +31,7 @@ impl BodyLine {
 
 /// The content of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LineText {
+pub(in crate::api::http) enum LineText {
     Whole(Bytes),
     /// Skipped, as it is longer than allowed.
     TooLong,
@@ -39,7 +39,7 @@ pub(super) enum LineText {
 
 /// Reads a body line by line. Empty lines are counted and skipped.
 #[derive(Debug)]
-pub(super) struct BodyLines {
+pub(in crate::api::http) struct BodyLines {
     body: BodyDataStream,
     memory: Option<RequestMemory>,
     buffer: BytesMut,
@@ -55,7 +55,7 @@ pub(super) struct BodyLines {
 }
 
 impl BodyLines {
-    pub(super) fn new(body: Body, max_bytes: usize, memory: Option<RequestMemory>) -> Self {
+    pub(in crate::api::http) fn new(body: Body, max_bytes: usize, memory: Option<RequestMemory>) -> Self {
         Self {
             memory,
             body: body.into_data_stream(),
@@ -120,7 +120,7 @@ impl BodyLines {
     ///
     /// # Errors
     /// The body ended early, or there is no memory for it; the lines before were returned.
-    pub(super) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, Error> {
+    pub(in crate::api::http) async fn batch(&mut self, most: usize) -> Result<Vec<BodyLine>, Error> {
         let mut lines = Vec::new();
         let mut bytes = 0;
         while lines.len() < most && bytes < BATCH_BYTES {

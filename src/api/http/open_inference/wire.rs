@@ -81,7 +81,7 @@ struct RequestedOutput {
 
 /// Which outputs to return as binary tensors.
 #[derive(Debug)]
-pub(super) struct OutputPlan {
+pub(in crate::api::http) struct OutputPlan {
     all: bool,
     named: Vec<(String, bool)>,
 }

@@ -1,0 +1,27 @@
+#![no_main]
+//! Replies of Redis, in the protocol and as texts.
+
+use std::cell::OnceCell;
+
+use evergreen::features::redis::fuzzing::RedisReader;
+use evergreen_fuzz::{Input, bounded};
+use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    static READERS: [OnceCell<RedisReader>; 2] = const { [OnceCell::new(), OnceCell::new()] };
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut input = Input(bytes);
+    let (json, protocol) = (input.below(2), input.below(2) == 0);
+    READERS.with(|readers| {
+        let reader = readers[json].get_or_init(|| RedisReader::new(json == 1).expect("the default settings"));
+        let most = (64 << 10) + 512 * bytes.len();
+        if protocol {
+            // What is not the protocol is an error of the client library.
+            let _ = bounded(bytes, most, || reader.reply(input.0)).is_ok();
+        } else {
+            bounded(bytes, most, || reader.texts(input.0));
+        }
+    });
+});

@@ -1,0 +1,32 @@
+//! Reads an input as a sequence of choices. An input that has ended reads as zeros.
+
+/// The rest of an input.
+#[derive(Debug)]
+pub struct Input<'a>(pub &'a [u8]);
+
+impl<'a> Input<'a> {
+    /// The next `N` bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let (head, rest) = self.0.split_at(N.min(self.0.len()));
+        self.0 = rest;
+        std::array::from_fn(|at| head.get(at).copied().unwrap_or(0))
+    }
+
+    /// A number below `end`, which is at most 256.
+    pub fn below(&mut self, end: usize) -> usize {
+        let [byte] = self.bytes();
+        usize::from(byte) % end.max(1)
+    }
+
+    /// The rest in chunks whose sizes are choices, too.
+    pub fn chunks(&mut self) -> Vec<Vec<u8>> {
+        let mut chunks = Vec::new();
+        while !self.0.is_empty() {
+            let size = self.below(64).min(self.0.len());
+            let (chunk, rest) = self.0.split_at(size);
+            chunks.push(chunk.to_vec());
+            self.0 = rest;
+        }
+        chunks
+    }
+}
