@@ -70,7 +70,11 @@ pub(super) fn read(name: &str, datatype: Datatype, bytes: &[u8]) -> Result<Eleme
         Datatype::Uint32 => Elements::Whole(each(bytes, |b| u32::from_le_bytes(b).into())),
         Datatype::Uint64 => {
             // Stops at the first fault: an error holds the name, which a client chooses, and there may be many.
-            let numbers = bytes.as_chunks().0.iter().map(|b| whole(name, u64::from_le_bytes(*b)));
+            let numbers = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| whole(name, u64::from_le_bytes(*b)));
             Elements::Whole(numbers.collect::<Result<_, _>>()?)
         }
         Datatype::Int8 => Elements::Whole(each(bytes, |b| i8::from_le_bytes(b).into())),

@@ -54,20 +54,21 @@ fn count(message: &MessageCost, mut wire: &[u8], total: &mut usize) -> Option<()
         let (number, wire_type) = decode_key(&mut wire).ok()?;
         let field = message.fields.iter().find(|(known, _)| *known == number);
         let field = field.map(|&(_, cost)| cost);
-        match wire_type {
-            WireType::Varint => {
-                decode_varint(&mut wire).ok()?;
-            }
-            WireType::SixtyFourBit => wire = wire.get(8..)?,
-            WireType::ThirtyTwoBit => wire = wire.get(4..)?,
-            WireType::LengthDelimited => {
+        match (field, wire_type) {
+            // prost reads an entry of a map whatever wire type it announces, and refuses any other message then.
+            (Some(FieldCost::Message { .. }), _) | (_, WireType::LengthDelimited) => {
                 let length = usize::try_from(decode_varint(&mut wire).ok()?).ok()?;
                 let (part, rest) = wire.split_at_checked(length)?;
                 wire = rest;
                 count_part(field, part, total)?;
                 continue;
             }
-            WireType::StartGroup | WireType::EndGroup => {
+            (_, WireType::Varint) => {
+                decode_varint(&mut wire).ok()?;
+            }
+            (_, WireType::SixtyFourBit) => wire = wire.get(8..)?,
+            (_, WireType::ThirtyTwoBit) => wire = wire.get(4..)?,
+            (_, WireType::StartGroup | WireType::EndGroup) => {
                 // No message here has a group: prost refuses it in a known field, and skips it in an unknown one.
                 skip_field(wire_type, number, &mut wire, DecodeContext::default()).ok()?;
                 continue;
@@ -248,6 +249,18 @@ mod tests {
             assert_eq!(proto::ScoreRequest::decode(&*wire).unwrap().entities.len(), 1000);
             let whole = decoded_bytes::<proto::ScoreRequest>(&entities);
             assert_eq!(decoded_bytes::<proto::ScoreRequest>(&wire), whole, "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_map_counts_with_any_wire_type() {
+        let entry = [4, 0x0a, 2, b'a', b'b'];
+        let entity = |tag: u8| [&[tag][..], &entry].concat();
+        let whole = decoded_bytes::<proto::Entity>(&entity(0x1a));
+        for tag in [0x18, 0x19, 0x1b, 0x1c, 0x1d] {
+            let wire = entity(tag);
+            assert_eq!(proto::Entity::decode(&*wire).unwrap().features.len(), 1, "{tag}");
+            assert_eq!(decoded_bytes::<proto::Entity>(&wire), whole, "{tag}");
         }
     }
 }
