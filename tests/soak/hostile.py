@@ -301,7 +301,9 @@ def main():
     parser.add_argument("--seconds", type=int, default=1800)
     parser.add_argument("--hostile", type=int, default=2, help="processes with hostile clients")
     parser.add_argument("--limit", type=int, default=512, help="memory limit in MiB")
-    parser.add_argument("--memory", type=int, default=160, help="limits.memory in MiB")
+    parser.add_argument(
+        "--memory", type=int, default=230, help="limits.memory in MiB; the default is derived from 512"
+    )
     parser.add_argument("--rest", type=int, default=80, help="seconds of rest before the last look")
     options = parser.parse_args()
     binary = str(Path(options.binary).resolve())
