@@ -5,7 +5,8 @@
 
 The cost of a score is the CPU time of the server's process (/proc/PID/stat) divided by the number of scores, so that
 load generators and neighbours on the same cores count for little. Memory is resident memory, or what the server and
-Redis report. redis-server must be installed. `--only` runs one of the measurements: snapshot, store or memory.
+Redis report. redis-server must be installed. `--only` runs one of the measurements: snapshot, store or memory;
+`--figures FILE` measures nothing, and calculates with the values of a JSON file, by the names of the first table.
 """
 
 import argparse
@@ -243,12 +244,13 @@ def main():
     parser.add_argument("--binary", type=Path, default=ROOT / "target/dist/evergreen")
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rows", type=int, default=500_000, help="customers of the large snapshot")
+    parser.add_argument("--figures", type=Path, help="JSON file with figures to calculate with")
     parser.add_argument("--only", choices=["snapshot", "store", "memory"])
     options = parser.parse_args()
     options.binary = str(options.binary.resolve())
-    found = {}
+    found = json.loads(options.figures.read_text()) if options.figures else {}
     for measure in (snapshot, store, memory):
-        if options.only in (None, measure.__name__):
+        if not options.figures and options.only in (None, measure.__name__):
             with tempfile.TemporaryDirectory(prefix="evergreen-capacity-") as work:
                 found |= measure(options, Path(work))
     print("| measured | value |\n|---|---|")
