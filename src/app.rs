@@ -142,6 +142,7 @@ impl App {
     /// Updates the metrics that are measured when they are read.
     pub fn measure(&self) {
         self.sources.measure();
+        self.scorer.measure();
         self.scorer.live().update_feature_counters();
         self.memory_metrics.measure(&self.memory);
     }

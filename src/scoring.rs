@@ -111,6 +111,12 @@ impl Scorer {
         self.limits.store(Arc::new(limits));
     }
 
+    /// Updates the metrics that are measured when they are read.
+    pub fn measure(&self) {
+        let (limit, used) = self.admission.state();
+        self.metrics.set_in_flight(limit, used);
+    }
+
     /// Replaces the live models for requests from now on. Returns the previous ones, which requests in flight still use.
     pub fn replace(&self, live: LiveSet) -> Arc<LiveSet> {
         self.live.swap(Arc::new(live))

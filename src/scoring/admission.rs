@@ -48,6 +48,14 @@ impl Admission {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Returns the limit, and how much of it is in use.
+    pub(super) fn state(&self) -> (usize, usize) {
+        (
+            self.limit.load(Ordering::Relaxed),
+            self.busy.load(Ordering::Relaxed),
+        )
+    }
+
     /// Admits this many entities of a client at this cost.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Metrics of the scoring path.
 
-use crate::metrics::{Histogram, IntCounter, Registry, Result};
+use crate::metrics::{Histogram, IntCounter, IntGauge, Registry, Result};
 use crate::scoring::outcome::EntityResult;
 
 /// Upper bounds in seconds: from a microsecond, for a cached row and a small forest, to ten seconds, for bulk.
@@ -18,6 +18,8 @@ pub struct ScoringMetrics {
     pub(super) forest: Histogram,
     /// Seconds of a request from admission to answer, without the protocol.
     pub(super) whole: Histogram,
+    in_flight_limit: IntGauge,
+    in_flight_used: IntGauge,
 }
 
 impl ScoringMetrics {
@@ -31,12 +33,24 @@ impl ScoringMetrics {
         let help =
             "Seconds of a scoring request, by stage (features, forest, whole: total excluding the protocol).";
         let stages = registry.histograms("evergreen_stage_seconds", help, &["stage"], &SECONDS)?;
+        let help =
+            "Entities in progress, an explained one as ten (limits.in_flight), by state (limit, used).";
+        let in_flight = registry.gauges("evergreen_in_flight_entities", help, &["state"])?;
         Ok(Self {
             entities: EntityResult::ALL.map(|result| (result, entities.with_label_values(&[result.label()]))),
             features: stages.with_label_values(&["features"]),
             forest: stages.with_label_values(&["forest"]),
             whole: stages.with_label_values(&["whole"]),
+            in_flight_limit: in_flight.with_label_values(&["limit"]),
+            in_flight_used: in_flight.with_label_values(&["used"]),
         })
+    }
+
+    /// Sets the gauges of admission to the present state.
+    pub(super) fn set_in_flight(&self, limit: usize, used: usize) {
+        let gauge = |entities: usize| i64::try_from(entities).unwrap_or(i64::MAX);
+        self.in_flight_limit.set(gauge(limit));
+        self.in_flight_used.set(gauge(used));
     }
 
     /// Counts entities by their result.

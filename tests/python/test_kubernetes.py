@@ -38,17 +38,27 @@ def manifests(request):
     return [document for document in yaml.safe_load_all(built.stdout) if document]
 
 
-@pytest.fixture(scope="module")
-def monitored(tmp_path_factory):
-    """Returns the sample with the component for the Prometheus operator."""
-    folder = tmp_path_factory.mktemp("monitored")
+def with_component(folder, name):
+    """Returns the sample with a component."""
     relative = os.path.relpath(ROOT / "k8s", folder.resolve())
     (folder / "kustomization.yaml").write_text(
-        f"resources: [{relative}/overlays/sample]\ncomponents: [{relative}/components/prometheus-operator]\n"
+        f"resources: [{relative}/overlays/sample]\ncomponents: [{relative}/components/{name}]\n"
     )
     built = subprocess.run([program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return [document for document in yaml.safe_load_all(built.stdout) if document]
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory):
+    """Returns the sample with the component for the Prometheus operator."""
+    return with_component(tmp_path_factory.mktemp("monitored"), "prometheus-operator")
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """Returns the sample with the component for prometheus-adapter."""
+    return with_component(tmp_path_factory.mktemp("adapted"), "prometheus-adapter")
 
 
 def kind(manifests, *names):
@@ -172,6 +182,25 @@ def test_the_monitor_watches_the_operations_port(monitored, server):
     assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= names
     for endpoint in monitor["endpoints"]:
         assert server.ops.get(endpoint["path"]).status_code == 200
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_autoscaler_with_the_adapter_is_valid(adapted, release):
+    kubernetes_validate.validate(one(adapted, "HorizontalPodAutoscaler"), release, strict=True)
+
+
+def test_the_autoscalers_metric_is_what_the_server_exports(adapted, server):
+    processor, share = one(adapted, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert processor["resource"]["name"] == "cpu"
+    [rule] = yaml.safe_load((ROOT / "k8s/components/prometheus-adapter/rule.yaml").read_text())["rules"][
+        "custom"
+    ]
+    assert rule["name"]["as"] == share["pods"]["metric"]["name"]
+    exported = server.ops.get("/metrics").text
+    series = re.findall(r'(evergreen_\w+)\{state="(\w+)"', rule["seriesQuery"] + rule["metricsQuery"])
+    assert {state for _, state in series} == {"used", "limit"}
+    for name, state in series:
+        assert f'{name}{{state="{state}"}} ' in exported
 
 
 def test_paths_are_the_programs(manifests, server):

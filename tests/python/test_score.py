@@ -205,9 +205,9 @@ def test_check_says_whether_a_bundle_may_go_live(run, tmp_path):
     assert "may go live" in good.stdout and "margins bit-equal, values bit-equal" in good.stdout
     answer = json.loads(run("check", "--json", BUNDLE).stdout)
     outcomes = {step["step"]: step["outcome"] for step in answer["steps"]}
-    # Skipped: no [budget] in the contract, and no server with feature sources.
+    # Skipped: no [budget] in the contract, no server with feature sources, no trusted keys.
     assert answer["may_go_live"] and set(outcomes.values()) <= {"passed", "skipped"}
-    assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {"budget", "features"}
+    assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {"budget", "features", "signature"}
 
 
 def spoil(folder, name, change):

@@ -3,9 +3,10 @@
     cargo build --profile dist --features full
     python tests/soak/delivery.py rolling|sigterm|overload|rotation|footprint --binary target/dist/evergreen
 
-rolling    two servers behind nginx are restarted in turn under steady load on REST and gRPC
+rolling    two servers behind nginx are restarted in turn under steady load on REST and gRPC; with --old BINARY each
+           restart changes from that release to the other, or back
 sigterm    SIGTERM during start-up, during an outage of the store, with idle connections, with a request in flight
-overload   five times the load that the server can handle
+overload   ten times the load that the server can handle; with --hostile next to a hostile client (soak_attacks.py)
 rotation   repeated certificate changes under steady load
 footprint  the time from start to ready, and the memory of an idle server
 
@@ -14,8 +15,10 @@ nginx (rolling) and redis-server (sigterm) must be installed. Short forms run in
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -24,18 +27,22 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "tests/python")]
+sys.path[:0] = [str(ROOT / "tests/python"), str(ROOT / "tests/soak")]
 
 
-def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
+def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5, old=None):
     """Restarts two servers in turn. Returns failures, and p99 during restarts and in steady load, by protocol. nginx
-    skips a server that refused it for up to two seconds: `drain` plus `pause` must be longer."""
+    skips a server that refused it for up to two seconds: `drain` plus `pause` must be longer. With `old`, both begin
+    with this binary, odd rounds upgrade them and even ones roll them back; each keeps its state file."""
     from evergreen_testing.nginx import nginx
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import Traffic, percentile
 
     config = f"[server]\ndrain_seconds = {drain}\n[log]\nlevel = 'warn'\n"
-    instances = [Instance(binary, work, name, config) for name in ("a", "b")]
+    instances = [
+        Instance(old or binary, work, name, f"{config}[models]\nstate_file = '{work}/{name}.json'\n")
+        for name in ("a", "b")
+    ]
     codes = []
     with instances[0], instances[1], nginx(work / "nginx", instances) as addresses:
         for instance in instances:
@@ -45,8 +52,9 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5):
             traffic.phase.value = 2
             time.sleep(steady)
             traffic.phase.value = 3
-            for _ in range(rounds):
+            for number in range(rounds):
                 for instance in instances:
+                    instance.binary = old if old and number % 2 else binary
                     codes.append(instance.stop()[0])
                     instance.start()
                     time.sleep(pause)
@@ -149,7 +157,26 @@ def probing(instance, done, times):
         time.sleep(0.05)
 
 
-def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_flight=10_000, factor=5):
+@contextlib.contextmanager
+def hostile_client(instance):
+    """Runs one hostile client, with its four threads, for the length of a block."""
+    import soak_attacks
+
+    stop, results = multiprocessing.Event(), multiprocessing.Queue()
+    ports = [f"127.0.0.1:{instance.ports[port]}" for port in ("http", "grpc", "ops")]
+    process = multiprocessing.Process(target=soak_attacks.work, args=(0, (*ports, "", "none"), stop, results))
+    process.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        process.join(60)
+        process.kill()
+
+
+def overload(
+    binary, work, seconds=60, warm=8, entities=100, explain=3, in_flight=10_000, factor=10, hostile=False
+):
     """Returns goodput relative to the peak, p99 of admitted requests, probes, memory and recovery time."""
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import percentile
@@ -166,8 +193,9 @@ def overload(binary, work, seconds=30, warm=8, entities=100, explain=3, in_fligh
         done, probes = threading.Event(), []
         prober = threading.Thread(target=probing, args=(instance, done, probes))
         prober.start()
-        seen = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
-        memory.append(instance.resident())
+        with hostile_client(instance) if hostile else contextlib.nullcontext():
+            seen = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
+            memory.append(instance.resident())
         done.set()
         prober.join()
         # After the overload, single requests must work as before.
@@ -289,9 +317,14 @@ def main():
     )
     parser.add_argument("what", choices=["rolling", "sigterm", "overload", "rotation", "footprint"])
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
+    parser.add_argument("--old", help="rolling: the binary of another release")
+    parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
     options = parser.parse_args()
+    more = {"hostile": True} if options.hostile else {}
+    if options.old:
+        more["old"] = str(Path(options.old).resolve())
     with tempfile.TemporaryDirectory(prefix="evergreen-delivery-") as work:
-        found = globals()[options.what](str(Path(options.binary).resolve()), Path(work))
+        found = globals()[options.what](str(Path(options.binary).resolve()), Path(work), **more)
     print(json.dumps(found, indent=2))
 
 

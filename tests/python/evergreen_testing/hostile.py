@@ -94,7 +94,7 @@ class Http2:
         self.data: dict[int, bytes] = {}
         self.closed = False
         # Until the server has acknowledged it, the usual window applies.
-        while self.settled < 2:
+        while self.settled < 2 and not self.closed:
             self.read(5)
 
     def flush(self) -> None:
