@@ -35,6 +35,9 @@ const OPERATIONS_BODY: usize = 64 << 10;
 const ELEMENT_BYTES: usize = 64;
 const QUOTE_BYTES: usize = 16;
 
+/// Copies of a text that an error about it takes: a name may be as long as the text, and messages repeat it.
+const ERROR_COPIES: usize = 5;
+
 /// Part of a serde message that matters: the wrong name at its beginning, the expected ones at its end.
 const MESSAGE_BYTES: usize = 2048;
 
@@ -196,6 +199,9 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     // Tracking the path is slower: do it only after an error.
     if let Ok(parsed) = serde_json::from_slice(&text) {
         return Ok(parsed);
+    }
+    if let Some(memory) = memory::current() {
+        memory.take_decoded(bytes.len() * ERROR_COPIES)?;
     }
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
