@@ -3,6 +3,8 @@
 //! thread of its own here, or gives way in between. A worker that is held up answers nobody: two such requests would stop a
 //! server of two cores.
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::error::Error;
 
 /// Bytes of a client that a worker parses, unpacks or writes without giving way: about 0.2 ms.
@@ -20,6 +22,19 @@ pub async fn on_bytes<T: Send + 'static>(
         Ok(work())
     } else {
         off_thread(work).await
+    }
+}
+
+/// Does work on this many bytes here, after other tasks of this worker have moved to another thread if there are many. For
+/// code that cannot wait, such as a decoder.
+pub fn in_place<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    // A runtime of one thread has no other one.
+    let threads =
+        || Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes > INLINE_BYTES && threads() {
+        tokio::task::block_in_place(work)
+    } else {
+        work()
     }
 }
 

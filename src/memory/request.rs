@@ -128,6 +128,11 @@ impl RequestMemory {
         self.0.body.load(Ordering::Relaxed)
     }
 
+    /// The bytes of the answer that are not in pieces yet.
+    pub fn answer(&self) -> usize {
+        self.0.answer.load(Ordering::Relaxed)
+    }
+
     /// Sets the bytes of a body that is read in parts to those which are still buffered.
     pub fn keep_body(&self, bytes: usize) {
         self.set(&self.0.body, bytes);

@@ -20,6 +20,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use crate::memory::{MemoryBudget, RequestMemory};
+use crate::work;
 
 /// Maximum size of a piece in bytes.
 const PIECE: usize = 32 << 10;
@@ -252,8 +253,10 @@ impl HttpBody for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut this = self.project();
         if this.rest.is_empty() {
-            // A body that makes its messages here, such as those of gRPC, finds its account.
-            let frame = this.memory.scope(|| this.body.as_mut().poll_frame(context));
+            // A body that makes its messages here, such as those of gRPC, finds its account. To encode or compress a large
+            // answer takes long.
+            let poll = || this.memory.scope(|| this.body.as_mut().poll_frame(context));
+            let frame = work::in_place(this.memory.answer(), poll);
             match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => *this.rest = data,

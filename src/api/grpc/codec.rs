@@ -6,14 +6,13 @@ use std::marker::PhantomData;
 use bytes::Buf as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost::{Message, Name};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
 use crate::error::Error;
 use crate::memory;
-use crate::work::INLINE_BYTES;
+use crate::work;
 
 include!(concat!(env!("OUT_DIR"), "/decode_costs.rs"));
 
@@ -147,23 +146,14 @@ impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        let long = wire.remaining() > INLINE_BYTES;
-        let decode = || {
+        work::in_place(wire.remaining(), || {
             take_decoded::<U>(wire.chunk())?;
             let message = U::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
             if let Some(memory) = memory::current() {
                 memory.keep_body(0);
             }
             Ok(Some(message))
-        };
-        let threads =
-            Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
-        if long && threads {
-            // Other requests of this worker go to another thread meanwhile.
-            tokio::task::block_in_place(decode)
-        } else {
-            decode()
-        }
+        })
     }
 }
 
