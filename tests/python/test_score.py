@@ -207,7 +207,11 @@ def test_check_says_whether_a_bundle_may_go_live(run, tmp_path):
     outcomes = {step["step"]: step["outcome"] for step in answer["steps"]}
     # Skipped: no [budget] in the contract, no server with feature sources, no trusted keys.
     assert answer["may_go_live"] and set(outcomes.values()) <= {"passed", "skipped"}
-    assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {"budget", "features", "signature"}
+    assert {step for step, outcome in outcomes.items() if outcome == "skipped"} <= {
+        "budget",
+        "features",
+        "signature",
+    }
 
 
 def spoil(folder, name, change):
