@@ -2,7 +2,7 @@
 //!
 //! The log can neither stop nor slow the program: whoever logs puts a line into a bounded queue (`queue`), and one thread
 //! writes. Text of clients and stores cannot forge lines or flood the log: `line` escapes and cuts every value, and
-//! [`Pace`] limits events that clients cause at will.
+//! `Pace` limits events that clients cause at will.
 
 mod fields;
 mod filter;

@@ -23,6 +23,7 @@ mod unpack;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::response::IntoResponse as _;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
@@ -152,7 +153,13 @@ fn select_timeout(route: Option<&str>, _: &str) -> BodyTimeout {
 
 /// Compresses responses above `bytes`, except images.
 fn compression(bytes: usize) -> CompressionLayer<impl Predicate> {
-    CompressionLayer::new().compress_when(SizeAbove::new(bytes as u64).and(NotForContentType::IMAGES))
+    let compressible = |_: StatusCode, _: Version, _: &HeaderMap, extensions: &Extensions| {
+        extensions.get::<docs::AsItIs>().is_none()
+    };
+    let predicate = SizeAbove::new(bytes as u64)
+        .and(NotForContentType::IMAGES)
+        .and(compressible);
+    CompressionLayer::new().compress_when(predicate)
 }
 
 /// Builds the router of the REST port, behind the guard.

@@ -32,11 +32,11 @@ use crate::config::{Config, GrpcSection};
 use crate::log::Pace;
 use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
 
-/// HTTP/2 flow control windows of a stream and of a connection, in bytes. They are larger than the default of 64 KiB,
-/// so that a large request does not wait for window updates. What arrives before its body is read is not counted, so the
-/// window of the connection bounds it.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// HTTP/2 flow control windows of a stream and of a connection, in bytes. A stream of many small messages may fill its
+/// window while the server works; h2 ends a connection whose unread frames have overhead of more than half of the
+/// connection's window, at 256 bytes for each small frame. So the one must be small and the other large.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Maximum concurrent requests per HTTP/2 connection.
 const MAX_STREAMS: u32 = 100;

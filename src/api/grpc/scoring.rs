@@ -29,6 +29,9 @@ use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
 use stream::BatchStream;
 
+/// Bytes that a client may send before a stream reads them: the window of HTTP/2.
+const STREAM_WINDOW: usize = 64 << 10;
+
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
 
@@ -82,8 +85,11 @@ impl ScoringService for Scoring {
         let deadline = deadline::of(&extensions)?;
         let client = client::of(&extensions).in_bulk();
         let memory = memory::current();
+        // What arrives while the server works on other batches waits in the window of the stream.
+        let window = memory.as_ref().map(|memory| memory.reserve(STREAM_WINDOW));
+        let window = window.transpose().map_err(Error::from)?;
         Ok(Response::new(
-            self.stream.answers(client, batches, deadline, memory),
+            self.stream.answers(client, batches, deadline, memory, window),
         ))
     }
 

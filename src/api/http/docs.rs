@@ -2,12 +2,14 @@
 
 use std::io::Read as _;
 
+use axum::body::Bytes;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use axum::{Json, Router};
-use flate2::read::GzDecoder;
+use axum::{Extension, Router};
+use flate2::Compression;
+use flate2::read::{GzDecoder, GzEncoder};
 
 /// The page itself.
 const PAGE: &str = r#"<!DOCTYPE html>
@@ -51,9 +53,13 @@ pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router {
     };
     let text =
         |content_type, text: &'static str| get(move || async move { ([(CONTENT_TYPE, content_type)], text) });
+    let document = Document::new(&description);
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/docs/") }))
-        .route("/openapi.json", get(move || async move { Json(description) }))
+        .route(
+            "/openapi.json",
+            get(move |headers: HeaderMap| async move { document.answer(&headers) }),
+        )
         .route("/docs", get(|| async { Redirect::temporary("/docs/") }))
         .route("/docs/", text("text/html; charset=utf-8", PAGE))
         .route("/docs/start.js", text(JAVASCRIPT, START))
@@ -65,6 +71,41 @@ pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router {
             "/docs/swagger-ui-bundle.js",
             file(JAVASCRIPT, embedded!("swagger-ui-bundle.js")),
         )
+}
+
+/// Marks a response that is not compressed for each request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AsItIs;
+
+/// The description of the API, written and compressed once: anyone may ask for it.
+#[derive(Clone)]
+struct Document {
+    plain: Bytes,
+    gzip: Bytes,
+}
+
+impl Document {
+    fn new(description: &utoipa::openapi::OpenApi) -> Self {
+        // Cannot fail: the description has texts as keys only, and a vector takes any bytes.
+        let plain = serde_json::to_vec(description).unwrap_or_default();
+        let mut gzip = Vec::new();
+        let _ = GzEncoder::new(plain.as_slice(), Compression::default()).read_to_end(&mut gzip);
+        Self {
+            plain: plain.into(),
+            gzip: gzip.into(),
+        }
+    }
+
+    /// Compressed with gzip for those who take it, otherwise as it is.
+    fn answer(&self, headers: &HeaderMap) -> Response {
+        let accepted = headers.get_all(ACCEPT_ENCODING).iter();
+        let mut accepted = accepted.filter_map(|value| value.to_str().ok());
+        let headers = [(CONTENT_TYPE, "application/json"), (VARY, "accept-encoding")];
+        if accepted.any(takes_gzip) {
+            return (headers, [(CONTENT_ENCODING, "gzip")], self.gzip.clone()).into_response();
+        }
+        (headers, Extension(AsItIs), self.plain.clone()).into_response()
+    }
 }
 
 /// Answers with a compressed file, as it is to clients that take gzip.

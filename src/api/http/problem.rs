@@ -16,6 +16,10 @@ use super::body::BODY;
 use super::schema::labels;
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
+use crate::words::shorten::shorten_middle;
+
+/// Maximum size of a detail in bytes: paths, methods and headers of clients are in them.
+const DETAIL_BYTES: usize = 512;
 
 const METHOD_NOT_ALLOWED_TITLE: &str = "Method not allowed";
 const UNKNOWN_ENCODING_TITLE: &str = "Unknown content encoding";
@@ -164,7 +168,7 @@ impl Problem {
             r#type: urn(label),
             title,
             status: status.as_u16(),
-            detail,
+            detail: shorten_middle(&detail, DETAIL_BYTES),
             body_unread,
         }
     }

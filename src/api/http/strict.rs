@@ -16,6 +16,16 @@ pub(super) fn check(request: &mut Request) -> Option<Response> {
             return Some(Error::invalid(message).about("host").into_response());
         }
     }
+    let transfer: Vec<&HeaderValue> = request
+        .headers()
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .collect();
+    let chunked = |coding: &&HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if transfer.len() > 1 || !transfer.iter().all(chunked) {
+        let error = Error::invalid("transfer-encoding: expected chunked alone, or no such header");
+        return Some(error.about("transfer-encoding").into_response());
+    }
     if request
         .headers()
         .get_all(header::ACCEPT_ENCODING)

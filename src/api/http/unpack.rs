@@ -117,11 +117,18 @@ impl Decoder {
         };
         let reader: Pin<Box<dyn AsyncRead + Send>> = match self {
             Self::None => Box::pin(wire),
-            Self::Gzip => Box::pin(GzipDecoder::new(wire)),
+            // A body may be several members or frames after each other (RFC 1952, RFC 8878).
+            Self::Gzip => {
+                let mut decoder = GzipDecoder::new(wire);
+                decoder.multiple_members(true);
+                Box::pin(decoder)
+            }
             Self::Deflate => Box::pin(ZlibDecoder::new(wire)),
             Self::Zstd => {
                 let window = DParameter::window_log_max(ZSTD_WINDOW_LOG);
-                Box::pin(ZstdDecoder::with_params(wire, &[window]))
+                let mut decoder = ZstdDecoder::with_params(wire, &[window]);
+                decoder.multiple_members(true);
+                Box::pin(decoder)
             }
         };
         Body::from_stream(Unpacked {
@@ -216,6 +223,8 @@ mod tests {
         let dense = gzip(&vec![b'\n'; 8 << 20]);
         let error = unpacked("gzip", dense).await.unwrap_err();
         assert!(error.to_string().contains("100 times"), "{error}");
+        let members = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(unpacked("gzip", members).await.unwrap(), "one two");
         assert!(Decoder::named(b"br").is_none());
         assert!(unpacked("gzip", b"no gzip".to_vec()).await.is_err());
     }

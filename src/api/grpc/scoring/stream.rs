@@ -17,7 +17,7 @@ use crate::api::context::deadline::{earlier, within};
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::app::App;
 use crate::error::Error;
-use crate::memory::RequestMemory;
+use crate::memory::{RequestMemory, Reservation};
 use crate::scoring::{Client, Scorer, Scores};
 
 /// The responses of one stream.
@@ -52,6 +52,7 @@ impl BatchStream {
         batches: B,
         deadline: Option<Instant>,
         memory: Option<RequestMemory>,
+        window: Option<Reservation>,
     ) -> Answers
     where
         B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
@@ -59,7 +60,7 @@ impl BatchStream {
         let deadline = earlier(deadline, Instant::now().checked_add(self.max_duration));
         let end = Box::pin(early_end(self.closing.clone(), deadline));
         let counted = memory.clone();
-        let batches = counted_batches(batches, memory);
+        let batches = counted_batches(batches, memory, window);
         let batch_scorer = BatchScorer {
             scorer: self.scorer.clone(),
             counters: self.counters.clone(),
@@ -93,13 +94,18 @@ impl BatchStream {
 fn counted_batches<B>(
     mut batches: B,
     memory: Option<RequestMemory>,
+    window: Option<Reservation>,
 ) -> impl Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static
 where
     B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
 {
-    stream::poll_fn(move |context| match &memory {
-        Some(memory) => memory.scope(|| batches.poll_next_unpin(context)),
-        None => batches.poll_next_unpin(context),
+    stream::poll_fn(move |context| {
+        // Held as long as the stream.
+        let _window = &window;
+        match &memory {
+            Some(memory) => memory.scope(|| batches.poll_next_unpin(context)),
+            None => batches.poll_next_unpin(context),
+        }
     })
 }
 
