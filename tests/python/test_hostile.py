@@ -406,3 +406,29 @@ def test_errors_do_not_repeat_what_the_client_sent(small):
     assert answer.status_code == 400 and len(answer.content) < 2000
     escape = small.http.get("/v1/models/" + "%1b%5b31m%0d%0a" * 200)
     assert len(escape.content) < 2000 and b"\x1b" not in escape.content
+
+
+def test_no_member_of_a_packed_body_is_lost(small):
+    line = gzip.compress(b'{"id": "C-1042"}\n')
+    packed = {"content-encoding": "gzip"}
+    answer = small.http.post("/v1/models/churn/scores", content=line * 3, headers=packed)
+    assert answer.text.count('"status":"ok"') == 3
+
+
+def test_other_transfer_codings_are_refused(small):
+    for lines in (["transfer-encoding: gzip, chunked"], ["transfer-encoding: chunked"] * 2):
+        with connect(address(small)) as client:
+            client.settimeout(5)
+            text = "\r\n".join(["POST /v1/score HTTP/1.1", "host: x", *lines, "", "0", "", ""])
+            client.sendall(text.encode())
+            answer = read_answer(client)
+        assert answer.startswith(b"HTTP/1.1 400"), answer
+
+
+def test_long_methods_and_headers_are_not_repeated(small):
+    with connect(address(small)) as client:
+        client.settimeout(5)
+        client.sendall(b"A" * 30_000 + b" /v1/score HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert len(read_answer(client)) < 2000
+    answer = small.http.post("/v1/score", content=b"x", headers={"content-encoding": "gzip, " * 500})
+    assert answer.status_code == 415 and len(answer.content) < 2000

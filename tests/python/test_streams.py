@@ -49,6 +49,12 @@ def test_batches_are_answered_in_order_and_an_error_is_one_batchs_own(client):
     assert f.response.results[0].score == e.response.results[4999].score
 
 
+def test_many_small_batches_do_not_end_their_connection(client):
+    """Unread frames have an overhead that HTTP/2 servers bound."""
+    answers = client.stream((batch(str(number), "C-8") for number in range(5000)), timeout=300)
+    assert [answer.batch_id for answer in answers] == [str(number) for number in range(5000)]
+
+
 def test_a_client_that_does_not_read_is_not_read_from(server):
     """Flow control limits the client: the number of unanswered batches stays bounded."""
     sent, memory_before = 0, memory(server)
