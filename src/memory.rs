@@ -106,9 +106,10 @@ impl MemoryBudget {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Whether nearly all of the budget is in use: clients that are slow to send or to take an answer are cut off then.
+    /// Whether more than half of the budget is in use: clients that are slow to send or to take an answer are cut off then.
+    /// Large requests can use three quarters, so the other quarter is left for them.
     pub fn is_short(&self) -> bool {
-        self.used() > self.limit() / 10 * 9
+        self.used() > self.limit() / 2
     }
 
     /// Reserves bytes for a piece of work.

@@ -266,7 +266,8 @@ def test_a_score_stream_that_is_held_back_gives_way_when_memory_is_short(small, 
         for _ in range(8):
             stream = client.request(stream_path, ("content-type", "application/grpc"), ("te", "trailers"))
             client.send(stream, struct.pack(">BI", 0, 4 * MIB) + b"\x0a" * 900_000)
-    until(lambda: is_idle(small), 60)
+    large = {"model": "churn", "entities": [{"id": "C-1042"}] * 4000}
+    until(lambda: small.http.post("/v1/score", json=large).status_code == 200, 60)
     for client in clients:
         client.close()
 
