@@ -86,8 +86,8 @@ pub(super) type SelectTimeout = fn(Option<&str>, &str) -> BodyTimeout;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyLimit(pub(super) usize);
 
-/// Returns a layer that watches request bodies; `failure` converts the error for the protocol. With `counted`, bytes draw
-/// on the memory budget as they arrive; otherwise the handler counts what it keeps.
+/// Returns a layer that watches request bodies; `failure` converts the error for the protocol. With `counted`, messages
+/// of gRPC draw on the memory budget when they are announced; otherwise the handler counts what it keeps.
 pub(super) fn layer(
     app: &App,
     select: SelectTimeout,
@@ -131,6 +131,7 @@ impl BodyWatch {
             }
             timeout => request.map(|body| {
                 Body::new(IncomingBody {
+                    frames: Frames::default(),
                     body,
                     memory,
                     watch: self.clone(),
@@ -187,9 +188,42 @@ impl Progress {
     }
 }
 
+/// Follows the frames of gRPC: five bytes, the last four of which are the length of the message after them. The decoder
+/// reserves that length as soon as it is announced.
+#[derive(Debug, Default)]
+struct Frames {
+    header: [u8; 5],
+    have: usize,
+    rest: usize,
+}
+
+impl Frames {
+    /// Returns the bytes that the frames announce whose header is complete with `bytes`, each at most `limit`.
+    fn announced(&mut self, mut bytes: &[u8], limit: usize) -> usize {
+        let mut announced = 0;
+        while !bytes.is_empty() {
+            let skipped = self.rest.min(bytes.len());
+            self.rest -= skipped;
+            bytes = &bytes[skipped..];
+            let (part, after) = bytes.split_at((self.header.len() - self.have).min(bytes.len()));
+            self.header[self.have..self.have + part.len()].copy_from_slice(part);
+            self.have += part.len();
+            bytes = after;
+            if self.have == self.header.len() {
+                let [_, a, b, c, d] = self.header;
+                self.rest = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                self.have = 0;
+                announced += self.rest.min(limit);
+            }
+        }
+        announced
+    }
+}
+
 pin_project! {
     /// A body that is watched while it arrives.
     struct IncomingBody {
+        frames: Frames,
         body: Body,
         memory: Option<RequestMemory>,
         watch: Arc<BodyWatch>,
@@ -229,9 +263,13 @@ impl HttpBody for IncomingBody {
                 progress.add(bytes);
             }
             if let Some(memory) = this.memory.as_ref().filter(|_| this.watch.counted)
-                && let Err(error) = memory.take_body(bytes)
+                && let Some(Ok(frame)) = &frame
+                && let Some(data) = frame.data_ref()
             {
-                return this.end(error.into());
+                let announced = this.frames.announced(data, this.watch.limit.0);
+                if let Err(error) = memory.take_body(announced) {
+                    return this.end(error.into());
+                }
             }
             return Poll::Ready(frame);
         }
@@ -298,6 +336,22 @@ impl<E: Future<Output = ()>> HttpBody for ConversationBody<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_counted_when_they_are_announced() {
+        let mut bytes = vec![0, 0, 0, 0, 3, 7, 7, 7];
+        bytes.extend([1, 0, 1, 0, 0]);
+        bytes.extend(vec![9; 65_536]);
+        bytes.extend([0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
+        let whole = Frames::default().announced(&bytes, 1 << 20);
+        assert_eq!(whole, 3 + 65_536 + (1 << 20));
+        let mut single = Frames::default();
+        let parts: usize = bytes.iter().map(|byte| single.announced(&[*byte], 1 << 20)).sum();
+        assert_eq!(parts, whole);
+        let mut started = Frames::default();
+        assert_eq!(started.announced(&bytes[..4], 100), 0);
+        assert_eq!(started.announced(&bytes[4..6], 100), 3);
+    }
 
     #[tokio::test]
     async fn a_body_must_keep_arriving() {
