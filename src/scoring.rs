@@ -132,8 +132,9 @@ impl Scorer {
     /// # Errors
     /// Only what concerns the whole request: an unknown model, no or too many entities, overload, a passed deadline.
     pub async fn answer(self: &Arc<Self>, request: ScoreRequest) -> Result<Scores, Error> {
-        let permit = self.admit(&request)?;
-        self.answer_with(permit, request).await
+        let live = self.live();
+        let permit = self.admit(&live, &request)?;
+        self.answer_by(&live, permit, request).await
     }
 
     /// Admits a bulk request: waits while the server is overloaded or the client at its limit, so that other requests go
@@ -143,7 +144,7 @@ impl Scorer {
     /// Only what waiting does not change: a model that the client may not use, no or too many entities.
     pub async fn admit_in_time(&self, request: &ScoreRequest) -> Result<Permit, Error> {
         loop {
-            match self.admit(request) {
+            match self.admit(&self.live(), request) {
                 Err(error) if matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::ClientLimit) => {
                     let wait = error.retry_after().unwrap_or_default();
                     tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LONGEST_WAIT)).await;
@@ -162,15 +163,23 @@ impl Scorer {
         permit: Permit,
         request: ScoreRequest,
     ) -> Result<Scores, Error> {
-        let live = self.live();
+        self.answer_by(&self.live(), permit, request).await
+    }
+
+    async fn answer_by(
+        self: &Arc<Self>,
+        live: &LiveSet,
+        permit: Permit,
+        request: ScoreRequest,
+    ) -> Result<Scores, Error> {
         let servable = live.find(&request.model)?.clone();
         let rollout = live.trials(&request.model).cloned();
         self.answer_admitted(servable, rollout, request, permit).await
     }
 
-    fn admit(&self, request: &ScoreRequest) -> Result<Permit, Error> {
+    fn admit(&self, live: &LiveSet, request: &ScoreRequest) -> Result<Permit, Error> {
         request.client.check_model(&request.model.name)?;
-        let bytes = batch_bytes(self.live().find(&request.model)?, request);
+        let bytes = batch_bytes(live.find(&request.model)?, request);
         let entities = request.entities.len();
         self.permit(&request.client, entities, request.explain > 0, bytes)
     }

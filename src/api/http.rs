@@ -49,7 +49,6 @@ use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
 use crate::scoring::Scorer;
 use error_format::ErrorFormatLayer;
-use unpack::UnpackLayer;
 
 /// State of every handler.
 #[derive(Clone, Debug)]
@@ -197,7 +196,7 @@ pub fn router(app: &App, guard: &Guard) -> Router {
         .layer((
             compression(app.config.server.compress_bytes),
             incoming::layer(app, select_timeout, false, axum::Error::new),
-            UnpackLayer,
+            CheckLayer(unpack::check),
         ));
     guard.protect(ApiKind::Rest, router, Error::into_response).layer((
         ContextLayer::rest(),

@@ -47,11 +47,6 @@ impl ConnectionMemory {
         })
     }
 
-    /// The budget that all connections share.
-    pub fn budget(&self) -> &MemoryBudget {
-        &self.budget
-    }
-
     /// Takes bytes for a request that holds `held`. A connection that holds an eighth of the budget gets no more; below
     /// that any size passes, so that large requests do not need an idle connection.
     fn take(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
@@ -92,7 +87,7 @@ impl RequestMemory {
         CURRENT.scope(self.clone(), work)
     }
 
-    /// Whether nearly all of the budget is in use.
+    /// Whether more than half of the budget is in use.
     pub fn budget_is_short(&self) -> bool {
         self.0.connection.budget.is_short()
     }

@@ -8,12 +8,15 @@ import pytest
 
 from evergreen_testing.certificates import Authority, settings
 from evergreen_testing.hostile import (
+    BUDGET,
+    MIB,
     SCORE,
     Http2,
     Memory,
     connect,
     field,
     head,
+    is_idle,
     message,
     read_answer,
     send_some,
@@ -21,8 +24,6 @@ from evergreen_testing.hostile import (
 from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
 
-MIB = 1 << 20
-BUDGET = 48 * MIB
 BESIDE = 64
 
 
@@ -43,10 +44,6 @@ def trusting(file, *protocols):
     if protocols:
         context.set_alpn_protocols(protocols)
     return context
-
-
-def is_idle(server):
-    return 'evergreen_memory_budget_bytes{state="used"} 0\n' in server.ops.get("/metrics").text
 
 
 def test_bodies_that_are_held_back(secure):

@@ -354,6 +354,7 @@ async fn infer(
     let (inferred, id, plan) = state.counters.infer.count(result.await)?;
     let bytes = inferred.bytes();
     let (head, tensors) = work::on_bytes(bytes, move || wire::response(&inferred, id, &plan)).await??;
+    super::body::hold_answer(head.len() + tensors.len());
     if tensors.is_empty() {
         return Ok(([(header::CONTENT_TYPE, "application/json")], head).into_response());
     }

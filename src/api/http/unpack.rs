@@ -1,8 +1,6 @@
 //! Unpacks request bodies with a `content-encoding`. A small body may unpack to a very large one, so the unpacked bytes are
 //! bounded by the packed ones, the window of zstd is bounded, and the work gives way in between.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,11 +13,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header;
 use axum::response::Response;
-use futures_util::future::Either;
 use futures_util::{Stream, TryStreamExt as _};
 use tokio::io::AsyncRead;
 use tokio_util::io::{ReaderStream, StreamReader};
-use tower::{Layer, Service};
 
 use super::problem::unknown_encoding;
 use crate::api::incoming::{BodyEnded, MOST_RATIO};
@@ -36,50 +32,20 @@ const DEFLATE_BYTES: usize = 64 << 10;
 /// Unpacked bytes that any body may have, beside those that [`MOST_RATIO`] allows.
 const ALLOWED: usize = 1 << 20;
 
-/// Unpacks the bodies of requests to the service inside.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct UnpackLayer;
-
-impl<S> Layer<S> for UnpackLayer {
-    type Service = Unpack<S>;
-
-    fn layer(&self, inner: S) -> Unpack<S> {
-        Unpack { inner }
+/// Replaces the body of a request that has an encoding by the unpacked one. Answers a request whose encoding is unknown.
+pub(super) fn check(request: &mut Request) -> Option<Response> {
+    let encoding = request.headers_mut().remove(header::CONTENT_ENCODING)?;
+    let Some(decoder) = Decoder::named(encoding.as_bytes()) else {
+        return Some(unknown_encoding(Some(&encoding)));
+    };
+    if let Decoder::None = decoder {
+        return None;
     }
-}
-
-/// The service of [`UnpackLayer`].
-#[derive(Clone, Debug)]
-pub(super) struct Unpack<S> {
-    inner: S,
-}
-
-impl<S> Service<Request> for Unpack<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let Some(encoding) = request.headers_mut().remove(header::CONTENT_ENCODING) else {
-            return Either::Left(self.inner.call(request));
-        };
-        let memory = request.extensions().get::<RequestMemory>().cloned();
-        let Some(decoder) = Decoder::named(encoding.as_bytes()) else {
-            return Either::Right(ready(Ok(unknown_encoding(Some(&encoding)))));
-        };
-        if let Decoder::None = decoder {
-            return Either::Left(self.inner.call(request));
-        }
-        request.headers_mut().remove(header::CONTENT_LENGTH);
-        Either::Left(self.inner.call(request.map(|body| decoder.body(body, memory))))
-    }
+    request.headers_mut().remove(header::CONTENT_LENGTH);
+    let memory = request.extensions().get::<RequestMemory>().cloned();
+    let packed = std::mem::take(request.body_mut());
+    *request.body_mut() = decoder.body(packed, memory);
+    None
 }
 
 /// The known encodings.

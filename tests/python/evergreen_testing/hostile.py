@@ -13,6 +13,13 @@ import h2.connection
 import h2.events
 import h2.settings
 
+from evergreen_testing.server_process import Server
+
+MIB = 1 << 20
+
+# The memory budget of the servers under attack.
+BUDGET = 48 * MIB
+
 SCORE = "/evergreen.v1.ScoringService/Score"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
@@ -167,6 +174,11 @@ class Http2:
     def close(self) -> None:
         """Closes the connection."""
         self.socket.close()
+
+
+def is_idle(server: Server) -> bool:
+    """Whether no request of a server holds memory any more."""
+    return 'evergreen_memory_budget_bytes{state="used"} 0\n' in server.ops.get("/metrics").text
 
 
 class Memory:
