@@ -45,12 +45,18 @@ fn rejected(bytes: &[u8]) -> String {
     error.to_string()
 }
 
+/// The fuzz targets whose seeds are model files. Other targets start from requests, settings and replies of stores.
+const MODEL_TARGETS: [&str; 5] = ["catboost", "gbdt", "lightgbm", "xgboost_json", "xgboost_ubjson"];
+
 /// Returns the models that the fuzz targets start from, with their paths.
 fn seeds() -> Vec<(String, Vec<u8>)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
     let mut all = Vec::new();
-    for target in std::fs::read_dir(root).unwrap() {
-        for seed in std::fs::read_dir(target.unwrap().path()).unwrap() {
+    for target in MODEL_TARGETS {
+        let folder = root.join(target);
+        let seeds =
+            std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for seed in seeds {
             let path = seed.unwrap().path();
             all.push((path.display().to_string(), std::fs::read(&path).unwrap()));
         }
