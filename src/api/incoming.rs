@@ -32,6 +32,13 @@ const LEAST_BYTES: usize = 5 << 10;
 /// Bytes that must arrive within a tick while memory is short.
 const LEAST_BYTES_SHORT: usize = 64 << 10;
 
+/// Parts that a body may have, whatever their size. A part is a chunk of HTTP/1.1 or a DATA frame of HTTP/2; each costs
+/// far more work than its bytes.
+const FREE_PARTS: usize = 4096;
+
+/// Bytes that the parts beyond [`FREE_PARTS`] must have on average. A line of its own per part is longer.
+const LEAST_PART: usize = 4;
+
 /// Unpacked bytes that a body may have per packed byte. JSON seldom shrinks to a fiftieth.
 pub(super) const MOST_RATIO: usize = 100;
 
@@ -44,6 +51,11 @@ pub(super) enum BodyEnded {
     /// It arrived too slowly.
     #[error("the body arrived too slowly: expected at least {LEAST_BYTES} bytes within {WINDOW} s")]
     TooSlow,
+    /// Its parts are tiny.
+    #[error(
+        "the body arrives in too many parts: expected at least {LEAST_PART} bytes on average in a chunk or DATA frame"
+    )]
+    TinyParts,
     /// It found no memory.
     #[error("{0}")]
     NoMemory(#[from] NoMemory),
@@ -61,6 +73,7 @@ impl From<BodyEnded> for Error {
     fn from(ended: BodyEnded) -> Self {
         match ended {
             BodyEnded::TooLate(_) | BodyEnded::TooSlow => Self::too_slow(ended.to_string()),
+            BodyEnded::TinyParts => Self::invalid(ended.to_string()),
             BodyEnded::NoMemory(error) => error.into(),
             BodyEnded::TooDense => Self::too_large(ended.to_string()),
             BodyEnded::Evicted => Self::overloaded(ended.to_string()),
@@ -132,6 +145,7 @@ impl BodyWatch {
             timeout => request.map(|body| {
                 Body::new(IncomingBody {
                     frames: Frames::default(),
+                    parts: Parts::default(),
                     body,
                     memory,
                     watch: self.clone(),
@@ -220,10 +234,27 @@ impl Frames {
     }
 }
 
+/// The parts of a body that have arrived.
+#[derive(Debug, Default)]
+struct Parts {
+    count: usize,
+    bytes: usize,
+}
+
+impl Parts {
+    /// Adds a part; returns whether the body may go on.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.count += 1;
+        self.bytes += bytes;
+        self.count <= FREE_PARTS || self.bytes / self.count >= LEAST_PART
+    }
+}
+
 pin_project! {
     /// A body that is watched while it arrives.
     struct IncomingBody {
         frames: Frames,
+        parts: Parts,
         body: Body,
         memory: Option<RequestMemory>,
         watch: Arc<BodyWatch>,
@@ -261,6 +292,9 @@ impl HttpBody for IncomingBody {
             };
             if let Some(progress) = &mut this.progress {
                 progress.add(bytes);
+            }
+            if matches!(frame, Some(Ok(_))) && !this.parts.add(bytes) {
+                return this.end(BodyEnded::TinyParts);
             }
             if let Some(memory) = this.memory.as_ref().filter(|_| this.watch.counted)
                 && let Some(Ok(frame)) = &frame
@@ -351,6 +385,14 @@ mod tests {
         let mut started = Frames::default();
         assert_eq!(started.announced(&bytes[..4], 100), 0);
         assert_eq!(started.announced(&bytes[4..6], 100), 3);
+    }
+
+    #[test]
+    fn tiny_parts_end_a_body_after_some_thousands() {
+        let mut tiny = Parts::default();
+        assert_eq!((0..10_000).take_while(|_| tiny.add(1)).count(), FREE_PARTS);
+        let mut lines = Parts::default();
+        assert!((0..100_000).all(|number| lines.add(if number % 2 == 0 { 11 } else { 1 })));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -257,8 +258,10 @@ async fn serve_http<I>(
     let draining = policy.shutdown.draining.clone();
     let held = ConnectionMemory::new(policy.budget.clone());
     let pieces = delivery.clone();
+    let pipeline = Pipeline::new(received.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let http1 = request.version() < Version::HTTP_2;
+        let pipelined = pipeline.was_buffered();
         let memory = RequestMemory::new(held.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(memory.clone());
@@ -270,6 +273,10 @@ async fn serve_http<I>(
         let response = memory.scoped(response);
         let (draining, delivery) = (draining.clone(), pieces.clone());
         async move {
+            if http1 && pipelined {
+                // hyper answers what it has buffered without a pause, and other connections would wait for all of it.
+                tokio::task::yield_now().await;
+            }
             let response = response.await?;
             let compressed = response.headers().contains_key(header::CONTENT_ENCODING);
             let mut response = response.map(|body| OutgoingBody::new(body, delivery, memory, compressed));
@@ -318,6 +325,27 @@ async fn serve_http<I>(
                 awaiting_preface = false;
             }
         }
+    }
+}
+
+/// Tells whether requests of a connection were sent before the previous one was answered.
+struct Pipeline {
+    received: BytesReceived,
+    at_last_request: AtomicUsize,
+}
+
+impl Pipeline {
+    fn new(received: BytesReceived) -> Self {
+        Self {
+            received,
+            at_last_request: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether the request that begins now had arrived together with the previous one.
+    fn was_buffered(&self) -> bool {
+        let bytes = self.received.bytes();
+        self.at_last_request.swap(bytes, Ordering::Relaxed) == bytes
     }
 }
 

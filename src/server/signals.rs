@@ -16,11 +16,20 @@ const SPARE: Duration = Duration::from_secs(2);
 /// Exit code of a server that stopped with requests unfinished.
 const UNFINISHED_CODE: i32 = 3;
 
-/// SIGTERM and SIGINT (Ctrl-C), which stop the server.
+/// Signals that other programs use to reopen logs or to print their state. By default they would end the process with
+/// requests unanswered.
+const IGNORED: [fn() -> SignalKind; 3] = [
+    SignalKind::user_defined1,
+    SignalKind::user_defined2,
+    SignalKind::alarm,
+];
+
+/// SIGTERM, SIGINT (Ctrl-C) and SIGQUIT, which stop the server.
 #[derive(Debug)]
 pub(super) struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
 }
 
 /// What the signals ask for.
@@ -36,9 +45,14 @@ impl ShutdownSignals {
     /// Installs the handlers; `runtime` handles the signals.
     pub(super) fn new(runtime: &OperationsRuntime) -> std::io::Result<Self> {
         let _context = runtime.enter();
+        for kind in IGNORED {
+            // The handler stays when the stream is dropped.
+            drop(signal(kind())?);
+        }
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -55,6 +69,7 @@ impl ShutdownSignals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

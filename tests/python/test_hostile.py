@@ -434,3 +434,43 @@ def test_long_methods_and_headers_are_not_repeated(small):
         client.sendall(head("/v1/score", 1, f"content-encoding: {codings}", "connection: close") + b"x")
         answer = read_answer(client)
     assert answer.startswith(b"HTTP/1.1 415") and len(answer) < 2000
+
+
+@pytest.mark.parametrize("path", ["/v1/score", "/v1/models/churn/scores", "/v2/models/churn/infer"])
+def test_a_body_in_tiny_parts_is_refused_after_some_thousands(small, good, path):
+    with connect(address(small)) as client:
+        text = f"POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+        client.sendall(text.encode())
+        client.settimeout(0)
+        send_some(client, b"1\r\n \r\n" * 20_000)
+        client.settimeout(5)
+        assert b"too many parts" in read_answer(client)
+
+
+def test_requests_that_are_sent_at_once_do_not_hold_up_others(small, good):
+    request = b"GET /v1/models/churn/scores/C-1042 HTTP/1.1\r\nhost: x\r\n\r\n"
+    with connect(address(small)) as client:
+        count = 2000
+        sender = threading.Thread(target=client.sendall, args=(request * count,))
+        sender.start()
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < count:
+            part = client.recv(1 << 20)
+            assert part, answers[-200:]
+            answers += part
+        sender.join()
+    assert answers.count(b'"status":"ok"') == count
+
+
+def test_bulk_clients_that_leave_cost_nothing_more(small, good):
+    lines = b'{"id": "C-1042"}\n' * 500
+    for _ in range(50):
+        with connect(address(small)) as client:
+            client.sendall(head("/v1/models/churn/scores", len(lines) * 100) + lines)
+
+    def none_running():
+        metrics = small.ops.get("/metrics").text.splitlines()
+        used = next(line for line in metrics if line.startswith('evergreen_in_flight_entities{state="used"}'))
+        return float(used.split()[-1]) == 0
+
+    until(none_running, 10)

@@ -261,9 +261,11 @@ def test_numbers_keep_their_bits_under_concurrent_load(server, expected):
         assert list(pool.map(ask, ids)) == [expected[id] for id in ids]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_stops_gracefully(evergreen, tmp_path, number):
     with serving(evergreen, tmp_path) as server:
+        for other in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
+            server.process.send_signal(other)
         server.http.get("/v1/models")
         assert server.stop(number) == 0
         assert "stopped" in server.log.read_text()

@@ -219,7 +219,12 @@ impl BulkRequest {
     ) -> Result<(), (u64, Error)> {
         loop {
             let next = lines.number() + 1;
-            let batch = self.next_batch(lines).await.map_err(|error| (next, error))?;
+            let batch = tokio::select! {
+                biased;
+                // Client disconnected: not an error, and nobody needs the scores of the lines that have arrived.
+                () = answers.closed() => return Ok(()),
+                batch = self.next_batch(lines) => batch.map_err(|error| (next, error))?,
+            };
             let Some(first) = batch.first().map(|line| line.number) else {
                 return Ok(());
             };
@@ -228,7 +233,7 @@ impl BulkRequest {
             lines.release();
             match timeout(self.idle(), answers.send(bytes)).await {
                 Ok(Ok(())) => {}
-                // Client disconnected: not an error.
+                // Client disconnected.
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => return Err(at_first(self.idle_error("the answers were not read"))),
             }
