@@ -16,7 +16,7 @@ use evergreen::features::remote::{CacheLimits, RemoteSource, Timeouts};
 use evergreen::features::source::{FeatureSource, Lane, SourceError};
 use evergreen::metrics::Registry;
 use evergreen::models::contract::{FeatureType, Parse};
-use evergreen::scoring::{Client, Entity, ModelRef, Outcome, ScoreRequest, Scorer};
+use evergreen::scoring::{Client, Entity, ModelRef, Outcome, ScoreRequest, Scorer, Wanted};
 use evergreen::values::cell::Cell;
 use evergreen::values::entity_id::EntityId;
 use evergreen::values::json::Scalar;
@@ -204,7 +204,7 @@ async fn ask(scorer: &Arc<Scorer>, entities: Vec<Entity>) {
             version: Default::default(),
         },
         entities,
-        explain: 0,
+        explain: Wanted::default(),
         deadline: Some(Instant::now() + Duration::from_secs(5)),
     };
     let scores = scorer.answer(request).await.unwrap();

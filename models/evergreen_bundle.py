@@ -65,6 +65,8 @@ def save_bundle(
     operands: Mapping[str, Mapping[str, str]] | None = None,
     calibration: Any = None,
     min_known: float | None = None,
+    reasons: Mapping[str, Mapping[str, Any]] | None = None,
+    outcome: str | None = None,
     lineage: Mapping[str, str] | None = None,
     trained_at: dt.datetime | None = None,
     iterations: str | None = None,
@@ -101,6 +103,9 @@ def save_bundle(
     max_age       "36h", "7d": how old a value may be before it counts as stale
     stale         use, missing or reject
     parse         strict, or tolerant: accept texts that contain a number
+    reasons       the words in which a reason is given: {"calls": {"text": "{value} calls in 30 days",
+                  "none": "No call in 30 days", "say": {"raises": "Is it solved?"}, "range": [1, inf]}}; keys: group,
+                  unit, text, one, none, negative, missing, say, advice, range
     derived       features computed at request time, with the definitions of evergreen_derive.derive, which
                   training must have applied: {"tenure_days": {"days_since": "signed_up"}}
     operands      stored values that only derived features use: {"signed_up": {"type": "timestamp", "source": "…"}}
@@ -111,6 +116,7 @@ def save_bundle(
                   "probability" or "margin", the raw score
     min_known     the least share (0 to 1) of what the model relies on that must be known for a score; by default 0.5.
                   Below it an entity gets an error: a score from nearly nothing looks like any other
+    outcome       what the score says, in sentences such as "This raises the risk of leaving": "the risk of leaving"
     lineage       what the API echoes to trace a score back: {"run": "…", "data": "…", "commit": "…"}
     trained_at    by default now; a time without a zone is taken as UTC
     iterations    "all" or "best" (rounds up to early stopping's best). By default what the object's own `predict` does:
@@ -152,6 +158,7 @@ def save_bundle(
         "stale": for_all(stale, trained.names),
         "parse": for_all(parse, trained.names),
         "derive": derived,
+        "reason": reasons,
     }
     for what, names in {**options, "type": types}.items():
         check_names(what, names or {}, trained.names)
@@ -175,6 +182,8 @@ def save_bundle(
         if not 0 <= min_known <= 1:
             raise BundleError(f"min_known = {min_known}: expected a share from 0 to 1, such as 0.5")
         section["min_known"] = float(min_known)
+    if outcome is not None:
+        section["outcome"] = outcome
     contract = {
         "model": _model(directory, name, entity, trained, trained_at, lineage),
         "output": section,

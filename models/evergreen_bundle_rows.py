@@ -112,12 +112,20 @@ def reference(frame: pd.DataFrame, features: list[dict], trained: Trained) -> st
         else:
             stats = {"kind": "numeric", "count": len(present), "missing": len(column) - len(present)}
             stats.update(histogram(present.to_numpy()))
+            if quartiles := quartiles_of(present.to_numpy()):
+                stats["quartiles"] = quartiles
         out["features"][spec["name"]] = stats
     values = np.asarray(trained.predict(frame)[1])
     if values.size == len(frame):
         score = histogram(values.reshape(-1).astype("float64"))
         out["score"] = {key: score[key] for key in ("edges", "counts", "mean")}
     return json.dumps(out, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def quartiles_of(values: np.ndarray) -> list[float]:
+    """Return the first, second and third quartile as values of the sample; none without finite values."""
+    finite = values[np.isfinite(values)]
+    return np.quantile(finite, [0.25, 0.5, 0.75], method="inverted_cdf").tolist() if len(finite) else []
 
 
 def histogram(values: np.ndarray) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import importlib.metadata
 import re
 import sys
 import tempfile
+import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -83,6 +84,7 @@ LABELS = {
     "support_minutes_90d": "Minutes on the phone to support, last 90 days",
     "nps": "Last answer to “would you recommend us?” (0 to 10)",
 }
+REASONS = tomllib.loads((HERE / "reasons.toml").read_text(encoding="utf-8"))
 CATEGORIES = {"plan": PLANS, "segment": SEGMENTS, "region": REGIONS}
 # These default to 0, because no recorded event means no event. In other features the model learns from missing values.
 COUNTS = ["late_payments_180d", "unpaid_invoices", "visits_30d", "subscribe_hovers_30d"]
@@ -433,6 +435,8 @@ def write(models: Path) -> None:
         labels=LABELS,
         defaults=dict.fromkeys(COUNTS, 0),
         ranges={"nps": (0, 10)},
+        reasons=REASONS,
+        outcome="the risk of leaving",
         out_of_range={"nps": "missing"},
         lineage={
             "run": "models/train.py",

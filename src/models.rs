@@ -16,10 +16,13 @@ pub mod rank;
 pub mod reference;
 pub mod report;
 pub mod repository;
+pub mod rule;
 #[cfg(test)]
 pub(crate) mod sample;
+pub mod sentence;
 pub mod signature;
 pub mod status;
+pub mod usual;
 mod version;
 
 pub use version::ModelVersion;

@@ -6,13 +6,17 @@ mod admission;
 mod assemble;
 mod batch;
 pub(crate) mod calibration;
+pub mod changes;
 pub mod client;
 mod evaluate;
+mod explain;
 mod infer;
 pub mod live_set;
 mod matrix;
 pub mod metrics;
 pub mod outcome;
+pub mod paths;
+mod predict;
 pub mod request;
 pub mod rollout;
 pub mod servable;
@@ -28,6 +32,7 @@ use futures_util::future::try_join;
 
 pub use admission::Permit;
 pub use client::Client;
+pub use explain::Wanted;
 pub use infer::{InferRequest, InferResponse, OutputTensor, outputs};
 pub use live_set::LiveSet;
 pub use outcome::{EntityScore, Outcome, Scores};
@@ -74,7 +79,7 @@ pub struct Scorer {
 /// What the parts of one request share.
 #[derive(Clone)]
 struct PartContext {
-    explain: usize,
+    explain: Wanted,
     deadline: Option<Instant>,
     permit: Arc<Permit>,
 }
@@ -181,7 +186,7 @@ impl Scorer {
         request.client.check_model(&request.model.name)?;
         let bytes = batch_bytes(live.find(&request.model)?, request);
         let entities = request.entities.len();
-        self.permit(&request.client, entities, request.explain > 0, bytes)
+        self.permit(&request.client, entities, request.explain.any(), bytes)
     }
 
     /// Scores an admitted request: assigns its entities to the live version and the canary, scores each part, and merges.
@@ -274,7 +279,11 @@ impl Scorer {
         let now = time::now();
         let fetched = fetch(by, &entities, now, deadline).await;
         check_deadline(deadline)?;
-        let walks_per_tree = if explain > 0 { 1 + WALKS_TO_EXPLAIN } else { 1 };
+        let walks_per_tree = match explain.any() {
+            // Beside the contributions, one row with usual values for each reason.
+            true => 1 + WALKS_TO_EXPLAIN + explain.most().min(by.model.inputs.len()),
+            false => 1,
+        };
         // To assemble a value costs about as much as to walk a tree.
         let work_per_entity = walks_per_tree * by.model.forest.summary().trees + by.model.inputs.len();
         let walks = entities.len() * work_per_entity;
@@ -328,7 +337,7 @@ const RESULT_BYTES: usize = 768;
 const REPLY_BYTES: usize = 64;
 
 /// Bytes that a reason takes, in memory and as text.
-const REASON_BYTES: usize = 512;
+const REASON_BYTES: usize = 2048;
 
 /// The memory of a batch from its rows to the text of its answer, in bytes. An estimate from above.
 fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
@@ -337,7 +346,7 @@ fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
     let row = width * 2 * size_of::<f64>();
     let is_remote = servable.plan.as_ref().is_some_and(|plan| plan.is_remote());
     let reply = if is_remote { width * REPLY_BYTES } else { 0 };
-    let reasons = request.explain.min(width) * REASON_BYTES;
+    let reasons = request.explain.most().min(width) * REASON_BYTES;
     request
         .entities
         .len()

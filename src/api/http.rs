@@ -2,6 +2,7 @@
 
 mod admin;
 mod body;
+mod changes;
 mod cors;
 mod deadline;
 mod docs;
@@ -14,6 +15,7 @@ mod models;
 mod open_inference;
 pub mod ops;
 mod parameters;
+mod paths;
 mod problem;
 mod schema;
 mod score;
@@ -72,6 +74,8 @@ struct EndpointCounters {
     score: RequestCounters,
     score_one: RequestCounters,
     features: RequestCounters,
+    paths: RequestCounters,
+    changes: RequestCounters,
     score_lines: RequestCounters,
     list_models: RequestCounters,
     get_model: RequestCounters,
@@ -129,6 +133,8 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(score::score))
         .routes(routes!(score::score_one))
         .routes(routes!(features::features))
+        .routes(routes!(paths::paths))
+        .routes(routes!(changes::changes))
         .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
@@ -172,6 +178,8 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             score: counters("score"),
             score_one: counters("score_one"),
             features: counters("features"),
+            paths: counters("paths"),
+            changes: counters("changes"),
             score_lines: counters("score_lines"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),

@@ -12,6 +12,8 @@ pub struct SnapshotWatchSection {
     /// Wait for the file `_SUCCESS` in a folder with the part files of a Spark or Hadoop job, such as `part-00000-….parquet`.
     /// `false` for jobs that do not write it.
     pub success_file: bool,
+    /// Keep the previous snapshot in memory, to say what changed in a score since then.
+    pub previous: bool,
     /// Maximum share of rows that may disappear, 0 to 1.
     pub fewer_rows: f64,
     /// Maximum growth of the number of rows; 2.0 allows three times as many.
@@ -27,6 +29,7 @@ impl Default for SnapshotWatchSection {
         Self {
             seconds: 30.0,
             success_file: true,
+            previous: true,
             fewer_rows: 0.3,
             more_rows: 2.0,
             more_nulls: 0.1,

@@ -21,6 +21,8 @@ pub(super) struct SnapshotLoader {
     as_of: String,
     limits: SnapshotWatchSection,
     snapshot: Option<Arc<Snapshot>>,
+    /// The one before, for the changes of scores; `None` unless it is kept.
+    previous: Option<Arc<Snapshot>>,
     spec: Option<SnapshotSpec>,
     profile: Option<Arc<SnapshotProfile>>,
     /// The files of the snapshot in memory, or of the last one refused.
@@ -52,6 +54,7 @@ impl SnapshotLoader {
             as_of: config.features.as_of.clone(),
             limits: config.features.watch.clone(),
             snapshot: None,
+            previous: None,
             spec: None,
             profile: None,
             judged: None,
@@ -213,7 +216,8 @@ impl SnapshotLoader {
         if let Some(last) = &self.profile {
             profile.follows(last, &self.limits)?;
         }
-        self.snapshot = Some(Arc::new(snapshot));
+        let previous = self.snapshot.replace(Arc::new(snapshot));
+        self.previous = previous.filter(|_| self.limits.previous);
         self.spec = Some(spec);
         self.profile = Some(Arc::new(profile));
         Ok(())
@@ -266,6 +270,22 @@ impl SnapshotLoader {
     /// Plans how each model gets its features, or says why it cannot. The stores are bound to what all models need.
     pub(super) fn plan(&self, models: &[&ModelVersion]) -> Vec<Result<Option<Plan>, String>> {
         self.sources.plan(models, self.snapshot.as_ref())
+    }
+
+    /// Plans how each model would get its features from the previous snapshot; `None` where a store has any of them.
+    pub(super) fn plan_before(&self, models: &[&ModelVersion]) -> Vec<Option<Plan>> {
+        let Some(previous) = &self.previous else {
+            return models.iter().map(|_| None).collect();
+        };
+        let plans = self.sources.plan(models, Some(previous)).into_iter();
+        plans
+            .map(|plan| plan.ok().flatten().filter(|plan| !plan.is_remote()))
+            .collect()
+    }
+
+    /// Lets go of the previous snapshot. Returns whether there was one.
+    pub(super) fn forget_previous(&mut self) -> bool {
+        self.previous.take().is_some()
     }
 }
 

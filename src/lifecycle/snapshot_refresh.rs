@@ -41,6 +41,11 @@ impl Lifecycle {
             }
         };
         self.metrics.snapshot_waits(false);
+        if self.snapshot.forget_previous() {
+            // Otherwise three of them would be in memory.
+            self.replan();
+            self.activate();
+        }
         let loaded = self.loaded();
         match self.read_snapshot(entry, versions_of(&loaded)) {
             Ok(()) => {

@@ -126,11 +126,11 @@ impl Lifecycle {
         models.push(servable.model.clone());
         self.ensure_snapshot(models.clone(), &mut |_, _| {})
             .map_err(|reason| without_features(&servable, reason))?;
-        let mut plans = self.snapshot.plan(&borrowed(&models));
-        let own = plans.pop().unwrap_or(Ok(None));
+        let mut plans = self.plans(&models);
+        let (own, before) = plans.pop().unwrap_or((Ok(None), None));
         // A store is bound to the fields that all of its models need, so the other plans may change as well.
         self.apply_plans(plans);
-        own.map(|plan| servable.with_plan(plan))
+        own.map(|plan| servable.with_plans(plan, before))
             .map_err(|reason| without_features(&servable, reason))
     }
 
@@ -180,13 +180,20 @@ impl Lifecycle {
 
     /// Plans again how every loaded version gets its features. A version without its features is refused.
     pub(super) fn replan(&mut self) {
-        let loaded = self.loaded();
-        let plans = self.snapshot.plan(&borrowed(&versions_of(&loaded)));
+        let plans = self.plans(&versions_of(&self.loaded()));
         self.apply_plans(plans);
     }
 
+    /// Plans how models get their features, and how they would get them from the previous snapshot.
+    fn plans(&self, models: &[Arc<ModelVersion>]) -> Vec<Plans> {
+        let models = borrowed(models);
+        // The present ones last: a store stays bound as they need it.
+        let before = self.snapshot.plan_before(&models);
+        self.snapshot.plan(&models).into_iter().zip(before).collect()
+    }
+
     /// Applies plans to all loaded versions, in the order of [`Lifecycle::loaded`].
-    fn apply_plans(&mut self, plans: Vec<Result<Option<Plan>, String>>) {
+    fn apply_plans(&mut self, plans: Vec<Plans>) {
         let versions = self.models.iter_mut().flat_map(|(name, state)| {
             let versions = state.versions.iter_mut();
             versions.map(move |(number, version)| (name, *number, version))
@@ -195,9 +202,9 @@ impl Lifecycle {
             let servable = version.servable()?.clone();
             Some((name, number, version, servable))
         });
-        for ((name, number, version, servable), plan) in loaded.zip(plans) {
+        for ((name, number, version, servable), (plan, before)) in loaded.zip(plans) {
             match plan {
-                Ok(plan) => version.stage = Stage::Loaded(Arc::new(servable.with_plan(plan))),
+                Ok(plan) => version.stage = Stage::Loaded(Arc::new(servable.with_plans(plan, before))),
                 Err(reason) => {
                     tracing::error!(model = name, version = number, reason, "version refused");
                     version.report = Arc::new(without_features(&servable, reason.clone()));
@@ -207,6 +214,9 @@ impl Lifecycle {
         }
     }
 }
+
+/// The plan of a version, or why it has none, and the one for the previous snapshot.
+type Plans = (Result<Option<Plan>, String>, Option<Plan>);
 
 /// The model versions behind `loaded`.
 pub(super) fn versions_of(loaded: &[Arc<Servable>]) -> Vec<Arc<ModelVersion>> {

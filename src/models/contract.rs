@@ -3,6 +3,7 @@
 mod calibration;
 mod derive;
 mod feature;
+mod wording;
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
@@ -14,6 +15,7 @@ pub use derive::{Derivation, MapTable, MapTarget};
 pub use feature::{FeatureContract, OutOfRange, Stale};
 use serde::Deserialize;
 use toml::Spanned;
+pub use wording::{ByDirection, Template, Wording, safe};
 
 use crate::toml_text::{self, TomlError};
 use crate::values::band::Band;
@@ -95,6 +97,9 @@ pub struct OutputSection {
     /// entity gets an error instead of a score. The weight of a feature is its share in the mean absolute contribution over
     /// the golden rows. A null counts as known if the training data had nulls in that feature.
     pub min_known: Option<f64>,
+    /// What the score says, in sentences such as "This raises the risk of leaving": `the risk of leaving`. Default: `the
+    /// score`.
+    pub outcome: Option<Template>,
 }
 
 /// The output of the model that the score is made from.

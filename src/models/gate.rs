@@ -16,7 +16,8 @@ use super::known::KnownShare;
 use super::reference::{self, Reference};
 use super::report::{GateReport, GateStep, StepOutcome};
 use super::signature::TrustedKeys;
-use super::version::SlotNames;
+use super::usual;
+use super::version::{SlotNames, groups};
 use crate::config::models::FILE_BYTES;
 use crate::words::counted;
 use evergreen_forest::{Forest, KernelName, LoadOptions, OutputKind, Scratch};
@@ -101,6 +102,8 @@ fn steps(
     let known = contract
         .as_ref()
         .map(|contract| KnownShare::new(&forest, &rows, contract, reference.as_ref()));
+    let groups = groups(&inputs);
+    let usual = usual::of_inputs(&inputs, reference.as_ref());
     let model = ModelVersion {
         known: known.unwrap_or_default(),
         name: name.to_owned(),
@@ -112,6 +115,8 @@ fn steps(
         inputs,
         operands,
         derived,
+        usual,
+        groups,
         reference,
         report: GateReport::default(),
     };

@@ -188,13 +188,17 @@ impl ModelInput {
     }
 
     /// The shortest decimal of the same number in the model's precision: 29.85, not 29.850000381469727.
-    fn shortest(&self, value: f64) -> serde_json::Value {
+    pub(super) fn decimal(&self, value: f64) -> String {
         #[expect(clippy::cast_possible_truncation, reason = "the model sees no more than this")]
-        let text = match self.precision {
+        match self.precision {
             Precision::F32 => (value as f32).to_string(),
             Precision::F64 => value.to_string(),
-        };
-        text.parse::<f64>()
+        }
+    }
+
+    fn shortest(&self, value: f64) -> serde_json::Value {
+        self.decimal(value)
+            .parse::<f64>()
             .ok()
             .and_then(serde_json::Number::from_f64)
             .map_or(serde_json::Value::Null, Into::into)

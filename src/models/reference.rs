@@ -43,6 +43,8 @@ pub enum Distribution {
         edges: Vec<f64>,
         /// Rows in each bin: one more than there are edges; bin `i` holds `edges[i-1] <= x < edges[i]`.
         counts: Vec<u64>,
+        /// The first, second and third quartile, as values of the sample.
+        quartiles: Option<[f64; 3]>,
     },
     /// Of categories.
     Category {
@@ -110,10 +112,16 @@ impl Distribution {
                 missing,
                 edges,
                 counts,
+                quartiles,
                 ..
             } => {
                 total(*count, *missing)?;
-                bins(edges, counts, *count)
+                match quartiles {
+                    Some(quartiles) if !quartiles.is_sorted() => {
+                        Err("expected quartiles in ascending order".to_owned())
+                    }
+                    _ => bins(edges, counts, *count),
+                }
             }
             Self::Category { missing, counts } => total(counts.values().sum(), *missing),
         }

@@ -8,6 +8,7 @@ use super::input::{EncodedCell, ModelInput};
 use super::known::KnownShare;
 use super::reference::Reference;
 use super::report::GateReport;
+use super::usual::Usual;
 use crate::values::cell::Cell;
 use evergreen_forest::{Forest, OutputKind};
 
@@ -32,6 +33,10 @@ pub struct ModelVersion {
     pub derived: Vec<Option<DerivedInput>>,
     /// The distributions at training, if the bundle has them.
     pub reference: Option<Reference>,
+    /// By input, what is usual; `None` without a distribution.
+    pub usual: Vec<Option<Usual>>,
+    /// By input, the first input of its group in reasons: itself if it has no group.
+    pub groups: Vec<usize>,
     /// How much of its input must be known for a score.
     pub known: KnownShare,
     /// The slots by name.
@@ -56,6 +61,21 @@ impl SlotNames {
                 .collect(),
         )
     }
+}
+
+/// By input, the first input with the same group in the contract.
+pub(super) fn groups(inputs: &[ModelInput]) -> Vec<usize> {
+    let name = |input: &ModelInput| input.contract.reason.group.clone();
+    let first = |(position, input): (usize, &ModelInput)| {
+        let group = name(input)?;
+        inputs[..position]
+            .iter()
+            .position(|other| name(other) == Some(group.clone()))
+    };
+    let positions = inputs.iter().enumerate();
+    positions
+        .map(|(position, input)| first((position, input)).unwrap_or(position))
+        .collect()
 }
 
 impl ModelVersion {

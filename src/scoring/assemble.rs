@@ -113,6 +113,19 @@ pub(super) fn trace(
     })
 }
 
+/// The `as_of` time of an entity's values, in seconds since the Unix epoch, if its sources have one.
+///
+/// # Errors
+/// The entity is unknown, or a source is unavailable.
+pub(super) fn as_of(
+    servable: &Servable,
+    entity: &Entity,
+    fetched: &FetchedFeatures,
+) -> Result<Option<f64>, Error> {
+    let found = lookup(servable, entity, fetched.entity(0))?;
+    Ok(found.and_then(|(record, _, _)| record.as_of()))
+}
+
 /// All that is known of an entity.
 struct KnownValues<'a, 'r> {
     model: &'a ModelVersion,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::assemble::{AssembledRow, assemble};
 use super::evaluate::evaluate;
+use super::explain::Wanted;
 use super::metrics::ScoringMetrics;
 use super::outcome::{EntityScore, Outcome};
 use super::request::Entity;
@@ -42,8 +43,8 @@ fn fetch_deadline(deadline: Instant) -> Instant {
 pub(super) struct EntityBatch<'a> {
     pub(super) servable: &'a Servable,
     pub(super) entities: Vec<Entity>,
-    /// Number of reasons wanted for each score.
-    pub(super) explain: usize,
+    /// The reasons wanted for each score.
+    pub(super) explain: Wanted,
     pub(super) fetched: FetchedFeatures,
     /// Seconds since the Unix epoch.
     pub(super) now: f64,
@@ -83,11 +84,11 @@ impl EntityBatch<'_> {
         metrics.features.observe(start.elapsed().as_secs_f64());
 
         let start = Instant::now();
-        let evaluation = evaluate(model, &rows, explain)?;
+        let mut evaluation = evaluate(model, &rows, explain)?;
         metrics.forest.observe(start.elapsed().as_secs_f64());
 
         let results = assembled.into_iter().map(|(id, assembled)| {
-            let read = |row| evaluation.outcome(servable, &rows, row, explain);
+            let read = |row| evaluation.outcome(servable, row);
             EntityScore {
                 id,
                 model: None,

@@ -9,9 +9,10 @@ use std::time::Instant;
 use super::admission::Permit;
 use super::calibration::calibrate;
 use super::client::Client;
-use super::evaluate::predict;
+use super::explain::Wanted;
 use super::matrix::{Matrix, matrix};
 use super::outcome::{EntityScore, Outcome, Scores};
+use super::predict::predict;
 use super::request::{Entity, ModelRef, ScoreRequest};
 use super::rollout::Rollout;
 use super::servable::Servable;
@@ -179,7 +180,7 @@ impl Scorer {
             client: request.client,
             model: request.model.clone(),
             entities,
-            explain: 0,
+            explain: Wanted::default(),
             deadline: request.deadline,
         };
         let scores = self.answer_admitted(servable, trials, request, permit).await?;

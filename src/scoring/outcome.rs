@@ -84,8 +84,10 @@ pub struct Score {
     pub value: f64,
     /// The name of its band.
     pub band: Option<Arc<str>>,
-    /// The largest contributions, in descending order of their absolute value.
+    /// The wanted reasons, the largest contribution first.
     pub reasons: Vec<Reason>,
+    /// How the contributions add up; `None` unless reasons are wanted.
+    pub explanation: Option<Explanation>,
     /// What is missing, stale or out of range.
     pub issues: FeatureIssues,
     /// Where the features come from.
@@ -125,13 +127,36 @@ impl FeatureOrigin {
     }
 }
 
-/// The contribution of one feature to a score.
-#[derive(Clone, Debug)]
+/// How contributions add up to the margin: base + those of the reasons + remainder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explanation {
+    /// The mean margin at training.
+    pub base: f64,
+    /// The score that the base gives; `None` for classes.
+    pub base_score: Option<f64>,
+    /// The contributions that are not in the reasons.
+    pub remainder: f64,
+}
+
+/// A reason for a score: a feature, or a group of features.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
+    /// The contribution to the margin, in the unit of the margin (log-odds for a classifier); of a group, the sum.
+    pub contribution: f64,
+    /// The score less what it would be if its features had their usual values, and all others their own; `None` if that is
+    /// not known.
+    pub effect: Option<f64>,
+    /// Its features, at least one: those that push its way first, the strongest first.
+    pub parts: Vec<Part>,
+}
+
+/// The contribution of one feature to a score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
     /// Position among the model's inputs.
     pub input: usize,
     /// The value that the model saw; NaN for missing.
     pub value: f64,
-    /// The contribution to the margin, in the unit of the margin (log-odds for a classifier).
+    /// The contribution to the margin.
     pub contribution: f64,
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::client::Client;
+use super::explain::Wanted;
 use crate::error::Error;
 use crate::values::entity_id::EntityId;
 use crate::values::json::Scalar;
@@ -16,8 +17,8 @@ pub struct ScoreRequest {
     pub model: ModelRef,
     /// The entities to score.
     pub entities: Vec<Entity>,
-    /// Number of reasons to return with each score.
-    pub explain: usize,
+    /// The reasons to return with each score.
+    pub explain: Wanted,
     /// When the client stops waiting; `None` for no deadline of its own.
     pub deadline: Option<Instant>,
 }

@@ -17,6 +17,8 @@ pub struct Servable {
     pub model: Arc<ModelVersion>,
     /// How its features are fetched; `None` without a feature source.
     pub plan: Option<Arc<Plan>>,
+    /// How they were fetched from the previous snapshot, if that is kept.
+    plan_before: Option<Arc<Plan>>,
     /// Its bands: those of the settings, else those of the contract.
     pub bands: Arc<[Band]>,
     /// Counts of inference on tensors.
@@ -40,6 +42,7 @@ impl Servable {
         Self {
             model,
             plan: plan.map(Arc::new),
+            plan_before: None,
             bands,
             tensor_stats: Arc::default(),
             features,
@@ -55,12 +58,23 @@ impl Servable {
         }
     }
 
-    /// Returns the same version with another feature plan.
-    pub fn with_plan(&self, plan: Option<Plan>) -> Self {
+    /// Returns the same version with other feature plans: for the present, and for the previous snapshot.
+    pub fn with_plans(&self, plan: Option<Plan>, before: Option<Plan>) -> Self {
         Self {
             plan: plan.map(Arc::new),
+            plan_before: before.map(Arc::new),
             ..self.clone()
         }
+    }
+
+    /// Returns the same version with the previous snapshot as the source of its features; `None` if that is not kept.
+    pub(super) fn before(&self) -> Option<Self> {
+        let plan = self.plan_before.clone()?;
+        Some(Self {
+            plan: Some(plan),
+            plan_before: None,
+            ..self.clone()
+        })
     }
 
     /// Returns the same version with counters of its own: it counts its features in other metrics.

@@ -7,11 +7,13 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::scoring::Scorer;
+use crate::scoring::admission::Permit;
 use crate::scoring::assemble::{FeatureTrace, trace};
 use crate::scoring::batch::fetch;
 use crate::scoring::client::Client;
 use crate::scoring::outcome::FeatureOrigin;
 use crate::scoring::request::{Entity, ModelRef};
+use crate::scoring::servable::Servable;
 use crate::values::entity_id::EntityId;
 use crate::values::issues::{PRESENT, STATUSES};
 use crate::values::time;
@@ -40,7 +42,48 @@ pub struct FeatureDetail {
     pub as_of: Option<f64>,
 }
 
+/// An entity, and what a version sees of it.
+pub(super) struct Traced {
+    pub(super) servable: Arc<Servable>,
+    pub(super) entity: Entity,
+    pub(super) trace: FeatureTrace,
+    /// The present, in seconds since the Unix epoch.
+    pub(super) now: f64,
+    _permit: Permit,
+}
+
 impl Scorer {
+    /// Finds what a model sees of an entity, as one admitted request.
+    ///
+    /// # Errors
+    /// The model or entity is unknown, or the contract rejects its values.
+    pub(super) async fn traced(
+        self: &Arc<Self>,
+        client: &Client,
+        model: &ModelRef,
+        id: EntityId,
+        deadline: Option<Instant>,
+    ) -> Result<Traced, Error> {
+        client.check_model(&model.name)?;
+        let permit = self.permit(client, 1, false, 0)?;
+        let servable = self.live().find(model)?.clone();
+        servable.scorable()?;
+        let entity = Entity {
+            id: Some(id),
+            features: Vec::new(),
+        };
+        let now = time::now();
+        let fetched = fetch(&servable, std::slice::from_ref(&entity), now, deadline).await;
+        let trace = trace(&servable, &entity, &fetched, now)?;
+        Ok(Traced {
+            servable,
+            entity,
+            trace,
+            now,
+            _permit: permit,
+        })
+    }
+
     /// Returns what a model sees of an entity.
     ///
     /// # Errors
@@ -52,23 +95,14 @@ impl Scorer {
         id: EntityId,
         deadline: Option<Instant>,
     ) -> Result<EntityFeatures, Error> {
-        client.check_model(&model.name)?;
-        let _permit = self.permit(client, 1, false, 0)?;
-        let servable = self.live().find(model)?.clone();
-        servable.scorable()?;
-        let entity = Entity {
-            id: Some(id),
-            features: Vec::new(),
-        };
-        let now = time::now();
-        let fetched = fetch(&servable, std::slice::from_ref(&entity), now, deadline).await;
+        let Traced { servable, trace, .. } = self.traced(client, model, id, deadline).await?;
         let FeatureTrace {
             row,
             issues,
             as_of,
             from,
             unavailable,
-        } = trace(&servable, &entity, &fetched, now)?;
+        } = trace;
         let lists = issues.lists();
         let view = |(position, (&value, &as_of)): (usize, (&f64, &Option<f64>))| {
             let mut status: Vec<&str> = STATUSES

@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from evergreen_testing import openapi
 from evergreen_testing.model_repository import bundle, put
 from evergreen_testing.paths import CUSTOMERS, MODELS
+from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
 
 
@@ -74,11 +75,16 @@ def test_states_have_their_names_and_keys_their_schemes(described):
 
 @pytest.fixture(scope="module")
 def loader(evergreen, tmp_path_factory):
-    """A server with the sample that loads and unloads models over the protocol."""
+    """A server with the sample that loads and unloads models over the protocol. Its snapshot was replaced once, so that
+    scores have changes."""
     folder = tmp_path_factory.mktemp("openapi")
-    config = folder / "e.toml"
-    config.write_text("[models]\nrepository_api = true\n")
-    with serving(evergreen, folder, models=MODELS, customers=CUSTOMERS, config=config) as running:
+    config, customers = folder / "e.toml", folder / "customers.parquet"
+    config.write_text("[models]\nrepository_api = true\n[features.watch]\nseconds = 0.1\n")
+    shutil.copy(CUSTOMERS, customers)
+    with serving(evergreen, folder, models=MODELS, customers=customers, config=config) as running:
+        shutil.copy(CUSTOMERS, folder / "new.parquet")
+        (folder / "new.parquet").rename(customers)
+        until(lambda: running.http.get("/v1/models/churn/scores/C-1042/changes").status_code == 200)
         yield running
 
 

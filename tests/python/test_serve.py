@@ -69,18 +69,6 @@ def test_one_customer_has_a_band_and_reasons(server, expected):
     assert all(reason["label"] for reason in answer["reasons"])
 
 
-def test_contributions_are_xgboosts(server, customers):
-    booster = xgboost.Booster(model_file=MODELS / "churn/1/model.ubj")
-    frame = rows(customers, booster).head(50)
-    matrix = xgboost.DMatrix(frame, enable_categorical=True)
-    contributions = booster.predict(matrix, pred_contribs=True)
-    answer = score(server, *({"id": id} for id in customers["customer_id"].head(50)), explain=100).json()
-    for result, row in zip(answer["results"], contributions, strict=True):
-        by_name = dict(zip(booster.feature_names, row.tolist()))
-        for reason in result["reasons"]:
-            assert reason["contribution"] == pytest.approx(by_name[reason["feature"]], abs=1e-4)
-
-
 def values_of(customers, id):
     """Every feature of a customer, as a client would send it."""
     names = [feature["name"] for feature in contract_features()]
@@ -227,6 +215,8 @@ def test_openapi_describes_every_path_and_the_page_needs_no_network(server):
         "/v1/models/{model}/features/{id}",
         "/v1/models/{model}/scores",
         "/v1/models/{model}/scores/{id}",
+        "/v1/models/{model}/scores/{id}/changes",
+        "/v1/models/{model}/scores/{id}/paths",
     }
     page = server.http.get("/docs/")
     assert page.status_code == 200 and "http://" not in page.text and "https://" not in page.text

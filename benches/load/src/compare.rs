@@ -152,6 +152,47 @@ pub async fn bare(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// Two builds with the sample.
+pub async fn builds(settings: &Settings, other: &Path) -> Result<()> {
+    println!("The driver and the servers share the cores.\n");
+    let models = Path::new(REPOSITORY).join("models");
+    let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
+    let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
+    let _ours = start(&mut command, &rest(&ours_rest, 1)).await?;
+    let (other_rest, other_grpc) = (free_address()?, free_address()?);
+    let mut command = evergreen(other, &models, &other_rest, &other_grpc)?;
+    let _other = start(&mut command, &rest(&other_rest, 1)).await?;
+    heading("other build");
+    for count in [1, 100] {
+        let measured = pair(settings, &rest(&ours_rest, count), &rest(&other_rest, count)).await?;
+        line(&format!("REST, {count} entities"), &measured);
+        let measured = pair(settings, &grpc(&ours_grpc, count), &grpc(&other_grpc, count)).await?;
+        line(&format!("gRPC, {count} entities"), &measured);
+    }
+    Ok(())
+}
+
+/// Scores with three reasons beside plain ones.
+pub async fn explained(settings: &Settings) -> Result<()> {
+    println!("The driver and the server share the cores. The first column is explained.\n");
+    let models = Path::new(REPOSITORY).join("models");
+    let (address, grpc_address) = (free_address()?, free_address()?);
+    let mut command = evergreen(&settings.evergreen, &models, &address, &grpc_address)?;
+    let _server = start(&mut command, &rest(&address, 1)).await?;
+    heading("without reasons");
+    for count in [1, 100] {
+        let plain = rest(&address, count);
+        let text = String::from_utf8(plain.body.to_vec())?;
+        let explained = Target {
+            body: text.replacen('{', r#"{"explain":3,"#, 1).into(),
+            ..rest(&address, count)
+        };
+        let measured = pair(settings, &explained, &plain).await?;
+        line(&format!("REST, {count} entities"), &measured);
+    }
+    Ok(())
+}
+
 const FEATURES: usize = 30;
 
 fn rows(count: usize) -> Vec<f32> {

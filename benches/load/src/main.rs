@@ -25,6 +25,16 @@ struct Arguments {
 enum Command {
     /// Evergreen beside bare handlers that return the same bytes
     Bare(Settings),
+    /// One build of Evergreen beside another one, both with the sample
+    Builds {
+        #[command(flatten)]
+        settings: Settings,
+        /// The other server
+        #[arg(long)]
+        other: PathBuf,
+    },
+    /// Explained scores of the sample beside plain ones, of one server
+    Explained(Settings),
     /// Evergreen beside MLServer and FastAPI with XGBoost, on one model
     Peers {
         #[command(flatten)]
@@ -65,6 +75,8 @@ fn main() -> Result<()> {
     tokio::runtime::Runtime::new()?.block_on(async {
         match arguments.command {
             Command::Bare(settings) => compare::bare(&settings).await,
+            Command::Builds { settings, other } => compare::builds(&settings, &other).await,
+            Command::Explained(settings) => compare::explained(&settings).await,
             Command::Peers { settings, python } => compare::peers(&settings, &python).await,
             Command::Answer {
                 rest,

@@ -36,6 +36,7 @@ mod kernel;
 mod load;
 mod number;
 mod output;
+mod path;
 mod precision;
 mod predict;
 mod shap;
@@ -46,6 +47,7 @@ pub use kernel::{KernelName, Kernels};
 pub use load::{FormatError, Iterations, LoadOptions};
 pub use number::Number;
 pub use output::{OutputKind, PredictError};
+pub use path::{Bound, Condition, TreePath};
 pub use precision::Precision;
 pub use predict::Scratch;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
@@ -143,6 +145,12 @@ impl<T: KernelFloat> TreeModel<T> {
         Ok(())
     }
 
+    fn paths<X: Number>(&self, row: &[X], group: usize) -> Vec<TreePath> {
+        let mut prepared = vec![T::ZERO; row.len()];
+        self.ensemble.prepare(row, &mut prepared);
+        path::paths(&self.ensemble, &prepared, group)
+    }
+
     fn bytes(&self) -> usize {
         self.ensemble.bytes() + self.kernel.bytes()
     }
@@ -230,6 +238,27 @@ impl Forest {
             Trees::F64(trees) => trees.bytes(),
         };
         trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
+    }
+
+    /// Returns the path of one row through every tree that adds to an output group, in the order of the trees.
+    ///
+    /// # Errors
+    /// As for [`OutputKind::Contributions`]; [`PredictError::Length`] if the row has the wrong length.
+    pub fn paths<X: Number>(&self, row: &[X], group: usize) -> Result<Vec<TreePath>, PredictError> {
+        self.width(OutputKind::Contributions)?;
+        let expected = self.features.len();
+        if row.len() != expected {
+            let got = row.len();
+            return Err(PredictError::Length {
+                what: "row",
+                got,
+                expected,
+            });
+        }
+        Ok(match &self.trees {
+            Trees::F32(trees) => trees.paths(row, group),
+            Trees::F64(trees) => trees.paths(row, group),
+        })
     }
 
     /// Applies the objective's transform to one row: `margins` holds `groups` numbers, `out` has room for

@@ -47,6 +47,8 @@ pub(super) fn rest(route: Option<&str>) -> Access {
             "/v1/score"
             | "/v1/models/{model}/scores"
             | "/v1/models/{model}/scores/{id}"
+            | "/v1/models/{model}/scores/{id}/paths"
+            | "/v1/models/{model}/scores/{id}/changes"
             | "/v1/models/{model}/features/{id}"
             | "/v2/models/{model}/infer"
             | "/v2/models/{model}/versions/{version}/infer",
@@ -79,7 +81,7 @@ pub(super) fn grpc(path: &str) -> Access {
         ("grpc.health.v1.Health", _) => Access::Open,
         (service, _) if service.starts_with("grpc.reflection.") => Access::Open,
         ("inference.GRPCInferenceService", "ServerLive" | "ServerReady") => Access::Open,
-        ("evergreen.v1.ScoringService", "Score" | "ScoreStream")
+        ("evergreen.v1.ScoringService", "Score" | "ScoreStream" | "GetPaths" | "GetChanges")
         | ("inference.GRPCInferenceService", "ModelInfer") => SCORE,
         ("evergreen.v1.ScoringService", "ListModels" | "GetModel")
         | (

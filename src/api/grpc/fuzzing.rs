@@ -17,11 +17,13 @@ pub struct MessageKind {
 }
 
 /// The messages with fields that take memory.
-pub const MESSAGES: [MessageKind; 8] = [
+pub const MESSAGES: [MessageKind; 10] = [
     kind::<proto::ScoreRequest>(),
     kind::<inference::ModelInferRequest>(),
     kind::<proto::ScoreStreamRequest>(),
     kind::<proto::GetModelRequest>(),
+    kind::<proto::GetPathsRequest>(),
+    kind::<proto::GetChangesRequest>(),
     kind::<inference::ModelReadyRequest>(),
     kind::<inference::RepositoryIndexRequest>(),
     kind::<inference::RepositoryModelLoadRequest>(),

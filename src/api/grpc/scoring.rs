@@ -1,5 +1,8 @@
 //! `evergreen.v1.ScoringService`: Evergreen's own gRPC API.
 
+mod changes;
+mod paths;
+mod reason;
 mod stream;
 
 use std::sync::Arc;
@@ -22,7 +25,7 @@ use crate::models::ModelVersion;
 use crate::scoring::outcome::EntityResult;
 use crate::scoring::outcome::Score;
 use crate::scoring::{
-    Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector,
+    Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector, Wanted,
 };
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
@@ -42,6 +45,8 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServic
         scorer: app.scorer.clone(),
         score: counters("score"),
         stream: BatchStream::new(app, metrics),
+        get_paths: counters("paths"),
+        get_changes: counters("changes"),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
@@ -53,6 +58,8 @@ pub(super) struct Scoring {
     scorer: Arc<Scorer>,
     score: RequestCounters,
     stream: BatchStream,
+    get_paths: RequestCounters,
+    get_changes: RequestCounters,
     list_models: RequestCounters,
     get_model: RequestCounters,
     compress_bytes: usize,
@@ -91,6 +98,42 @@ impl ScoringService for Scoring {
         Ok(Response::new(
             self.stream.answers(client, batches, deadline, memory, window),
         ))
+    }
+
+    async fn get_paths(
+        &self,
+        request: Request<proto::GetPathsRequest>,
+    ) -> Result<Response<proto::GetPathsResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        record_model(&request.model);
+        let result = async {
+            let deadline = deadline::of(&extensions)?;
+            let model = model_ref(request.model, request.version, request.label)?;
+            let most = request.trees.map_or(paths::TREES, |trees| trees as usize);
+            let (client, id) = (client::of(&extensions), EntityId::Text(request.id));
+            let paths = self.scorer.paths(&client, &model, id, most, deadline);
+            deadline::within(deadline, paths).await
+        };
+        let response = paths::message(self.get_paths.count(result.await)?);
+        Ok(respond(response, self.compress_bytes))
+    }
+
+    async fn get_changes(
+        &self,
+        request: Request<proto::GetChangesRequest>,
+    ) -> Result<Response<proto::GetChangesResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        record_model(&request.model);
+        let result = async {
+            let deadline = deadline::of(&extensions)?;
+            let model = model_ref(request.model, request.version, request.label)?;
+            let most = request.explain.map_or(changes::REASONS, |most| most as usize);
+            let (client, id) = (client::of(&extensions), EntityId::Text(request.id));
+            let changes = self.scorer.changes(&client, &model, id, most, deadline);
+            deadline::within(deadline, changes).await
+        };
+        let response = changes::message(&self.get_changes.count(result.await)?);
+        Ok(respond(response, self.compress_bytes))
     }
 
     async fn list_models(
@@ -141,20 +184,25 @@ fn response(scores: Scores) -> proto::ScoreResponse {
     }
 }
 
+fn model_ref(name: String, version: Option<u64>, label: Option<String>) -> Result<ModelRef, Error> {
+    let version = VersionSelector::from_parts(version, label)?;
+    Ok(ModelRef { name, version })
+}
+
 pub(super) fn into_domain(
     client: Client,
     request: proto::ScoreRequest,
     deadline: Option<Instant>,
 ) -> Result<ScoreRequest, Error> {
-    let model = ModelRef {
-        name: request.model,
-        version: VersionSelector::from_parts(request.version, request.label)?,
-    };
     Ok(ScoreRequest {
         client,
-        model,
+        model: model_ref(request.model, request.version, request.label)?,
         entities: request.entities.into_iter().map(Into::into).collect(),
-        explain: request.explain as usize,
+        explain: Wanted {
+            strongest: request.explain as usize,
+            raising: request.explain_raising as usize,
+            lowering: request.explain_lowering as usize,
+        },
         deadline,
     })
 }
@@ -206,7 +254,8 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
     };
     match result.outcome {
         Outcome::Scored(scored) => proto::ScoreResult {
-            reasons: reasons(model, &scored),
+            reasons: reason::messages(model, &scored),
+            explanation: scored.explanation.as_ref().map(reason::explanation),
             features: Some(feature_report(model, &scored)),
             score: Some(scored.score),
             band: scored.band.as_deref().map(str::to_owned),
@@ -224,19 +273,6 @@ fn entity_error(error: &Error) -> proto::EntityError {
         kind: status::of(error.kind()).label.to_owned(),
         detail: status::message(error),
     }
-}
-
-fn reasons(model: &ModelVersion, scored: &Score) -> Vec<proto::Reason> {
-    let reasons = scored.reasons.iter().filter_map(|reason| {
-        let input = model.inputs.get(reason.input)?;
-        Some(proto::Reason {
-            feature: input.contract.name.clone(),
-            label: input.contract.label().to_owned(),
-            value: feature_value(&input.present(reason.value)),
-            contribution: reason.contribution,
-        })
-    });
-    reasons.collect()
 }
 
 fn feature_value(value: &serde_json::Value) -> Option<proto::FeatureValue> {

@@ -35,7 +35,7 @@ use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
 use crate::memory;
 use crate::memory::{RequestMemory, Reservation};
-use crate::scoring::{Client, Entity, ModelRef, ScoreRequest, Scorer, Scores};
+use crate::scoring::{Client, Entity, ModelRef, ScoreRequest, Scorer, Scores, Wanted};
 use crate::work;
 use reader::{BodyLine, BodyLines, LineText};
 
@@ -192,7 +192,7 @@ struct BulkRequest {
     deadline: Option<Instant>,
     client: Client,
     model: ModelRef,
-    explain: usize,
+    explain: Wanted,
 }
 
 impl BulkRequest {

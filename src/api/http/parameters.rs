@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use crate::error::Error;
-use crate::scoring::VersionSelector;
+use crate::scoring::{VersionSelector, Wanted};
 use crate::suggest::unknown;
 
 /// Query parameters that choose a version.
@@ -24,21 +24,39 @@ pub(super) struct VersionParameters {
     label: Option<String>,
 }
 
-/// The query parameter for reasons.
+/// The query parameters for reasons.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes the parameters")]
+pub(super) struct ExplainParameter {
+    /// Number of reasons per score, whatever their direction. Default: 0.
+    #[param(value_type = Option<usize>, example = 3)]
+    explain: usize,
+    /// Number of reasons that raise the score. Default: 0.
+    #[param(value_type = Option<usize>)]
+    explain_raising: usize,
+    /// Number of reasons that lower the score. Default: 0.
+    #[param(value_type = Option<usize>)]
+    explain_lowering: usize,
+}
+
+/// The query parameter for decision paths.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only describes the parameter")]
-pub(super) struct ExplainParameter {
-    /// Number of reasons per score. Default: 0.
-    #[param(value_type = Option<usize>, example = 3)]
-    explain: usize,
+pub(super) struct TreesParameter {
+    /// Number of trees. Default: 10.
+    #[param(value_type = Option<usize>, example = 10)]
+    trees: usize,
 }
 
 /// Query parameters of the scoring operations.
 #[derive(Debug, Default)]
 pub(super) struct ScoreQuery {
     pub(super) version: VersionSelector,
-    pub(super) explain: usize,
+    pub(super) explain: Wanted,
+    /// Number of trees whose paths are wanted.
+    pub(super) trees: Option<usize>,
 }
 
 /// The query parameters of a request, or which one is wrong. The handler reports the error.
@@ -57,15 +75,26 @@ impl<S: Sync> FromRequestParts<S> for QueryParameters {
 }
 
 /// The names of the query parameters.
-const NAMES: [&str; 3] = ["version", "label", "explain"];
+const NAMES: [&str; 6] = [
+    "version",
+    "label",
+    "explain",
+    "explain_raising",
+    "explain_lowering",
+    "trees",
+];
 
 fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
-    let (mut version, mut label, mut explain) = (None, None, None);
+    let (mut version, mut label) = (None, None);
+    let (mut explain, mut raising, mut lowering, mut trees) = (None, None, None, None);
     for (name, value) in pairs {
         let twice = match name.as_str() {
             "version" => version.replace(whole(&name, &value)?).is_some(),
             "label" => label.replace(value).is_some(),
             "explain" => explain.replace(whole(&name, &value)?).is_some(),
+            "explain_raising" => raising.replace(whole(&name, &value)?).is_some(),
+            "trees" => trees.replace(whole(&name, &value)?).is_some(),
+            "explain_lowering" => lowering.replace(whole(&name, &value)?).is_some(),
             _ => {
                 let message = unknown("query parameter", &name, NAMES.into_iter());
                 return Err(Error::invalid(message).about(name));
@@ -75,9 +104,15 @@ fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
             return Err(Error::invalid(format!("query: `{name}` is given twice; keep one")).about(name));
         }
     }
+    let count = |wanted: Option<u64>| usize::try_from(wanted.unwrap_or(0)).unwrap_or(usize::MAX);
     Ok(ScoreQuery {
         version: VersionSelector::from_parts(version, label)?,
-        explain: usize::try_from(explain.unwrap_or(0)).unwrap_or(usize::MAX),
+        explain: Wanted {
+            strongest: count(explain),
+            raising: count(raising),
+            lowering: count(lowering),
+        },
+        trees: trees.map(|trees| count(Some(trees))),
     })
 }
 
@@ -131,7 +166,12 @@ mod tests {
     #[test]
     fn reads_the_parameters() {
         let found = query(&[("explain", "3"), ("version", "7")]).unwrap();
-        assert_eq!((found.explain, found.version), (3, VersionSelector::Number(7)));
+        assert_eq!(
+            (found.explain.strongest, found.version),
+            (3, VersionSelector::Number(7))
+        );
+        let found = query(&[("explain_lowering", "1"), ("explain_raising", "2")]).unwrap();
+        assert_eq!((found.explain.raising, found.explain.lowering), (2, 1));
         let found = query(&[("label", "stable")]).unwrap();
         assert_eq!(found.version, VersionSelector::Label("stable".to_owned()));
     }

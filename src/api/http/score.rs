@@ -1,5 +1,6 @@
 //! `POST /v1/score` and `GET /v1/models/{model}/scores/{id}`: scores of a batch or of one entity.
 
+pub(super) mod reason;
 pub(super) mod wire;
 
 use axum::extract::State;

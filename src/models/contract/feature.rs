@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use super::Derivation;
+use super::{Derivation, Wording};
 use crate::values::feature_type::FeatureType;
 use crate::values::feature_type::Parse;
 
@@ -42,6 +42,9 @@ pub struct FeatureContract {
     pub parse: Parse,
     /// Derivation from other features; the feature is not stored then.
     pub derive: Option<Derivation>,
+    /// The words for the feature in reasons.
+    #[serde(default)]
+    pub reason: Wording,
     /// The parsed `max_age`.
     #[serde(skip)]
     pub max_age_duration: Option<SignedDuration>,
@@ -92,6 +95,7 @@ impl FeatureContract {
             label: None,
             parse: Parse::default(),
             derive: None,
+            reason: Wording::default(),
             max_age_duration: None,
         }
     }
@@ -168,6 +172,7 @@ impl FeatureContract {
         if self.derive.is_some() && (self.source.is_some() || self.max_age.is_some()) {
             return Err("derive: source and max_age belong to the operands".to_owned());
         }
+        self.reason.validate()?;
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(format!("categories: duplicate {twice:?}"));

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::features::snapshot::Snapshot;
 use crate::models::rank;
 use crate::scoring::batch::{EntityBatch, fetch};
+use crate::scoring::explain::Wanted;
 use crate::scoring::outcome::{EntityScore, Outcome, Score};
 use crate::scoring::request::Entity;
 use crate::scoring::servable::Servable;
@@ -146,7 +147,7 @@ fn score(
     let batch = EntityBatch {
         servable,
         entities,
-        explain: 0,
+        explain: Wanted::default(),
         fetched,
         now,
     };

@@ -11,6 +11,7 @@ use super::unread_metrics::UnreadMetrics;
 use super::{Share, id_hash};
 use crate::os;
 use crate::scoring::batch::{EntityBatch, fetch};
+use crate::scoring::explain::Wanted;
 use crate::scoring::metrics::ScoringMetrics;
 use crate::scoring::outcome::{EntityScore, Outcome};
 use crate::scoring::request::Entity;
@@ -159,7 +160,7 @@ fn compare(job: ShadowJob, other: &Servable, metrics: &ScoringMetrics) {
     let batch = EntityBatch {
         servable: other,
         entities: job.entities,
-        explain: 0,
+        explain: Wanted::default(),
         fetched,
         now,
     };

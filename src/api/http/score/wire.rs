@@ -10,11 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::super::schema::{FeatureValue, Id, labels};
+use super::reason::{self, ExplanationBody, ReasonBody};
 use crate::api::status;
 use crate::error::{Error, ErrorKind};
 use crate::models::ModelVersion;
 use crate::scoring::outcome::{EntityResult, FeatureOrigin, Score};
-use crate::scoring::{Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector};
+use crate::scoring::{
+    Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores, VersionSelector, Wanted,
+};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::{Scalars, rewritten};
@@ -37,10 +40,16 @@ pub(in crate::api::http) struct ScoreBody {
     /// The entities to score; at least one.
     #[schema(min_items = 1)]
     entities: Vec<EntityBody>,
-    /// Number of reasons per score. Default: 0.
+    /// Number of reasons per score, whatever their direction. Default: 0.
     #[serde(default)]
     #[schema(example = 3)]
     explain: usize,
+    /// Number of reasons that raise the score. Default: 0.
+    #[serde(default)]
+    explain_raising: usize,
+    /// Number of reasons that lower the score. Default: 0.
+    #[serde(default)]
+    explain_lowering: usize,
 }
 
 /// An entity to score: an id, features, or both.
@@ -131,11 +140,15 @@ pub(in crate::api::http) struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 4)]
     pub(in crate::api::http) version: Option<u64>,
-    /// The features that contributed most, largest first. Contributions are on the margin's scale (log-odds for a
+    /// The wanted reasons, the largest contribution first. Contributions are on the margin's scale (log-odds for a
     /// probability).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reasons: Option<Vec<ReasonBody<'a>>>,
+    /// How the contributions add up, if reasons are wanted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    explanation: Option<ExplanationBody>,
     /// Where the features come from, and their issues.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -144,23 +157,6 @@ pub(in crate::api::http) struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<EntityErrorBody>,
-}
-
-/// A feature's contribution to a score.
-#[derive(Debug, Serialize, ToSchema)]
-struct ReasonBody<'a> {
-    /// The feature's name.
-    #[schema(example = "support_calls_30d")]
-    feature: &'a str,
-    /// The feature's name for people.
-    #[schema(example = "Support calls, last 30 days")]
-    label: &'a str,
-    /// The value that the model used: a number, a category, true, false, or null if missing.
-    #[schema(value_type = FeatureValue)]
-    value: serde_json::Value,
-    /// What the feature adds to the margin; a negative number lowers the score.
-    #[schema(example = 0.92)]
-    contribution: f64,
 }
 
 /// Where the features come from, and their issues.
@@ -229,7 +225,11 @@ impl ScoreBody {
             client,
             model,
             entities: self.entities.into_iter().map(Into::into).collect(),
-            explain: self.explain,
+            explain: Wanted {
+                strongest: self.explain,
+                raising: self.explain_raising,
+                lowering: self.explain_lowering,
+            },
             deadline,
         })
     }
@@ -345,7 +345,8 @@ impl<'a> ResultBody<'a> {
             Outcome::Scored(scored) => ResultBody {
                 score: Some(scored.score),
                 band: scored.band.as_deref(),
-                reasons: Some(reasons(model, scored)),
+                reasons: Some(reason::bodies(model, scored)),
+                explanation: scored.explanation.as_ref().map(Into::into),
                 features: Some(FeaturesBody::new(model, scored)),
                 ..empty
             },
@@ -372,6 +373,7 @@ impl<'a> ResultBody<'a> {
             band: None,
             version: None,
             reasons: None,
+            explanation: None,
             features: None,
             error: None,
         }
@@ -385,19 +387,6 @@ impl From<&Error> for EntityErrorBody {
             detail: status::message(error),
         }
     }
-}
-
-fn reasons<'a>(model: &'a ModelVersion, scored: &Score) -> Vec<ReasonBody<'a>> {
-    let reasons = scored.reasons.iter().filter_map(|reason| {
-        let input = model.inputs.get(reason.input)?;
-        Some(ReasonBody {
-            feature: &input.contract.name,
-            label: input.contract.label(),
-            value: input.present(reason.value),
-            contribution: reason.contribution,
-        })
-    });
-    reasons.collect()
 }
 
 impl<'a> FeaturesBody<'a> {

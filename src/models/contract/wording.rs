@@ -1,0 +1,222 @@
+//! The words for a feature in reasons: short templates of the contract.
+
+use serde::Deserialize;
+
+use crate::suggest::unknown;
+
+/// Most characters of a template.
+const LONGEST: usize = 200;
+
+/// The words for a feature; everything is optional. Without a template a reason says "LABEL: VALUE".
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wording {
+    /// Features of one group are given as one reason, and their contributions add up.
+    pub group: Option<Template>,
+    /// Unit of the value, such as `EUR` or `%`.
+    pub unit: Option<Template>,
+    /// What to say of a value: `{value} visits in 30 days`.
+    pub text: Option<Template>,
+    /// Instead of `text` for the number 1.
+    pub one: Option<Template>,
+    /// Instead of `text` for 0 or false.
+    pub none: Option<Template>,
+    /// Instead of `text` for numbers below 0; the value is written without its sign.
+    pub negative: Option<Template>,
+    /// Instead of `text` if there is no value.
+    pub missing: Option<Template>,
+    /// Words for the customer.
+    #[serde(default)]
+    pub say: ByDirection,
+    /// What the caller should know, and may not mention.
+    #[serde(default)]
+    pub advice: ByDirection,
+    /// The lowest and highest value for which `say` and `advice` are right, both included; without it every value.
+    pub range: Option<[f64; 2]>,
+}
+
+impl Wording {
+    /// Whether `say` and `advice` are right for a value. With a range they are not for a missing one.
+    pub fn is_right_for(&self, value: f64) -> bool {
+        self.range.is_none_or(|[low, high]| (low..=high).contains(&value))
+    }
+
+    /// # Errors
+    /// The range is empty.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        match self.range {
+            Some([low, high]) if low.is_nan() || high.is_nan() || low > high => Err(format!(
+                "reason: range: expected [low, high] such as [1, inf], found [{low}, {high}]"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Templates by what the feature does to the score.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ByDirection {
+    /// If it raises the score.
+    pub raises: Option<Template>,
+    /// If it lowers the score.
+    pub lowers: Option<Template>,
+}
+
+/// A short text with placeholders: `{value}` and `{label}`. It is safe to show as HTML and as a cell of a table: it has no
+/// `<`, `>`, `"` and control characters, and does not start as a formula.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Value,
+    Label,
+}
+
+/// The placeholders by name.
+const PLACEHOLDERS: [(&str, Part); 2] = [("value", Part::Value), ("label", Part::Label)];
+
+impl TryFrom<String> for Template {
+    type Error = String;
+
+    fn try_from(source: String) -> Result<Self, String> {
+        let length = source.chars().count();
+        if source.trim().is_empty() || length > LONGEST {
+            return Err(format!("expected 1 to {LONGEST} characters, found {length}"));
+        }
+        if let Some(letter) = source.chars().find(|letter| is_unsafe(*letter)) {
+            return Err(format!(
+                "expected text that is safe in HTML and tables, found {letter:?}; use “ ” for quotation marks"
+            ));
+        }
+        if source.starts_with(is_formula) {
+            return Err(format!(
+                "expected a text that no spreadsheet takes for a formula, found {source:?}; start with a letter or a placeholder"
+            ));
+        }
+        let parts = parts(&source)?;
+        Ok(Self { source, parts })
+    }
+}
+
+/// Whether a character may not be in a text that is shown as HTML or in a table.
+fn is_unsafe(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '<' | '>' | '"')
+}
+
+/// Whether a spreadsheet takes a cell that starts with this character for a formula.
+fn is_formula(letter: char) -> bool {
+    matches!(letter, '=' | '+' | '-' | '@')
+}
+
+fn parts(source: &str) -> Result<Vec<Part>, String> {
+    let mut found = Vec::new();
+    let mut rest = source;
+    while let Some(open) = rest.find(['{', '}']) {
+        let (text, after) = rest.split_at(open);
+        let inner = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let Some((name, after)) = inner else {
+            return Err(format!(
+                "expected placeholders such as {{value}}, found a single brace in {source:?}"
+            ));
+        };
+        if !text.is_empty() {
+            found.push(Part::Text(text.to_owned()));
+        }
+        let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
+        let names = PLACEHOLDERS.iter().map(|(name, _)| *name);
+        found.push(
+            known
+                .ok_or_else(|| unknown("placeholder", name, names))?
+                .1
+                .clone(),
+        );
+        rest = after;
+    }
+    if !rest.is_empty() {
+        found.push(Part::Text(rest.to_owned()));
+    }
+    Ok(found)
+}
+
+impl Template {
+    /// The text as in the contract.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Fills the placeholders in.
+    pub fn fill(&self, label: &str, value: &str) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Value => safe(value),
+            Part::Label => safe(label),
+        };
+        self.parts.iter().map(text).collect()
+    }
+}
+
+/// Replaces what is not safe in HTML and tables by a similar character.
+pub fn safe(text: &str) -> String {
+    let safe = |letter: char| match letter {
+        '<' => '‹',
+        '>' => '›',
+        '"' => '”',
+        letter if letter.is_control() => ' ',
+        letter => letter,
+    };
+    let mut text: String = text.chars().map(safe).collect();
+    if text.starts_with(is_formula) {
+        text.insert(0, '’');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(text: &str) -> Result<Template, String> {
+        Template::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn placeholders_are_filled_in() {
+        let filled = template("{label}: {value} visits").unwrap().fill("Visits", "3");
+        assert_eq!(filled, "Visits: 3 visits");
+        assert_eq!(template("plain").unwrap().fill("a", "b"), "plain");
+    }
+
+    #[test]
+    fn what_is_inserted_is_safe() {
+        let filled = template("{value}").unwrap();
+        assert_eq!(filled.fill("", "<b>\"x\"\n"), "‹b›”x” ");
+        assert_eq!(filled.fill("", "=HYPERLINK(1)"), "’=HYPERLINK(1)");
+    }
+
+    #[test]
+    fn a_bad_template_is_refused_with_a_reason() {
+        for (text, expected) in [
+            ("", "expected 1 to 200 characters, found 0"),
+            (&"x".repeat(201), "found 201"),
+            (
+                "{vaule} calls",
+                "no placeholder `vaule`; expected one of value, label; did you mean `value`?",
+            ),
+            ("{value calls", "single brace"),
+            ("value} calls", "single brace"),
+            ("<b>{value}</b>", "found '<'"),
+            ("say \"hello\"", "use “ ” for quotation marks"),
+            ("=1+1", "takes for a formula"),
+        ] {
+            let error = template(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Reasons as sentences: "7 support calls in 30 days, usually 0 to 2. This raises the score: 64 in 100 instead of 46."
+//!
+//! The phrase for the value comes from the contract ([`Wording`](super::contract::Wording)); what is usual and the effect are added here.
+
+use super::ModelVersion;
+use super::contract::{ByDirection, ScoreKind, Template, safe};
+use super::input::ModelInput;
+use super::usual::{Usual, UsualRange};
+use crate::values::feature_type::FeatureType;
+use crate::values::time::instant;
+
+/// What a feature does to a score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It raises the score.
+    Raises,
+    /// It lowers the score.
+    Lowers,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Raises, Self::Lowers];
+
+    /// The direction of a contribution.
+    pub fn of(contribution: f64) -> Self {
+        if contribution < 0.0 {
+            Self::Lowers
+        } else {
+            Self::Raises
+        }
+    }
+
+    /// The name in answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Raises => "raises",
+            Self::Lowers => "lowers",
+        }
+    }
+
+    fn template(self, texts: &ByDirection) -> Option<&Template> {
+        match self {
+            Self::Raises => texts.raises.as_ref(),
+            Self::Lowers => texts.lowers.as_ref(),
+        }
+    }
+}
+
+/// A feature of one score, and what it does to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Push {
+    /// Position among the model's inputs.
+    pub input: usize,
+    /// The value that the model saw; NaN for missing.
+    pub value: f64,
+    /// What the reason adds to the margin.
+    pub contribution: f64,
+    /// The score less what it would be with the usual value; `None` if that is not known.
+    pub effect: Option<f64>,
+    /// The score.
+    pub score: f64,
+}
+
+/// A reason as people read it. All texts are safe in HTML and in tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonTexts {
+    /// One or two sentences.
+    pub text: String,
+    /// Words for the customer.
+    pub say: Option<String>,
+    /// What the caller should know, and may not mention.
+    pub advice: Option<String>,
+}
+
+/// Describes a reason; `None` if the model has no such input.
+pub fn describe(model: &ModelVersion, push: &Push) -> Option<ReasonTexts> {
+    let input = model.inputs.get(push.input)?;
+    let usual = model.usual.get(push.input).and_then(Option::as_ref);
+    let direction = Direction::of(push.contribution);
+    let number = number_text(input, push.value.abs());
+    let wording = &input.contract.reason;
+    let fill = |texts: &ByDirection| {
+        let template = direction
+            .template(texts)
+            .filter(|_| wording.is_right_for(push.value))?;
+        Some(template.fill(input.contract.label(), &number))
+    };
+    let usual = usual
+        .map(|usual| usual_clause(input, usual, push.value))
+        .unwrap_or_default();
+    Some(ReasonTexts {
+        text: format!(
+            "{}{usual}. {}",
+            phrase(input, push.value),
+            effect(model, push, direction)
+        ),
+        say: fill(&wording.say).filter(|_| !push.value.is_nan()),
+        advice: fill(&wording.advice),
+    })
+}
+
+/// Describes how a value changed: "Visits, last 30 days: 3, before 14", safe in HTML and in tables.
+pub fn describe_change(input: &ModelInput, now: f64, before: f64) -> String {
+    let label = input.contract.label();
+    let [now, before] = [now, before].map(|value| value_text(input, value));
+    if now == before {
+        safe(&format!("{label}: {now}, as before"))
+    } else {
+        safe(&format!("{label}: {now}, before {before}"))
+    }
+}
+
+/// Compares two scores of a model: "64 in 100, 12 more than before".
+pub fn compare_scores(model: &ModelVersion, now: f64, before: f64) -> String {
+    let output = model.contract.as_ref().map(|contract| &contract.output);
+    if output.is_none_or(|output| output.kind != ScoreKind::Probability) {
+        return format!("{}, before {}", decimal(now), decimal(before));
+    }
+    let points = (100.0 * now).round() - (100.0 * before).round();
+    let change = match points {
+        0.0 => "as before".to_owned(),
+        points if points > 0.0 => format!("{points} more than before"),
+        points => format!("{} fewer than before", -points),
+    };
+    format!("{} in 100, {change}", in_100(now))
+}
+
+fn value_text(input: &ModelInput, value: f64) -> String {
+    if value.is_nan() {
+        "not known".to_owned()
+    } else {
+        number_text(input, value)
+    }
+}
+
+/// The phrase for a value, without an end: the contract's, or "LABEL: VALUE".
+fn phrase(input: &ModelInput, value: f64) -> String {
+    let (wording, label) = (&input.contract.reason, input.contract.label());
+    let is_number = input.contract.kind != FeatureType::Category;
+    let own = if value.is_nan() {
+        wording.missing.as_ref()
+    } else if value == 0.0 && is_number && wording.none.is_some() {
+        wording.none.as_ref()
+    } else if value == 1.0 && is_number && wording.one.is_some() {
+        wording.one.as_ref()
+    } else if value < 0.0 && wording.negative.is_some() {
+        let magnitude = number_text(input, -value);
+        return wording
+            .negative
+            .as_ref()
+            .map(|text| text.fill(label, &magnitude))
+            .unwrap_or_default();
+    } else {
+        wording.text.as_ref()
+    };
+    let value = value_text(input, value);
+    match own {
+        Some(template) => template.fill(label, &value),
+        None => safe(&format!("{label}: {value}")),
+    }
+}
+
+/// A value as people write it: a category's name, yes or no, a date, or a short number with its
+/// unit.
+fn number_text(input: &ModelInput, value: f64) -> String {
+    let unit = || match &input.contract.reason.unit {
+        Some(unit) => format!(" {}", unit.source()),
+        None => String::new(),
+    };
+    match input.contract.kind {
+        FeatureType::Category => match input.present(value) {
+            serde_json::Value::String(name) => safe(&name),
+            _ => "another one".to_owned(),
+        },
+        FeatureType::Bool => if value == 0.0 { "no" } else { "yes" }.to_owned(),
+        FeatureType::Timestamp => match instant(value) {
+            Some(time) => time.strftime("%-d %B %Y").to_string(),
+            None => "another time".to_owned(),
+        },
+        FeatureType::Int | FeatureType::Float => decimal(value) + &unit(),
+    }
+}
+
+/// A number with two significant digits, from 10 on a whole one, and a true minus sign: a spreadsheet takes a hyphen for a
+/// formula.
+fn decimal(value: f64) -> String {
+    let digits = match value.abs() {
+        ..1.0 => 2,
+        ..10.0 => 1,
+        _ => 0,
+    };
+    let text = format!("{:.digits$}", value.abs());
+    let text = match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.'),
+        false => text.as_str(),
+    };
+    let sign = if value < 0.0 && text != "0" { "−" } else { "" };
+    format!("{sign}{text}")
+}
+
+/// What is usual, as the end of a phrase.
+fn usual_clause(input: &ModelInput, usual: &Usual, value: f64) -> String {
+    if value.is_nan() && usual.missing > 0.5 {
+        return format!(", as for {} in 100", in_100(usual.missing));
+    }
+    match usual.range {
+        UsualRange::Share(share) if value == usual.value => format!(", as for {} in 100", in_100(share)),
+        UsualRange::Share(share) => {
+            format!(
+                ", usually {} ({} in 100)",
+                number_text(input, usual.value),
+                in_100(share)
+            )
+        }
+        UsualRange::Between { low, high } => {
+            let range = range_text(input, low, high);
+            if low < high && low <= value && value <= high {
+                format!(", within the usual {range}")
+            } else {
+                format!(", usually {range}")
+            }
+        }
+    }
+}
+
+/// A range as people write it: "0 to 2", or one number.
+fn range_text(input: &ModelInput, low: f64, high: f64) -> String {
+    let (low, high) = match input.contract.kind {
+        FeatureType::Timestamp => (number_text(input, low), number_text(input, high)),
+        _ => (decimal(low), number_text(input, high)),
+    };
+    if high
+        .strip_prefix(low.as_str())
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    {
+        high
+    } else {
+        format!("{low} to {high}")
+    }
+}
+
+/// What a reason does to the score, as a sentence. The contribution and the effect can differ in sign: the one shares out
+/// what features do together, the other changes one of them alone.
+fn effect(model: &ModelVersion, push: &Push, direction: Direction) -> String {
+    let output = model.contract.as_ref().map(|contract| &contract.output);
+    let outcome = output
+        .and_then(|output| output.outcome.as_ref())
+        .map_or("the score", Template::source);
+    let probability = output.is_some_and(|output| output.kind == ScoreKind::Probability);
+    let Some(effect) = push.effect.filter(|_| probability) else {
+        return format!("This {} {outcome}.", direction.label());
+    };
+    let (now, usual) = (in_100(push.score), in_100(push.score - effect));
+    if now == usual {
+        format!("This {} {outcome}.", direction.label())
+    } else if Direction::of(effect) == direction {
+        format!(
+            "This {} {outcome}: {now} in 100 instead of {usual}.",
+            direction.label()
+        )
+    } else {
+        format!(
+            "Together with the other values, this {} {outcome}.",
+            direction.label()
+        )
+    }
+}
+
+/// A share as a whole number of 100. Nothing but 0 and 1 themselves is 0 or 100.
+fn in_100(share: f64) -> String {
+    match share {
+        share if share > 0.0 && share < 0.01 => "less than 1".to_owned(),
+        share if share < 1.0 && share > 0.99 => "more than 99".to_owned(),
+        share => format!("{:.0}", 100.0 * share),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::sample;
+
+    fn text(model: &ModelVersion, name: &str, value: f64, contribution: f64, effect: Option<f64>) -> String {
+        let push = Push {
+            input: model.input(name).unwrap(),
+            value,
+            contribution,
+            effect,
+            score: 0.64,
+        };
+        describe(model, &push).unwrap().text
+    }
+
+    #[test]
+    fn numbers_are_short_and_no_formulas() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-3.0, "−3"),
+            (0.8512, "0.85"),
+            (2.7134, "2.7"),
+            (12.345, "12"),
+            (628.4, "628"),
+            (-0.001, "0"),
+            (10.0, "10"),
+        ] {
+            assert_eq!(decimal(value), expected);
+        }
+        assert_eq!(
+            [0.0, 0.004, 0.3, 0.996, 1.0].map(in_100),
+            ["0", "less than 1", "30", "more than 99", "100"]
+        );
+    }
+
+    #[test]
+    fn a_sentence_has_the_value_what_is_usual_and_the_effect() {
+        let model = sample::version(1);
+        assert_eq!(
+            text(&model, "support_calls_30d", 7.0, 0.9, Some(0.18)),
+            "7 support calls in 30 days, usually 0 to 1. This raises the risk of leaving: 64 in 100 instead of 46."
+        );
+        assert_eq!(
+            text(&model, "auto_pay", 0.0, 0.2, Some(-0.1)),
+            "Pays each invoice by hand, usually yes (62 in 100). Together with the other values, this raises the risk of \
+             leaving."
+        );
+        let missing = text(&model, "months_to_renewal", f64::NAN, -0.2, Some(0.0));
+        assert!(
+            missing.starts_with("Not tied to a renewal date, as for 64 in 100. This lowers"),
+            "{missing}"
+        );
+        let fewer = text(&model, "mattresses_change_90d", -5.0, 0.2, None);
+        assert!(
+            fewer.starts_with("Mattresses rented: 5 fewer than 90 days ago, usually "),
+            "{fewer}"
+        );
+        assert!(fewer.ends_with("This raises the risk of leaving."), "{fewer}");
+    }
+
+    #[test]
+    fn words_for_the_customer_depend_on_the_direction() {
+        let model = sample::version(1);
+        let push = |contribution| Push {
+            input: model.input("support_calls_30d").unwrap(),
+            value: 7.0,
+            contribution,
+            effect: None,
+            score: 0.5,
+        };
+        let raising = describe(&model, &push(1.0)).unwrap();
+        let lowering = describe(&model, &push(-1.0)).unwrap();
+        assert!(raising.say.is_some() && lowering.say.is_none());
+    }
+}

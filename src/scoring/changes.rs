@@ -1,0 +1,166 @@
+//! What changed: the difference between an entity's score now and with the features of the previous snapshot, under the same
+//! version.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use evergreen_forest::OutputKind;
+
+use super::assemble::{as_of, trace};
+use super::calibration::band;
+use super::client::Client;
+use super::evaluate::evaluate;
+use super::explain::explained_group;
+use super::predict::predict;
+use super::request::ModelRef;
+use super::servable::Servable;
+use super::{Scorer, WALKS_TO_EXPLAIN, Wanted, off_thread_if_long};
+use crate::error::Error;
+use crate::features::plan::FetchedFeatures;
+use crate::models::ModelVersion;
+use crate::models::sentence::{compare_scores, describe_change};
+use crate::values::entity_id::EntityId;
+
+/// A score then and now.
+#[derive(Debug)]
+pub struct ScoreChange {
+    /// The version that gives both scores.
+    pub model: Arc<ModelVersion>,
+    /// Now.
+    pub now: ScoreAt,
+    /// With the features of the previous snapshot.
+    pub before: ScoreAt,
+    /// The features whose contribution changed, the largest change first, at most as many as wanted.
+    pub reasons: Vec<ChangedFeature>,
+    /// The change of the margin that is not in the reasons.
+    pub remainder: f64,
+}
+
+/// A score at a time.
+#[derive(Debug)]
+pub struct ScoreAt {
+    /// The score.
+    pub score: f64,
+    /// The name of its band.
+    pub band: Option<Arc<str>>,
+    /// The oldest `as_of` time of the features, in seconds since the Unix epoch.
+    pub as_of: Option<f64>,
+}
+
+/// A feature then and now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChangedFeature {
+    /// Position among the model's inputs.
+    pub input: usize,
+    /// The value now; NaN for missing.
+    pub now: f64,
+    /// The value then.
+    pub before: f64,
+    /// The contribution now, less the one then. It can differ from 0 for a value that stayed: features act together.
+    pub contribution: f64,
+}
+
+impl ScoreChange {
+    /// The change as a sentence, with the strongest reason that moved the score the same way.
+    pub fn text(&self) -> String {
+        let scores = compare_scores(&self.model, self.now.score, self.before.score);
+        let rose = self.now.score > self.before.score;
+        let mut same_way = self
+            .reasons
+            .iter()
+            .filter(|feature| (feature.contribution > 0.0) == rose);
+        let reason = same_way.next().filter(|_| self.now.score != self.before.score);
+        let reason = reason.and_then(|feature| {
+            let input = self.model.inputs.get(feature.input)?;
+            Some(describe_change(input, feature.now, feature.before))
+        });
+        match reason {
+            Some(reason) => format!("{scores}. {reason}."),
+            None => format!("{scores}."),
+        }
+    }
+}
+
+impl Scorer {
+    /// Compares the score of an entity with the one that the previous snapshot gives.
+    ///
+    /// # Errors
+    /// The model or entity is unknown, now or then; there is no previous snapshot; a feature comes from a store, whose
+    /// previous values nobody has.
+    pub async fn changes(
+        self: &Arc<Self>,
+        client: &Client,
+        model: &ModelRef,
+        id: EntityId,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<ScoreChange, Error> {
+        let traced = self.traced(client, model, id, deadline).await?;
+        let servable = traced.servable.clone();
+        let before = servable.before().ok_or_else(|| {
+            Error::entity_not_found(
+                "there is no previous snapshot to compare with: it is kept when the snapshot is replaced \
+                 (features.watch.previous), and only for models whose features all come from it",
+            )
+        })?;
+        let nothing = FetchedFeatures::default();
+        // Ages and times since an event count from the time of that snapshot.
+        let then_at = as_of(&before, &traced.entity, &nothing)?.unwrap_or(traced.now);
+        let then = trace(&before, &traced.entity, &nothing, then_at)?;
+        let times =
+            [&traced.trace, &then].map(|trace| trace.as_of.iter().flatten().copied().reduce(f64::min));
+        let rows = [traced.trace.row, then.row].concat();
+        let walks = 2 * (1 + WALKS_TO_EXPLAIN) * servable.model.forest.summary().trees;
+        off_thread_if_long(walks, move || compare(&servable, &rows, times, most)).await
+    }
+}
+
+/// Compares two rows: now and then.
+fn compare(
+    servable: &Servable,
+    rows: &[f64],
+    times: [Option<f64>; 2],
+    most: usize,
+) -> Result<ScoreChange, Error> {
+    let model = &servable.model;
+    let evaluation = evaluate(model, rows, Wanted::default())?;
+    let contributions = predict(&model.forest, OutputKind::Contributions, rows)?;
+    let width = model.inputs.len();
+    // Both rows are explained by the class that is predicted now.
+    let group = explained_group(model, evaluation.values(), 0);
+    let groups = model.forest.summary().groups;
+    let of_row = |row: usize| {
+        let mut all = contributions.chunks_exact(width + 1);
+        all.nth(row * groups + group).unwrap_or_default()
+    };
+    let (now, before) = (of_row(0), of_row(1));
+    let mut changed: Vec<ChangedFeature> = (0..width)
+        .map(|input| ChangedFeature {
+            input,
+            now: rows[input],
+            before: rows[width + input],
+            contribution: now[input] - before[input],
+        })
+        .filter(|feature| feature.contribution != 0.0)
+        .collect();
+    changed.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+    let remainder = changed
+        .iter()
+        .skip(most)
+        .map(|feature| feature.contribution)
+        .sum();
+    changed.truncate(most);
+    let [at_now, at_before] = times;
+    let score_at = |row, as_of| ScoreAt {
+        score: evaluation.score(row),
+        band: band(&servable.bands, evaluation.score(row)),
+        as_of,
+    };
+    Ok(ScoreChange {
+        now: score_at(0, at_now),
+        before: score_at(1, at_before),
+        reasons: changed,
+        remainder,
+        model: model.clone(),
+    })
+}
