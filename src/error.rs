@@ -51,6 +51,15 @@ impl Error {
         }
     }
 
+    /// Says where it happened: `place` and the message.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        Self {
+            message: bounded(format!("{place}: {}", self.message)),
+            ..self
+        }
+    }
+
     /// Names the field of the request that the error is about.
     #[must_use]
     pub fn about(self, field: impl AsRef<str>) -> Self {

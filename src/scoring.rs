@@ -186,7 +186,7 @@ impl Scorer {
         request.client.check_model(&request.model.name)?;
         let bytes = batch_bytes(live.find(&request.model)?, request);
         let entities = request.entities.len();
-        self.permit(&request.client, entities, request.explain.any(), bytes)
+        self.permit(&request.client, entities, request.explain, bytes)
     }
 
     /// Scores an admitted request: assigns its entities to the live version and the canary, scores each part, and merges.
@@ -304,12 +304,12 @@ impl Scorer {
         .await
     }
 
-    /// Admits a client's request to score this many entities or rows, with or without explanations.
+    /// Admits a client's request to score this many entities or rows, with the wanted reasons.
     fn permit(
         &self,
         client: &Client,
         entities: usize,
-        explained: bool,
+        explain: Wanted,
         bytes: usize,
     ) -> Result<Permit, Error> {
         if entities == 0 {
@@ -321,7 +321,11 @@ impl Scorer {
                 "{entities} entities or rows in one request; limits.batch allows {most}"
             )));
         }
-        let cost = entities.saturating_mul(if explained { EXPLAINED_COST } else { 1 });
+        // Each reason needs the score of one more row.
+        let cost = match explain.any() {
+            true => entities.saturating_mul(EXPLAINED_COST.max(explain.most())),
+            false => entities,
+        };
         let memory = self.memory.reserve(bytes)?;
         let permit = self.admission.enter(client, entities, cost)?;
         // After admission, so that a refused request costs its client nothing.
@@ -339,6 +343,9 @@ const REPLY_BYTES: usize = 64;
 /// Bytes that a reason takes, in memory and as text.
 const REASON_BYTES: usize = 2048;
 
+/// Bytes that the contribution of one feature of a group takes, in memory and as text.
+const PART_BYTES: usize = 256;
+
 /// The memory of a batch from its rows to the text of its answer, in bytes. An estimate from above.
 fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
     let width = servable.model.inputs.len();
@@ -346,7 +353,13 @@ fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
     let row = width * 2 * size_of::<f64>();
     let is_remote = servable.plan.as_ref().is_some_and(|plan| plan.is_remote());
     let reply = if is_remote { width * REPLY_BYTES } else { 0 };
-    let reasons = request.explain.most().min(width) * REASON_BYTES;
+    let reasons = match request.explain.any() {
+        true => {
+            let contributions = servable.model.forest.summary().groups * (width + 1) * size_of::<f64>();
+            request.explain.most().min(width) * REASON_BYTES + width * PART_BYTES + contributions
+        }
+        false => 0,
+    };
     request
         .entities
         .len()

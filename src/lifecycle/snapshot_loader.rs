@@ -185,6 +185,8 @@ impl SnapshotLoader {
             return Ok(false);
         };
         let entry = storage.stat("")?;
+        // Otherwise three of them would be in memory.
+        self.previous = None;
         let first = self.snapshot.is_none();
         match entry.filter(|entry| self.unfinished(entry).is_none()) {
             Some(entry) => self
@@ -208,7 +210,8 @@ impl SnapshotLoader {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(), SnapshotRejection> {
         let read = self.load(&entry, models, progress);
-        self.judged = Some(entry);
+        // The same files are read again when a model needs more of their columns: that is no change.
+        let again = self.judged.replace(entry.clone()).as_ref() == Some(&entry);
         let Some((snapshot, spec)) = read? else {
             return Ok(());
         };
@@ -217,7 +220,7 @@ impl SnapshotLoader {
             profile.follows(last, &self.limits)?;
         }
         let previous = self.snapshot.replace(Arc::new(snapshot));
-        self.previous = previous.filter(|_| self.limits.previous);
+        self.previous = previous.filter(|_| self.limits.previous && !again);
         self.spec = Some(spec);
         self.profile = Some(Arc::new(profile));
         Ok(())

@@ -328,6 +328,11 @@ impl OutputSection {
         if self.calibration.is_some() && self.kind != ScoreKind::Probability {
             return Err("calibration: only valid with kind = \"probability\"".to_owned());
         }
+        if self.outcome.as_ref().is_some_and(|outcome| !outcome.is_plain()) {
+            return Err(
+                "outcome: expected a text without placeholders, such as \"the risk of leaving\"".to_owned(),
+            );
+        }
         if self.kind == ScoreKind::Probability
             && let Some(band) = self.bands.iter().find(|band| band.from > 1.0)
         {

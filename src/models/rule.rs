@@ -1,7 +1,10 @@
 //! Conditions of decision paths in the terms of the contract: "4 ≤ visits_30d < 5", "plan is starter or showroom".
 
+use std::collections::BTreeSet;
+
 use evergreen_forest::{Bound, Condition};
 
+use super::contract::safe;
 use super::input::ModelInput;
 use crate::values::feature_type::FeatureType;
 
@@ -32,6 +35,12 @@ impl Rule {
         let upper = condition
             .upper
             .map(|bound| if whole { whole_upper(bound) } else { bound });
+        // As the model's values are shown: 29.85, not 29.850000381469727.
+        let shown = |bound: Bound| Bound {
+            value: input.decimal(bound.value).parse().unwrap_or(bound.value),
+            ..bound
+        };
+        let (lower, upper) = (lower.map(shown), upper.map(shown));
         let asks_categories = condition.included.is_some() || !condition.excluded.is_empty();
         let categories = asks_categories.then(|| categories(input, condition));
         let mut rule = Self {
@@ -42,7 +51,7 @@ impl Rule {
             categories,
             missing: condition.missing,
         };
-        rule.text = rule.describe(input);
+        rule.text = safe(&rule.describe(input));
         rule
     }
 
@@ -71,10 +80,33 @@ impl Rule {
             .categories
             .as_ref()
             .map(|names| format!("{name} is {}", names.join(" or ")));
+        let yes_or_no = self.truth().filter(|_| input.contract.kind == FeatureType::Bool);
+        let interval = match yes_or_no {
+            Some(value) => Some(format!("{name} is {value}")),
+            None => interval,
+        };
         match (interval.or(one_of), self.missing) {
             (Some(text), _) => text,
             (None, Some(false)) => format!("{name} is not missing"),
             (None, _) => format!("{name} is missing"),
+        }
+    }
+
+    /// Of true and false, the one within the interval; `None` if both are.
+    fn truth(&self) -> Option<bool> {
+        let holds = |value: f64| {
+            let above = self
+                .lower
+                .is_none_or(|low| value > low.value || (low.inclusive && value == low.value));
+            let below = self
+                .upper
+                .is_none_or(|high| value < high.value || (high.inclusive && value == high.value));
+            above && below
+        };
+        match (holds(0.0), holds(1.0)) {
+            (true, false) => Some(false),
+            (false, true) => Some(true),
+            _ => None,
         }
     }
 }
@@ -85,7 +117,12 @@ fn categories(input: &ModelInput, condition: &Condition) -> Vec<String> {
         let Some(code) = input.code(name) else {
             return false;
         };
-        let has = |set: &std::collections::BTreeSet<u32>| set.iter().any(|member| f64::from(*member) == code);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a code is a small whole number"
+        )]
+        let has = |set: &BTreeSet<u32>| set.contains(&(code as u32));
         condition.included.as_ref().is_none_or(has) && !has(&condition.excluded)
     };
     input.categories().into_iter().filter(allowed).collect()
@@ -95,7 +132,8 @@ fn categories(input: &ModelInput, condition: &Condition) -> Vec<String> {
 fn whole_lower(bound: Bound) -> Bound {
     let value = match bound.value.ceil() {
         value if value == bound.value && !bound.inclusive => value + 1.0,
-        value => value,
+        // Zero, never minus zero.
+        value => value + 0.0,
     };
     Bound {
         value,
@@ -107,7 +145,8 @@ fn whole_lower(bound: Bound) -> Bound {
 fn whole_upper(bound: Bound) -> Bound {
     let value = match bound.value.floor() {
         value if value == bound.value && !bound.inclusive => value - 1.0,
-        value => value,
+        // Zero, never minus zero.
+        value => value + 0.0,
     };
     Bound {
         value,
@@ -117,8 +156,6 @@ fn whole_upper(bound: Bound) -> Bound {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::models::sample;
 

@@ -60,6 +60,8 @@ pub struct Push {
     pub effect: Option<f64>,
     /// The score.
     pub score: f64,
+    /// Whether other features of its group share in the contribution and the effect.
+    pub grouped: bool,
 }
 
 /// A reason as people read it. All texts are safe in HTML and in tables.
@@ -78,23 +80,29 @@ pub fn describe(model: &ModelVersion, push: &Push) -> Option<ReasonTexts> {
     let input = model.inputs.get(push.input)?;
     let usual = model.usual.get(push.input).and_then(Option::as_ref);
     let direction = Direction::of(push.contribution);
-    let number = number_text(input, push.value.abs());
     let wording = &input.contract.reason;
+    // As in the phrase: a template for numbers below 0 has the sign in its words.
+    let is_negative = push.value < 0.0 && wording.negative.is_some();
+    let shown = if is_negative { -push.value } else { push.value };
+    let number = value_text(input, shown);
     let fill = |texts: &ByDirection| {
         let template = direction
             .template(texts)
             .filter(|_| wording.is_right_for(push.value))?;
         Some(template.fill(input.contract.label(), &number))
     };
+    // The usual range has its sign, so it does not fit a phrase that has it in its words.
     let usual = usual
+        .filter(|_| !is_negative)
         .map(|usual| usual_clause(input, usual, push.value))
         .unwrap_or_default();
+    let text = format!(
+        "{}{usual}. {}",
+        phrase(input, push.value),
+        effect(model, input, push, direction)
+    );
     Some(ReasonTexts {
-        text: format!(
-            "{}{usual}. {}",
-            phrase(input, push.value),
-            effect(model, push, direction)
-        ),
+        text: safe(&text),
         say: fill(&wording.say).filter(|_| !push.value.is_nan()),
         advice: fill(&wording.advice),
     })
@@ -103,12 +111,15 @@ pub fn describe(model: &ModelVersion, push: &Push) -> Option<ReasonTexts> {
 /// Describes how a value changed: "Visits, last 30 days: 3, before 14", safe in HTML and in tables.
 pub fn describe_change(input: &ModelInput, now: f64, before: f64) -> String {
     let label = input.contract.label();
-    let [now, before] = [now, before].map(|value| value_text(input, value));
-    if now == before {
-        safe(&format!("{label}: {now}, as before"))
-    } else {
-        safe(&format!("{label}: {now}, before {before}"))
+    if now == before || (now.is_nan() && before.is_nan()) {
+        return safe(&format!("{label}: {}, as before", value_text(input, now)));
     }
+    let mut texts = [now, before].map(|value| value_text(input, value));
+    if texts[0] == texts[1] {
+        texts = [now, before].map(|value| input.decimal(value));
+    }
+    let [now, before] = texts;
+    safe(&format!("{label}: {now}, before {before}"))
 }
 
 /// Compares two scores of a model: "64 in 100, 12 more than before".
@@ -117,13 +128,14 @@ pub fn compare_scores(model: &ModelVersion, now: f64, before: f64) -> String {
     if output.is_none_or(|output| output.kind != ScoreKind::Probability) {
         return format!("{}, before {}", decimal(now), decimal(before));
     }
+    let texts = [now, before].map(in_100);
     let points = (100.0 * now).round() - (100.0 * before).round();
     let change = match points {
-        0.0 => "as before".to_owned(),
-        points if points > 0.0 => format!("{points} more than before"),
+        _ if texts[0] == texts[1] => "as before".to_owned(),
+        points if points >= 0.0 => format!("{points} more than before"),
         points => format!("{} fewer than before", -points),
     };
-    format!("{} in 100, {change}", in_100(now))
+    format!("{} in 100, {change}", texts[0])
 }
 
 fn value_text(input: &ModelInput, value: f64) -> String {
@@ -151,13 +163,16 @@ fn phrase(input: &ModelInput, value: f64) -> String {
             .as_ref()
             .map(|text| text.fill(label, &magnitude))
             .unwrap_or_default();
+    } else if value == 0.0 && input.contract.kind == FeatureType::Bool {
+        // The text says that it is so.
+        None
     } else {
         wording.text.as_ref()
     };
     let value = value_text(input, value);
     match own {
         Some(template) => template.fill(label, &value),
-        None => safe(&format!("{label}: {value}")),
+        None => format!("{label}: {value}"),
     }
 }
 
@@ -170,7 +185,7 @@ fn number_text(input: &ModelInput, value: f64) -> String {
     };
     match input.contract.kind {
         FeatureType::Category => match input.present(value) {
-            serde_json::Value::String(name) => safe(&name),
+            serde_json::Value::String(name) => name,
             _ => "another one".to_owned(),
         },
         FeatureType::Bool => if value == 0.0 { "no" } else { "yes" }.to_owned(),
@@ -182,29 +197,46 @@ fn number_text(input: &ModelInput, value: f64) -> String {
     }
 }
 
-/// A number with two significant digits, from 10 on a whole one, and a true minus sign: a spreadsheet takes a hyphen for a
-/// formula.
+/// A short number: whole from 10 on, with one decimal from 1 on, else with two significant digits; and a true minus sign, as
+/// a spreadsheet takes a hyphen for a formula.
 fn decimal(value: f64) -> String {
-    let digits = match value.abs() {
-        ..1.0 => 2,
-        ..10.0 => 1,
-        _ => 0,
+    let size = value.abs();
+    let text = match size {
+        0.0 => return "0".to_owned(),
+        ..1e-4 | 1e15.. => format!("{size:.1e}"),
+        ..1.0 => format!("{size:.*}", leading_zeros(size) + 2),
+        ..10.0 => format!("{size:.1}"),
+        _ => format!("{size:.0}"),
     };
-    let text = format!("{:.digits$}", value.abs());
-    let text = match text.contains('.') {
+    let text = match text.contains('.') && !text.contains('e') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => text.as_str(),
     };
-    let sign = if value < 0.0 && text != "0" { "−" } else { "" };
-    format!("{sign}{text}")
+    format!("{}{text}", if value < 0.0 { "−" } else { "" })
+}
+
+/// The zeros after the point of a number from 0.0001 to 1.
+fn leading_zeros(size: f64) -> usize {
+    [0.1, 0.01, 0.001]
+        .into_iter()
+        .filter(|limit| size < *limit)
+        .count()
 }
 
 /// What is usual, as the end of a phrase.
 fn usual_clause(input: &ModelInput, usual: &Usual, value: f64) -> String {
-    if value.is_nan() && usual.missing > 0.5 {
-        return format!(", as for {} in 100", in_100(usual.missing));
+    match (value.is_nan(), usual.is_mostly_missing()) {
+        (true, true) => return format!(", as for {} in 100", in_100(usual.missing)),
+        (false, true) => return format!(" (does not apply to {} in 100)", in_100(usual.missing)),
+        // What is known of others does not fit a phrase for what is not known here.
+        (true, false) => return String::new(),
+        (false, false) => {}
     }
     match usual.range {
+        UsualRange::Share(share) if input.contract.kind == FeatureType::Bool => {
+            let of_this = if value == usual.value { share } else { 1.0 - share };
+            format!(", as for {} in 100", in_100(of_this))
+        }
         UsualRange::Share(share) if value == usual.value => format!(", as for {} in 100", in_100(share)),
         UsualRange::Share(share) => {
             format!(
@@ -242,28 +274,34 @@ fn range_text(input: &ModelInput, low: f64, high: f64) -> String {
 
 /// What a reason does to the score, as a sentence. The contribution and the effect can differ in sign: the one shares out
 /// what features do together, the other changes one of them alone.
-fn effect(model: &ModelVersion, push: &Push, direction: Direction) -> String {
+fn effect(model: &ModelVersion, input: &ModelInput, push: &Push, direction: Direction) -> String {
     let output = model.contract.as_ref().map(|contract| &contract.output);
-    let outcome = output
-        .and_then(|output| output.outcome.as_ref())
-        .map_or("the score", Template::source);
+    if output.is_some_and(|output| output.kind == ScoreKind::Class) {
+        let side = match direction {
+            Direction::Raises => "for",
+            Direction::Lowers => "against",
+        };
+        return format!("This speaks {side} class {}.", decimal(push.score));
+    }
+    let outcome = output.and_then(|output| output.outcome.as_ref());
+    let outcome = outcome.map_or("the score", Template::source);
+    let group = input.contract.reason.group.as_ref().filter(|_| push.grouped);
+    let subject = group.map_or_else(
+        || "This".to_owned(),
+        |group| format!("“{}” as a whole", group.source()),
+    );
+    let verb = direction.label();
     let probability = output.is_some_and(|output| output.kind == ScoreKind::Probability);
     let Some(effect) = push.effect.filter(|_| probability) else {
-        return format!("This {} {outcome}.", direction.label());
+        return format!("{subject} {verb} {outcome}.");
     };
     let (now, usual) = (in_100(push.score), in_100(push.score - effect));
     if now == usual {
-        format!("This {} {outcome}.", direction.label())
+        format!("{subject} {verb} {outcome}.")
     } else if Direction::of(effect) == direction {
-        format!(
-            "This {} {outcome}: {now} in 100 instead of {usual}.",
-            direction.label()
-        )
+        format!("{subject} {verb} {outcome}: {now} in 100 instead of {usual}.")
     } else {
-        format!(
-            "Together with the other values, this {} {outcome}.",
-            direction.label()
-        )
+        format!("Together with the other values, this {verb} {outcome}.")
     }
 }
 
@@ -288,6 +326,7 @@ mod tests {
             contribution,
             effect,
             score: 0.64,
+            grouped: false,
         };
         describe(model, &push).unwrap().text
     }
@@ -301,7 +340,9 @@ mod tests {
             (2.7134, "2.7"),
             (12.345, "12"),
             (628.4, "628"),
-            (-0.001, "0"),
+            (-0.0012, "−0.0012"),
+            (0.5, "0.5"),
+            (1e300, "1.0e300"),
             (10.0, "10"),
         ] {
             assert_eq!(decimal(value), expected);
@@ -321,8 +362,7 @@ mod tests {
         );
         assert_eq!(
             text(&model, "auto_pay", 0.0, 0.2, Some(-0.1)),
-            "Pays each invoice by hand, usually yes (62 in 100). Together with the other values, this raises the risk of \
-             leaving."
+            "Pays each invoice by hand, as for 38 in 100. Together with the other values, this raises the risk of leaving."
         );
         let missing = text(&model, "months_to_renewal", f64::NAN, -0.2, Some(0.0));
         assert!(
@@ -331,7 +371,7 @@ mod tests {
         );
         let fewer = text(&model, "mattresses_change_90d", -5.0, 0.2, None);
         assert!(
-            fewer.starts_with("Mattresses rented: 5 fewer than 90 days ago, usually "),
+            fewer.starts_with("Mattresses rented: 5 fewer than 90 days ago. This "),
             "{fewer}"
         );
         assert!(fewer.ends_with("This raises the risk of leaving."), "{fewer}");
@@ -346,6 +386,7 @@ mod tests {
             contribution,
             effect: None,
             score: 0.5,
+            grouped: false,
         };
         let raising = describe(&model, &push(1.0)).unwrap();
         let lowering = describe(&model, &push(-1.0)).unwrap();

@@ -8,7 +8,7 @@ use crate::values::feature_type::FeatureType;
 /// What is usual for a feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Usual {
-    /// The value that stands for the usual: the median, or the most common one.
+    /// The median of the values, or the most common one.
     pub value: f64,
     /// The range or the share of what is usual.
     pub range: UsualRange,
@@ -80,14 +80,18 @@ impl Usual {
         }
     }
 
-    /// The value to put in place of `value` to see what the score would be with the usual one. No value is as usual as it
-    /// gets where most rows have none.
-    pub fn instead_of(&self, value: f64) -> f64 {
-        if value.is_nan() && self.missing > 0.5 {
-            value
+    /// The usual value: NaN where most rows have none, so that features which go together stay together.
+    pub fn typical(&self) -> f64 {
+        if self.is_mostly_missing() {
+            f64::NAN
         } else {
             self.value
         }
+    }
+
+    /// Whether most rows have no value.
+    pub fn is_mostly_missing(&self) -> bool {
+        self.missing > 0.5
     }
 }
 

@@ -65,17 +65,12 @@ impl SlotNames {
 
 /// By input, the first input with the same group in the contract.
 pub(super) fn groups(inputs: &[ModelInput]) -> Vec<usize> {
-    let name = |input: &ModelInput| input.contract.reason.group.clone();
-    let first = |(position, input): (usize, &ModelInput)| {
-        let group = name(input)?;
-        inputs[..position]
-            .iter()
-            .position(|other| name(other) == Some(group.clone()))
-    };
-    let positions = inputs.iter().enumerate();
-    positions
-        .map(|(position, input)| first((position, input)).unwrap_or(position))
-        .collect()
+    let mut first = FxHashMap::default();
+    let positions = inputs.iter().enumerate().map(|(position, input)| {
+        let group = input.contract.reason.group.as_ref();
+        group.map_or(position, |group| *first.entry(group.source()).or_insert(position))
+    });
+    positions.collect()
 }
 
 impl ModelVersion {

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use evergreen_forest::OutputKind;
 
-use super::assemble::{as_of, trace};
+use super::assemble::{FeatureTrace, as_of, trace};
 use super::calibration::band;
 use super::client::Client;
-use super::evaluate::evaluate;
+use super::evaluate::{evaluate, finite};
 use super::explain::explained_group;
 use super::predict::predict;
 use super::request::ModelRef;
 use super::servable::Servable;
+use super::trace::Traced;
 use super::{Scorer, WALKS_TO_EXPLAIN, Wanted, off_thread_if_long};
 use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
@@ -26,6 +27,8 @@ use crate::values::entity_id::EntityId;
 pub struct ScoreChange {
     /// The version that gives both scores.
     pub model: Arc<ModelVersion>,
+    /// The change as a sentence, with the strongest reason that moved the score the same way.
+    pub text: String,
     /// Now.
     pub now: ScoreAt,
     /// With the features of the previous snapshot.
@@ -60,27 +63,6 @@ pub struct ChangedFeature {
     pub contribution: f64,
 }
 
-impl ScoreChange {
-    /// The change as a sentence, with the strongest reason that moved the score the same way.
-    pub fn text(&self) -> String {
-        let scores = compare_scores(&self.model, self.now.score, self.before.score);
-        let rose = self.now.score > self.before.score;
-        let mut same_way = self
-            .reasons
-            .iter()
-            .filter(|feature| (feature.contribution > 0.0) == rose);
-        let reason = same_way.next().filter(|_| self.now.score != self.before.score);
-        let reason = reason.and_then(|feature| {
-            let input = self.model.inputs.get(feature.input)?;
-            Some(describe_change(input, feature.now, feature.before))
-        });
-        match reason {
-            Some(reason) => format!("{scores}. {reason}."),
-            None => format!("{scores}."),
-        }
-    }
-}
-
 impl Scorer {
     /// Compares the score of an entity with the one that the previous snapshot gives.
     ///
@@ -103,15 +85,27 @@ impl Scorer {
                  (features.watch.previous), and only for models whose features all come from it",
             )
         })?;
+        Traced::check(&servable, &traced.trace)?;
         let nothing = FetchedFeatures::default();
-        // Ages and times since an event count from the time of that snapshot.
-        let then_at = as_of(&before, &traced.entity, &nothing)?.unwrap_or(traced.now);
-        let then = trace(&before, &traced.entity, &nothing, then_at)?;
-        let times =
-            [&traced.trace, &then].map(|trace| trace.as_of.iter().flatten().copied().reduce(f64::min));
-        let rows = [traced.trace.row, then.row].concat();
+        let in_previous = |error: Error| error.within("in the previous snapshot");
+        let observed = as_of(&before, &traced.entity, &nothing).map_err(in_previous)?;
+        let oldest = |trace: &FeatureTrace| trace.as_of.iter().flatten().copied().reduce(f64::min);
+        // Ages and times since an event are compared at the same distance from each snapshot.
+        let between = oldest(&traced.trace)
+            .zip(observed)
+            .map_or(0.0, |(now, then)| now - then);
+        let then = trace(&before, &traced.entity, &nothing, traced.now - between).map_err(in_previous)?;
+        Traced::check(&servable, &then).map_err(in_previous)?;
+        let times = [&traced.trace, &then].map(oldest);
+        let Traced { trace, permit, .. } = traced;
+        let rows = [trace.row, then.row].concat();
         let walks = 2 * (1 + WALKS_TO_EXPLAIN) * servable.model.forest.summary().trees;
-        off_thread_if_long(walks, move || compare(&servable, &rows, times, most)).await
+        off_thread_if_long(walks, move || {
+            let change = compare(&servable, &rows, times, most);
+            drop(permit);
+            change
+        })
+        .await
     }
 }
 
@@ -124,6 +118,8 @@ fn compare(
 ) -> Result<ScoreChange, Error> {
     let model = &servable.model;
     let evaluation = evaluate(model, rows, Wanted::default())?;
+    finite(evaluation.score(0))?;
+    finite(evaluation.score(1))?;
     let contributions = predict(&model.forest, OutputKind::Contributions, rows)?;
     let width = model.inputs.len();
     // Both rows are explained by the class that is predicted now.
@@ -144,6 +140,7 @@ fn compare(
         .filter(|feature| feature.contribution != 0.0)
         .collect();
     changed.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
+    let text = summary(model, [evaluation.score(0), evaluation.score(1)], &changed);
     let remainder = changed
         .iter()
         .skip(most)
@@ -157,10 +154,28 @@ fn compare(
         as_of,
     };
     Ok(ScoreChange {
+        text,
         now: score_at(0, at_now),
         before: score_at(1, at_before),
         reasons: changed,
         remainder,
         model: model.clone(),
     })
+}
+
+/// The change as a sentence.
+fn summary(model: &ModelVersion, [now, before]: [f64; 2], changed: &[ChangedFeature]) -> String {
+    let scores = compare_scores(model, now, before);
+    let margin: f64 = changed.iter().map(|feature| feature.contribution).sum();
+    let mut same_way = changed
+        .iter()
+        .filter(|feature| (feature.contribution > 0.0) == (margin > 0.0));
+    let reason = same_way.next().filter(|_| now != before).and_then(|feature| {
+        let input = model.inputs.get(feature.input)?;
+        Some(describe_change(input, feature.now, feature.before))
+    });
+    match reason {
+        Some(reason) => format!("{scores}. {reason}."),
+        None => format!("{scores}."),
+    }
 }

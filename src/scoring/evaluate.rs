@@ -86,11 +86,9 @@ impl Evaluation {
         let (Some(&value), Some(&score)) = (self.values.get(row), self.scores.get(row)) else {
             return Outcome::Failed(Error::internal("a row without a score"));
         };
-        if !score.is_finite() {
+        if let Err(error) = finite(score) {
             servable.not_finite.fetch_add(1, Ordering::Relaxed);
-            return Outcome::Failed(Error::rejected(format!(
-                "expected a finite score, found {score} for these features"
-            )));
+            return Outcome::Failed(error);
         }
         let (reasons, explanation) = match self.explained.get_mut(row) {
             Some((reasons, explanation)) => (std::mem::take(reasons), Some(*explanation)),
@@ -108,4 +106,17 @@ impl Evaluation {
             unavailable,
         })
     }
+}
+
+/// Checks that a score can be returned.
+///
+/// # Errors
+/// It is infinite or NaN.
+pub(super) fn finite(score: f64) -> Result<(), Error> {
+    if score.is_finite() {
+        return Ok(());
+    }
+    Err(Error::rejected(format!(
+        "expected a finite score, found {score} for these features"
+    )))
 }

@@ -83,28 +83,22 @@ impl Contributions<'_> {
     /// Adds to each reason what the score would be with usual values of its features, and all others as they are.
     fn add_effects(&self, output: &OutputSection, explained: &mut [Explained]) -> Result<(), Error> {
         let width = self.model.inputs.len();
-        let most = explained
+        let places: Vec<(usize, usize)> = explained
             .iter()
-            .map(|(reasons, _)| reasons.len())
-            .max()
-            .unwrap_or(0);
-        let rows = BLOCK.checked_div(most).unwrap_or(BLOCK).max(1);
-        let blocks = self.rows.chunks(rows * width).zip(self.scores.chunks(rows));
-        for ((values, scores), explained) in blocks.zip(explained.chunks_mut(rows)) {
-            let mut usual_rows = Vec::new();
-            for (values, (reasons, _)) in values.chunks_exact(width).zip(&*explained) {
-                for reason in reasons {
-                    add_usual(self.model, values, reason, &mut usual_rows);
-                }
+            .enumerate()
+            .flat_map(|(row, (reasons, _))| (0..reasons.len()).map(move |reason| (row, reason)))
+            .collect();
+        for places in places.chunks(BLOCK) {
+            let mut usual_rows = Vec::with_capacity(places.len() * width);
+            for &(row, reason) in places {
+                let values = &self.rows[row * width..][..width];
+                add_usual(self.model, values, &explained[row].0[reason], &mut usual_rows);
             }
             let usual_scores = scores_of(self.model, output, &usual_rows)?;
-            let reasons = explained
-                .iter_mut()
-                .zip(scores)
-                .flat_map(|((reasons, _), score)| reasons.iter_mut().map(move |reason| (reason, score)));
-            for ((reason, score), usual) in reasons.zip(usual_scores) {
+            for (&(row, reason), usual) in places.iter().zip(usual_scores) {
+                let reason = &mut explained[row].0[reason];
                 let known = reason.parts.iter().any(|part| self.usual(part.input).is_some());
-                reason.effect = Some(score - usual).filter(|effect| known && effect.is_finite());
+                reason.effect = Some(self.scores[row] - usual).filter(|effect| known && effect.is_finite());
             }
         }
         Ok(())
@@ -135,7 +129,7 @@ fn add_usual(model: &ModelVersion, values: &[f64], reason: &Reason, rows: &mut V
     let row = values.iter().enumerate().map(|(input, &value)| {
         let usual = model.usual.get(input).and_then(Option::as_ref);
         match usual.filter(|_| model.groups.get(input) == group) {
-            Some(usual) => usual.instead_of(value),
+            Some(usual) => usual.typical(),
             None => value,
         }
     });
@@ -182,6 +176,7 @@ fn explain_row(model: &ModelVersion, contributions: &[f64], values: &[f64], want
         .map(|group| Reason {
             contribution: sums[group],
             effect: None,
+            grouped: model.groups.iter().filter(|of| **of == group).count() > 1,
             parts: parts(model, group, contributions, values, sums[group]),
         })
         .collect();

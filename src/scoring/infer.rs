@@ -130,7 +130,11 @@ impl Scorer {
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
         let bytes = infer_bytes(&servable.model, &request, rows);
-        let permit = self.permit(&request.client, rows, explain, bytes)?;
+        let wanted = Wanted {
+            strongest: usize::from(explain),
+            ..Wanted::default()
+        };
+        let permit = self.permit(&request.client, rows, wanted, bytes)?;
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));

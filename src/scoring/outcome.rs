@@ -130,7 +130,7 @@ impl FeatureOrigin {
 /// How contributions add up to the margin: base + those of the reasons + remainder.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Explanation {
-    /// The mean margin at training.
+    /// The mean margin over the training weights of the model file.
     pub base: f64,
     /// The score that the base gives; `None` for classes.
     pub base_score: Option<f64>,
@@ -146,6 +146,8 @@ pub struct Reason {
     /// The score less what it would be if its features had their usual values, and all others their own; `None` if that is
     /// not known.
     pub effect: Option<f64>,
+    /// Whether the contract puts more than one feature into its group.
+    pub grouped: bool,
     /// Its features, at least one: those that push its way first, the strongest first.
     pub parts: Vec<Part>,
 }

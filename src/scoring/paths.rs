@@ -6,14 +6,18 @@ use std::time::Instant;
 use evergreen_forest::{Condition, TreePath};
 
 use super::client::Client;
-use super::evaluate::evaluate;
+use super::evaluate::{evaluate, finite};
 use super::explain::{Wanted, explained_group};
 use super::request::ModelRef;
+use super::trace::Traced;
 use super::{Scorer, off_thread_if_long};
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::rule::Rule;
 use crate::values::entity_id::EntityId;
+
+/// Most trees in one answer.
+pub const MOST_TREES: usize = 1000;
 
 /// The paths of one entity.
 #[derive(Debug)]
@@ -68,16 +72,29 @@ impl Scorer {
         most: usize,
         deadline: Option<Instant>,
     ) -> Result<ScorePaths, Error> {
+        if most > MOST_TREES {
+            return Err(
+                Error::invalid(format!("trees: expected at most {MOST_TREES}, found {most}")).about("trees"),
+            );
+        }
         let traced = self.traced(client, model, id, deadline).await?;
+        Traced::check(&traced.servable, &traced.trace)?;
         let model = traced.servable.model.clone();
         // A tree is walked on every side for its mean.
         let walks = 64 * model.forest.summary().trees;
-        off_thread_if_long(walks, move || paths(model, traced.trace.row, most)).await
+        off_thread_if_long(walks, move || {
+            let Traced { trace, permit, .. } = traced;
+            let found = paths(model, trace.row, most);
+            drop(permit);
+            found
+        })
+        .await
     }
 }
 
 fn paths(model: Arc<ModelVersion>, row: Vec<f64>, most: usize) -> Result<ScorePaths, Error> {
     let evaluation = evaluate(&model, &row, Wanted::default())?;
+    finite(evaluation.score(0))?;
     let group = explained_group(&model, evaluation.values(), 0);
     let mut all = model
         .forest

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use crate::error::Error;
 use crate::models::ModelVersion;
-use crate::scoring::Scorer;
 use crate::scoring::admission::Permit;
 use crate::scoring::assemble::{FeatureTrace, trace};
 use crate::scoring::batch::fetch;
@@ -14,6 +13,7 @@ use crate::scoring::client::Client;
 use crate::scoring::outcome::FeatureOrigin;
 use crate::scoring::request::{Entity, ModelRef};
 use crate::scoring::servable::Servable;
+use crate::scoring::{Scorer, Wanted};
 use crate::values::entity_id::EntityId;
 use crate::values::issues::{PRESENT, STATUSES};
 use crate::values::time;
@@ -49,7 +49,19 @@ pub(super) struct Traced {
     pub(super) trace: FeatureTrace,
     /// The present, in seconds since the Unix epoch.
     pub(super) now: f64,
-    _permit: Permit,
+    /// Ends with the work on it.
+    pub(super) permit: Permit,
+}
+
+impl Traced {
+    /// Checks that enough is known for a score, as for every score.
+    ///
+    /// # Errors
+    /// Too little is known.
+    pub(super) fn check(servable: &Servable, trace: &FeatureTrace) -> Result<(), Error> {
+        let model = &servable.model;
+        model.known.check(&trace.issues, &model.inputs)
+    }
 }
 
 impl Scorer {
@@ -65,7 +77,11 @@ impl Scorer {
         deadline: Option<Instant>,
     ) -> Result<Traced, Error> {
         client.check_model(&model.name)?;
-        let permit = self.permit(client, 1, false, 0)?;
+        let one = Wanted {
+            strongest: 1,
+            ..Wanted::default()
+        };
+        let permit = self.permit(client, 1, one, 0)?;
         let servable = self.live().find(model)?.clone();
         servable.scorable()?;
         let entity = Entity {
@@ -80,7 +96,7 @@ impl Scorer {
             entity,
             trace,
             now,
-            _permit: permit,
+            permit,
         })
     }
 
@@ -95,7 +111,12 @@ impl Scorer {
         id: EntityId,
         deadline: Option<Instant>,
     ) -> Result<EntityFeatures, Error> {
-        let Traced { servable, trace, .. } = self.traced(client, model, id, deadline).await?;
+        let Traced {
+            servable,
+            trace,
+            permit: _permit,
+            ..
+        } = self.traced(client, model, id, deadline).await?;
         let FeatureTrace {
             row,
             issues,

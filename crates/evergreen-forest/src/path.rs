@@ -58,6 +58,15 @@ impl Condition {
         self.missing = self.missing.or(other.missing);
     }
 
+    /// Asks for one number.
+    fn only(&mut self, value: f64) {
+        let bound = Some(Bound {
+            value,
+            inclusive: true,
+        });
+        (self.lower, self.upper) = (bound, bound);
+    }
+
     fn include(&mut self, members: BTreeSet<u32>) {
         self.included = Some(match self.included.take() {
             Some(included) => included.intersection(&members).copied().collect(),
@@ -130,6 +139,8 @@ fn condition<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T, left: bool
         ..Condition::default()
     };
     match split.test {
+        // A number that the split takes for missing: of the numbers, this one alone is certain.
+        _ if !x.missing() && scalar::is_missing(split, x) => found.only(x.to_f64()),
         SplitTest::Missing => found.missing = Some(left),
         _ if x.missing() => found.missing = Some(true),
         SplitTest::Threshold(threshold) => {
@@ -145,11 +156,13 @@ fn condition<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T, left: bool
             }
         }
         SplitTest::Member(set) => {
-            let members = codes(&ensemble.sets[set as usize]);
-            if left {
-                found.included = Some(members);
-            } else {
-                found.excluded = members;
+            let set = &ensemble.sets[set as usize];
+            let code = ensemble.codes.of(x.to_f64());
+            // A code outside the set's words goes where missing values go, by some rules: this code alone is certain.
+            match code.filter(|code| !set.contains(*code)) {
+                Some(code) if left => found.included = Some([code].into()),
+                _ if left => found.included = Some(codes(set)),
+                _ => found.excluded = codes(set),
             }
         }
     }

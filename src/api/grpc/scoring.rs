@@ -30,10 +30,14 @@ use crate::scoring::{
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
 use crate::values::json::Scalar;
+use crate::work;
 use stream::BatchStream;
 
 /// Bytes that a client may send before a stream reads them: the window of HTTP/2.
 const STREAM_WINDOW: usize = 64 << 10;
+
+/// Approximate size of a result with some reasons as a message.
+const RESULT_BYTES: usize = 1024;
 
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
@@ -78,7 +82,9 @@ impl ScoringService for Scoring {
             let request = into_domain(client::of(&extensions), request, deadline)?;
             deadline::within(deadline, self.scorer.answer(request)).await
         };
-        let response = response(self.score.count(result.await)?);
+        let scores = self.score.count(result.await)?;
+        let bytes = RESULT_BYTES * scores.results.len();
+        let response = work::on_bytes(bytes, move || response(scores)).await?;
         Ok(respond(response, self.compress_bytes))
     }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::HttpState;
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
+use super::parameters::{ChangesParameter, PathParameters, QueryParameters, VersionParameters, path};
 use super::problem::Problems;
 use super::schema::FeatureValue;
 use super::score::reason::DirectionName;
@@ -96,7 +96,7 @@ struct ChangedFeatureBody {
 #[utoipa::path(
     get, path = "/v1/models/{model}/scores/{id}/changes", tag = "score",
     params(("model" = String, Path, example = "churn"), ("id" = String, Path, example = "C-1042"),
-        VersionParameters, ExplainParameter, RequestHeaders),
+        VersionParameters, ChangesParameter, RequestHeaders),
     responses(
         (status = 200, description = "The change", body = ChangesBody),
         Problems,
@@ -118,10 +118,13 @@ pub(super) async fn changes(
             name,
             version: query.version,
         };
-        let most = match query.explain.most() {
-            0 => REASONS,
-            wanted => wanted,
-        };
+        let most = query.explain.strongest;
+        if query.explain.most() > most {
+            return Err(
+                Error::invalid("changes have both directions; keep `explain` alone").about("explain_raising"),
+            );
+        }
+        let most = if most == 0 { REASONS } else { most };
         let entity = EntityId::Text(id.clone());
         let changes = state.scorer.changes(&client, &model, entity, most, deadline);
         Ok(changes_body(id, within(deadline, changes).await?))
@@ -130,9 +133,9 @@ pub(super) async fn changes(
 }
 
 fn changes_body(id: String, change: ScoreChange) -> ChangesBody {
-    let text = change.text();
     let ScoreChange {
         model,
+        text,
         now,
         before,
         reasons,

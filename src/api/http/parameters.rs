@@ -40,12 +40,22 @@ pub(super) struct ExplainParameter {
     explain_lowering: usize,
 }
 
+/// The query parameter for changes.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes the parameter")]
+pub(super) struct ChangesParameter {
+    /// Number of reasons. Default: 3.
+    #[param(value_type = Option<usize>, example = 3)]
+    explain: usize,
+}
+
 /// The query parameter for decision paths.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "only describes the parameter")]
 pub(super) struct TreesParameter {
-    /// Number of trees. Default: 10.
+    /// Number of trees, at most 1000. Default: 10.
     #[param(value_type = Option<usize>, example = 10)]
     trees: usize,
 }

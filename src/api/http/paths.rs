@@ -1,12 +1,13 @@
 //! `GET /v1/models/{model}/scores/{id}/paths`: the decision paths behind a score.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use evergreen_forest::Bound;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::HttpState;
+use super::body;
 use super::deadline::{DeadlineHeader, RequestHeaders};
 use super::parameters::{PathParameters, QueryParameters, TreesParameter, VersionParameters, path};
 use super::problem::Problems;
@@ -21,9 +22,13 @@ use crate::models::rule::Rule;
 use crate::scoring::ModelRef;
 use crate::scoring::paths::{PathTree, SameScore, ScorePaths};
 use crate::values::entity_id::EntityId;
+use crate::work;
 
 /// Trees in an answer if the request does not say.
 const TREES: usize = 10;
+
+/// Approximate size of a tree or a feature as JSON.
+const TREE_BYTES: usize = 512;
 
 /// The decision paths behind a score.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +42,7 @@ pub(super) struct PathsBody {
     /// The number of trees on which the score depends.
     #[schema(example = 120)]
     all_trees: usize,
-    /// The trees that moved the margin most, the strongest first.
+    /// The trees that moved the margin most, the strongest first; at most 1000.
     trees: Vec<TreeBody>,
     /// By feature, within which values the score stays the same if all others stay; the one that most trees ask for first.
     features: Vec<SameScoreBody>,
@@ -126,7 +131,7 @@ pub(super) async fn paths(
     DeadlineHeader(deadline): DeadlineHeader,
     parameters: PathParameters<(String, String)>,
     QueryParameters(query): QueryParameters,
-) -> Result<Json<PathsBody>, Error> {
+) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
         let (name, id) = path(parameters)?;
@@ -139,9 +144,11 @@ pub(super) async fn paths(
         let most = query.trees.unwrap_or(TREES);
         let entity = EntityId::Text(id.clone());
         let paths = state.scorer.paths(&client, &model, entity, most, deadline);
-        Ok(paths_body(id, within(deadline, paths).await?))
+        let paths = within(deadline, paths).await?;
+        let bytes = TREE_BYTES * (1 + paths.trees.len() + paths.features.len());
+        work::on_bytes(bytes, move || body::answer(&paths_body(id, paths), bytes)).await?
     };
-    state.counters.paths.count(result.await).map(Json)
+    state.counters.paths.count(result.await)
 }
 
 fn paths_body(id: String, paths: ScorePaths) -> PathsBody {

@@ -23,6 +23,9 @@ use wire::{ScoreBody, ScoreOneBody, ScoresBody};
 /// Approximate size of a result without reasons as JSON.
 const RESULT_BYTES: usize = 160;
 
+/// Approximate size of a reason as JSON.
+const REASON_BYTES: usize = 800;
+
 /// Scores entities by id or by features. Each entity has its own status: an error in one does not affect the others.
 #[utoipa::path(
     post, path = "/v1/score", tag = "score", params(RequestHeaders), 
@@ -43,7 +46,11 @@ pub(super) async fn score(
         let body: ScoreBody = body.json().await?;
         record_model(&body.model);
         let scores = within(deadline, state.scorer.answer(body.into_domain(client, deadline)?)).await?;
-        let bytes = RESULT_BYTES * (1 + scores.results.len());
+        let reasons = scores.results.iter().map(|result| match &result.outcome {
+            Outcome::Scored(score) => score.reasons.len(),
+            Outcome::Failed(_) => 0,
+        });
+        let bytes = RESULT_BYTES * (1 + scores.results.len()) + REASON_BYTES * reasons.sum::<usize>();
         work::on_bytes(bytes, move || body::answer(&ScoresBody::from(&scores), bytes)).await?
     };
     state.counters.score.count(result.await)

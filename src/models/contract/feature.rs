@@ -149,6 +149,7 @@ impl FeatureContract {
             && self.range.is_none()
             && !self.required
             && self.label.is_none()
+            && self.reason.is_empty()
     }
 
     pub(super) fn validate(&mut self) -> Result<(), String> {
@@ -172,7 +173,7 @@ impl FeatureContract {
         if self.derive.is_some() && (self.source.is_some() || self.max_age.is_some()) {
             return Err("derive: source and max_age belong to the operands".to_owned());
         }
-        self.reason.validate()?;
+        self.reason.validate(self.kind)?;
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(format!("categories: duplicate {twice:?}"));

@@ -3,12 +3,13 @@
 use serde::Deserialize;
 
 use crate::suggest::unknown;
+use crate::values::feature_type::FeatureType;
 
 /// Most characters of a template.
 const LONGEST: usize = 200;
 
 /// The words for a feature; everything is optional. Without a template a reason says "LABEL: VALUE".
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wording {
     /// Features of one group are given as one reason, and their contributions add up.
@@ -41,9 +42,29 @@ impl Wording {
         self.range.is_none_or(|[low, high]| (low..=high).contains(&value))
     }
 
+    /// Whether it says nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// # Errors
-    /// The range is empty.
-    pub(super) fn validate(&self) -> Result<(), String> {
+    /// A key does not fit the type of the feature, or its value is not valid.
+    pub(super) fn validate(&self, kind: FeatureType) -> Result<(), String> {
+        let is_number = matches!(kind, FeatureType::Int | FeatureType::Float);
+        for (key, text) in [("group", &self.group), ("unit", &self.unit)] {
+            if text.as_ref().is_some_and(|text| !text.is_plain()) {
+                return Err(format!("reason: {key}: expected a text without placeholders"));
+            }
+        }
+        if self.unit.is_some() && !is_number {
+            return Err(format!(
+                "reason: unit: only valid with type = \"int\" or \"float\", found type = \"{}\"",
+                kind.label()
+            ));
+        }
+        if self.range.is_some() && kind == FeatureType::Category {
+            return Err("reason: range: not valid for a category".to_owned());
+        }
         match self.range {
             Some([low, high]) if low.is_nan() || high.is_nan() || low > high => Err(format!(
                 "reason: range: expected [low, high] such as [1, inf], found [{low}, {high}]"
@@ -54,7 +75,7 @@ impl Wording {
 }
 
 /// Templates by what the feature does to the score.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ByDirection {
     /// If it raises the score.
@@ -64,7 +85,7 @@ pub struct ByDirection {
 }
 
 /// A short text with placeholders: `{value}` and `{label}`. It is safe to show as HTML and as a cell of a table: it has no
-/// `<`, `>`, `"` and control characters, and does not start as a formula.
+/// `<`, `>`, quotation marks of code and control characters, and does not start as a formula.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Template {
@@ -92,7 +113,8 @@ impl TryFrom<String> for Template {
         }
         if let Some(letter) = source.chars().find(|letter| is_unsafe(*letter)) {
             return Err(format!(
-                "expected text that is safe in HTML and tables, found {letter:?}; use “ ” for quotation marks"
+                "expected text that is safe in HTML and tables, found {letter:?}; use “ ” for quotation marks and ’ for an \
+                 apostrophe"
             ));
         }
         if source.starts_with(is_formula) {
@@ -107,7 +129,8 @@ impl TryFrom<String> for Template {
 
 /// Whether a character may not be in a text that is shown as HTML or in a table.
 fn is_unsafe(letter: char) -> bool {
-    letter.is_control() || matches!(letter, '<' | '>' | '"')
+    let reorders = matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    letter.is_control() || reorders || matches!(letter, '<' | '>' | '"' | '\'')
 }
 
 /// Whether a spreadsheet takes a cell that starts with this character for a formula.
@@ -151,31 +174,38 @@ impl Template {
         &self.source
     }
 
+    /// Whether it has no placeholder.
+    pub(super) fn is_plain(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
     /// Fills the placeholders in.
     pub fn fill(&self, label: &str, value: &str) -> String {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Value => safe(value),
-            Part::Label => safe(label),
+            Part::Value => value.to_owned(),
+            Part::Label => label.to_owned(),
         };
-        self.parts.iter().map(text).collect()
+        let text: String = self.parts.iter().map(text).collect();
+        safe(&text)
     }
 }
 
-/// Replaces what is not safe in HTML and tables by a similar character.
+/// Replaces what is not safe in HTML and tables by a similar character; `text` is what a cell would hold.
 pub fn safe(text: &str) -> String {
     let safe = |letter: char| match letter {
         '<' => '‹',
         '>' => '›',
         '"' => '”',
-        letter if letter.is_control() => ' ',
+        '\'' => '’',
+        letter if is_unsafe(letter) => ' ',
         letter => letter,
     };
-    let mut text: String = text.chars().map(safe).collect();
-    if text.starts_with(is_formula) {
-        text.insert(0, '’');
+    let text: String = text.trim_start().chars().map(safe).collect();
+    match text.starts_with(is_formula) {
+        true => format!("’{text}"),
+        false => text,
     }
-    text
 }
 
 #[cfg(test)]
@@ -197,7 +227,8 @@ mod tests {
     fn what_is_inserted_is_safe() {
         let filled = template("{value}").unwrap();
         assert_eq!(filled.fill("", "<b>\"x\"\n"), "‹b›”x” ");
-        assert_eq!(filled.fill("", "=HYPERLINK(1)"), "’=HYPERLINK(1)");
+        assert_eq!(filled.fill("", " =HYPERLINK(1)"), "’=HYPERLINK(1)");
+        assert_eq!(template("In {value}").unwrap().fill("", "+49's"), "In +49’s");
     }
 
     #[test]

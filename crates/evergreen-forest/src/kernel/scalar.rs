@@ -52,9 +52,14 @@ pub(crate) fn leaf_of<T: Real>(ensemble: &Ensemble<T>, root: ChildRef, row: &[T]
     }
 }
 
+/// Returns whether a split takes a number for missing.
+pub(crate) fn is_missing<T: Real>(split: &Split<T>, x: T) -> bool {
+    x.missing() || (split.zero_missing && x.to_f64().abs() <= f64::from(ZERO))
+}
+
 /// Returns whether a number goes left at a split.
 pub(crate) fn goes_left<T: Real>(ensemble: &Ensemble<T>, split: &Split<T>, x: T) -> bool {
-    let missing = x.missing() || (split.zero_missing && x.to_f64().abs() <= f64::from(ZERO));
+    let missing = is_missing(split, x);
     match split.test {
         SplitTest::Missing => missing,
         _ if missing => split.missing_left,

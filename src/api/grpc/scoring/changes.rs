@@ -14,7 +14,7 @@ pub(super) fn message(change: &ScoreChange) -> proto::GetChangesResponse {
     let reasons = change.reasons.iter();
     proto::GetChangesResponse {
         model: Some(version(&change.model)),
-        text: change.text(),
+        text: change.text.clone(),
         now: Some(score_at(&change.now)),
         before: Some(score_at(&change.before)),
         reasons: reasons

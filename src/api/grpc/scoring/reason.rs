@@ -40,6 +40,7 @@ fn message(model: &ModelVersion, score: f64, reason: &Reason) -> Option<proto::R
         contribution: reason.contribution,
         effect: reason.effect,
         score,
+        grouped: reason.grouped,
     };
     let texts = describe(model, &push)?;
     let usual = model.usual.get(first.input).and_then(Option::as_ref);
@@ -86,7 +87,8 @@ fn usual_message(usual: &Usual, present: impl Fn(f64) -> Option<proto::FeatureVa
     proto::Usual {
         low,
         high,
-        value: present(usual.value),
+        value: present(usual.typical()),
         share,
+        missing: usual.missing,
     }
 }

@@ -79,13 +79,16 @@ struct UsualBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = FeatureValue, required = false)]
     high: Option<serde_json::Value>,
-    /// The median, or the most common value.
+    /// The value that the effect is measured against: the median, or the most common value; null if most have none.
     #[schema(value_type = FeatureValue)]
     value: serde_json::Value,
     /// The share of the most common value, without a range.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     share: Option<f64>,
+    /// The share of rows without a value.
+    #[schema(example = 0.0)]
+    missing: f64,
 }
 
 /// The contribution of one feature of a group.
@@ -149,6 +152,7 @@ fn body<'a>(model: &'a ModelVersion, score: f64, reason: &Reason) -> Option<Reas
         contribution: reason.contribution,
         effect: reason.effect,
         score,
+        grouped: reason.grouped,
     };
     let texts = describe(model, &push)?;
     let usual = model.usual.get(first.input).and_then(Option::as_ref);
@@ -192,7 +196,8 @@ fn usual_body(usual: &Usual, present: impl Fn(f64) -> serde_json::Value) -> Usua
     UsualBody {
         low,
         high,
-        value: present(usual.value),
+        value: present(usual.typical()),
         share,
+        missing: usual.missing,
     }
 }
