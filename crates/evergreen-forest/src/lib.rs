@@ -22,13 +22,14 @@
 //! ensemble    the flat, validated form of all trees
 //! kernel      rows -> sums of leaves
 //! transform   margins -> values
-//! shap        the contributions of each feature to a margin
+//! contributions  the contributions of each feature to a margin
 //! predict     rows -> an output
 //! category    a category's text -> its code
 //! ```
 
 mod builder;
 mod category;
+mod contributions;
 mod document;
 mod ensemble;
 mod format;
@@ -38,7 +39,6 @@ mod number;
 mod output;
 mod precision;
 mod predict;
-mod shap;
 mod summary;
 mod transform;
 
@@ -50,6 +50,9 @@ pub use precision::Precision;
 pub use predict::Scratch;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
+use std::sync::OnceLock;
+
+use contributions::Explainer;
 use ensemble::Ensemble;
 use kernel::{Kernel, KernelFloat};
 use transform::Transform;
@@ -119,6 +122,8 @@ enum Trees {
 struct TreeModel<T: KernelFloat> {
     ensemble: Ensemble<T>,
     kernel: Kernel<T>,
+    /// Built when a row is first explained.
+    explainer: OnceLock<Explainer<T>>,
 }
 
 impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
@@ -127,6 +132,7 @@ impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
         Self {
             ensemble,
             kernel: Kernel::reference(),
+            explainer: OnceLock::new(),
         }
     }
 }
@@ -143,8 +149,14 @@ impl<T: KernelFloat> TreeModel<T> {
         Ok(())
     }
 
+    /// Returns what explains rows.
+    fn explainer(&self) -> &Explainer<T> {
+        self.explainer.get_or_init(|| Explainer::new(&self.ensemble))
+    }
+
     fn bytes(&self) -> usize {
-        self.ensemble.bytes() + self.kernel.bytes()
+        let explainer = self.explainer.get().map_or(0, Explainer::bytes);
+        self.ensemble.bytes() + self.kernel.bytes() + explainer
     }
 }
 
@@ -223,7 +235,8 @@ impl Forest {
         self.summary.task != Task::Value && !self.transform.ends_in_class()
     }
 
-    /// Returns the bytes held in memory, including the layouts of the kernels.
+    /// Returns the bytes held in memory, including the layouts of the kernels. The layout for explanations counts from the
+    /// first explained row on, when it is built.
     pub fn size_bytes(&self) -> usize {
         let trees = match &self.trees {
             Trees::F32(trees) => trees.bytes(),

@@ -1,0 +1,172 @@
+//! Runs the lane kernel for blocks of rows: eight rows per vector, several vectors per tree.
+
+use std::ops::Range;
+
+use crate::contributions::lane_walk::{self, WalkFrame, WalkRows};
+#[cfg(target_arch = "x86_64")]
+use crate::contributions::lanes::avx2::{self, Avx2};
+use crate::contributions::lanes::portable::Portable;
+use crate::contributions::lanes::{BinLine, LANES, LaneIsa, Line};
+use crate::contributions::tree_program::TreePrograms;
+
+/// Additions to a column, on average, after which its `f32` sums are added to the `f64` sums.
+const ADDITIONS: usize = 64;
+
+/// A tree's part in an output group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TreeTerm {
+    /// The number of the program.
+    pub(super) tree: usize,
+    /// Which of the numbers of its leaves.
+    pub(super) output: usize,
+    pub(super) group: usize,
+}
+
+/// Terms of one group whose contributions are summed in `f32`.
+#[derive(Debug)]
+struct TermSpan {
+    group: usize,
+    terms: Range<usize>,
+}
+
+/// Trees in the layout of the lane kernel.
+#[derive(Debug)]
+pub(super) struct LaneKernel {
+    programs: TreePrograms,
+    /// In the order of groups.
+    terms: Vec<TreeTerm>,
+    spans: Vec<TermSpan>,
+    /// Numbers per leaf.
+    outputs: usize,
+}
+
+/// Working memory, grown on first use.
+#[derive(Debug, Default)]
+pub(super) struct LaneBuffers {
+    /// For each vector of rows one line per column.
+    pub(super) bins: Vec<BinLine>,
+    sums: Vec<Line>,
+    frames: Vec<WalkFrame>,
+}
+
+impl LaneKernel {
+    /// Arranges programs. `columns` is the number of columns of bins.
+    pub(super) fn new(
+        programs: TreePrograms,
+        mut terms: Vec<TreeTerm>,
+        columns: usize,
+        outputs: usize,
+    ) -> Self {
+        // Stable: the order of trees within a group stays.
+        terms.sort_by_key(|term| term.group);
+        let mut spans: Vec<TermSpan> = Vec::new();
+        let mut left = 0;
+        for (at, term) in terms.iter().enumerate() {
+            let splits = programs.splits(term.tree);
+            match spans.last_mut() {
+                Some(span) if span.group == term.group && splits <= left => {
+                    span.terms.end = at + 1;
+                    left -= splits;
+                }
+                _ => {
+                    spans.push(TermSpan {
+                        group: term.group,
+                        terms: at..at + 1,
+                    });
+                    left = (ADDITIONS * columns).saturating_sub(splits);
+                }
+            }
+        }
+        Self {
+            programs,
+            terms,
+            spans,
+            outputs,
+        }
+    }
+
+    /// Returns the bytes held in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.programs.bytes() + size_of_val(self.terms.as_slice()) + size_of_val(self.spans.as_slice())
+    }
+
+    /// Adds the contributions of up to `8 · vectors` rows. `buffers.bins` holds `columns` lines for each vector.
+    /// `add(lane, group, column, sum)` takes the sums; `lane` counts the rows of all vectors.
+    pub(super) fn add(
+        &self,
+        columns: usize,
+        buffers: &mut LaneBuffers,
+        mut add: impl FnMut(usize, usize, usize, f32),
+    ) {
+        let LaneBuffers { bins, sums, frames } = buffers;
+        if frames.len() < self.programs.depth() + 1 {
+            frames.resize(self.programs.depth() + 1, WalkFrame::default());
+        }
+        sums.clear();
+        sums.resize(bins.len(), Line::default());
+        for span in &self.spans {
+            let mut rows = WalkBlock {
+                columns,
+                bins,
+                sums,
+                frames,
+            };
+            self.walk(span, &mut rows);
+            for (vector, sums) in sums.chunks_exact_mut(columns).enumerate() {
+                for (column, line) in sums.iter_mut().enumerate() {
+                    for (lane, sum) in line.0.iter().enumerate() {
+                        add(vector * LANES + lane, span.group, column, *sum);
+                    }
+                    *line = Line::default();
+                }
+            }
+        }
+    }
+
+    /// Walks the trees of a span with the best instruction set.
+    fn walk(&self, span: &TermSpan, rows: &mut WalkBlock<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            // SAFETY: just checked.
+            return unsafe { self.walk_avx2(span, rows) };
+        }
+        self.walk_in(Portable, span, rows);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn walk_avx2(&self, span: &TermSpan, rows: &mut WalkBlock<'_>) {
+        // SAFETY: this function is compiled for the ISA.
+        self.walk_in(unsafe { Avx2::new() }, span, rows);
+    }
+
+    #[inline(always)]
+    fn walk_in<S: LaneIsa>(&self, isa: S, span: &TermSpan, rows: &mut WalkBlock<'_>) {
+        for term in &self.terms[span.terms.clone()] {
+            let nodes = self.programs.nodes(term.tree);
+            for pass in self.programs.passes(term.tree, term.output, self.outputs) {
+                let vectors = rows.bins.chunks_exact(rows.columns);
+                for (bins, sums) in vectors.zip(rows.sums.chunks_exact_mut(rows.columns)) {
+                    let mut rows = WalkRows {
+                        bins,
+                        sums,
+                        frames: rows.frames,
+                    };
+                    match nodes {
+                        2 => lane_walk::walk::<S, 2>(isa, &pass, &mut rows),
+                        3 => lane_walk::walk::<S, 3>(isa, &pass, &mut rows),
+                        _ => lane_walk::walk::<S, 4>(isa, &pass, &mut rows),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Vectors of rows that are walked together.
+struct WalkBlock<'a> {
+    columns: usize,
+    bins: &'a [BinLine],
+    sums: &'a mut [Line],
+    frames: &'a mut [WalkFrame],
+}

@@ -1,0 +1,236 @@
+//! The lane kernel: walks a tree split by split for eight rows at a time. It takes every tree.
+//!
+//! For a leaf of value `v` with `k` distinct features on its path, let `z` be the product of a feature's cover shares on
+//! the path, and `o` 1 if the row goes along at all its splits, otherwise 0. The Shapley value of feature `j` is the sum
+//! over leaves of `v (o_j - z_j) ∫₀¹ ∏_{i ≠ j} (o_i t + z_i (1 - t)) dt` (Linear TreeShap, arXiv 2209.08192, in integral
+//! form). The integrand has the degree `k - 1`, so `⌈k / 2⌉` Gauss nodes are exact. At a node `t`, with `u = 1 - t`, let
+//! `A` be the product of the factors above a split times the quadrature weight, and `B` the sum over the leaves below
+//! it, each times the factors between. Let `r` be the cover share of the side that the row does not take, `z` the
+//! share of earlier splits on the same feature (1 if there are none), and `g = t + z u`:
+//!
+//! ```text
+//! v = u z / g    p = z / g²                          an earlier split on the feature lost the row: v = 1, p = 0
+//! down           A(not taken) = A r v                A(taken) = A - A r v
+//! up             d = r (B(taken) - B(not taken))     B = B(taken) - v d
+//! credit         φ[feature] += A p d
+//! ```
+//! Nothing is divided at run time, and `A` and `B` are convex combinations, so `f32` is stable at any depth. Leaves are
+//! taken less their tree's mean, which changes no contribution and keeps large common values out of the differences.
+
+use crate::contributions::lanes::{BinLine, LaneIsa, Lanes, Line};
+use crate::contributions::tree_program::{PASS_NODES, PassRule, RepeatFactors, TreePass, WalkOp, WalkStep};
+
+/// A split on the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct WalkFrame {
+    /// `A`, for each quadrature node.
+    a: [Line; PASS_NODES],
+    /// `B` of the first child.
+    first: [Line; PASS_NODES],
+    /// Rows that go to the first child.
+    goes_first: Line,
+    /// Rows that no earlier split on the feature has lost.
+    kept: Line,
+    /// Rows that are neither lost before nor by the edge that is being walked.
+    here: Line,
+    step: usize,
+}
+
+/// The working memory of a walk for one vector of rows.
+pub(super) struct WalkRows<'a> {
+    /// One line per column.
+    pub(super) bins: &'a [BinLine],
+    /// The contributions, by column.
+    pub(super) sums: &'a mut [Line],
+    /// At least one more than the greatest depth.
+    pub(super) frames: &'a mut [WalkFrame],
+}
+
+/// A split at eight rows.
+struct SplitLanes<L> {
+    goes_first: L,
+    kept: L,
+    /// The share of the side not taken: positive where the row goes first, negative elsewhere.
+    lost: L,
+}
+
+/// Adds the contributions of a tree to the rows' sums, for one pass of `Q` quadrature nodes.
+#[inline(always)]
+pub(super) fn walk<S: LaneIsa, const Q: usize>(isa: S, tree: &TreePass<'_>, rows: &mut WalkRows<'_>) {
+    let WalkRows { bins, sums, frames } = rows;
+    let TreePass { rule, repeats, .. } = tree;
+    let mut returned = [isa.splat(0.0); Q];
+    let mut steps = tree.steps.iter();
+    let mut leaves = tree.leaves.iter();
+    let mut entered = 0;
+    let mut depth = 0;
+    for at in 0..Q {
+        isa.splat(rule.weight[at]).store(&mut frames[0].a[at]);
+    }
+    for op in tree.ops {
+        match op {
+            WalkOp::Enter => {
+                let Some(step) = steps.next() else { return };
+                let split = decide(isa, step, bins, frames);
+                let [frame, below, ..] = &mut frames[depth..] else {
+                    return;
+                };
+                let goes_first = split.goes_first;
+                goes_first.store(&mut frame.goes_first);
+                split.kept.store(&mut frame.kept);
+                split.kept.and(goes_first).store(&mut frame.here);
+                frame.step = entered;
+                // |lost|, without its sign.
+                let lost = isa.splat(-0.0).and_not(split.lost);
+                for at in 0..Q {
+                    let a = isa.load(&frame.a[at]);
+                    let not_taken = a * (lost * v(isa, rule, repeats, step, at, split.kept));
+                    let first = goes_first.choose(a - not_taken, not_taken);
+                    first.store(&mut below.a[at]);
+                }
+                entered += 1;
+                depth += 1;
+            }
+            WalkOp::Terminal => {
+                let Some(step) = steps.next() else { return };
+                let (Some(first), Some(second)) = (leaves.next(), leaves.next()) else {
+                    return;
+                };
+                let split = decide(isa, step, bins, frames);
+                let a = &frames[depth].a;
+                let d = split.lost * isa.splat(*first - *second);
+                let taken = split.goes_first.choose(isa.splat(*first), isa.splat(*second));
+                let mut total = isa.splat(0.0);
+                for at in 0..Q {
+                    let a = isa.load(&a[at]);
+                    total = weighted(isa, repeats, step, at, split.kept, a, total);
+                    returned[at] = v(isa, rule, repeats, step, at, split.kept).subtract_product(d, taken);
+                }
+                let sum = &mut sums[step.column as usize];
+                d.mul_add(total, isa.load(sum)).store(sum);
+                entered += 1;
+            }
+            WalkOp::Turn => {
+                let [frame, below, ..] = &mut frames[depth - 1..] else {
+                    return;
+                };
+                let kept = isa.load(&frame.kept);
+                isa.load(&frame.goes_first).and_not(kept).store(&mut frame.here);
+                for at in 0..Q {
+                    returned[at].store(&mut frame.first[at]);
+                    let second = isa.load(&frame.a[at]) - isa.load(&below.a[at]);
+                    second.store(&mut below.a[at]);
+                }
+            }
+            WalkOp::LeaveLeaf => {
+                let Some(second) = leaves.next() else { return };
+                depth -= 1;
+                let frame = &frames[depth];
+                let second = [isa.splat(*second); Q];
+                returned = leave(isa, tree, frame, (&returned, &second), sums);
+            }
+            WalkOp::Leave => {
+                depth -= 1;
+                let frame = &frames[depth];
+                let mut first = returned;
+                for at in 0..Q {
+                    first[at] = isa.load(&frame.first[at]);
+                }
+                returned = leave(isa, tree, frame, (&first, &returned), sums);
+            }
+        }
+    }
+}
+
+/// Evaluates the test of a split.
+#[inline(always)]
+fn decide<S: LaneIsa>(
+    isa: S,
+    step: &WalkStep,
+    bins: &[BinLine],
+    frames: &[WalkFrame],
+) -> SplitLanes<S::Lanes> {
+    let goes_first = isa.greater(&bins[step.column as usize], step.bound, step.flip);
+    let kept = match step.repeat {
+        0 => isa.splat(f32::from_bits(u32::MAX)),
+        _ => isa.load(&frames[step.ancestor as usize].here),
+    };
+    SplitLanes {
+        goes_first,
+        kept,
+        lost: lost(isa, step, goes_first),
+    }
+}
+
+/// Returns the share of the side that is not taken: `1 - share` where the row goes first, `-share` elsewhere.
+#[inline(always)]
+fn lost<S: LaneIsa>(isa: S, step: &WalkStep, goes_first: S::Lanes) -> S::Lanes {
+    goes_first.and(isa.splat(1.0)) - isa.splat(step.share)
+}
+
+/// Returns `v` at a quadrature node.
+#[inline(always)]
+fn v<S: LaneIsa>(
+    isa: S,
+    rule: &PassRule,
+    repeats: &[RepeatFactors],
+    step: &WalkStep,
+    at: usize,
+    kept: S::Lanes,
+) -> S::Lanes {
+    match step.repeat {
+        0 => isa.splat(rule.u[at]),
+        repeat => kept.choose(isa.splat(repeats[repeat as usize - 1].v[at]), isa.splat(1.0)),
+    }
+}
+
+/// Returns `total + a p` at a quadrature node.
+#[inline(always)]
+fn weighted<S: LaneIsa>(
+    isa: S,
+    repeats: &[RepeatFactors],
+    step: &WalkStep,
+    at: usize,
+    kept: S::Lanes,
+    a: S::Lanes,
+    total: S::Lanes,
+) -> S::Lanes {
+    match step.repeat {
+        0 => total + a,
+        repeat => a.mul_add(kept.and(isa.splat(repeats[repeat as usize - 1].p[at])), total),
+    }
+}
+
+/// Credits a split, given `B` of its children, and returns its `B`.
+#[inline(always)]
+fn leave<S: LaneIsa, const Q: usize>(
+    isa: S,
+    tree: &TreePass<'_>,
+    frame: &WalkFrame,
+    (first, second): (&[S::Lanes; Q], &[S::Lanes; Q]),
+    sums: &mut [Line],
+) -> [S::Lanes; Q] {
+    let step = &tree.steps[frame.step];
+    let goes_first = isa.load(&frame.goes_first);
+    let kept = isa.load(&frame.kept);
+    let lost = lost(isa, step, goes_first);
+    let mut total = isa.splat(0.0);
+    let mut b = *first;
+    for at in 0..Q {
+        let d = lost * (first[at] - second[at]);
+        let taken = goes_first.choose(first[at], second[at]);
+        total = weighted(
+            isa,
+            tree.repeats,
+            step,
+            at,
+            kept,
+            isa.load(&frame.a[at]) * d,
+            total,
+        );
+        b[at] = v(isa, tree.rule, tree.repeats, step, at, kept).subtract_product(d, taken);
+    }
+    let sum = &mut sums[step.column as usize];
+    (isa.load(sum) + total).store(sum);
+    b
+}
