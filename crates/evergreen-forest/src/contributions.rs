@@ -8,6 +8,8 @@
 //!   lane_walk        the recurrence, split by split
 //!   tree_program     the order of the walk, with the constants of each split
 //!   lanes            vectors: portable, avx2
+//! level_kernel       one row, eight splits per vector (AVX2); takes trees of at most 32 levels with one number per leaf
+//!   level_layout     trees in level order
 //! row_bins           splits as tests on the bins of a row
 //! cover_share        shares of the training weight, means of trees
 //! quadrature         Gauss nodes
@@ -18,6 +20,10 @@ mod cover_share;
 mod lane_kernel;
 mod lane_walk;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod level_kernel;
+#[cfg(target_arch = "x86_64")]
+mod level_layout;
 mod quadrature;
 #[cfg(test)]
 mod reference;
@@ -27,17 +33,27 @@ mod tests;
 mod tree_program;
 #[cfg(test)]
 mod tree_shap;
+mod tree_source;
 
 use crate::ensemble::{ChildTarget, Ensemble};
 use crate::kernel::KernelFloat;
 use cover_share::CoverShares;
 use lane_kernel::{LaneBuffers, LaneKernel, TreeTerm};
 use lanes::{BinLine, LANES};
+#[cfg(target_arch = "x86_64")]
+use level_kernel::LevelBuffers;
+#[cfg(target_arch = "x86_64")]
+use level_layout::{LevelLayout, LevelTree};
 use row_bins::RowBins;
-use tree_program::{ProgramSource, TreePrograms};
+use tree_program::TreePrograms;
+use tree_source::TreeSource;
 
 /// Most rows of a block.
 const BLOCK: usize = 64;
+
+/// Rows from which a vector of rows takes less time than the rows one by one.
+#[cfg(target_arch = "x86_64")]
+const ROWS_OF_A_VECTOR: usize = 3;
 
 /// Bytes of bins and sums of a block that stay in the cache next to the trees.
 const BLOCK_BYTES: usize = 1 << 16;
@@ -47,6 +63,8 @@ const BLOCK_BYTES: usize = 1 << 16;
 pub(crate) struct Explainer<T> {
     bins: RowBins<T>,
     lanes: LaneKernel,
+    #[cfg(target_arch = "x86_64")]
+    levels: Option<LevelLayout>,
     /// The mean of each group's sum of leaves over the training rows.
     means: Vec<f64>,
 }
@@ -55,6 +73,8 @@ pub(crate) struct Explainer<T> {
 #[derive(Debug, Default)]
 pub(crate) struct ExplainScratch {
     lanes: LaneBuffers,
+    #[cfg(target_arch = "x86_64")]
+    levels: LevelBuffers,
 }
 
 impl<T: KernelFloat> Explainer<T> {
@@ -62,7 +82,7 @@ impl<T: KernelFloat> Explainer<T> {
     pub(crate) fn new(ensemble: &Ensemble<T>) -> Self {
         let (bins, tests) = RowBins::new(ensemble);
         let shares = CoverShares::new(ensemble);
-        let source = ProgramSource {
+        let source = TreeSource {
             ensemble,
             shares: &shares,
             tests: &tests,
@@ -70,6 +90,10 @@ impl<T: KernelFloat> Explainer<T> {
         let mut means = vec![0.0; ensemble.groups];
         let mut programs = TreePrograms::default();
         let mut terms = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        let mut by_level = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        let levels_fit = level_kernel::fits(ensemble.leaf_width, bins.columns());
         for (position, tree) in ensemble.trees.iter().enumerate() {
             let outputs = 0..ensemble.leaf_width;
             let of_tree: Vec<f64> = outputs
@@ -83,17 +107,34 @@ impl<T: KernelFloat> Explainer<T> {
             for (mean, of_tree) in means[first..].iter_mut().zip(&of_tree) {
                 *mean += of_tree;
             }
-            if let ChildTarget::Split(_) = tree.root.target() {
-                let program = programs.push(&source, tree, &of_tree);
-                terms.extend((0..of_tree.len()).map(|output| TreeTerm {
-                    tree: program,
-                    output,
-                    group: first + output,
-                }));
+            let ChildTarget::Split(_) = tree.root.target() else {
+                continue;
+            };
+            let program = programs.push(&source, tree, &of_tree);
+            #[cfg(target_arch = "x86_64")]
+            let fits = levels_fit && programs.depth(program) <= level_layout::MAX_LEVELS;
+            #[cfg(not(target_arch = "x86_64"))]
+            let fits = false;
+            #[cfg(target_arch = "x86_64")]
+            if fits {
+                by_level.push(LevelTree {
+                    root: tree.root,
+                    group: first,
+                    mean: of_tree[0],
+                    splits: programs.splits(program),
+                });
             }
+            terms.extend((0..of_tree.len()).map(|output| TreeTerm {
+                tree: program,
+                output,
+                group: first + output,
+                only: !fits,
+            }));
         }
         programs.shrink();
         Self {
+            #[cfg(target_arch = "x86_64")]
+            levels: levels_fit.then(|| LevelLayout::new(&source, by_level)),
             lanes: LaneKernel::new(programs, terms, bins.columns(), ensemble.leaf_width),
             bins,
             means,
@@ -102,7 +143,11 @@ impl<T: KernelFloat> Explainer<T> {
 
     /// Returns the bytes held in memory.
     pub(crate) fn bytes(&self) -> usize {
-        self.bins.bytes() + self.lanes.bytes() + size_of_val(self.means.as_slice())
+        #[cfg(target_arch = "x86_64")]
+        let levels = self.levels.as_ref().map_or(0, LevelLayout::bytes);
+        #[cfg(not(target_arch = "x86_64"))]
+        let levels = 0;
+        self.bins.bytes() + self.lanes.bytes() + levels + size_of_val(self.means.as_slice())
     }
 
     /// Writes the contributions of prepared rows: for each row and group `features` numbers and the bias.
@@ -118,7 +163,7 @@ impl<T: KernelFloat> Explainer<T> {
         let block = self.block();
         out.fill(0.0);
         for (rows, out) in rows.chunks(block * features).zip(out.chunks_mut(block * width)) {
-            self.add_block(ensemble, rows, out, &mut scratch.lanes);
+            self.add_rows(ensemble, rows, out, scratch);
             for out in out.chunks_exact_mut(width) {
                 self.finish(ensemble, out);
             }
@@ -131,12 +176,69 @@ impl<T: KernelFloat> Explainer<T> {
         (BLOCK_BYTES / bytes.max(1) * LANES).clamp(LANES, BLOCK)
     }
 
-    /// Adds the contributions of the rows of a block.
-    fn add_block(&self, ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64], buffers: &mut LaneBuffers) {
-        let (features, columns) = (ensemble.features, self.bins.columns());
-        if columns == 0 {
+    /// Adds the contributions of the rows of a block: by vectors of rows, and one by one what is left if that is faster.
+    fn add_rows(&self, ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64], scratch: &mut ExplainScratch) {
+        let features = ensemble.features;
+        if self.bins.columns() == 0 {
             return;
         }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(levels) = &self.levels {
+            let width = ensemble.groups * (features + 1);
+            let count = rows.len() / features;
+            let alone = if count % LANES < ROWS_OF_A_VECTOR {
+                count % LANES
+            } else {
+                0
+            };
+            let (rows, rest) = rows.split_at((count - alone) * features);
+            let (out, out_of_rest) = out.split_at_mut((count - alone) * width);
+            if !rows.is_empty() {
+                self.add_block(ensemble, rows, out, &mut scratch.lanes, true);
+            }
+            let rest = rest
+                .chunks_exact(features)
+                .zip(out_of_rest.chunks_exact_mut(width));
+            for (row, out) in rest {
+                self.add_row(levels, ensemble, row, out, &mut scratch.levels);
+                if self.lanes.has_only() {
+                    self.add_block(ensemble, row, out, &mut scratch.lanes, false);
+                }
+            }
+            return;
+        }
+        self.add_block(ensemble, rows, out, &mut scratch.lanes, true);
+    }
+
+    /// Adds the contributions of one row by the level kernel.
+    #[cfg(target_arch = "x86_64")]
+    fn add_row(
+        &self,
+        levels: &LevelLayout,
+        ensemble: &Ensemble<T>,
+        row: &[T],
+        out: &mut [f64],
+        buffers: &mut LevelBuffers,
+    ) {
+        buffers.bins.clear();
+        buffers.bins.resize(self.bins.columns(), 0);
+        self.bins.fill(ensemble, row, buffers.bins.iter_mut());
+        let width = ensemble.features + 1;
+        let add = |group: usize, column, sum| out[group * width + self.bins.feature(column)] += sum;
+        // SAFETY: there is a layout only where the kernel is available; its columns are those of the bins.
+        unsafe { level_kernel::add_row(levels, buffers, add) };
+    }
+
+    /// Adds the contributions of rows by vectors of rows, of all trees or of those that no other kernel takes.
+    fn add_block(
+        &self,
+        ensemble: &Ensemble<T>,
+        rows: &[T],
+        out: &mut [f64],
+        buffers: &mut LaneBuffers,
+        all: bool,
+    ) {
+        let (features, columns) = (ensemble.features, self.bins.columns());
         let rows = rows.chunks_exact(features);
         let (count, width) = (rows.len(), features + 1);
         buffers.bins.clear();
@@ -148,7 +250,7 @@ impl<T: KernelFloat> Explainer<T> {
             self.bins
                 .fill(ensemble, x, bins.iter_mut().map(|line| &mut line.0[row % LANES]));
         }
-        self.lanes.add(columns, buffers, |row, group, column, sum| {
+        self.lanes.add(all, columns, buffers, |row, group, column, sum| {
             if row < count {
                 let of_group = (row * ensemble.groups + group) * width;
                 out[of_group + self.bins.feature(column)] += f64::from(sum);

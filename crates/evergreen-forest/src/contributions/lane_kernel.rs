@@ -20,12 +20,15 @@ pub(super) struct TreeTerm {
     /// Which of the numbers of its leaves.
     pub(super) output: usize,
     pub(super) group: usize,
+    /// Whether only this kernel takes the tree.
+    pub(super) only: bool,
 }
 
 /// Terms of one group whose contributions are summed in `f32`.
 #[derive(Debug)]
 struct TermSpan {
     group: usize,
+    only: bool,
     terms: Range<usize>,
 }
 
@@ -38,6 +41,8 @@ pub(super) struct LaneKernel {
     spans: Vec<TermSpan>,
     /// Numbers per leaf.
     outputs: usize,
+    /// Frames that a walk needs.
+    frames: usize,
 }
 
 /// Working memory, grown on first use.
@@ -58,19 +63,20 @@ impl LaneKernel {
         outputs: usize,
     ) -> Self {
         // Stable: the order of trees within a group stays.
-        terms.sort_by_key(|term| term.group);
+        terms.sort_by_key(|term| (term.group, term.only));
         let mut spans: Vec<TermSpan> = Vec::new();
         let mut left = 0;
         for (at, term) in terms.iter().enumerate() {
             let splits = programs.splits(term.tree);
             match spans.last_mut() {
-                Some(span) if span.group == term.group && splits <= left => {
+                Some(span) if (span.group, span.only) == (term.group, term.only) && splits <= left => {
                     span.terms.end = at + 1;
                     left -= splits;
                 }
                 _ => {
                     spans.push(TermSpan {
                         group: term.group,
+                        only: term.only,
                         terms: at..at + 1,
                     });
                     left = (ADDITIONS * columns).saturating_sub(splits);
@@ -78,6 +84,7 @@ impl LaneKernel {
             }
         }
         Self {
+            frames: programs.most_depth() + 1,
             programs,
             terms,
             spans,
@@ -90,21 +97,28 @@ impl LaneKernel {
         self.programs.bytes() + size_of_val(self.terms.as_slice()) + size_of_val(self.spans.as_slice())
     }
 
-    /// Adds the contributions of up to `8 · vectors` rows. `buffers.bins` holds `columns` lines for each vector.
-    /// `add(lane, group, column, sum)` takes the sums; `lane` counts the rows of all vectors.
+    /// Returns whether there are trees that no other kernel takes.
+    pub(super) fn has_only(&self) -> bool {
+        self.spans.iter().any(|span| span.only)
+    }
+
+    /// Adds the contributions of up to `8 · vectors` rows, of all trees or of those that no other kernel takes.
+    /// `buffers.bins` holds `columns` lines for each vector. `add(lane, group, column, sum)` takes the sums; `lane` counts
+    /// the rows of all vectors.
     pub(super) fn add(
         &self,
+        all: bool,
         columns: usize,
         buffers: &mut LaneBuffers,
         mut add: impl FnMut(usize, usize, usize, f32),
     ) {
         let LaneBuffers { bins, sums, frames } = buffers;
-        if frames.len() < self.programs.depth() + 1 {
-            frames.resize(self.programs.depth() + 1, WalkFrame::default());
+        if frames.len() < self.frames {
+            frames.resize(self.frames, WalkFrame::default());
         }
         sums.clear();
         sums.resize(bins.len(), Line::default());
-        for span in &self.spans {
+        for span in self.spans.iter().filter(|span| all || span.only) {
             let mut rows = WalkBlock {
                 columns,
                 bins,

@@ -1,6 +1,8 @@
 //! Contributions and interactions from their definition, in `f64`: leaf by leaf, with products over the features of each
 //! path and a quadrature of at least twelve nodes. Independent of the kernels; slow.
 
+use std::sync::LazyLock;
+
 use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::{KernelFloat, scalar};
@@ -86,10 +88,19 @@ fn descend<T: KernelFloat>(
     }
 }
 
+/// Returns a rule that is exact for paths of so many features.
+fn rule(features: usize) -> Vec<QuadratureNode> {
+    static TWELVE: LazyLock<Vec<QuadratureNode>> = LazyLock::new(|| gauss_legendre(12));
+    match features.div_ceil(2) {
+        0..=12 => TWELVE.clone(),
+        order => gauss_legendre(order),
+    }
+}
+
 /// For each feature, integrates the product of the factors of all others.
 fn integrals(features: &PathFeatures) -> Vec<f64> {
     let mut integrals = vec![0.0; features.len()];
-    for QuadratureNode { t, weight } in gauss_legendre(features.len().div_ceil(2).max(12)) {
+    for QuadratureNode { t, weight } in rule(features.len()) {
         let factors: Vec<f64> = features.iter().map(|(_, o, z)| o * t + z * (1.0 - t)).collect();
         let mut before = weight;
         for (at, integral) in integrals.iter_mut().enumerate() {

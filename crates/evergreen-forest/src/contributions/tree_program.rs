@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use crate::contributions::cover_share::{CoverShares, leaf_value};
+use crate::contributions::cover_share::leaf_value;
 use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
-use crate::contributions::row_bins::BinTest;
-use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::contributions::tree_source::TreeSource;
+use crate::ensemble::{ChildRef, ChildTarget, Tree};
 use crate::number::Real;
 
 /// Most quadrature nodes of a pass. Trees that need more are walked several times.
@@ -82,6 +82,8 @@ struct ProgramSpan {
     leaves: Range<usize>,
     /// The constants of the first pass; those of the others follow.
     repeats: Range<usize>,
+    /// Most splits on a path.
+    depth: usize,
 }
 
 /// The programs of trees.
@@ -95,8 +97,6 @@ pub(super) struct TreePrograms {
     repeats: Vec<RepeatFactors>,
     rules: Vec<RuleEntry>,
     passes: Vec<PassRule>,
-    /// Most splits on a path.
-    depth: usize,
 }
 
 /// A tree, as a kernel walks it.
@@ -109,22 +109,9 @@ pub(super) struct TreePass<'a> {
     pub(super) rule: &'a PassRule,
 }
 
-/// What programs are made from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ProgramSource<'a, T> {
-    pub(super) ensemble: &'a Ensemble<T>,
-    pub(super) shares: &'a CoverShares,
-    pub(super) tests: &'a [BinTest],
-}
-
 impl TreePrograms {
     /// Appends a tree whose root is a split. Returns its number.
-    pub(super) fn push<T: Real>(
-        &mut self,
-        source: &ProgramSource<'_, T>,
-        tree: &Tree,
-        means: &[f64],
-    ) -> usize {
+    pub(super) fn push<T: Real>(&mut self, source: &TreeSource<'_, T>, tree: &Tree, means: &[f64]) -> usize {
         let (ops, steps) = (self.ops.len(), self.steps.len());
         let (leaves, repeats) = (self.leaves.len(), self.repeats.len());
         let mut writer = ProgramWriter {
@@ -134,12 +121,14 @@ impl TreePrograms {
             leaves: Vec::new(),
             earlier: Vec::new(),
             distinct: 0,
+            depth: 0,
         };
         writer.write(tree.root);
         let ProgramWriter {
             leaves: of_tree,
             earlier,
             distinct,
+            depth,
             ..
         } = writer;
         for (output, mean) in means.iter().enumerate() {
@@ -159,6 +148,7 @@ impl TreePrograms {
             steps: steps..self.steps.len(),
             leaves: leaves..self.leaves.len(),
             repeats: repeats..repeats + earlier.len(),
+            depth,
         });
         self.spans.len() - 1
     }
@@ -200,9 +190,14 @@ impl TreePrograms {
         self.spans[tree].steps.len()
     }
 
+    /// Returns the most splits on a path of a tree.
+    pub(super) fn depth(&self, tree: usize) -> usize {
+        self.spans[tree].depth
+    }
+
     /// Returns the most splits on a path of any tree.
-    pub(super) fn depth(&self) -> usize {
-        self.depth
+    pub(super) fn most_depth(&self) -> usize {
+        self.spans.iter().map(|span| span.depth).max().unwrap_or(0)
     }
 
     /// Yields the passes of a tree for one of `outputs` outputs.
@@ -285,7 +280,7 @@ enum PendingOp {
 
 /// Writes one tree.
 struct ProgramWriter<'a, 'b, T> {
-    source: &'a ProgramSource<'b, T>,
+    source: &'a TreeSource<'b, T>,
     programs: &'a mut TreePrograms,
     path: Vec<PathSplit>,
     /// Leaves in the order of the program.
@@ -294,6 +289,8 @@ struct ProgramWriter<'a, 'b, T> {
     earlier: Vec<f64>,
     /// Most distinct features on a path.
     distinct: usize,
+    /// Most splits on a path.
+    depth: usize,
 }
 
 impl<T: Real> ProgramWriter<'_, '_, T> {
@@ -354,7 +351,7 @@ impl<T: Real> ProgramWriter<'_, '_, T> {
 
     /// Writes the step of a split, and puts the split on the path with the edge to its first child.
     fn step(&mut self, position: usize, depth: usize, left_first: bool) {
-        let ProgramSource {
+        let TreeSource {
             ensemble,
             shares,
             tests,
@@ -365,7 +362,7 @@ impl<T: Real> ProgramWriter<'_, '_, T> {
         let earlier = ancestor.map_or(1.0, |at| self.path[at].cumulative);
         let distinct = self.path.last().map_or(0, |split| split.distinct) + usize::from(ancestor.is_none());
         self.distinct = self.distinct.max(distinct);
-        self.programs.depth = self.programs.depth.max(depth + 1);
+        self.depth = self.depth.max(depth + 1);
         let left = shares.left(position);
         let share = if left_first { left } else { 1.0 - left };
         self.path.push(PathSplit {
