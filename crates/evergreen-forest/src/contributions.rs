@@ -10,6 +10,7 @@
 //!   lanes            vectors: portable, avx2
 //! level_kernel       one row, eight splits per vector (AVX2); takes trees of at most 32 levels with one number per leaf
 //!   level_layout     trees in level order
+//! pattern_table      one look-up per tree; takes symmetric trees of at most 8 levels
 //! row_bins           splits as tests on the bins of a row
 //! cover_share        shares of the training weight, means of trees
 //! quadrature         Gauss nodes
@@ -24,6 +25,7 @@ mod lanes;
 mod level_kernel;
 #[cfg(target_arch = "x86_64")]
 mod level_layout;
+mod pattern_table;
 mod quadrature;
 #[cfg(test)]
 mod reference;
@@ -44,6 +46,7 @@ use lanes::{BinLine, LANES};
 use level_kernel::LevelBuffers;
 #[cfg(target_arch = "x86_64")]
 use level_layout::{LevelLayout, LevelTree};
+use pattern_table::PatternTables;
 use row_bins::RowBins;
 use tree_program::TreePrograms;
 use tree_source::TreeSource;
@@ -62,7 +65,11 @@ const BLOCK_BYTES: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Explainer<T> {
     bins: RowBins<T>,
+    /// The symmetric trees.
+    tables: PatternTables,
+    /// All other trees.
     lanes: LaneKernel,
+    /// Those that the level kernel takes, once more; `None` where it cannot run.
     #[cfg(target_arch = "x86_64")]
     levels: Option<LevelLayout>,
     /// The mean of each group's sum of leaves over the training rows.
@@ -72,6 +79,7 @@ pub(crate) struct Explainer<T> {
 /// Working memory, grown on first use.
 #[derive(Debug, Default)]
 pub(crate) struct ExplainScratch {
+    bins: Vec<i32>,
     lanes: LaneBuffers,
     #[cfg(target_arch = "x86_64")]
     levels: LevelBuffers,
@@ -88,6 +96,8 @@ impl<T: KernelFloat> Explainer<T> {
             tests: &tests,
         };
         let mut means = vec![0.0; ensemble.groups];
+        let mut tables = PatternTables::default();
+        let mut level_tests = tests.clone();
         let mut programs = TreePrograms::default();
         let mut terms = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -110,6 +120,9 @@ impl<T: KernelFloat> Explainer<T> {
             let ChildTarget::Split(_) = tree.root.target() else {
                 continue;
             };
+            if tables.push(&source, position, first, &of_tree, &mut level_tests) {
+                continue;
+            }
             let program = programs.push(&source, tree, &of_tree);
             #[cfg(target_arch = "x86_64")]
             let fits = levels_fit && programs.depth(program) <= level_layout::MAX_LEVELS;
@@ -132,7 +145,9 @@ impl<T: KernelFloat> Explainer<T> {
             }));
         }
         programs.shrink();
+        tables.finish();
         Self {
+            tables,
             #[cfg(target_arch = "x86_64")]
             levels: levels_fit.then(|| LevelLayout::new(&source, by_level)),
             lanes: LaneKernel::new(programs, terms, bins.columns(), ensemble.leaf_width),
@@ -147,7 +162,8 @@ impl<T: KernelFloat> Explainer<T> {
         let levels = self.levels.as_ref().map_or(0, LevelLayout::bytes);
         #[cfg(not(target_arch = "x86_64"))]
         let levels = 0;
-        self.bins.bytes() + self.lanes.bytes() + levels + size_of_val(self.means.as_slice())
+        let kernels = self.tables.bytes() + self.lanes.bytes() + levels;
+        self.bins.bytes() + kernels + size_of_val(self.means.as_slice())
     }
 
     /// Writes the contributions of prepared rows: for each row and group `features` numbers and the bias.
@@ -182,6 +198,12 @@ impl<T: KernelFloat> Explainer<T> {
         if self.bins.columns() == 0 {
             return;
         }
+        if !self.tables.is_empty() {
+            self.add_tables(ensemble, rows, out, &mut scratch.bins);
+        }
+        if self.lanes.is_empty() {
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         if let Some(levels) = &self.levels {
             let width = ensemble.groups * (features + 1);
@@ -208,6 +230,17 @@ impl<T: KernelFloat> Explainer<T> {
             return;
         }
         self.add_block(ensemble, rows, out, &mut scratch.lanes, true);
+    }
+
+    /// Adds the contributions of symmetric trees.
+    fn add_tables(&self, ensemble: &Ensemble<T>, rows: &[T], out: &mut [f64], bins: &mut Vec<i32>) {
+        let (features, columns) = (ensemble.features, self.bins.columns());
+        bins.clear();
+        bins.resize(rows.len() / features * columns, 0);
+        for (row, bins) in rows.chunks_exact(features).zip(bins.chunks_exact_mut(columns)) {
+            self.bins.fill(ensemble, row, bins.iter_mut());
+        }
+        self.tables.add(bins, columns, out, features + 1);
     }
 
     /// Adds the contributions of one row by the level kernel.

@@ -97,6 +97,11 @@ impl LaneKernel {
         self.programs.bytes() + size_of_val(self.terms.as_slice()) + size_of_val(self.spans.as_slice())
     }
 
+    /// Returns whether there are no trees.
+    pub(super) fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
     /// Returns whether there are trees that no other kernel takes.
     pub(super) fn has_only(&self) -> bool {
         self.spans.iter().any(|span| span.only)

@@ -178,6 +178,7 @@ unsafe fn evaluate<const Q: usize>(
 }
 
 /// Returns the number of children that are splits.
+#[inline]
 fn children(vector: &LevelVector) -> usize {
     usize::from(vector.counts[0]) + usize::from(vector.counts[1])
 }
@@ -191,6 +192,7 @@ struct SplitLanes {
 }
 
 impl SplitLanes {
+    #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn new(vector: &LevelVector, right: __m256) -> Self {
         let left = _mm256_andnot_ps(right, _mm256_set1_ps(1.0));
@@ -201,6 +203,7 @@ impl SplitLanes {
     }
 }
 
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 fn load(lanes: &[f32; LANES]) -> __m256 {
     // SAFETY: the array is a vector long.
@@ -208,6 +211,7 @@ fn load(lanes: &[f32; LANES]) -> __m256 {
 }
 
 /// Reads eight numbers of a byte, with their sign.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 fn load_bytes(bytes: &[u8; LANES]) -> __m256i {
     // SAFETY: the array has the eight bytes that are read.
@@ -218,6 +222,7 @@ fn load_bytes(bytes: &[u8; LANES]) -> __m256i {
 ///
 /// # Safety
 /// The columns of the vector are those of the bins.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn decide(vector: &LevelVector, lanes: &ChunkLanes) -> __m256 {
     // SAFETY: the arrays are vectors long; the caller guarantees the columns.
@@ -233,6 +238,7 @@ unsafe fn decide(vector: &LevelVector, lanes: &ChunkLanes) -> __m256 {
 ///
 /// # Safety
 /// `at` is the place of the vector within the arrays.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn v<const Q: usize>(
     vector: &LevelVector,
@@ -265,6 +271,7 @@ unsafe fn v<const Q: usize>(
 ///
 /// # Safety
 /// `at` and `to` are the places of the vector and of its children within the arrays.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn enter<const Q: usize>(
     vector: &LevelVector,
@@ -307,6 +314,7 @@ unsafe fn enter<const Q: usize>(
 ///
 /// # Safety
 /// As [`enter`]; the children have written their `B`.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn leave<const Q: usize>(
     vector: &LevelVector,
@@ -358,6 +366,7 @@ unsafe fn leave<const Q: usize>(
 ///
 /// # Safety
 /// A vector can be read at `below`.
+#[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn pick(below: *const f32, picks: __m256i, leaves: __m256) -> __m256 {
     // SAFETY: guaranteed by the caller.
