@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let kind = match kind.as_str() {
         "contributions" => OutputKind::Contributions,
+        "interactions" => OutputKind::Interactions,
         _ => return Err(USAGE.into()),
     };
     let (rows, calls): (usize, usize) = (rows.parse()?, calls.parse()?);

@@ -11,6 +11,7 @@
 //! level_kernel       one row, eight splits per vector (AVX2); takes trees of at most 32 levels with one number per leaf
 //!   level_layout     trees in level order
 //! pattern_table      one look-up per tree; takes symmetric trees of at most 8 levels
+//! pair_sums          interaction values, by the walk of the lane kernel
 //! row_bins           splits as tests on the bins of a row
 //! cover_share        shares of the training weight, means of trees
 //! quadrature         Gauss nodes
@@ -25,6 +26,7 @@ mod lanes;
 mod level_kernel;
 #[cfg(target_arch = "x86_64")]
 mod level_layout;
+mod pair_sums;
 mod pattern_table;
 mod quadrature;
 #[cfg(test)]
@@ -85,9 +87,39 @@ pub(crate) struct ExplainScratch {
     levels: LevelBuffers,
 }
 
+/// Which kernels beside the lane kernel are used.
+#[derive(Clone, Copy, Debug)]
+struct KernelChoice {
+    tables: bool,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    levels: bool,
+}
+
 impl<T: KernelFloat> Explainer<T> {
-    /// Builds the layouts of the kernels.
+    /// Builds the layouts of the kernels, each for the trees that it is the fastest for.
     pub(crate) fn new(ensemble: &Ensemble<T>) -> Self {
+        let choice = KernelChoice {
+            tables: true,
+            levels: true,
+        };
+        Self::of(ensemble, choice)
+    }
+
+    /// Builds only what interactions need.
+    pub(crate) fn of_interactions(ensemble: &Ensemble<T>) -> Self {
+        let choice = KernelChoice {
+            tables: false,
+            levels: false,
+        };
+        Self::of(ensemble, choice)
+    }
+
+    /// Returns whether it can compute interactions: all trees are in the layout of the lane kernel.
+    pub(crate) fn has_interactions(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    fn of(ensemble: &Ensemble<T>, choice: KernelChoice) -> Self {
         let (bins, tests) = RowBins::new(ensemble);
         let shares = CoverShares::new(ensemble);
         let source = TreeSource {
@@ -103,7 +135,7 @@ impl<T: KernelFloat> Explainer<T> {
         #[cfg(target_arch = "x86_64")]
         let mut by_level = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        let levels_fit = level_kernel::fits(ensemble.leaf_width, bins.columns());
+        let levels_fit = choice.levels && level_kernel::fits(ensemble.leaf_width, bins.columns());
         for (position, tree) in ensemble.trees.iter().enumerate() {
             let outputs = 0..ensemble.leaf_width;
             let of_tree: Vec<f64> = outputs
@@ -120,7 +152,7 @@ impl<T: KernelFloat> Explainer<T> {
             let ChildTarget::Split(_) = tree.root.target() else {
                 continue;
             };
-            if tables.push(&source, position, first, &of_tree, &mut level_tests) {
+            if choice.tables && tables.push(&source, position, first, &of_tree, &mut level_tests) {
                 continue;
             }
             let program = programs.push(&source, tree, &of_tree);
@@ -181,7 +213,41 @@ impl<T: KernelFloat> Explainer<T> {
         for (rows, out) in rows.chunks(block * features).zip(out.chunks_mut(block * width)) {
             self.add_rows(ensemble, rows, out, scratch);
             for out in out.chunks_exact_mut(width) {
-                self.finish(ensemble, out);
+                self.finish(ensemble, out, features + 1);
+            }
+        }
+    }
+
+    /// Writes the interactions of prepared rows: for each row and group a matrix of `features + 1` rows and columns, with
+    /// the bias in the last place. Requires [`Self::has_interactions`].
+    pub(crate) fn interactions(
+        &self,
+        ensemble: &Ensemble<T>,
+        rows: &[T],
+        out: &mut [f64],
+        scratch: &mut ExplainScratch,
+    ) {
+        let features = ensemble.features;
+        let side = features + 1;
+        let matrix = side * side;
+        let width = ensemble.groups * matrix;
+        let (places, used) = self.bins.places();
+        out.fill(0.0);
+        for (rows, out) in rows.chunks(LANES * features).zip(out.chunks_mut(LANES * width)) {
+            if !self.lanes.is_empty() {
+                let count = rows.len() / features;
+                self.fill_lanes(ensemble, rows, &mut scratch.lanes.bins);
+                let lanes = &mut scratch.lanes;
+                self.lanes
+                    .add_interactions((&places, used.len()), lanes, |row, group, i, j, sum| {
+                        if row < count && sum != 0.0 {
+                            let out = &mut out[row * width + group * matrix..][..matrix];
+                            add_pair(out, side, (used[i], used[j]), f64::from(sum));
+                        }
+                    });
+            }
+            for out in out.chunks_exact_mut(width) {
+                self.finish(ensemble, out, matrix);
             }
         }
     }
@@ -272,17 +338,8 @@ impl<T: KernelFloat> Explainer<T> {
         all: bool,
     ) {
         let (features, columns) = (ensemble.features, self.bins.columns());
-        let rows = rows.chunks_exact(features);
-        let (count, width) = (rows.len(), features + 1);
-        buffers.bins.clear();
-        buffers
-            .bins
-            .resize(count.div_ceil(LANES) * columns, BinLine::default());
-        for (row, x) in rows.enumerate() {
-            let bins = &mut buffers.bins[row / LANES * columns..][..columns];
-            self.bins
-                .fill(ensemble, x, bins.iter_mut().map(|line| &mut line.0[row % LANES]));
-        }
+        let (count, width) = (rows.len() / features, features + 1);
+        self.fill_lanes(ensemble, rows, &mut buffers.bins);
         self.lanes.add(all, columns, buffers, |row, group, column, sum| {
             if row < count {
                 let of_group = (row * ensemble.groups + group) * width;
@@ -291,9 +348,21 @@ impl<T: KernelFloat> Explainer<T> {
         });
     }
 
-    /// Adds the bias to a row's contributions, and scales them as the margin.
-    fn finish(&self, ensemble: &Ensemble<T>, out: &mut [f64]) {
-        let width = ensemble.features + 1;
+    /// Writes the bins of rows, `columns` lines for each vector of rows.
+    fn fill_lanes(&self, ensemble: &Ensemble<T>, rows: &[T], lines: &mut Vec<BinLine>) {
+        let columns = self.bins.columns();
+        let rows = rows.chunks_exact(ensemble.features);
+        lines.clear();
+        lines.resize(rows.len().div_ceil(LANES) * columns, BinLine::default());
+        for (row, x) in rows.enumerate() {
+            let bins = &mut lines[row / LANES * columns..][..columns];
+            self.bins
+                .fill(ensemble, x, bins.iter_mut().map(|line| &mut line.0[row % LANES]));
+        }
+    }
+
+    /// Adds the bias to a row's `width` numbers for each group, and scales them as the margin.
+    fn finish(&self, ensemble: &Ensemble<T>, out: &mut [f64], width: usize) {
         for (group, out) in out.chunks_exact_mut(width).enumerate() {
             if let (Some(bias), Some(base)) = (out.last_mut(), ensemble.base.get(group)) {
                 *bias += base.to_f64() + self.means[group];
@@ -301,4 +370,18 @@ impl<T: KernelFloat> Explainer<T> {
             ensemble.finish_contributions(group, out);
         }
     }
+}
+
+/// Adds to a matrix of `side` rows: the contribution of a feature, or a part of the interaction index of two. Each of them
+/// gives half of the index away.
+fn add_pair(matrix: &mut [f64], side: usize, (i, j): (usize, usize), sum: f64) {
+    if i == j {
+        matrix[i * side + i] += sum;
+        return;
+    }
+    let half = sum / 2.0;
+    matrix[i * side + j] += half;
+    matrix[j * side + i] += half;
+    matrix[i * side + i] -= half;
+    matrix[j * side + j] -= half;
 }

@@ -124,6 +124,8 @@ struct TreeModel<T: KernelFloat> {
     kernel: Kernel<T>,
     /// Built when a row is first explained.
     explainer: OnceLock<Explainer<T>>,
+    /// Built when interactions are first asked for, if the explainer cannot compute them.
+    interactions: OnceLock<Explainer<T>>,
 }
 
 impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
@@ -133,6 +135,7 @@ impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
             ensemble,
             kernel: Kernel::reference(),
             explainer: OnceLock::new(),
+            interactions: OnceLock::new(),
         }
     }
 }
@@ -154,9 +157,19 @@ impl<T: KernelFloat> TreeModel<T> {
         self.explainer.get_or_init(|| Explainer::new(&self.ensemble))
     }
 
+    /// Returns what computes interactions.
+    fn interactions(&self) -> &Explainer<T> {
+        match self.explainer.get() {
+            Some(explainer) if explainer.has_interactions() => explainer,
+            _ => self
+                .interactions
+                .get_or_init(|| Explainer::of_interactions(&self.ensemble)),
+        }
+    }
+
     fn bytes(&self) -> usize {
-        let explainer = self.explainer.get().map_or(0, Explainer::bytes);
-        self.ensemble.bytes() + self.kernel.bytes() + explainer
+        let explainers = self.explainer.get().into_iter().chain(self.interactions.get());
+        self.ensemble.bytes() + self.kernel.bytes() + explainers.map(Explainer::bytes).sum::<usize>()
     }
 }
 

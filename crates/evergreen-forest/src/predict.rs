@@ -56,6 +56,15 @@ impl Forest {
                 Err(why) => unsupported(why),
                 Ok(()) => Ok(self.summary.groups * (self.features.len() + 1)),
             },
+            OutputKind::Interactions => match self.contributions {
+                Err(why) => unsupported(why),
+                Ok(()) => {
+                    let side = self.features.len() + 1;
+                    side.checked_mul(side)
+                        .and_then(|matrix| matrix.checked_mul(self.summary.groups))
+                        .map_or_else(|| unsupported("it has too many features"), Ok)
+                }
+            },
         }
     }
 
@@ -127,6 +136,10 @@ impl Forest {
                 OutputKind::Contributions => {
                     let explainer = trees.explainer();
                     explainer.contributions(ensemble, &buffers.rows, out, &mut buffers.explain);
+                }
+                OutputKind::Interactions => {
+                    let explainer = trees.interactions();
+                    explainer.interactions(ensemble, &buffers.rows, out, &mut buffers.explain);
                 }
             }
         }

@@ -2,15 +2,19 @@
 
 use std::ops::Range;
 
-use crate::contributions::lane_walk::{self, WalkFrame, WalkRows};
+use crate::contributions::lane_walk::{self, ColumnSums, CreditSink, WalkFrame, WalkRows};
 #[cfg(target_arch = "x86_64")]
 use crate::contributions::lanes::avx2::{self, Avx2};
 use crate::contributions::lanes::portable::Portable;
 use crate::contributions::lanes::{BinLine, LANES, LaneIsa, Line};
-use crate::contributions::tree_program::TreePrograms;
+use crate::contributions::pair_sums::{PairSums, PathEdge};
+use crate::contributions::tree_program::{TreePass, TreePrograms};
 
 /// Additions to a column, on average, after which its `f32` sums are added to the `f64` sums.
 const ADDITIONS: usize = 64;
+
+/// Most sums that a scratch keeps for later calls.
+const KEPT_SUMS: usize = 1 << 15;
 
 /// A tree's part in an output group.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,7 @@ pub(super) struct LaneBuffers {
     pub(super) bins: Vec<BinLine>,
     sums: Vec<Line>,
     frames: Vec<WalkFrame>,
+    edges: Vec<PathEdge>,
 }
 
 impl LaneKernel {
@@ -117,7 +122,9 @@ impl LaneKernel {
         buffers: &mut LaneBuffers,
         mut add: impl FnMut(usize, usize, usize, f32),
     ) {
-        let LaneBuffers { bins, sums, frames } = buffers;
+        let LaneBuffers {
+            bins, sums, frames, ..
+        } = buffers;
         if frames.len() < self.frames {
             frames.resize(self.frames, WalkFrame::default());
         }
@@ -142,6 +149,46 @@ impl LaneKernel {
         }
     }
 
+    /// Adds the interactions of one vector of rows, whose bins are in `buffers.bins`. `places` numbers the features of the
+    /// columns from 0 to `used - 1`. `add(lane, group, place, other, sum)` takes for each pair of places a part of their
+    /// interaction index, and for equal places the contribution.
+    pub(super) fn add_interactions(
+        &self,
+        (places, used): (&[u32], usize),
+        buffers: &mut LaneBuffers,
+        mut add: impl FnMut(usize, usize, usize, usize, f32),
+    ) {
+        let LaneBuffers {
+            bins,
+            frames,
+            edges,
+            sums,
+        } = buffers;
+        frames.resize(self.frames.max(frames.len()), WalkFrame::default());
+        edges.resize(self.frames.max(edges.len()), PathEdge::default());
+        sums.clear();
+        sums.resize(used * used, Line::default());
+        for span in &self.spans {
+            let mut pairs = PairSums {
+                used,
+                places,
+                sums,
+                edges,
+            };
+            self.walk_pairs(span, &mut WalkRows { bins, frames }, &mut pairs);
+            for (pair, line) in sums.iter_mut().enumerate() {
+                for (lane, sum) in line.0.iter().enumerate() {
+                    add(lane, span.group, pair / used, pair % used, *sum);
+                }
+                *line = Line::default();
+            }
+        }
+        // Pairs of many features take much memory, and are rarely asked for.
+        if sums.len() > KEPT_SUMS {
+            *sums = Vec::new();
+        }
+    }
+
     /// Walks the trees of a span with the best instruction set.
     fn walk(&self, span: &TermSpan, rows: &mut WalkBlock<'_>) {
         #[cfg(target_arch = "x86_64")]
@@ -160,25 +207,69 @@ impl LaneKernel {
     }
 
     #[inline(always)]
-    fn walk_in<S: LaneIsa>(&self, isa: S, span: &TermSpan, rows: &mut WalkBlock<'_>) {
+    fn walk_in<S: LaneIsa>(&self, isa: S, span: &TermSpan, block: &mut WalkBlock<'_>) {
         for term in &self.terms[span.terms.clone()] {
             let nodes = self.programs.nodes(term.tree);
             for pass in self.programs.passes(term.tree, term.output, self.outputs) {
-                let vectors = rows.bins.chunks_exact(rows.columns);
-                for (bins, sums) in vectors.zip(rows.sums.chunks_exact_mut(rows.columns)) {
-                    let mut rows = WalkRows {
-                        bins,
-                        sums,
-                        frames: rows.frames,
-                    };
-                    match nodes {
-                        2 => lane_walk::walk::<S, 2>(isa, &pass, &mut rows),
-                        3 => lane_walk::walk::<S, 3>(isa, &pass, &mut rows),
-                        _ => lane_walk::walk::<S, 4>(isa, &pass, &mut rows),
-                    }
+                let vectors = block.bins.chunks_exact(block.columns);
+                for (bins, sums) in vectors.zip(block.sums.chunks_exact_mut(block.columns)) {
+                    let frames = &mut *block.frames;
+                    walk_pass(
+                        isa,
+                        nodes,
+                        &pass,
+                        &mut WalkRows { bins, frames },
+                        &mut ColumnSums(sums),
+                    );
                 }
             }
         }
+    }
+
+    /// Walks the trees of a span for interactions.
+    fn walk_pairs(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            // SAFETY: just checked.
+            return unsafe { self.walk_pairs_avx2(span, rows, pairs) };
+        }
+        self.walk_pairs_in(Portable, span, rows, pairs);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn walk_pairs_avx2(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_>) {
+        // SAFETY: this function is compiled for the ISA.
+        self.walk_pairs_in(unsafe { Avx2::new() }, span, rows, pairs);
+    }
+
+    #[inline(always)]
+    fn walk_pairs_in<S: LaneIsa>(
+        &self,
+        isa: S,
+        span: &TermSpan,
+        rows: &mut WalkRows<'_>,
+        pairs: &mut PairSums<'_>,
+    ) {
+        for term in &self.terms[span.terms.clone()] {
+            let nodes = self.programs.nodes(term.tree);
+            for pass in self.programs.passes(term.tree, term.output, self.outputs) {
+                walk_pass(isa, nodes, &pass, rows, pairs);
+            }
+        }
+    }
+}
+
+/// Walks a tree for one pass of `nodes` quadrature nodes.
+#[inline(always)]
+fn walk_pass<S: LaneIsa, C>(isa: S, nodes: usize, pass: &TreePass<'_>, rows: &mut WalkRows<'_>, sink: &mut C)
+where
+    C: CreditSink<S, 2> + CreditSink<S, 3> + CreditSink<S, 4>,
+{
+    match nodes {
+        2 => lane_walk::walk::<S, 2>(isa, pass, rows, sink),
+        3 => lane_walk::walk::<S, 3>(isa, pass, rows, sink),
+        _ => lane_walk::walk::<S, 4>(isa, pass, rows, sink),
     }
 }
 

@@ -18,7 +18,7 @@
 //! taken less their tree's mean, which changes no contribution and keeps large common values out of the differences.
 
 use crate::contributions::lanes::{BinLine, LaneIsa, Lanes, Line};
-use crate::contributions::tree_program::{PASS_NODES, PassRule, RepeatFactors, TreePass, WalkOp, WalkStep};
+use crate::contributions::tree_program::{PASS_NODES, PassRule, TreePass, WalkOp, WalkStep};
 
 /// A split on the path.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,10 +40,39 @@ pub(super) struct WalkFrame {
 pub(super) struct WalkRows<'a> {
     /// One line per column.
     pub(super) bins: &'a [BinLine],
-    /// The contributions, by column.
-    pub(super) sums: &'a mut [Line],
     /// At least one more than the greatest depth.
     pub(super) frames: &'a mut [WalkFrame],
+}
+
+/// Takes what a walk finds. The depth of a split is the number of splits above it.
+pub(super) trait CreditSink<S: LaneIsa, const Q: usize> {
+    /// The walk follows the edge from a split to its first child; `here` are the rows that are kept by it and by earlier
+    /// splits on the feature. Nothing is called for splits of two leaves.
+    #[inline(always)]
+    fn enter(&mut self, _isa: S, _rule: &PassRule, _step: &WalkStep, _depth: usize, _here: S::Lanes) {}
+    /// The walk follows the edge to the second child.
+    #[inline(always)]
+    fn turn(&mut self, _isa: S, _rule: &PassRule, _step: &WalkStep, _depth: usize, _here: S::Lanes) {}
+    /// The walk has left a split that it entered.
+    #[inline(always)]
+    fn leave(&mut self, _step: &WalkStep) {}
+    /// A split's credit is the sum of the products `a p d` of the quadrature nodes.
+    fn credit(&mut self, isa: S, step: &WalkStep, depth: usize, ap: &[S::Lanes; Q], d: &[S::Lanes; Q]);
+}
+
+/// Sums the contributions by column.
+pub(super) struct ColumnSums<'a>(pub(super) &'a mut [Line]);
+
+impl<S: LaneIsa, const Q: usize> CreditSink<S, Q> for ColumnSums<'_> {
+    #[inline(always)]
+    fn credit(&mut self, isa: S, step: &WalkStep, _: usize, ap: &[S::Lanes; Q], d: &[S::Lanes; Q]) {
+        let sum = &mut self.0[step.column as usize];
+        let mut total = isa.load(sum);
+        for at in 0..Q {
+            total = ap[at].mul_add(d[at], total);
+        }
+        total.store(sum);
+    }
 }
 
 /// A split at eight rows.
@@ -54,11 +83,16 @@ struct SplitLanes<L> {
     lost: L,
 }
 
-/// Adds the contributions of a tree to the rows' sums, for one pass of `Q` quadrature nodes.
+/// Walks a tree for one pass of `Q` quadrature nodes.
 #[inline(always)]
-pub(super) fn walk<S: LaneIsa, const Q: usize>(isa: S, tree: &TreePass<'_>, rows: &mut WalkRows<'_>) {
-    let WalkRows { bins, sums, frames } = rows;
-    let TreePass { rule, repeats, .. } = tree;
+pub(super) fn walk<S: LaneIsa, const Q: usize>(
+    isa: S,
+    tree: &TreePass<'_>,
+    rows: &mut WalkRows<'_>,
+    sink: &mut impl CreditSink<S, Q>,
+) {
+    let WalkRows { bins, frames } = rows;
+    let rule = tree.rule;
     let mut returned = [isa.splat(0.0); Q];
     let mut steps = tree.steps.iter();
     let mut leaves = tree.leaves.iter();
@@ -75,19 +109,23 @@ pub(super) fn walk<S: LaneIsa, const Q: usize>(isa: S, tree: &TreePass<'_>, rows
                 let [frame, below, ..] = &mut frames[depth..] else {
                     return;
                 };
-                let goes_first = split.goes_first;
-                goes_first.store(&mut frame.goes_first);
+                let here = split.kept.and(split.goes_first);
+                split.goes_first.store(&mut frame.goes_first);
                 split.kept.store(&mut frame.kept);
-                split.kept.and(goes_first).store(&mut frame.here);
+                here.store(&mut frame.here);
                 frame.step = entered;
                 // |lost|, without its sign.
                 let lost = isa.splat(-0.0).and_not(split.lost);
+                let v = v::<S, Q>(isa, tree, step, split.kept);
                 for at in 0..Q {
                     let a = isa.load(&frame.a[at]);
-                    let not_taken = a * (lost * v(isa, rule, repeats, step, at, split.kept));
-                    let first = goes_first.choose(a - not_taken, not_taken);
-                    first.store(&mut below.a[at]);
+                    let not_taken = a * (lost * v[at]);
+                    split
+                        .goes_first
+                        .choose(a - not_taken, not_taken)
+                        .store(&mut below.a[at]);
                 }
+                sink.enter(isa, rule, step, depth, here);
                 entered += 1;
                 depth += 1;
             }
@@ -97,37 +135,34 @@ pub(super) fn walk<S: LaneIsa, const Q: usize>(isa: S, tree: &TreePass<'_>, rows
                     return;
                 };
                 let split = decide(isa, step, bins, frames);
-                let a = &frames[depth].a;
                 let d = split.lost * isa.splat(*first - *second);
                 let taken = split.goes_first.choose(isa.splat(*first), isa.splat(*second));
-                let mut total = isa.splat(0.0);
+                let v = v::<S, Q>(isa, tree, step, split.kept);
                 for at in 0..Q {
-                    let a = isa.load(&a[at]);
-                    total = weighted(isa, repeats, step, at, split.kept, a, total);
-                    returned[at] = v(isa, rule, repeats, step, at, split.kept).subtract_product(d, taken);
+                    returned[at] = v[at].subtract_product(d, taken);
                 }
-                let sum = &mut sums[step.column as usize];
-                d.mul_add(total, isa.load(sum)).store(sum);
+                let ap = a_p::<S, Q>(isa, tree, step, &frames[depth].a, split.kept);
+                sink.credit(isa, step, depth, &ap, &[d; Q]);
                 entered += 1;
             }
             WalkOp::Turn => {
                 let [frame, below, ..] = &mut frames[depth - 1..] else {
                     return;
                 };
-                let kept = isa.load(&frame.kept);
-                isa.load(&frame.goes_first).and_not(kept).store(&mut frame.here);
+                let here = isa.load(&frame.goes_first).and_not(isa.load(&frame.kept));
+                here.store(&mut frame.here);
                 for at in 0..Q {
                     returned[at].store(&mut frame.first[at]);
                     let second = isa.load(&frame.a[at]) - isa.load(&below.a[at]);
                     second.store(&mut below.a[at]);
                 }
+                sink.turn(isa, rule, &tree.steps[frame.step], depth - 1, here);
             }
             WalkOp::LeaveLeaf => {
                 let Some(second) = leaves.next() else { return };
                 depth -= 1;
-                let frame = &frames[depth];
                 let second = [isa.splat(*second); Q];
-                returned = leave(isa, tree, frame, (&returned, &second), sums);
+                returned = leave(isa, tree, depth, &frames[depth], (&returned, &second), sink);
             }
             WalkOp::Leave => {
                 depth -= 1;
@@ -136,7 +171,7 @@ pub(super) fn walk<S: LaneIsa, const Q: usize>(isa: S, tree: &TreePass<'_>, rows
                 for at in 0..Q {
                     first[at] = isa.load(&frame.first[at]);
                 }
-                returned = leave(isa, tree, frame, (&first, &returned), sums);
+                returned = leave(isa, tree, depth, frame, (&first, &returned), sink);
             }
         }
     }
@@ -168,37 +203,49 @@ fn lost<S: LaneIsa>(isa: S, step: &WalkStep, goes_first: S::Lanes) -> S::Lanes {
     goes_first.and(isa.splat(1.0)) - isa.splat(step.share)
 }
 
-/// Returns `v` at a quadrature node.
+/// Returns `v` at each quadrature node.
 #[inline(always)]
-fn v<S: LaneIsa>(
+fn v<S: LaneIsa, const Q: usize>(
     isa: S,
-    rule: &PassRule,
-    repeats: &[RepeatFactors],
+    tree: &TreePass<'_>,
     step: &WalkStep,
-    at: usize,
     kept: S::Lanes,
-) -> S::Lanes {
-    match step.repeat {
-        0 => isa.splat(rule.u[at]),
-        repeat => kept.choose(isa.splat(repeats[repeat as usize - 1].v[at]), isa.splat(1.0)),
+) -> [S::Lanes; Q] {
+    let one = isa.splat(1.0);
+    let mut v = [one; Q];
+    if step.repeat == 0 {
+        for at in 0..Q {
+            v[at] = isa.splat(tree.rule.u[at]);
+        }
+    } else {
+        let factors = &tree.repeats[step.repeat as usize - 1];
+        for at in 0..Q {
+            v[at] = kept.choose(isa.splat(factors.v[at]), one);
+        }
     }
+    v
 }
 
-/// Returns `total + a p` at a quadrature node.
+/// Returns `A p` at each quadrature node.
 #[inline(always)]
-fn weighted<S: LaneIsa>(
+fn a_p<S: LaneIsa, const Q: usize>(
     isa: S,
-    repeats: &[RepeatFactors],
+    tree: &TreePass<'_>,
     step: &WalkStep,
-    at: usize,
+    a: &[Line; PASS_NODES],
     kept: S::Lanes,
-    a: S::Lanes,
-    total: S::Lanes,
-) -> S::Lanes {
-    match step.repeat {
-        0 => total + a,
-        repeat => a.mul_add(kept.and(isa.splat(repeats[repeat as usize - 1].p[at])), total),
+) -> [S::Lanes; Q] {
+    let mut ap = [kept; Q];
+    for at in 0..Q {
+        ap[at] = isa.load(&a[at]);
     }
+    if step.repeat != 0 {
+        let factors = &tree.repeats[step.repeat as usize - 1];
+        for at in 0..Q {
+            ap[at] = ap[at] * kept.and(isa.splat(factors.p[at]));
+        }
+    }
+    ap
 }
 
 /// Credits a split, given `B` of its children, and returns its `B`.
@@ -206,31 +253,23 @@ fn weighted<S: LaneIsa>(
 fn leave<S: LaneIsa, const Q: usize>(
     isa: S,
     tree: &TreePass<'_>,
+    depth: usize,
     frame: &WalkFrame,
     (first, second): (&[S::Lanes; Q], &[S::Lanes; Q]),
-    sums: &mut [Line],
+    sink: &mut impl CreditSink<S, Q>,
 ) -> [S::Lanes; Q] {
     let step = &tree.steps[frame.step];
     let goes_first = isa.load(&frame.goes_first);
     let kept = isa.load(&frame.kept);
     let lost = lost(isa, step, goes_first);
-    let mut total = isa.splat(0.0);
-    let mut b = *first;
+    let v = v::<S, Q>(isa, tree, step, kept);
+    let (mut d, mut b) = (*first, *first);
     for at in 0..Q {
-        let d = lost * (first[at] - second[at]);
-        let taken = goes_first.choose(first[at], second[at]);
-        total = weighted(
-            isa,
-            tree.repeats,
-            step,
-            at,
-            kept,
-            isa.load(&frame.a[at]) * d,
-            total,
-        );
-        b[at] = v(isa, tree.rule, tree.repeats, step, at, kept).subtract_product(d, taken);
+        d[at] = lost * (first[at] - second[at]);
+        b[at] = v[at].subtract_product(d[at], goes_first.choose(first[at], second[at]));
     }
-    let sum = &mut sums[step.column as usize];
-    (isa.load(sum) + total).store(sum);
+    let ap = a_p::<S, Q>(isa, tree, step, &frame.a, kept);
+    sink.leave(step);
+    sink.credit(isa, step, depth, &ap, &d);
     b
 }

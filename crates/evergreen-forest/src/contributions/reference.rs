@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
-use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
+use crate::ensemble::{ChildRef, ChildTarget, Ensemble, MarginRule, Tree};
 use crate::kernel::{KernelFloat, scalar};
 
 /// The features of a path: for each `o` and `z`, whether the row goes along, and the share of the training weight that
@@ -42,6 +42,39 @@ pub(super) fn contributions<T: KernelFloat>(ensemble: &Ensemble<T>, row: &[T]) -
         ensemble.finish_contributions(group, out);
     }
     (out, reached)
+}
+
+/// Returns a row's interactions, as [`super::Explainer::interactions`] does.
+pub(super) fn interactions<T: KernelFloat>(ensemble: &Ensemble<T>, row: &[T]) -> Vec<f64> {
+    let side = ensemble.features + 1;
+    let matrix = side * side;
+    let (contributions, _) = contributions(ensemble, row);
+    let scale = match &ensemble.finish {
+        MarginRule::None => 1.0,
+        MarginRule::ScaleBias(scale, _) => scale.to_f64(),
+    };
+    let mut out = vec![0.0; ensemble.groups * matrix];
+    for tree in &ensemble.trees {
+        for path in leaves(ensemble, tree, row) {
+            for (at, (i, o, z)) in path.features.iter().enumerate() {
+                let mut others = path.features.clone();
+                others.remove(at);
+                for ((j, other_o, other_z), integral) in others.iter().zip(integrals(&others)) {
+                    let index = (o - z) * (other_o - other_z) * integral * scale;
+                    for (group, value) in ensemble.outputs(tree, path.leaf) {
+                        out[group * matrix + i * side + j] += value * index / 2.0;
+                    }
+                }
+            }
+        }
+    }
+    for (out, contributions) in out.chunks_exact_mut(matrix).zip(contributions.chunks_exact(side)) {
+        for (i, contribution) in contributions.iter().enumerate() {
+            let others: f64 = out[i * side..][..side].iter().sum();
+            out[i * side + i] = contribution - others;
+        }
+    }
+    out
 }
 
 /// Returns the leaves of a tree with their paths.

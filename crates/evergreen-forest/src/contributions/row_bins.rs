@@ -109,7 +109,7 @@ impl<T: KernelFloat> RowBins<T> {
         let keys = || ensemble.splits.iter().map(|split| ColumnKey::of(split, &sets));
         let mut known: Vec<(ColumnKey, usize)> = keys().zip(0..).collect();
         // In the order of features, so that one search serves all columns of a feature.
-        known.sort_unstable();
+        known.sort_unstable_by_key(|(key, split)| (key.feature(), *key, *split));
         known.dedup_by_key(|(key, _)| *key);
         let columns = known.iter().map(|(key, split)| BinColumn {
             feature: key.feature(),
@@ -128,7 +128,8 @@ impl<T: KernelFloat> RowBins<T> {
         let columns = columns.collect();
         let of_feature = thresholds(ensemble);
         let tests = keys().zip(&ensemble.splits).map(|(key, split)| BinTest {
-            column: known.partition_point(|(other, _)| *other < key) as u32,
+            column: known.partition_point(|(other, _)| (other.feature(), *other) < (key.feature(), key))
+                as u32,
             bound: match split.test {
                 SplitTest::Threshold(threshold) => {
                     let thresholds = &of_feature[split.feature as usize];
@@ -159,6 +160,17 @@ impl<T: KernelFloat> RowBins<T> {
     /// Returns the feature of a column.
     pub(super) fn feature(&self, column: usize) -> usize {
         self.columns[column].feature as usize
+    }
+
+    /// Numbers the features that have columns. Returns the number of each column's feature, and the features.
+    pub(super) fn places(&self) -> (Vec<u32>, Vec<usize>) {
+        let mut used: Vec<usize> = (0..self.columns()).map(|column| self.feature(column)).collect();
+        used.dedup();
+        let places = (0..self.columns()).map(|column| {
+            let feature = self.feature(column);
+            used.partition_point(|other| *other < feature) as u32
+        });
+        (places.collect(), used)
     }
 
     /// Returns the bytes held in memory.

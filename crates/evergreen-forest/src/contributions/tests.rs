@@ -2,7 +2,7 @@
 
 use super::reference;
 use super::tree_shap::{self, ShapPaths};
-use super::{ExplainScratch, Explainer};
+use super::{ExplainScratch, Explainer, KernelChoice};
 use crate::builder::{EnsembleBuilder, EnsembleSettings, Node};
 use crate::ensemble::{CodeRule, Ensemble, InputRule, MarginRule, SplitTest, ThresholdRule};
 use crate::kernel::{KernelFloat, scalar};
@@ -279,19 +279,85 @@ fn check<T: KernelFloat>(ensemble: &Ensemble<T>, row: &[T], found: &[f64], what:
     }
 }
 
+/// Every choice of kernels.
+const CHOICES: [KernelChoice; 4] = [
+    KernelChoice {
+        tables: true,
+        levels: true,
+    },
+    KernelChoice {
+        tables: false,
+        levels: true,
+    },
+    KernelChoice {
+        tables: true,
+        levels: false,
+    },
+    KernelChoice {
+        tables: false,
+        levels: false,
+    },
+];
+
 fn agree_in<T: KernelFloat>(shape: &ForestShape) {
     let mut random = RandomSource(shape.trees as u64 * 31 + shape.leaves as u64);
     let ensemble = forest::<T>(&mut random, shape);
-    let explainer = Explainer::new(&ensemble);
     let mut scratch = ExplainScratch::default();
     let width = shape.groups * (shape.features + 1);
-    for rows in [1, 2, 9] {
-        let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
-        let mut found = vec![f64::NAN; rows * width];
-        explainer.contributions(&ensemble, &values, &mut found, &mut scratch);
-        let rows = values.chunks_exact(shape.features);
-        for (row, found) in rows.zip(found.chunks_exact(width)) {
-            check(&ensemble, row, found, &format!("{shape:?}"));
+    for choice in CHOICES {
+        if choice.tables && !shape.symmetric && choice.levels != shape.vectors {
+            // As without tables.
+            continue;
+        }
+        let explainer = Explainer::of(&ensemble, choice);
+        for rows in [1, 10] {
+            let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
+            let mut found = vec![f64::NAN; rows * width];
+            explainer.contributions(&ensemble, &values, &mut found, &mut scratch);
+            let rows = values.chunks_exact(shape.features);
+            for (row, found) in rows.zip(found.chunks_exact(width)) {
+                check(&ensemble, row, found, &format!("{choice:?}, {shape:?}"));
+            }
+        }
+    }
+}
+
+fn interact_in<T: KernelFloat>(shape: &ForestShape) {
+    let mut random = RandomSource(shape.trees as u64 * 37 + shape.leaves as u64);
+    let ensemble = forest::<T>(&mut random, shape);
+    let explainer = Explainer::of_interactions(&ensemble);
+    let side = shape.features + 1;
+    let width = shape.groups * side * side;
+    let rows = 9;
+    let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
+    let mut found = vec![f64::NAN; rows * width];
+    explainer.interactions(&ensemble, &values, &mut found, &mut ExplainScratch::default());
+    for (row, found) in values.chunks_exact(shape.features).zip(found.chunks_exact(width)) {
+        let expected = reference::interactions(&ensemble, row);
+        let sum: f64 = expected.iter().map(|part| part.abs()).sum();
+        for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
+            let error = (a - b).abs() / sum.max(1.0);
+            assert!(error <= 1e-6, "{shape:?}: number {at}: {a}, expected {b}");
+        }
+    }
+}
+
+#[test]
+fn interactions_agree() {
+    for (depth, leaves, features) in [(1, 2, 3), (3, 8, 5), (6, 64, 10), (6, 64, 3), (14, 40, 12)] {
+        for (groups, vectors) in [(1, false), (2, true), (3, false)] {
+            let shape = ForestShape {
+                depth,
+                leaves,
+                features,
+                groups,
+                vectors,
+                special: true,
+                empty_leaves: true,
+                ..PLAIN
+            };
+            interact_in::<f32>(&shape);
+            interact_in::<f64>(&shape);
         }
     }
 }
