@@ -58,7 +58,7 @@ const BLOCK: usize = 64;
 
 /// Rows from which a vector of rows takes less time than the rows one by one.
 #[cfg(target_arch = "x86_64")]
-const ROWS_OF_A_VECTOR: usize = 3;
+const ROWS_OF_A_VECTOR: usize = 4;
 
 /// Bytes of bins and sums of a block that stay in the cache next to the trees.
 const BLOCK_BYTES: usize = 1 << 16;
@@ -167,6 +167,7 @@ impl<T: KernelFloat> Explainer<T> {
                     group: first,
                     mean: of_tree[0],
                     splits: programs.splits(program),
+                    order: programs.order(program),
                 });
             }
             terms.extend((0..of_tree.len()).map(|output| TreeTerm {

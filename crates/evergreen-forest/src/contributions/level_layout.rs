@@ -117,31 +117,77 @@ pub(super) struct LevelTree {
     pub(super) group: usize,
     pub(super) mean: f64,
     pub(super) splits: usize,
+    /// Quadrature nodes.
+    pub(super) order: usize,
 }
 
-/// A split of the level being written, with its path.
-#[derive(Clone, Debug)]
+/// A split of the level being written.
+#[derive(Clone, Copy, Debug)]
 struct LevelSplit {
     position: usize,
     mean: f64,
-    /// The features of the path, each with its share so far and the turns at its splits.
-    path: Vec<PathFeature>,
+    /// The edge to it, as position in [`Edges`]; none at a root.
+    edge: Option<usize>,
 }
 
+/// An edge of a path.
 #[derive(Clone, Copy, Debug)]
-struct PathFeature {
+struct PathEdge {
+    /// The edge above.
+    above: Option<usize>,
+    /// The feature of the split that it leaves.
     feature: u32,
+    /// The product of the shares of the path's edges at splits on the feature, this one among them.
     share: f64,
     /// Bit `d` is set if the path has a split on the feature at level `d`.
     levels: u32,
+    /// Distinct features down to here.
+    distinct: usize,
+}
+
+/// The edges of a chunk's trees.
+#[derive(Debug, Default)]
+struct Edges(Vec<PathEdge>);
+
+impl Edges {
+    /// Returns the nearest edge of a path at a split on a feature.
+    fn on(&self, feature: u32, path: Option<usize>) -> Option<&PathEdge> {
+        let mut next = path;
+        while let Some(edge) = next.map(|at| &self.0[at]) {
+            if edge.feature == feature {
+                return Some(edge);
+            }
+            next = edge.above;
+        }
+        None
+    }
+
+    /// Returns the number of distinct features of a path.
+    fn distinct(&self, path: Option<usize>) -> usize {
+        path.map_or(0, |at| self.0[at].distinct)
+    }
+
+    /// Appends an edge to a path, given the share of its split's training weight that it takes. Returns its position.
+    fn push(&mut self, path: Option<usize>, feature: u32, share: f64, level: usize) -> usize {
+        let earlier = self.on(feature, path);
+        let edge = PathEdge {
+            above: path,
+            feature,
+            share: share * earlier.map_or(1.0, |edge| edge.share),
+            levels: 1 << level | earlier.map_or(0, |edge| edge.levels),
+            distinct: self.distinct(path) + usize::from(earlier.is_none()),
+        };
+        self.0.push(edge);
+        self.0.len() - 1
+    }
 }
 
 impl LevelLayout {
     /// Lays out trees whose roots are splits.
     pub(super) fn new<T: Real>(source: &TreeSource<'_, T>, mut trees: Vec<LevelTree>) -> Self {
         let mut layout = Self::default();
-        // Stable: the order of trees within a group stays.
-        trees.sort_by_key(|tree| tree.group);
+        // A chunk needs as many quadrature nodes as the tree that needs most.
+        trees.sort_by_key(|tree| (tree.group, tree.order));
         let mut rest = trees.as_slice();
         while let Some(first) = rest.first() {
             let mut splits = 0;
@@ -160,7 +206,8 @@ impl LevelLayout {
 
     fn push<T: Real>(&mut self, source: &TreeSource<'_, T>, trees: &[LevelTree]) {
         let first_vector = self.vectors.len();
-        let mut levels = Vec::new();
+        let mut levels: Vec<LevelSize> = Vec::new();
+        let mut edges = Edges::default();
         let mut distinct = 0;
         // The shares of repeated features, for each vector that has any.
         let mut repeated: Vec<[f64; LANES]> = Vec::new();
@@ -176,7 +223,7 @@ impl LevelLayout {
                 let mut shares = [1.0; LANES];
                 for (lane, split) in splits.iter().enumerate() {
                     let feature = source.ensemble.splits[split.position].feature;
-                    let earlier = split.path.iter().find(|path| path.feature == feature);
+                    let earlier = edges.on(feature, split.edge);
                     let test = source.tests[split.position];
                     vector.bounds[lane] = test.bound;
                     vector.columns[lane] = test.column as u16;
@@ -186,10 +233,11 @@ impl LevelLayout {
                         vector.needed[lane] = earlier.levels;
                         vector.repeats = true;
                     }
-                    distinct = distinct.max(split.path.len() + usize::from(earlier.is_none()));
+                    distinct = distinct.max(edges.distinct(split.edge) + usize::from(earlier.is_none()));
                 }
                 for side in 0..2 {
-                    children(source, splits, side, levels.len() - 1, &mut vector, &mut next);
+                    let (vector, edges) = (&mut vector, &mut edges);
+                    children(source, (splits, levels.len() - 1), side, vector, edges, &mut next);
                 }
                 if vector.repeats {
                     repeated.push(shares);
@@ -242,7 +290,7 @@ fn root(tree: &LevelTree) -> Option<LevelSplit> {
         ChildTarget::Split(position) => Some(LevelSplit {
             position,
             mean: tree.mean,
-            path: Vec::new(),
+            edge: None,
         }),
         ChildTarget::Leaf(_) => None,
     }
@@ -261,10 +309,10 @@ fn level_rule(nodes: &[QuadratureNode]) -> LevelRule {
 /// Describes the children on one side of a vector's splits: leaves in the vector, splits in the next level.
 fn children<T: Real>(
     source: &TreeSource<'_, T>,
-    splits: &[LevelSplit],
+    (splits, level): (&[LevelSplit], usize),
     side: usize,
-    level: usize,
     vector: &mut LevelVector,
+    edges: &mut Edges,
     next: &mut Vec<LevelSplit>,
 ) {
     let ensemble = source.ensemble;
@@ -276,30 +324,16 @@ fn children<T: Real>(
                 vector.leaves[side][lane] = (leaf_value(ensemble, leaf, 0) - split.mean) as f32;
             }
             ChildTarget::Split(position) => {
-                let count = usize::from(vector.counts[side]);
-                vector.picks[side][lane] = vector.counts[side];
-                vector.packs[side][count] = lane as u8;
+                let count = vector.counts[side];
+                vector.picks[side][lane] = count;
+                vector.packs[side][usize::from(count)] = lane as u8;
                 vector.counts[side] += 1;
                 let left = source.shares.left(split.position);
                 let share = if side == 0 { left } else { 1.0 - left };
-                let mut path = split.path.clone();
-                let known = path.iter_mut().find(|path| path.feature == node.feature);
-                let bit = 1 << level;
-                match known {
-                    Some(known) => {
-                        known.share *= share;
-                        known.levels |= bit;
-                    }
-                    None => path.push(PathFeature {
-                        feature: node.feature,
-                        share,
-                        levels: bit,
-                    }),
-                }
                 next.push(LevelSplit {
                     position,
                     mean: split.mean,
-                    path,
+                    edge: Some(edges.push(split.edge, node.feature, share, level)),
                 });
             }
         }

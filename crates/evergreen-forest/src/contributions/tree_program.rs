@@ -185,6 +185,11 @@ impl TreePrograms {
         self.rules[self.spans[tree].rule].nodes
     }
 
+    /// Returns the quadrature nodes of a tree.
+    pub(super) fn order(&self, tree: usize) -> usize {
+        self.rules[self.spans[tree].rule].order
+    }
+
     /// Returns the number of splits of a tree.
     pub(super) fn splits(&self, tree: usize) -> usize {
         self.spans[tree].steps.len()
