@@ -33,7 +33,7 @@ const ENGINE_FLOORS: [&[&str]; 6] = [
     &["number", "output", "precision", "summary", "transform"],
     &["category", "ensemble"],
     &["builder", "kernel"],
-    &["load", "shap"],
+    &["contributions", "load"],
     &["document", "predict"],
     &["format"],
 ];

@@ -43,7 +43,7 @@ use crate::ensemble::{ChildTarget, Ensemble};
 use crate::kernel::KernelFloat;
 use cover_share::CoverShares;
 use lane_kernel::{LaneBuffers, LaneKernel, TreeTerm};
-use lanes::{BinLine, LANES};
+use lanes::{BinLine, LANES, LaneSet};
 #[cfg(target_arch = "x86_64")]
 use level_kernel::LevelBuffers;
 #[cfg(target_arch = "x86_64")]
@@ -87,12 +87,16 @@ pub(crate) struct ExplainScratch {
     levels: LevelBuffers,
 }
 
-/// Which kernels beside the lane kernel are used.
+/// Which kernels are used.
 #[derive(Clone, Copy, Debug)]
 struct KernelChoice {
+    /// Pattern tables for the trees that have them.
     tables: bool,
+    /// The level kernel for single rows.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     levels: bool,
+    /// The instruction set of the lane kernel.
+    isa: LaneSet,
 }
 
 impl<T: KernelFloat> Explainer<T> {
@@ -101,15 +105,17 @@ impl<T: KernelFloat> Explainer<T> {
         let choice = KernelChoice {
             tables: true,
             levels: true,
+            isa: LaneSet::best(),
         };
         Self::of(ensemble, choice)
     }
 
-    /// Builds only what interactions need.
+    /// Builds only what interactions need: the lane kernel.
     pub(crate) fn of_interactions(ensemble: &Ensemble<T>) -> Self {
         let choice = KernelChoice {
             tables: false,
             levels: false,
+            isa: LaneSet::best(),
         };
         Self::of(ensemble, choice)
     }
@@ -183,7 +189,7 @@ impl<T: KernelFloat> Explainer<T> {
             tables,
             #[cfg(target_arch = "x86_64")]
             levels: levels_fit.then(|| LevelLayout::new(&source, by_level)),
-            lanes: LaneKernel::new(programs, terms, bins.columns(), ensemble.leaf_width),
+            lanes: LaneKernel::new(programs, terms, (bins.columns(), ensemble.leaf_width), choice.isa),
             bins,
             means,
         }

@@ -22,7 +22,7 @@
 //! ensemble    the flat, validated form of all trees
 //! kernel      rows -> sums of leaves
 //! transform   margins -> values
-//! contributions  the contributions of each feature to a margin
+//! contributions  the parts of features and pairs of features in a margin
 //! predict     rows -> an output
 //! category    a category's text -> its code
 //! ```

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use crate::contributions::lane_walk::{self, ColumnSums, CreditSink, WalkFrame, WalkRows};
 #[cfg(target_arch = "x86_64")]
-use crate::contributions::lanes::avx2::{self, Avx2};
+use crate::contributions::lanes::avx2::Avx2;
 use crate::contributions::lanes::portable::Portable;
-use crate::contributions::lanes::{BinLine, LANES, LaneIsa, Line};
+use crate::contributions::lanes::{BinLine, LANES, LaneIsa, LaneSet, Line};
 use crate::contributions::pair_sums::{PairSums, PathEdge};
 use crate::contributions::tree_program::{TreePass, TreePrograms};
 
@@ -47,6 +47,7 @@ pub(super) struct LaneKernel {
     outputs: usize,
     /// Frames that a walk needs.
     frames: usize,
+    isa: LaneSet,
 }
 
 /// Working memory, grown on first use.
@@ -60,12 +61,12 @@ pub(super) struct LaneBuffers {
 }
 
 impl LaneKernel {
-    /// Arranges programs. `columns` is the number of columns of bins.
+    /// Arranges programs, for bins of so many columns and leaves of so many numbers.
     pub(super) fn new(
         programs: TreePrograms,
         mut terms: Vec<TreeTerm>,
-        columns: usize,
-        outputs: usize,
+        (columns, outputs): (usize, usize),
+        isa: LaneSet,
     ) -> Self {
         // Stable: the order of trees within a group stays.
         terms.sort_by_key(|term| (term.group, term.only));
@@ -90,6 +91,7 @@ impl LaneKernel {
         }
         Self {
             frames: programs.most_depth() + 1,
+            isa,
             programs,
             terms,
             spans,
@@ -189,14 +191,14 @@ impl LaneKernel {
         }
     }
 
-    /// Walks the trees of a span with the best instruction set.
+    /// Walks the trees of a span with the chosen instruction set.
     fn walk(&self, span: &TermSpan, rows: &mut WalkBlock<'_>) {
-        #[cfg(target_arch = "x86_64")]
-        if avx2::available() {
-            // SAFETY: just checked.
-            return unsafe { self.walk_avx2(span, rows) };
+        match self.isa {
+            LaneSet::Portable => self.walk_in(Portable, span, rows),
+            // SAFETY: the set is chosen only where it is available.
+            #[cfg(target_arch = "x86_64")]
+            LaneSet::Avx2 => unsafe { self.walk_avx2(span, rows) },
         }
-        self.walk_in(Portable, span, rows);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -228,12 +230,12 @@ impl LaneKernel {
 
     /// Walks the trees of a span for interactions.
     fn walk_pairs(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_>) {
-        #[cfg(target_arch = "x86_64")]
-        if avx2::available() {
-            // SAFETY: just checked.
-            return unsafe { self.walk_pairs_avx2(span, rows, pairs) };
+        match self.isa {
+            LaneSet::Portable => self.walk_pairs_in(Portable, span, rows, pairs),
+            // SAFETY: the set is chosen only where it is available.
+            #[cfg(target_arch = "x86_64")]
+            LaneSet::Avx2 => unsafe { self.walk_pairs_avx2(span, rows, pairs) },
         }
-        self.walk_pairs_in(Portable, span, rows, pairs);
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -17,6 +17,11 @@
 //! Nothing is divided at run time, and `A` and `B` are convex combinations, so `f32` is stable at any depth. Leaves are
 //! taken less their tree's mean, which changes no contribution and keeps large common values out of the differences.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over parallel arrays of a fixed length"
+)]
+
 use crate::contributions::lanes::{BinLine, LaneIsa, Lanes, Line};
 use crate::contributions::tree_program::{PASS_NODES, PassRule, TreePass, WalkOp, WalkStep};
 

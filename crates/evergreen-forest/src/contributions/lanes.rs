@@ -21,6 +21,26 @@ pub(super) struct Line(pub(super) [f32; LANES]);
 #[repr(C, align(32))]
 pub(super) struct BinLine(pub(super) [i32; LANES]);
 
+/// The instruction set of the lane kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LaneSet {
+    Portable,
+    /// Only where [`avx2::available`].
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl LaneSet {
+    /// Returns the fastest one that this CPU has.
+    pub(super) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+}
+
 /// Proof that the CPU has an instruction set; it makes vectors.
 pub(super) trait LaneIsa: Copy {
     /// A vector.

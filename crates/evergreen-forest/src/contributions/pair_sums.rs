@@ -7,6 +7,11 @@
 //! On a path, `ρ_j = (o_j - z_j) / (o_j t + z_j u)` turns the factor of `j` into its difference: `(1 - z) / (t + z u)` if the
 //! row goes along, otherwise `-1 / u`. So a split on `i` credits each feature `j` above it with `ρ_j` times its own credit.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over parallel arrays of a fixed length"
+)]
+
 use crate::contributions::lane_walk::CreditSink;
 use crate::contributions::lanes::{LaneIsa, Lanes, Line};
 use crate::contributions::tree_program::{PASS_NODES, PassRule, WalkStep};

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::contributions::cover_share::splits_of;
 use crate::contributions::lane_kernel::{LaneBuffers, LaneKernel, TreeTerm};
-use crate::contributions::lanes::{BinLine, LANES};
+use crate::contributions::lanes::{BinLine, LANES, LaneSet};
 use crate::contributions::row_bins::BinTest;
 use crate::contributions::tree_program::TreePrograms;
 use crate::contributions::tree_source::TreeSource;
@@ -221,5 +221,10 @@ fn kernel_of_levels<T: Real>(
         group: output,
         only: true,
     });
-    LaneKernel::new(programs, terms.collect(), levels.len(), means.len())
+    LaneKernel::new(
+        programs,
+        terms.collect(),
+        (levels.len(), means.len()),
+        LaneSet::best(),
+    )
 }

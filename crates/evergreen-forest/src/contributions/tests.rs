@@ -1,5 +1,6 @@
 //! Compares the kernels with the `f64` reference on random forests and rows.
 
+use super::lanes::LaneSet;
 use super::reference;
 use super::tree_shap::{self, ShapPaths};
 use super::{ExplainScratch, Explainer, KernelChoice};
@@ -210,7 +211,7 @@ fn forest<T: KernelFloat>(random: &mut RandomSource, shape: &ForestShape) -> Ens
             builder.group(position, u32::try_from(position % shape.groups).unwrap());
         }
     }
-    let finish = if shape.trees % 2 == 0 {
+    let finish = if shape.trees.is_multiple_of(2) {
         MarginRule::None
     } else {
         MarginRule::ScaleBias(T::cast(0.25), vec![T::cast(1.5); shape.groups])
@@ -279,36 +280,44 @@ fn check<T: KernelFloat>(ensemble: &Ensemble<T>, row: &[T], found: &[f64], what:
     }
 }
 
-/// Every choice of kernels.
-const CHOICES: [KernelChoice; 4] = [
-    KernelChoice {
-        tables: true,
-        levels: true,
-    },
-    KernelChoice {
-        tables: false,
-        levels: true,
-    },
-    KernelChoice {
-        tables: true,
-        levels: false,
-    },
+fn lanes_only() -> KernelChoice {
     KernelChoice {
         tables: false,
         levels: false,
-    },
-];
+        isa: LaneSet::best(),
+    }
+}
+
+/// The choices of kernels that differ for a shape.
+fn choices(shape: &ForestShape) -> Vec<KernelChoice> {
+    let lanes = lanes_only();
+    let mut choices = vec![
+        KernelChoice {
+            tables: true,
+            levels: true,
+            ..lanes
+        },
+        lanes,
+        KernelChoice {
+            isa: LaneSet::Portable,
+            ..lanes
+        },
+    ];
+    if shape.symmetric {
+        choices.push(KernelChoice {
+            levels: true,
+            ..lanes
+        });
+    }
+    choices
+}
 
 fn agree_in<T: KernelFloat>(shape: &ForestShape) {
     let mut random = RandomSource(shape.trees as u64 * 31 + shape.leaves as u64);
     let ensemble = forest::<T>(&mut random, shape);
     let mut scratch = ExplainScratch::default();
     let width = shape.groups * (shape.features + 1);
-    for choice in CHOICES {
-        if choice.tables && !shape.symmetric && choice.levels != shape.vectors {
-            // As without tables.
-            continue;
-        }
+    for choice in choices(shape) {
         let explainer = Explainer::of(&ensemble, choice);
         for rows in [1, 10] {
             let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
@@ -325,19 +334,25 @@ fn agree_in<T: KernelFloat>(shape: &ForestShape) {
 fn interact_in<T: KernelFloat>(shape: &ForestShape) {
     let mut random = RandomSource(shape.trees as u64 * 37 + shape.leaves as u64);
     let ensemble = forest::<T>(&mut random, shape);
-    let explainer = Explainer::of_interactions(&ensemble);
     let side = shape.features + 1;
     let width = shape.groups * side * side;
     let rows = 9;
     let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
-    let mut found = vec![f64::NAN; rows * width];
-    explainer.interactions(&ensemble, &values, &mut found, &mut ExplainScratch::default());
-    for (row, found) in values.chunks_exact(shape.features).zip(found.chunks_exact(width)) {
-        let expected = reference::interactions(&ensemble, row);
-        let sum: f64 = expected.iter().map(|part| part.abs()).sum();
-        for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
-            let error = (a - b).abs() / sum.max(1.0);
-            assert!(error <= 1e-6, "{shape:?}: number {at}: {a}, expected {b}");
+    for isa in [LaneSet::best(), LaneSet::Portable] {
+        let choice = KernelChoice { isa, ..lanes_only() };
+        let explainer = Explainer::of(&ensemble, choice);
+        let mut found = vec![f64::NAN; rows * width];
+        explainer.interactions(&ensemble, &values, &mut found, &mut ExplainScratch::default());
+        for (row, found) in values.chunks_exact(shape.features).zip(found.chunks_exact(width)) {
+            let expected = reference::interactions(&ensemble, row);
+            let sum: f64 = expected.iter().map(|part| part.abs()).sum();
+            for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
+                let error = (a - b).abs() / sum.max(1.0);
+                assert!(
+                    error <= 1e-6,
+                    "{isa:?}, {shape:?}: number {at}: {a}, expected {b}"
+                );
+            }
         }
     }
 }

@@ -324,10 +324,8 @@ impl<T: Real> ProgramWriter<'_, '_, T> {
 
     fn split(&mut self, position: usize, depth: usize, pending: &mut Vec<PendingOp>) {
         let split = &self.source.ensemble.splits[position];
-        let left_first = match (split.left.target(), split.right.target()) {
-            (ChildTarget::Leaf(_), ChildTarget::Split(_)) => false,
-            _ => true,
-        };
+        let sides = (split.left.target(), split.right.target());
+        let left_first = !matches!(sides, (ChildTarget::Leaf(_), ChildTarget::Split(_)));
         let (first, second) = match left_first {
             true => (split.left, split.right),
             false => (split.right, split.left),
