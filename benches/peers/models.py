@@ -77,6 +77,7 @@ MODELS = {
     "100x4": lambda path: (xgb(path, 100, 4), lgb(path, 100, 16, 4)),
     "500x6": lambda path: (xgb(path, 500, 6), lgb(path, 500, 64, 6)),
     "1000x8": lambda path: (xgb(path, 1000, 8), lgb(path, 1000, 256, 8)),
+    "100x16": lambda path: (xgb(path, 100, 16), lgb(path, 100, 1000, 16)),
     "leaves31": lambda path: lgb(path, 500, 31),
     "leaves64": lambda path: lgb(path, 500, 64),
     "leaves255": lambda path: lgb(path, 500, 255),

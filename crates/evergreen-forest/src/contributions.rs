@@ -76,6 +76,8 @@ pub(crate) struct Explainer<T> {
     levels: Option<LevelLayout>,
     /// The mean of each group's sum of leaves over the training rows.
     means: Vec<f64>,
+    /// What the kernels' sums are multiplied by.
+    scale: f64,
 }
 
 /// Working memory, grown on first use.
@@ -132,6 +134,7 @@ impl<T: KernelFloat> Explainer<T> {
             ensemble,
             shares: &shares,
             tests: &tests,
+            scale: tree_source::scale(ensemble),
         };
         let mut means = vec![0.0; ensemble.groups];
         let mut tables = PatternTables::default();
@@ -163,7 +166,9 @@ impl<T: KernelFloat> Explainer<T> {
             }
             let program = programs.push(&source, tree, &of_tree);
             #[cfg(target_arch = "x86_64")]
-            let fits = levels_fit && programs.depth(program) <= level_layout::MAX_LEVELS;
+            let fits = levels_fit
+                && programs.depth(program) <= level_layout::MAX_LEVELS
+                && programs.splits(program) <= level_layout::MAX_SPLITS;
             #[cfg(not(target_arch = "x86_64"))]
             let fits = false;
             #[cfg(target_arch = "x86_64")]
@@ -190,6 +195,7 @@ impl<T: KernelFloat> Explainer<T> {
             #[cfg(target_arch = "x86_64")]
             levels: levels_fit.then(|| LevelLayout::new(&source, by_level)),
             lanes: LaneKernel::new(programs, terms, (bins.columns(), ensemble.leaf_width), choice.isa),
+            scale: source.scale,
             bins,
             means,
         }
@@ -249,7 +255,7 @@ impl<T: KernelFloat> Explainer<T> {
                     .add_interactions((&places, used.len()), lanes, |row, group, i, j, sum| {
                         if row < count && sum != 0.0 {
                             let out = &mut out[row * width + group * matrix..][..matrix];
-                            add_pair(out, side, (used[i], used[j]), f64::from(sum));
+                            add_pair(out, side, (used[i], used[j]), f64::from(sum) * self.scale);
                         }
                     });
             }
@@ -313,7 +319,7 @@ impl<T: KernelFloat> Explainer<T> {
         for (row, bins) in rows.chunks_exact(features).zip(bins.chunks_exact_mut(columns)) {
             self.bins.fill(ensemble, row, bins.iter_mut());
         }
-        self.tables.add(bins, columns, out, features + 1);
+        self.tables.add((bins, columns), (out, features + 1), self.scale);
     }
 
     /// Adds the contributions of one row by the level kernel.
@@ -330,7 +336,8 @@ impl<T: KernelFloat> Explainer<T> {
         buffers.bins.resize(self.bins.columns(), 0);
         self.bins.fill(ensemble, row, buffers.bins.iter_mut());
         let width = ensemble.features + 1;
-        let add = |group: usize, column, sum| out[group * width + self.bins.feature(column)] += sum;
+        let add =
+            |group: usize, column, sum| out[group * width + self.bins.feature(column)] += sum * self.scale;
         // SAFETY: there is a layout only where the kernel is available; its columns are those of the bins.
         unsafe { level_kernel::add_row(levels, buffers, add) };
     }
@@ -350,7 +357,7 @@ impl<T: KernelFloat> Explainer<T> {
         self.lanes.add(all, columns, buffers, |row, group, column, sum| {
             if row < count {
                 let of_group = (row * ensemble.groups + group) * width;
-                out[of_group + self.bins.feature(column)] += f64::from(sum);
+                out[of_group + self.bins.feature(column)] += f64::from(sum) * self.scale;
             }
         });
     }

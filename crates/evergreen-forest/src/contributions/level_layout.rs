@@ -4,7 +4,6 @@
 //! level: first for the left children that are splits, then for the right ones. So a level is full whatever the shape of
 //! the trees, and only its last vector is padded.
 
-use crate::contributions::cover_share::leaf_value;
 use crate::contributions::lanes::LANES;
 use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
 use crate::contributions::tree_source::TreeSource;
@@ -13,6 +12,9 @@ use crate::number::Real;
 
 /// Most levels: a path's turns are kept as bits of an `f32` lane.
 pub(super) const MAX_LEVELS: usize = 32;
+
+/// Most splits of a tree: the working memory is 56 bytes for each.
+pub(super) const MAX_SPLITS: usize = 1 << 14;
 
 /// Splits of a chunk, unless its only tree has more: working memory and constants stay in the L1 cache.
 const CHUNK_SPLITS: usize = 512;
@@ -31,7 +33,7 @@ pub(super) struct LevelVector {
     pub(super) bounds: [i32; LANES],
     /// The share of the training weight that goes left.
     pub(super) shares: [f32; LANES],
-    /// Left and right leaves less the tree's mean; 0 for children that are splits.
+    /// Left and right leaves less the tree's mean, divided by the scale; 0 for children that are splits.
     pub(super) leaves: [[f32; LANES]; 2],
     /// The turns that keep a row at the earlier splits on the same feature; none for other splits.
     pub(super) needed: [u32; LANES],
@@ -321,7 +323,7 @@ fn children<T: Real>(
         let child = if side == 0 { node.left } else { node.right };
         match child.target() {
             ChildTarget::Leaf(leaf) => {
-                vector.leaves[side][lane] = (leaf_value(ensemble, leaf, 0) - split.mean) as f32;
+                vector.leaves[side][lane] = source.leaf(leaf, 0, split.mean);
             }
             ChildTarget::Split(position) => {
                 let count = vector.counts[side];

@@ -167,19 +167,26 @@ impl PatternTables {
     }
 
     /// Adds the contributions of rows. `bins` holds `columns` numbers for each row, `out` `width` for each group.
-    pub(super) fn add(&self, bins: &[i32], columns: usize, out: &mut [f64], width: usize) {
+    /// The sums are multiplied by `scale`.
+    pub(super) fn add(
+        &self,
+        (bins, columns): (&[i32], usize),
+        (out, width): (&mut [f64], usize),
+        scale: f64,
+    ) {
         let of_row = out.len() / (bins.len() / columns).max(1);
         for chunk in &self.chunks {
             for (bins, out) in bins.chunks_exact(columns).zip(out.chunks_exact_mut(of_row)) {
                 for tree in &self.trees[chunk.clone()] {
-                    self.add_tree(tree, bins, &mut out[tree.group as usize * width..][..width]);
+                    let out = &mut out[tree.group as usize * width..][..width];
+                    self.add_tree(tree, bins, out, scale);
                 }
             }
         }
     }
 
     #[inline]
-    fn add_tree(&self, tree: &PatternTree, bins: &[i32], out: &mut [f64]) {
+    fn add_tree(&self, tree: &PatternTree, bins: &[i32], out: &mut [f64], scale: f64) {
         let tests = &self.tests[tree.tests.start as usize..tree.tests.end as usize];
         let features = &self.features[tree.features.start as usize..tree.features.end as usize];
         let pattern = tests.iter().rev().fold(0, |pattern, test| {
@@ -187,7 +194,7 @@ impl PatternTables {
         });
         let sums = &self.sums[tree.first_sum + pattern * features.len()..][..features.len()];
         for (feature, sum) in features.iter().zip(sums) {
-            out[*feature as usize] += f64::from(*sum);
+            out[*feature as usize] += f64::from(*sum) * scale;
         }
     }
 }

@@ -49,6 +49,8 @@ struct ForestShape {
     empty_leaves: bool,
     /// Added to every leaf.
     offset: f64,
+    /// The greatest leaf beside the offset.
+    scale: f64,
     comparison: ThresholdRule,
 }
 
@@ -63,6 +65,7 @@ const PLAIN: ForestShape = ForestShape {
     special: false,
     empty_leaves: false,
     offset: 0.0,
+    scale: 0.1,
     comparison: ThresholdRule::Less,
 };
 
@@ -97,7 +100,6 @@ fn node<T: KernelFloat>(
         _ => SplitTest::Threshold(threshold(random)),
     };
     let numbers = if shape.vectors { shape.groups } else { 1 };
-    let scale = if shape.offset == 0.0 { 0.1 } else { 1.0 };
     RandomNode {
         children: None,
         depth,
@@ -106,7 +108,7 @@ fn node<T: KernelFloat>(
         test,
         missing_left: random.below(2) == 0,
         value: (0..numbers)
-            .map(|_| T::cast(shape.offset + scale * (random.unit() * 2.0 - 1.0)))
+            .map(|_| T::cast(shape.offset + shape.scale * (random.unit() * 2.0 - 1.0)))
             .collect(),
         cover: match random.below(4) {
             0 if shape.empty_leaves => 0.0,

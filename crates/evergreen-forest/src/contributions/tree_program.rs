@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use crate::contributions::cover_share::leaf_value;
 use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
 use crate::contributions::tree_source::TreeSource;
 use crate::ensemble::{ChildRef, ChildTarget, Tree};
@@ -92,7 +91,7 @@ pub(super) struct TreePrograms {
     spans: Vec<ProgramSpan>,
     ops: Vec<WalkOp>,
     steps: Vec<WalkStep>,
-    /// The leaves of a tree, less its mean, once for each output.
+    /// The leaves of a tree, less its mean, divided by the scale, once for each output.
     leaves: Vec<f32>,
     repeats: Vec<RepeatFactors>,
     rules: Vec<RuleEntry>,
@@ -132,10 +131,8 @@ impl TreePrograms {
             ..
         } = writer;
         for (output, mean) in means.iter().enumerate() {
-            let values = of_tree
-                .iter()
-                .map(|leaf| leaf_value(source.ensemble, *leaf, output) - mean);
-            self.leaves.extend(values.map(|value| value as f32));
+            self.leaves
+                .extend(of_tree.iter().map(|leaf| source.leaf(*leaf, output, *mean)));
         }
         // Exact: the polynomial has one degree less than there are features.
         let rule = self.rule(distinct.div_ceil(2).max(1));
@@ -358,6 +355,7 @@ impl<T: Real> ProgramWriter<'_, '_, T> {
             ensemble,
             shares,
             tests,
+            ..
         } = *self.source;
         let feature = ensemble.splits[position].feature;
         self.path.truncate(depth);
