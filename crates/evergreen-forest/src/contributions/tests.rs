@@ -380,11 +380,11 @@ fn interactions_agree() {
 }
 
 fn agree(shape: ForestShape) {
-    for comparison in [ThresholdRule::Less, ThresholdRule::LessEqual] {
-        let shape = ForestShape { comparison, ..shape };
-        agree_in::<f32>(&shape);
-        agree_in::<f64>(&shape);
-    }
+    agree_in::<f32>(&shape);
+    agree_in::<f64>(&ForestShape {
+        comparison: ThresholdRule::LessEqual,
+        ..shape
+    });
 }
 
 #[test]
@@ -478,7 +478,28 @@ fn agree_on_many_features_and_trees() {
 
 #[test]
 fn large_common_values_do_not_cost_digits() {
-    agree_in::<f64>(&ForestShape { offset: 1e6, ..PLAIN });
+    agree_in::<f64>(&ForestShape {
+        offset: 1e6,
+        scale: 1.0,
+        ..PLAIN
+    });
+}
+
+#[test]
+fn huge_leaves_do_not_overflow() {
+    for symmetric in [false, true] {
+        let shape = ForestShape { symmetric, ..PLAIN };
+        agree_in::<f64>(&ForestShape {
+            scale: 1e300,
+            ..shape
+        });
+        agree_in::<f32>(&ForestShape { scale: 1e37, ..shape });
+    }
+    interact_in::<f64>(&ForestShape {
+        scale: 1e300,
+        leaves: 16,
+        ..PLAIN
+    });
 }
 
 #[test]
