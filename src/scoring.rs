@@ -286,7 +286,12 @@ impl Scorer {
         };
         // To assemble a value costs about as much as to walk a tree.
         let work_per_entity = walks_per_tree * by.model.forest.summary().trees + by.model.inputs.len();
-        let walks = entities.len() * work_per_entity;
+        // The first explained row waits until the forest is ready to explain.
+        let must_prepare = explain.any() && !by.model.forest.can_explain_at_once();
+        let walks = match must_prepare {
+            true => usize::MAX,
+            false => entities.len() * work_per_entity,
+        };
         let (scorer, servable) = (self.clone(), by.clone());
         off_thread_if_long(walks, move || {
             let batch = EntityBatch {

@@ -33,8 +33,8 @@ const ENGINE_FLOORS: [&[&str]; 6] = [
     &["number", "output", "precision", "summary", "transform"],
     &["category", "ensemble"],
     &["builder", "kernel"],
-    &["load", "path", "shap"],
-    &["document", "predict"],
+    &["contributions", "load"],
+    &["document", "path", "predict"],
     &["format"],
 ];
 

@@ -1,13 +1,13 @@
 """Train the models that the comparison runs on, and write rows to predict.
 
-    python models.py DIRECTORY [NAME...]
+    python models.py DIRECTORY [NAME...] [--rows N]
 
 Random data: standard normal features, 5 % missing, a label with interactions and noise, so that trees grow
-full and paths differ from row to row. Everything follows from one seed.
+full and paths differ from row to row. Everything follows from one seed. `--rows` trains on fewer rows than 40,000.
 """
 
+import argparse
 import os
-import sys
 
 import lightgbm
 import numpy
@@ -17,8 +17,9 @@ MISSING = 0.05
 ROWS = 40_000
 
 
-def data(features, seed, rows=ROWS, categories=0):
+def data(features, seed, rows=None, categories=0):
     """Rows with a label; the first `categories` features are category codes."""
+    rows = rows or ROWS
     rng = numpy.random.default_rng(seed)
     x = rng.standard_normal((rows, features)).astype(numpy.float32)
     codes = rng.integers(0, 40, size=(rows, categories))
@@ -77,6 +78,7 @@ MODELS = {
     "100x4": lambda path: (xgb(path, 100, 4), lgb(path, 100, 16, 4)),
     "500x6": lambda path: (xgb(path, 500, 6), lgb(path, 500, 64, 6)),
     "1000x8": lambda path: (xgb(path, 1000, 8), lgb(path, 1000, 256, 8)),
+    "100x16": lambda path: (xgb(path, 100, 16), lgb(path, 100, 1000, 16)),
     "leaves31": lambda path: lgb(path, 500, 31),
     "leaves64": lambda path: lgb(path, 500, 64),
     "leaves255": lambda path: lgb(path, 500, 255),
@@ -88,11 +90,18 @@ MODELS = {
 }
 
 
-def main(directory, names):
-    os.makedirs(directory, exist_ok=True)
-    for name in names or MODELS:
+def main():
+    global ROWS
+    parser = argparse.ArgumentParser()
+    parser.add_argument("directory")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    arguments = parser.parse_args()
+    ROWS = arguments.rows
+    os.makedirs(arguments.directory, exist_ok=True)
+    for name in arguments.names or MODELS:
         print(name, flush=True)
-        path = os.path.join(directory, name)
+        path = os.path.join(arguments.directory, name)
         MODELS[name](path)
         features = {"wide200": 200, "wide2000": 2000}.get(name, 30)
         rows, _ = data(features, 2, 4096, 6 if name == "category" else 0)
@@ -100,4 +109,4 @@ def main(directory, names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main()

@@ -1,10 +1,11 @@
 """CatBoost's and ONNX Runtime's own evaluation, through their Python packages, on the models of `models.py`.
 
-    python python.py DIRECTORY [--rounds N]
+    python python.py DIRECTORY [--rounds N] [--explain]
 
 Prints the least and the median time of a row, as the main table does, on one thread by its own processor time; the call
 from Python is part of it. `symmetric` is CatBoost's; `100x4` and `500x6` (XGBoost's) are turned into ONNX if
-`onnxmltools`, `onnx` and `onnxruntime` are there.
+`onnxmltools`, `onnx` and `onnxruntime` are there. With `--explain` it times CatBoost's `ShapValues` instead: up to 64 rows
+take one call each, because each call prepares all trees anew.
 """
 
 import argparse
@@ -53,6 +54,21 @@ def catboost_peer(directory, rounds):
     )
 
 
+def catboost_explainer(directory, rounds):
+    import catboost
+
+    model = catboost.CatBoostClassifier()
+    model.load_model(os.path.join(directory, "symmetric.cbm"))
+    rows = numpy.fromfile(os.path.join(directory, "symmetric.rows"), numpy.float32).reshape(4096, -1)
+    report(
+        "symmetric.cat.json",
+        "CatBoost (Python)",
+        lambda x: model.get_feature_importance(catboost.Pool(x), type="ShapValues", thread_count=1),
+        rows,
+        rounds,
+    )
+
+
 def onnx_peer(directory, name, rounds):
     import onnxmltools
     import onnxruntime
@@ -72,7 +88,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("directory")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--explain", action="store_true")
     arguments = parser.parse_args()
+    if arguments.explain:
+        return catboost_explainer(arguments.directory, arguments.rounds)
     catboost_peer(arguments.directory, arguments.rounds)
     for name in ("100x4", "500x6"):
         try:

@@ -88,7 +88,7 @@ fn steps(
         let limit = context.file_bytes.unwrap_or(FILE_BYTES);
         checksums(&bundle, contract.as_ref(), limit)
     })?;
-    let forest = report.take(GateStep::Parse, || {
+    let mut forest = report.take(GateStep::Parse, || {
         parse(&files, contract.as_ref(), context.kernel)
     })?;
     let (inputs, operands, derived) = report.take(GateStep::Contract, || {
@@ -102,6 +102,8 @@ fn steps(
     let known = contract
         .as_ref()
         .map(|contract| KnownShare::new(&forest, &rows, contract, reference.as_ref()));
+    // Measuring it has explained some rows. A model that nobody wants reasons of holds no memory for them.
+    forest.release_explanations();
     let groups = groups(&inputs);
     let usual = usual::of_inputs(&inputs, reference.as_ref());
     let model = ModelVersion {

@@ -99,7 +99,11 @@ impl Scorer {
         let times = [&traced.trace, &then].map(oldest);
         let Traced { trace, permit, .. } = traced;
         let rows = [trace.row, then.row].concat();
-        let walks = 2 * (1 + WALKS_TO_EXPLAIN) * servable.model.forest.summary().trees;
+        let forest = &servable.model.forest;
+        let walks = match forest.can_explain_at_once() {
+            true => 2 * (1 + WALKS_TO_EXPLAIN) * forest.summary().trees,
+            false => usize::MAX,
+        };
         off_thread_if_long(walks, move || {
             let change = compare(&servable, &rows, times, most);
             drop(permit);

@@ -148,7 +148,11 @@ impl Scorer {
             }
             None => {
                 let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
-                let walks = rows * (1 + explain) * servable.model.forest.summary().trees;
+                let must_prepare = explain > 0 && !servable.model.forest.can_explain_at_once();
+                let walks = match must_prepare {
+                    true => usize::MAX,
+                    false => rows * (1 + explain) * servable.model.forest.summary().trees,
+                };
                 let (scorer, model) = (self.clone(), servable.model.clone());
                 off_thread_if_long(walks, move || {
                     let inferred = scorer.infer_matrix(&model, &request);

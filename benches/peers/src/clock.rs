@@ -10,7 +10,10 @@ const SLICE: Duration = Duration::from_millis(2);
 
 /// The processor time of this thread so far.
 fn now() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the system writes to a value of this type.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(failed, 0, "a clock for every thread");
@@ -24,18 +27,18 @@ pub struct Timing {
     pub least: f64,
 }
 
-/// Times all peers on batches of so many rows, in turn, `rounds` times.
+/// Times all peers in turn, `rounds` times, each on batches of as many rows as `batches` says.
 pub fn interleave(
     peers: &mut [Box<dyn Peer>],
     rows: &[f32],
     features: usize,
-    batch: usize,
+    batches: &[usize],
     rounds: usize,
 ) -> Vec<Timing> {
     let mut times = vec![Vec::with_capacity(rounds); peers.len()];
     for round in 0..=rounds {
-        for (peer, times) in peers.iter_mut().zip(&mut times) {
-            let time = slice(peer.as_mut(), rows, features, batch);
+        for ((peer, times), batch) in peers.iter_mut().zip(&mut times).zip(batches) {
+            let time = slice(peer.as_mut(), rows, features, *batch);
             // The first round warms up.
             if round > 0 {
                 times.push(time);
@@ -55,6 +58,19 @@ pub fn interleave(
         .collect()
 }
 
+/// Returns the batch of at most `batch` rows that a peer evaluates in about a second, judged by a batch of 64 rows.
+pub fn affordable(peer: &mut dyn Peer, rows: &[f32], features: usize, batch: usize) -> usize {
+    let start = now();
+    std::hint::black_box(peer.batch(&rows[..64.min(batch) * features]));
+    let second = Duration::from_secs(1).as_nanos() / ((now() - start).as_nanos() / 64).max(1);
+    let fits = usize::try_from(second).unwrap_or(batch);
+    if fits >= batch {
+        batch
+    } else {
+        fits.clamp(64.min(batch), batch)
+    }
+}
+
 /// Microseconds a row.
 fn slice(peer: &mut dyn Peer, rows: &[f32], features: usize, batch: usize) -> f64 {
     let start = now();
@@ -68,7 +84,7 @@ fn slice(peer: &mut dyn Peer, rows: &[f32], features: usize, batch: usize) -> f6
                 std::hint::black_box(peer.batch(std::hint::black_box(rows)));
             }
             done += batch;
-            if batch * done > 1 << 16 {
+            if batch * done > 1 << 16 || now() - start > SLICE {
                 break;
             }
         }

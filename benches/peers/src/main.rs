@@ -1,11 +1,12 @@
 //! Compares Evergreen's engine with other engines that run the same models.
 //!
 //! ```text
-//! peers MODELS [--rounds N] [--only NAME]
+//! peers MODELS [--rounds N] [--only NAME] [--explain contributions|interactions] [--batch ROWS]
 //! ```
 //! `MODELS` is the folder that `models.py` wrote. All engines predict the same rows in turn, round after round, on one
 //! thread. The table gives the median and minimum time per row, and by both how many times longer an engine takes than
-//! Evergreen.
+//! Evergreen. With `--explain` the engines explain the rows instead; `XGBOOST_LIBRARIES` may list several XGBoost libraries,
+//! divided by colons. An engine that cannot explain a batch in about a second gets a smaller one.
 
 mod clock;
 mod peer;
@@ -13,7 +14,7 @@ mod peer;
 use std::path::{Path, PathBuf};
 
 use clock::Timing;
-use peer::Peer;
+use peer::{Explanation, Peer};
 
 /// Rows in a file of rows.
 const ROWS: usize = 4096;
@@ -23,6 +24,8 @@ struct Arguments {
     models: PathBuf,
     rounds: usize,
     only: Vec<String>,
+    explain: Option<Explanation>,
+    batches: Vec<usize>,
 }
 
 fn main() {
@@ -34,7 +37,7 @@ fn main() {
     println!("| model | rows | engine | µs a row (median) | least | × Evergreen (median) | × (least) |");
     println!("|---|---|---|---|---|---|---|");
     for path in models(&arguments) {
-        compare(&path, arguments.rounds);
+        compare(&path, &arguments);
     }
 }
 
@@ -43,18 +46,28 @@ fn arguments() -> Arguments {
     let mut arguments = Arguments {
         models: given
             .next()
-            .expect("usage: peers MODELS [--rounds N] [--only NAME]…")
+            .expect("usage: peers MODELS [--rounds N] [--only NAME]… [--explain KIND] [--batch ROWS]…")
             .into(),
         rounds: 41,
         only: Vec::new(),
+        explain: None,
+        batches: Vec::new(),
     };
     while let Some(flag) = given.next() {
         let value = given.next().expect("a flag takes a value");
         match flag.as_str() {
             "--rounds" => arguments.rounds = value.parse().expect("--rounds takes a number"),
             "--only" => arguments.only.push(value),
+            "--batch" => arguments
+                .batches
+                .push(value.parse().expect("--batch takes a number")),
+            "--explain" if value == "contributions" => arguments.explain = Some(Explanation::Contributions),
+            "--explain" if value == "interactions" => arguments.explain = Some(Explanation::Interactions),
             _ => panic!("no such flag: {flag}"),
         }
+    }
+    if arguments.batches.is_empty() {
+        arguments.batches = vec![1, 64, ROWS];
     }
     arguments
 }
@@ -75,7 +88,7 @@ fn models(arguments: &Arguments) -> Vec<PathBuf> {
     found
 }
 
-fn compare(path: &Path, rounds: usize) {
+fn compare(path: &Path, arguments: &Arguments) {
     let bytes = std::fs::read(path.with_extension("rows")).expect("rows");
     let rows: Vec<f32> = bytes
         .chunks_exact(4)
@@ -91,15 +104,23 @@ fn compare(path: &Path, rounds: usize) {
         if !file.exists() {
             continue;
         }
-        let mut peers = peer::all(&file, features);
+        let mut peers = match arguments.explain {
+            None => peer::all(&file, features),
+            Some(kind) => peer::explainers(&file, features, kind),
+        };
+        if peers.is_empty() {
+            continue;
+        }
         agree(&mut peers, &rows[..64 * features]);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        for batch in [1, 64, ROWS] {
-            report(
-                &name,
-                batch,
-                &clock::interleave(&mut peers, &rows, features, batch, rounds),
-            );
+        for batch in &arguments.batches {
+            let batches = peers.iter_mut().map(|peer| match arguments.explain {
+                None => *batch,
+                Some(_) => clock::affordable(peer.as_mut(), &rows, features, *batch),
+            });
+            let batches: Vec<usize> = batches.collect();
+            let timings = clock::interleave(&mut peers, &rows, features, &batches, arguments.rounds);
+            report(&name, *batch, &timings);
         }
     }
 }
@@ -110,7 +131,8 @@ fn agree(peers: &mut [Box<dyn Peer>], rows: &[f32]) {
     for (peer, answer) in peers.iter().zip(&answers) {
         let pairs = answer.iter().zip(&answers[0]);
         let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        if apart > 0.0 || answer.len() != answers[0].len() {
+        let differs = apart > 0.0 || answer.len() != answers[0].len();
+        if differs {
             eprintln!(
                 "{}: {} numbers, up to {apart:e} from the first",
                 peer.name(),

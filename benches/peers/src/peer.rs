@@ -23,10 +23,40 @@ pub use crate_gbdt::train as train_gbdt;
 /// Every engine that reads the model; Evergreen is the first.
 pub fn all(model: &Path, features: usize) -> Vec<Box<dyn Peer>> {
     let mut peers: Vec<Box<dyn Peer>> = Vec::new();
-    let readers: [fn(&Path, usize) -> Result<Box<dyn Peer>, String>; 5] =
-        [evergreen::load, hess::load, light::load, xgb::load, crate_gbdt::load];
+    let readers: [fn(&Path, usize) -> Result<Box<dyn Peer>, String>; 5] = [
+        evergreen::load,
+        hess::load,
+        light::load,
+        xgb::load,
+        crate_gbdt::load,
+    ];
     for load in readers {
         match load(model, features) {
+            Ok(peer) => peers.push(peer),
+            Err(why) => eprintln!("{}: {why}", model.display()),
+        }
+    }
+    peers
+}
+
+/// What an explanation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    Contributions,
+    Interactions,
+}
+
+/// Every engine that explains rows of the model; Evergreen is the first.
+pub fn explainers(model: &Path, features: usize, kind: Explanation) -> Vec<Box<dyn Peer>> {
+    let mut found = vec![
+        evergreen::explainer(model, features, kind),
+        hess::explainer(model, features, kind),
+        light::explainer(model, features, kind),
+    ];
+    found.extend(xgb::explainers(model, features, kind));
+    let mut peers = Vec::new();
+    for peer in found {
+        match peer {
             Ok(peer) => peers.push(peer),
             Err(why) => eprintln!("{}: {why}", model.display()),
         }

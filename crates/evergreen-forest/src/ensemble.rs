@@ -316,6 +316,7 @@ impl<T: Real> Ensemble<T> {
 
 impl<T: Real> Ensemble<T> {
     /// Yields the groups that a leaf adds to, with the numbers added.
+    #[cfg(test)]
     pub(crate) fn outputs(&self, tree: &Tree, leaf: usize) -> impl Iterator<Item = (usize, f64)> {
         let values = &self.values[leaf * self.leaf_width..][..self.leaf_width];
         let first = if self.leaf_width == 1 {

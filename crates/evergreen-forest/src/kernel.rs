@@ -33,7 +33,7 @@ mod kernel_float;
 mod name;
 mod ordered_key;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod predicate;
+pub(crate) mod predicate;
 pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;

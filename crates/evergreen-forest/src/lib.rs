@@ -22,13 +22,14 @@
 //! ensemble    the flat, validated form of all trees
 //! kernel      rows -> sums of leaves
 //! transform   margins -> values
-//! shap        the contributions of each feature to a margin
+//! contributions  the parts of features and pairs of features in a margin
 //! predict     rows -> an output
 //! category    a category's text -> its code
 //! ```
 
 mod builder;
 mod category;
+mod contributions;
 mod document;
 mod ensemble;
 mod format;
@@ -39,7 +40,6 @@ mod output;
 mod path;
 mod precision;
 mod predict;
-mod shap;
 mod summary;
 mod transform;
 
@@ -52,6 +52,9 @@ pub use precision::Precision;
 pub use predict::Scratch;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
+use std::sync::OnceLock;
+
+use contributions::Explainer;
 use ensemble::Ensemble;
 use kernel::{Kernel, KernelFloat};
 use transform::Transform;
@@ -121,6 +124,10 @@ enum Trees {
 struct TreeModel<T: KernelFloat> {
     ensemble: Ensemble<T>,
     kernel: Kernel<T>,
+    /// Built when a row is first explained.
+    explainer: OnceLock<Explainer<T>>,
+    /// Built when interactions are first asked for, if the explainer cannot compute them.
+    interactions: OnceLock<Explainer<T>>,
 }
 
 impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
@@ -129,6 +136,8 @@ impl<T: KernelFloat> From<Ensemble<T>> for TreeModel<T> {
         Self {
             ensemble,
             kernel: Kernel::reference(),
+            explainer: OnceLock::new(),
+            interactions: OnceLock::new(),
         }
     }
 }
@@ -151,8 +160,29 @@ impl<T: KernelFloat> TreeModel<T> {
         path::paths(&self.ensemble, &prepared, group)
     }
 
+    fn release_explanations(&mut self) {
+        self.explainer.take();
+        self.interactions.take();
+    }
+
+    /// Returns what explains rows.
+    fn explainer(&self) -> &Explainer<T> {
+        self.explainer.get_or_init(|| Explainer::new(&self.ensemble))
+    }
+
+    /// Returns what computes interactions.
+    fn interactions(&self) -> &Explainer<T> {
+        match self.explainer.get() {
+            Some(explainer) if explainer.has_interactions() => explainer,
+            _ => self
+                .interactions
+                .get_or_init(|| Explainer::of_interactions(&self.ensemble)),
+        }
+    }
+
     fn bytes(&self) -> usize {
-        self.ensemble.bytes() + self.kernel.bytes()
+        let explainers = self.explainer.get().into_iter().chain(self.interactions.get());
+        self.ensemble.bytes() + self.kernel.bytes() + explainers.map(Explainer::bytes).sum::<usize>()
     }
 }
 
@@ -231,13 +261,30 @@ impl Forest {
         self.summary.task != Task::Value && !self.transform.ends_in_class()
     }
 
-    /// Returns the bytes held in memory, including the layouts of the kernels.
+    /// Returns the bytes held in memory, including the layouts of the kernels. The layout for explanations counts from the
+    /// first explained row on, when it is built.
     pub fn size_bytes(&self) -> usize {
         let trees = match &self.trees {
             Trees::F32(trees) => trees.bytes(),
             Trees::F64(trees) => trees.bytes(),
         };
         trees + self.features.iter().map(Feature::size_bytes).sum::<usize>()
+    }
+
+    /// Returns whether the next explained row finds its layout built. Building it takes as long as loading, about.
+    pub fn can_explain_at_once(&self) -> bool {
+        match &self.trees {
+            Trees::F32(trees) => trees.explainer.get().is_some(),
+            Trees::F64(trees) => trees.explainer.get().is_some(),
+        }
+    }
+
+    /// Gives the memory of explanations back; the next explained row builds the layout again.
+    pub fn release_explanations(&mut self) {
+        match &mut self.trees {
+            Trees::F32(trees) => trees.release_explanations(),
+            Trees::F64(trees) => trees.release_explanations(),
+        }
     }
 
     /// Returns the path of one row through every tree that adds to an output group, in the order of the trees.

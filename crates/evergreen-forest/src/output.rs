@@ -17,6 +17,10 @@ pub enum OutputKind {
     /// Additive contributions (SHAP values): per group one number per feature, then the bias. They add up to
     /// the margin, also for models where the library's own do not.
     Contributions,
+    /// How pairs of features act together (SHAP interaction values, as by XGBoost's `pred_interactions`): per group a
+    /// symmetric matrix of one row per feature and one for the bias. A row adds up to the feature's contribution; the
+    /// bias is in the last place.
+    Interactions,
 }
 
 impl fmt::Display for OutputKind {
@@ -27,6 +31,7 @@ impl fmt::Display for OutputKind {
             Self::Class => "class",
             Self::Leaf => "leaf",
             Self::Contributions => "contributions",
+            Self::Interactions => "interactions",
         })
     }
 }

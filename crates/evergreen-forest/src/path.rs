@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::contributions::{CoverShares, leaf_value};
 use crate::ensemble::{CategorySet, ChildRef, ChildTarget, Ensemble, Split, SplitTest, ThresholdRule, Tree};
 use crate::kernel::scalar;
 use crate::number::Real;
@@ -91,13 +92,15 @@ fn tighter(a: Option<Bound>, b: Option<Bound>, closer: impl Fn(f64, f64) -> bool
 /// Returns the paths of a prepared row through the trees that add to an output group. The file must record the training
 /// weight of every node.
 pub(crate) fn paths<T: Real>(ensemble: &Ensemble<T>, row: &[T], group: usize) -> Vec<TreePath> {
+    let shares = CoverShares::new(ensemble);
+    let output = if ensemble.leaf_width > 1 { group } else { 0 };
     let adds = |tree: &Tree| ensemble.leaf_width > 1 || tree.group as usize == group;
     let trees = ensemble.trees.iter().enumerate().filter(|(_, tree)| adds(tree));
     trees
         .map(|(number, tree)| {
             let (leaf, conditions) = follow(ensemble, tree.root, row);
             let mut parts = [
-                value(ensemble, tree, leaf, group) - mean(ensemble, tree, group),
+                leaf_value(ensemble, leaf, output) - shares.mean(ensemble, number, output),
                 0.0,
             ];
             ensemble.finish_contributions(group, &mut parts);
@@ -179,37 +182,4 @@ fn codes(set: &CategorySet) -> BTreeSet<u32> {
             bits.filter(|(_, bit)| *bit == 1).map(|(code, _)| code).collect()
         }
     }
-}
-
-/// Returns what a leaf adds to a group.
-fn value<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, leaf: usize, group: usize) -> f64 {
-    let mut outputs = ensemble.outputs(tree, leaf);
-    outputs
-        .find(|(of, _)| *of == group)
-        .map_or(0.0, |(_, value)| value)
-}
-
-/// Returns what a tree adds to a group on average: every node passes its training weight on to its children in the
-/// proportion of theirs, as in the contributions.
-fn mean<T: Real>(ensemble: &Ensemble<T>, tree: &Tree, group: usize) -> f64 {
-    let cover = |child: ChildRef| match child.target() {
-        ChildTarget::Split(position) => ensemble.split_cover[position].to_f64(),
-        ChildTarget::Leaf(leaf) => ensemble.leaf_cover[leaf].to_f64(),
-    };
-    let (mut sum, mut visits) = (0.0, vec![(tree.root, 1.0)]);
-    while let Some((child, weight)) = visits.pop() {
-        match child.target() {
-            ChildTarget::Leaf(leaf) => sum += weight * value(ensemble, tree, leaf, group),
-            ChildTarget::Split(position) => {
-                let split = &ensemble.splits[position];
-                let whole = cover(child);
-                for side in [split.left, split.right] {
-                    if whole > 0.0 && cover(side) > 0.0 {
-                        visits.push((side, weight * cover(side) / whole));
-                    }
-                }
-            }
-        }
-    }
-    sum
 }

@@ -1,9 +1,9 @@
 //! Predictions: prepares rows, calls the kernel and writes an output.
 
+use crate::contributions::ExplainScratch;
 use crate::ensemble::Ensemble;
 use crate::kernel::KernelFloat;
 use crate::kernel::{Kernel, KernelScratch, scalar};
-use crate::shap::{self, ShapPaths};
 use crate::transform::position_of_max;
 use crate::{ClassRule, Forest, Number, OutputKind, PredictError, TreeModel, Trees};
 
@@ -34,7 +34,7 @@ pub(super) struct PredictBuffers<T> {
     rows: Vec<T>,
     sums: Vec<T>,
     work: KernelScratch,
-    paths: ShapPaths,
+    explain: ExplainScratch,
 }
 
 impl Forest {
@@ -55,6 +55,15 @@ impl Forest {
             OutputKind::Contributions => match self.contributions {
                 Err(why) => unsupported(why),
                 Ok(()) => Ok(self.summary.groups * (self.features.len() + 1)),
+            },
+            OutputKind::Interactions => match self.contributions {
+                Err(why) => unsupported(why),
+                Ok(()) => {
+                    let side = self.features.len() + 1;
+                    side.checked_mul(side)
+                        .and_then(|matrix| matrix.checked_mul(self.summary.groups))
+                        .map_or_else(|| unsupported("it has too many features"), Ok)
+                }
             },
         }
     }
@@ -106,7 +115,7 @@ impl Forest {
         buffers: &mut PredictBuffers<T>,
         row: &mut RowBuffers,
     ) {
-        let TreeModel { ensemble, kernel } = trees;
+        let TreeModel { ensemble, kernel, .. } = trees;
         let features = ensemble.features;
         let width = out.len() / (rows.len() / features).max(1);
         if width == 0 {
@@ -125,10 +134,12 @@ impl Forest {
                 }
                 OutputKind::Leaf => leaves(ensemble, &buffers.rows, out),
                 OutputKind::Contributions => {
-                    let rows = buffers.rows.chunks_exact(features);
-                    for (row, out) in rows.zip(out.chunks_exact_mut(width)) {
-                        shap::contributions(ensemble, row, out, &mut buffers.paths);
-                    }
+                    let explainer = trees.explainer();
+                    explainer.contributions(ensemble, &buffers.rows, out, &mut buffers.explain);
+                }
+                OutputKind::Interactions => {
+                    let explainer = trees.interactions();
+                    explainer.interactions(ensemble, &buffers.rows, out, &mut buffers.explain);
                 }
             }
         }

@@ -83,7 +83,8 @@ impl Line {
             OutputKind::Value => &mut self.value,
             OutputKind::Class => &mut self.class,
             OutputKind::Leaf => &mut self.leaf,
-            OutputKind::Contributions => {
+            // The libraries' contributions are recorded, not their interactions.
+            OutputKind::Contributions | OutputKind::Interactions => {
                 self.contributions = Some(greatest_part(output, ours));
                 return;
             }

@@ -51,7 +51,9 @@ fn labelled(row: &[f32]) -> Data {
 
 /// Missing as the crate writes it.
 fn plain(row: &[f32]) -> Vec<f32> {
-    row.iter().map(|x| if x.is_nan() { f32::MIN } else { *x }).collect()
+    row.iter()
+        .map(|x| if x.is_nan() { f32::MIN } else { *x })
+        .collect()
 }
 
 impl Peer for Gbdt {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use libloading::Library;
 
-use super::Peer;
+use super::{Explanation, Peer};
 
 type Handle = *mut c_void;
 type Create = unsafe extern "C" fn(*const c_char, *mut c_int, *mut Handle) -> c_int;
@@ -28,6 +28,7 @@ type Many = unsafe extern "C" fn(
 ) -> c_int;
 
 const NORMAL: c_int = 0;
+const CONTRIBUTIONS: c_int = 3;
 const FLOAT64: c_int = 1;
 const ONE_THREAD: &std::ffi::CStr = c"num_threads=1";
 
@@ -36,6 +37,7 @@ struct Light {
     fast: Handle,
     predict_fast: Fast,
     predict_many: Many,
+    kind: c_int,
     features: usize,
     input: Vec<f64>,
     out: Vec<f64>,
@@ -43,6 +45,18 @@ struct Light {
 }
 
 pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, String> {
+    of(model, features, NORMAL)
+}
+
+/// LightGBM, explaining rows.
+pub(super) fn explainer(model: &Path, features: usize, kind: Explanation) -> Result<Box<dyn Peer>, String> {
+    match kind {
+        Explanation::Contributions => of(model, features, CONTRIBUTIONS),
+        Explanation::Interactions => Err("LightGBM has no interactions".into()),
+    }
+}
+
+fn of(model: &Path, features: usize, kind: c_int) -> Result<Box<dyn Peer>, String> {
     if !super::ends_with(model, ".txt") {
         return Err("not LightGBM's".into());
     }
@@ -69,7 +83,7 @@ pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, Strin
         let columns = i32::try_from(features).map_err(|error| error.to_string())?;
         if init(
             booster,
-            NORMAL,
+            kind,
             0,
             -1,
             FLOAT64,
@@ -85,9 +99,10 @@ pub(super) fn load(model: &Path, features: usize) -> Result<Box<dyn Peer>, Strin
             fast,
             predict_fast,
             predict_many,
+            kind,
             features,
             input: Vec::new(),
-            out: vec![0.0; 64],
+            out: vec![0.0; 16 * (features + 1)],
             _library: library,
         }))
     }
@@ -102,7 +117,7 @@ impl Peer for Light {
         self.input.clear();
         self.input.extend(row.iter().map(|x| f64::from(*x)));
         let mut length = 0;
-        // SAFETY: the row is as long as announced, and 64 numbers are more than any model here gives.
+        // SAFETY: the row is as long as announced, and `out` is longer than what any model here gives.
         let failed = unsafe {
             (self.predict_fast)(
                 self.fast,
@@ -119,9 +134,9 @@ impl Peer for Light {
         self.input.clear();
         self.input.extend(rows.iter().map(|x| f64::from(*x)));
         let count = rows.len() / self.features;
-        self.out.resize(count.max(64) * 16, 0.0);
+        self.out.resize(count.max(64) * 16.max(self.features + 1), 0.0);
         let mut length = 0;
-        // SAFETY: the buffers are as long as announced; 16 numbers a row are enough for any model here.
+        // SAFETY: the buffers are as long as announced; `out` is long enough for any model here.
         let failed = unsafe {
             (self.predict_many)(
                 self.booster,
@@ -130,7 +145,7 @@ impl Peer for Light {
                 i32::try_from(count).expect("a count"),
                 i32::try_from(self.features).expect("a count"),
                 1,
-                NORMAL,
+                self.kind,
                 0,
                 -1,
                 ONE_THREAD.as_ptr(),

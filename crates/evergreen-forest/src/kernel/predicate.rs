@@ -150,7 +150,7 @@ impl<T: KernelFloat> BinnedFeatures<T> {
 }
 
 /// Returns the distinct thresholds of each feature, ascending.
-pub(super) fn thresholds<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
+pub(crate) fn thresholds<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> {
     let mut of_feature = vec![Vec::new(); ensemble.features];
     for split in &ensemble.splits {
         if let (SplitTest::Threshold(threshold), Some(of_feature)) =
@@ -168,7 +168,7 @@ pub(super) fn thresholds<T: KernelFloat>(ensemble: &Ensemble<T>) -> Vec<Vec<T>> 
 }
 
 /// Maps each set to the first set with the same members.
-pub(super) fn equal_sets(sets: &[CategorySet]) -> Vec<u32> {
+pub(crate) fn equal_sets(sets: &[CategorySet]) -> Vec<u32> {
     let mut known = HashMap::new();
     (0u32..)
         .zip(sets)

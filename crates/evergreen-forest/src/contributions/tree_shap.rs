@@ -32,14 +32,14 @@ struct PathVisit {
 
 /// Working memory: the paths from the root to the nodes being visited.
 #[derive(Debug, Default)]
-pub(super) struct ShapPaths {
+pub(crate) struct ShapPaths {
     /// One path per depth, each one step longer than the previous one.
     steps: Vec<Vec<PathStep>>,
     visits: Vec<PathVisit>,
 }
 
 /// Writes one row's contributions: per group `features` numbers and the bias.
-pub(super) fn contributions<T: Real>(
+pub(crate) fn contributions<T: Real>(
     ensemble: &Ensemble<T>,
     row: &[T],
     out: &mut [f64],
