@@ -4,8 +4,8 @@
 
 Prints the least and the median time of a row, as the main table does, on one thread by its own processor time; the call
 from Python is part of it. `symmetric` is CatBoost's; `100x4` and `500x6` (XGBoost's) are turned into ONNX if
-`onnxmltools`, `onnx` and `onnxruntime` are there. With `--explain` it times CatBoost's `ShapValues` instead: up to 64 rows
-take one call each, because each call prepares all trees anew.
+`onnxmltools`, `onnx` and `onnxruntime` are there. With `--explain` it times CatBoost's `ShapValues` instead: up to 64
+rows take one call each, because each call prepares all trees anew.
 """
 
 import argparse

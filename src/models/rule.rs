@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use evergreen_forest::{Bound, Condition};
 
-use super::contract::safe;
 use super::input::ModelInput;
 use crate::values::feature_type::FeatureType;
 
@@ -13,7 +12,7 @@ use crate::values::feature_type::FeatureType;
 pub struct Rule {
     /// Position among the model's inputs.
     pub input: usize,
-    /// The rule as a text.
+    /// The rule as a text; it may have `<`.
     pub text: String,
     /// The lower end of the interval.
     pub lower: Option<Bound>,
@@ -51,7 +50,7 @@ impl Rule {
             categories,
             missing: condition.missing,
         };
-        rule.text = safe(&rule.describe(input));
+        rule.text = rule.describe(input);
         rule
     }
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import subprocess
+import tomllib
 from itertools import pairwise
 
 import grpc
@@ -121,58 +122,62 @@ def test_raising_and_lowering_reasons_are_asked_for_separately(server):
     assert [reason["direction"] for reason in one["reasons"]] == ["lowers"]
 
 
+def usual_of(feature):
+    """What is usual for a feature, as the reference has it: the value that effects are measured against, NaN if most have
+    none."""
+    found = REFERENCE[feature]
+    counts = found["counts"]
+    present = sum(counts.values()) if found["kind"] == "category" else found["count"]
+    if found["missing"] > present:
+        return np.nan
+    if found["kind"] == "category":
+        return max(counts, key=counts.get)
+    return found["quartiles"][1]
+
+
 def test_usual_is_the_middle_half_of_the_reference(server):
+    everybody = FRAME["customer_id"].astype(str).tolist()[:400]
     usual = {
-        part: reason["usual"]
-        for result in ask(server, ids=FRAME["customer_id"].astype(str).tolist()[:400], explain=24)
+        reason["feature"]: reason["usual"]
+        for result in ask(server, ids=everybody, explain=24)
         for reason in result["reasons"]
-        for part in [reason["feature"]]
-        if "usual" in reason
     }
     assert len(usual) > 12
     for feature, found in usual.items():
         distribution = REFERENCE[feature]
-        counts = distribution["counts"]
+        expected = usual_of(feature)
+        rows = json.loads((MODELS / "churn/1/reference.json").read_text())["rows"]
+        assert found.pop("missing") == pytest.approx(distribution["missing"] / rows)
+        assert found.pop("value") == (None if pd.isna(expected) else expected), feature
         if distribution["kind"] == "category":
-            most = max(counts, key=counts.get)
-            assert found == {"value": most, "share": pytest.approx(counts[most] / sum(counts.values()))}
+            counts = distribution["counts"]
+            assert found == {"share": pytest.approx(max(counts.values()) / sum(counts.values()))}
         elif "share" in found:
             ones = distribution["counts"][-1] / distribution["count"]
-            assert found == {"value": ones >= 0.5, "share": pytest.approx(max(ones, 1 - ones))}
+            assert found == {"share": pytest.approx(max(ones, 1 - ones))}
         else:
-            # At least a quarter lies at or below `low`, at least a quarter at or above `high`, as far as bins can tell.
-            edges = np.array([distribution["min"], *distribution["edges"], distribution["max"]])
-            at_most = np.cumsum(counts)
-            low_bin = np.searchsorted(distribution["edges"], found["low"], side="right")
-            high_bin = np.searchsorted(distribution["edges"], found["high"], side="right")
-            assert at_most[low_bin] >= 0.25 * distribution["count"] - 1
-            before = at_most[high_bin - 1] if high_bin else 0
-            assert before <= 0.75 * distribution["count"] + 1
-            assert edges[0] <= found["low"] <= found["value"] <= found["high"] <= edges[-1]
+            low, _, high = distribution["quartiles"]
+            assert found == {"low": low, "high": high}, feature
 
 
 def test_the_effect_is_the_score_less_that_with_usual_values(server, truth):
-    """All values of the group are replaced by their usual ones; XGBoost scores the row."""
-    results = ask(server, explain=24)
-    usual = {}
-    for result in ask(server, ids=FRAME["customer_id"].astype(str).tolist()[:400], explain=24):
-        for reason in result["reasons"]:
-            usual[reason["feature"]] = reason["usual"]["value"]
-    # A group of one feature, so that every usual value of the group is known.
+    """All values of a reason's group are replaced by their usual ones; XGBoost scores the row."""
+    contract = tomllib.loads((MODELS / "churn/1/bundle.toml").read_text())
+    group_of = {feature["name"]: feature["reason"]["group"] for feature in contract["feature"]}
     checked = 0
-    for result in results:
+    for result in ask(server, explain=24):
+        row = truth.rows.loc[[result["id"]]]
         for reason in result["reasons"]:
-            if reason["group"] != "Opinion":
-                continue
-            row = truth.rows.loc[[result["id"]]].copy()
-            value = row["nps"].iloc[0]
-            mostly_missing = REFERENCE["nps"]["missing"] > REFERENCE["nps"]["count"]
-            if not (np.isnan(value) and mostly_missing):
-                row["nps"] = usual["nps"]
-            expected = truth.score(truth.rows.loc[[result["id"]]])[0] - truth.score(row)[0]
-            assert reason["effect"] == pytest.approx(float(expected), abs=1e-7)
+            changed = row.copy()
+            for feature, group in group_of.items():
+                if group == reason["group"]:
+                    known = truth.categories.get(feature)
+                    value = usual_of(feature)
+                    changed[feature] = pd.Categorical([value], categories=known) if known else float(value)
+            expected = float(truth.score(row)[0]) - float(truth.score(changed)[0])
+            assert reason["effect"] == pytest.approx(expected, abs=1e-9), reason["group"]
             checked += 1
-    assert checked > 3
+    assert checked > 400
 
 
 def test_a_sentence_names_value_usual_and_effect(server):
@@ -219,6 +224,18 @@ def features_above(tree):
     return found
 
 
+def holds(rule, value):
+    """Whether a rule holds for a value."""
+    if pd.isna(value):
+        return rule["missing"]
+    if "categories" in rule:
+        return value in rule["categories"]
+    low, high = (rule.get(end) for end in ("lower", "upper"))
+    return (low is None or value > low["value"] or (low["inclusive"] and value == low["value"])) and (
+        high is None or value < high["value"] or (high["inclusive"] and value == high["value"])
+    )
+
+
 def test_paths_are_xgboosts(server, truth):
     trees = [features_above(tree) for tree in truth.booster.get_dump(dump_format="json")]
     for id in IDS[:10]:
@@ -230,6 +247,8 @@ def test_paths_are_xgboosts(server, truth):
         for found in answer["trees"]:
             assert found["leaf"] == leaves[found["tree"]]
             asked = trees[found["tree"]][found["leaf"]]
+            for rule in found["rules"]:
+                assert holds(rule, truth.rows.loc[id, rule["feature"]]), rule
             assert {rule["feature"] for rule in found["rules"]} == asked
             total += found["contribution"]
         # All trees together are the margin less the bias.
