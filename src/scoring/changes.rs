@@ -77,7 +77,7 @@ impl Scorer {
         most: usize,
         deadline: Option<Instant>,
     ) -> Result<ScoreChange, Error> {
-        let traced = self.traced(client, model, id, deadline).await?;
+        let traced = self.traced(client, model, id, deadline, Wanted::one()).await?;
         let servable = traced.servable.clone();
         let before = servable.before().ok_or_else(|| {
             Error::entity_not_found(

@@ -25,6 +25,14 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The strongest reason.
+    pub fn one() -> Self {
+        Self {
+            strongest: 1,
+            ..Self::default()
+        }
+    }
+
     /// Whether any reason is wanted.
     pub fn any(&self) -> bool {
         self.most() > 0

@@ -130,9 +130,9 @@ impl Scorer {
         let live = self.live();
         let servable = live.find(&request.model)?.clone();
         let bytes = infer_bytes(&servable.model, &request, rows);
-        let wanted = Wanted {
-            strongest: usize::from(explain),
-            ..Wanted::default()
+        let wanted = match explain {
+            true => Wanted::one(),
+            false => Wanted::default(),
         };
         let permit = self.permit(&request.client, rows, wanted, bytes)?;
         let mut seen = HashSet::new();

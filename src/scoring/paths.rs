@@ -77,7 +77,7 @@ impl Scorer {
                 Error::invalid(format!("trees: expected at most {MOST_TREES}, found {most}")).about("trees"),
             );
         }
-        let traced = self.traced(client, model, id, deadline).await?;
+        let traced = self.traced(client, model, id, deadline, Wanted::one()).await?;
         Traced::check(&traced.servable, &traced.trace)?;
         let model = traced.servable.model.clone();
         // A tree is walked on every side for its mean.

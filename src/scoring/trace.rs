@@ -65,7 +65,7 @@ impl Traced {
 }
 
 impl Scorer {
-    /// Finds what a model sees of an entity, as one admitted request.
+    /// Finds what a model sees of an entity, as one admitted request for the wanted reasons.
     ///
     /// # Errors
     /// The model or entity is unknown, or the contract rejects its values.
@@ -75,13 +75,10 @@ impl Scorer {
         model: &ModelRef,
         id: EntityId,
         deadline: Option<Instant>,
+        wanted: Wanted,
     ) -> Result<Traced, Error> {
         client.check_model(&model.name)?;
-        let one = Wanted {
-            strongest: 1,
-            ..Wanted::default()
-        };
-        let permit = self.permit(client, 1, one, 0)?;
+        let permit = self.permit(client, 1, wanted, 0)?;
         let servable = self.live().find(model)?.clone();
         servable.scorable()?;
         let entity = Entity {
@@ -116,7 +113,9 @@ impl Scorer {
             trace,
             permit: _permit,
             ..
-        } = self.traced(client, model, id, deadline).await?;
+        } = self
+            .traced(client, model, id, deadline, Wanted::default())
+            .await?;
         let FeatureTrace {
             row,
             issues,

@@ -153,13 +153,13 @@ def test_work_on_another_thread_is_answered_for_in_time(server, ask):
     """Reasons for many entities take longer than the deadline; the client gets the error on time."""
     ids = ["C-1042"] * 3000
     if ask is over_rest:
-        body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 24}
+        body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 10}
         answer = server.http.post("/v1/score", json=body, headers={"x-request-timeout-ms": "30"})
         assert answer.status_code == 504 and "deadline_exceeded" in answer.json()["type"]
         return
     with grpc.insecure_channel(server.grpc) as channel:
         call, request = Client(channel).prepare(
-            "Score", model="churn", entities=[{"text_id": id} for id in ids], explain=24
+            "Score", model="churn", entities=[{"text_id": id} for id in ids], explain=10
         )
         with pytest.raises(grpc.RpcError) as error:
             # A proxy's header sets the server's deadline; the client itself waits longer.
@@ -247,7 +247,7 @@ def test_a_server_at_its_limit_says_when_to_try_again(evergreen, tmp_path):
 
         def rest():
             while "rest" not in overloaded and time.monotonic() < stop:
-                body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 24}
+                body = {"model": "churn", "entities": [{"id": id} for id in ids], "explain": 10}
                 answer = server.http.post("/v1/score", json=body)
                 if answer.status_code == 429:
                     overloaded["rest"] = answer.headers["retry-after"]
@@ -255,7 +255,7 @@ def test_a_server_at_its_limit_says_when_to_try_again(evergreen, tmp_path):
         def rpc():
             while "grpc" not in overloaded and time.monotonic() < stop:
                 try:
-                    client("Score", model="churn", entities=[{"text_id": id} for id in ids], explain=24)
+                    client("Score", model="churn", entities=[{"text_id": id} for id in ids], explain=10)
                 except grpc.RpcError as error:
                     overloaded["grpc"] = details(error)["RetryInfo"].retry_delay.seconds
 
