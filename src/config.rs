@@ -111,7 +111,7 @@ pub struct LimitsSection {
     pub body_bytes: usize,
     /// Maximum entities or rows per request.
     pub batch: usize,
-    /// Maximum entities being scored at the same time; an explained one counts as ten. Requests beyond it are refused
+    /// Maximum entities being scored at the same time; an explained one counts as ten, or as its reasons if they are more. Requests beyond it are refused
     /// at once (429, RESOURCE_EXHAUSTED).
     pub in_flight: usize,
     /// Maximum numbers in a response on tensors: rows × the widths of the requested outputs.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use evergreen_forest::Forest;
 use futures_util::future::try_join;
 
 pub use admission::Permit;
@@ -58,7 +59,7 @@ const INLINE_WALKS: usize = 32 * 1024;
 /// Cost of explaining a score, in tree walks per tree.
 const WALKS_TO_EXPLAIN: usize = 100;
 
-/// Cost of an explained entity for admission. It is less than the real cost, so that the largest batch fits.
+/// Least cost of an explained entity for admission; more than this many reasons cost more. It is less than the real cost, so that the largest batch fits.
 const EXPLAINED_COST: usize = 10;
 
 /// Bounds of the wait of a bulk request before it is tried again.
@@ -279,19 +280,15 @@ impl Scorer {
         let now = time::now();
         let fetched = fetch(by, &entities, now, deadline).await;
         check_deadline(deadline)?;
-        let walks_per_tree = match explain.any() {
-            // Beside the contributions, one row with usual values for each reason.
-            true => 1 + WALKS_TO_EXPLAIN + explain.most().min(by.model.inputs.len()),
-            false => 1,
+        let forest = &by.model.forest;
+        // Each reason needs the score of one more row. To assemble a value costs about as much as to walk a tree.
+        let rows = 1 + explain.most().min(by.model.inputs.len());
+        let work_per_entity = rows * forest.summary().trees + by.model.inputs.len();
+        let walks = match explain.any() {
+            true => explain_walks(forest, entities.len()),
+            false => 0,
         };
-        // To assemble a value costs about as much as to walk a tree.
-        let work_per_entity = walks_per_tree * by.model.forest.summary().trees + by.model.inputs.len();
-        // The first explained row waits until the forest is ready to explain.
-        let must_prepare = explain.any() && !by.model.forest.can_explain_at_once();
-        let walks = match must_prepare {
-            true => usize::MAX,
-            false => entities.len() * work_per_entity,
-        };
+        let walks = walks.saturating_add(entities.len() * work_per_entity);
         let (scorer, servable) = (self.clone(), by.clone());
         off_thread_if_long(walks, move || {
             let batch = EntityBatch {
@@ -378,6 +375,15 @@ fn check_deadline(deadline: Option<Instant>) -> Result<(), Error> {
             "the deadline passed before the request was scored",
         )),
         _ => Ok(()),
+    }
+}
+
+/// The cost of the contributions of this many rows in tree walks. The first ones of a forest wait until it is ready to explain,
+/// which takes long.
+fn explain_walks(forest: &Forest, rows: usize) -> usize {
+    match forest.can_explain_at_once() {
+        true => rows * WALKS_TO_EXPLAIN * forest.summary().trees,
+        false => usize::MAX,
     }
 }
 

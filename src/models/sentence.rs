@@ -1,6 +1,7 @@
 //! Reasons as sentences: "7 support calls in 30 days, usually 0 to 2. This raises the score: 64 in 100 instead of 46."
 //!
-//! The phrase for the value comes from the contract ([`Wording`](super::contract::Wording)); what is usual and the effect are added here.
+//! The phrase for the value comes from the contract ([`Wording`](super::contract::Wording)); what is usual and the effect are
+//! added here.
 
 use super::ModelVersion;
 use super::contract::{ByDirection, ScoreKind, Template, safe};
@@ -81,24 +82,22 @@ pub fn describe(model: &ModelVersion, push: &Push) -> Option<ReasonTexts> {
     let usual = model.usual.get(push.input).and_then(Option::as_ref);
     let direction = Direction::of(push.contribution);
     let wording = &input.contract.reason;
-    // As in the phrase: a template for numbers below 0 has the sign in its words.
+    // A template for numbers below 0 has the sign in its words. The usual range has its sign, so it does not fit there.
     let is_negative = push.value < 0.0 && wording.negative.is_some();
-    let shown = if is_negative { -push.value } else { push.value };
-    let number = value_text(input, shown);
+    let number = value_text(input, if is_negative { -push.value } else { push.value });
     let fill = |texts: &ByDirection| {
         let template = direction
             .template(texts)
             .filter(|_| wording.is_right_for(push.value))?;
         Some(template.fill(input.contract.label(), &number))
     };
-    // The usual range has its sign, so it does not fit a phrase that has it in its words.
     let usual = usual
         .filter(|_| !is_negative)
         .map(|usual| usual_clause(input, usual, push.value))
         .unwrap_or_default();
     let text = format!(
         "{}{usual}. {}",
-        phrase(input, push.value),
+        phrase(input, push.value, &number),
         effect(model, input, push, direction)
     );
     Some(ReasonTexts {
@@ -146,33 +145,30 @@ fn value_text(input: &ModelInput, value: f64) -> String {
     }
 }
 
-/// The phrase for a value, without an end: the contract's, or "LABEL: VALUE".
-fn phrase(input: &ModelInput, value: f64) -> String {
+/// The phrase for a value, without an end: the contract's, or "LABEL: VALUE". `shown` is the value as a text.
+fn phrase(input: &ModelInput, value: f64, shown: &str) -> String {
     let (wording, label) = (&input.contract.reason, input.contract.label());
-    let is_number = input.contract.kind != FeatureType::Category;
-    let own = if value.is_nan() {
-        wording.missing.as_ref()
-    } else if value == 0.0 && is_number && wording.none.is_some() {
-        wording.none.as_ref()
-    } else if value == 1.0 && is_number && wording.one.is_some() {
-        wording.one.as_ref()
-    } else if value < 0.0 && wording.negative.is_some() {
-        let magnitude = number_text(input, -value);
-        return wording
-            .negative
-            .as_ref()
-            .map(|text| text.fill(label, &magnitude))
-            .unwrap_or_default();
-    } else if value == 0.0 && input.contract.kind == FeatureType::Bool {
-        // The text says that it is so.
-        None
-    } else {
-        wording.text.as_ref()
+    let kind = input.contract.kind;
+    // A text about something that is so does not fit where it is not.
+    let text = wording
+        .text
+        .as_ref()
+        .filter(|_| kind != FeatureType::Bool || value != 0.0);
+    let special = match value {
+        value if value.is_nan() => return fill_or_list(wording.missing.as_ref(), label, shown),
+        _ if kind == FeatureType::Category => &None,
+        0.0 => &wording.none,
+        1.0 => &wording.one,
+        ..0.0 => &wording.negative,
+        _ => &None,
     };
-    let value = value_text(input, value);
-    match own {
-        Some(template) => template.fill(label, &value),
-        None => format!("{label}: {value}"),
+    fill_or_list(special.as_ref().or(text), label, shown)
+}
+
+fn fill_or_list(template: Option<&Template>, label: &str, shown: &str) -> String {
+    match template {
+        Some(template) => template.fill(label, shown),
+        None => format!("{label}: {shown}"),
     }
 }
 

@@ -9,18 +9,20 @@ use evergreen_forest::OutputKind;
 use super::assemble::{FeatureTrace, as_of, trace};
 use super::calibration::band;
 use super::client::Client;
-use super::evaluate::{evaluate, finite};
 use super::explain::explained_group;
-use super::predict::predict;
+use super::predict::{ScoreOutputs, predict};
 use super::request::ModelRef;
 use super::servable::Servable;
 use super::trace::Traced;
-use super::{Scorer, WALKS_TO_EXPLAIN, Wanted, off_thread_if_long};
+use super::{Scorer, Wanted, explain_walks, off_thread_if_long};
 use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
 use crate::models::ModelVersion;
 use crate::models::sentence::{compare_scores, describe_change};
 use crate::values::entity_id::EntityId;
+
+/// Reasons in an answer if the request does not say.
+pub const DEFAULT_REASONS: usize = 3;
 
 /// A score then and now.
 #[derive(Debug)]
@@ -100,10 +102,7 @@ impl Scorer {
         let Traced { trace, permit, .. } = traced;
         let rows = [trace.row, then.row].concat();
         let forest = &servable.model.forest;
-        let walks = match forest.can_explain_at_once() {
-            true => 2 * (1 + WALKS_TO_EXPLAIN) * forest.summary().trees,
-            false => usize::MAX,
-        };
+        let walks = explain_walks(forest, 2).saturating_add(2 * forest.summary().trees);
         off_thread_if_long(walks, move || {
             let change = compare(&servable, &rows, times, most);
             drop(permit);
@@ -121,13 +120,12 @@ fn compare(
     most: usize,
 ) -> Result<ScoreChange, Error> {
     let model = &servable.model;
-    let evaluation = evaluate(model, rows, Wanted::default())?;
-    finite(evaluation.score(0))?;
-    finite(evaluation.score(1))?;
+    let outputs = ScoreOutputs::of(model, rows)?;
+    let scores = [outputs.score(0)?, outputs.score(1)?];
     let contributions = predict(&model.forest, OutputKind::Contributions, rows)?;
     let width = model.inputs.len();
     // Both rows are explained by the class that is predicted now.
-    let group = explained_group(model, evaluation.values(), 0);
+    let group = explained_group(model, &outputs.values, 0);
     let groups = model.forest.summary().groups;
     let of_row = |row: usize| {
         let mut all = contributions.chunks_exact(width + 1);
@@ -144,23 +142,22 @@ fn compare(
         .filter(|feature| feature.contribution != 0.0)
         .collect();
     changed.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
-    let text = summary(model, [evaluation.score(0), evaluation.score(1)], &changed);
+    let text = summary(model, scores, &changed);
     let remainder = changed
         .iter()
         .skip(most)
         .map(|feature| feature.contribution)
         .sum();
     changed.truncate(most);
-    let [at_now, at_before] = times;
-    let score_at = |row, as_of| ScoreAt {
-        score: evaluation.score(row),
-        band: band(&servable.bands, evaluation.score(row)),
-        as_of,
-    };
+    let [now, before] = [0, 1].map(|row| ScoreAt {
+        score: scores[row],
+        band: band(&servable.bands, scores[row]),
+        as_of: times[row],
+    });
     Ok(ScoreChange {
         text,
-        now: score_at(0, at_now),
-        before: score_at(1, at_before),
+        now,
+        before,
         reasons: changed,
         remainder,
         model: model.clone(),

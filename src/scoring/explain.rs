@@ -1,10 +1,8 @@
 //! Reasons for scores: which contributions to return, groups of features, and what the score would be with usual values.
 
-use evergreen_forest::OutputKind;
-
 use super::calibration::calibrate;
 use super::outcome::{Explanation, Part, Reason};
-use super::predict::predict;
+use super::predict::ScoreOutputs;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::{OutputSection, ScoreKind};
@@ -55,10 +53,7 @@ pub(super) struct Contributions<'a> {
     /// One value per input of the model, row-major.
     pub(super) rows: &'a [f64],
     pub(super) contributions: &'a [f64],
-    /// Per row, the output that the score is made from.
-    pub(super) values: &'a [f64],
-    /// Per row, the score.
-    pub(super) scores: &'a [f64],
+    pub(super) outputs: &'a ScoreOutputs<'a>,
 }
 
 impl Contributions<'_> {
@@ -72,7 +67,7 @@ impl Contributions<'_> {
         let rows = self.rows.chunks_exact(width).enumerate();
         let mut explained: Vec<Explained> = rows
             .map(|(row, values)| {
-                let group = explained_group(self.model, self.values, row);
+                let group = explained_group(self.model, &self.outputs.values, row);
                 let mut all = self.contributions.chunks_exact(width + 1);
                 let contributions = all.nth(row * groups + group).unwrap_or_default();
                 explain_row(self.model, contributions, values, wanted)
@@ -83,13 +78,13 @@ impl Contributions<'_> {
             for (_, explanation) in &mut explained {
                 explanation.base_score = Some(score_of_margin(self.model, output, explanation.base));
             }
-            self.add_effects(output, &mut explained)?;
+            self.add_effects(&mut explained)?;
         }
         Ok(explained)
     }
 
     /// Adds to each reason what the score would be with usual values of its features, and all others as they are.
-    fn add_effects(&self, output: &OutputSection, explained: &mut [Explained]) -> Result<(), Error> {
+    fn add_effects(&self, explained: &mut [Explained]) -> Result<(), Error> {
         let width = self.model.inputs.len();
         let places: Vec<(usize, usize)> = explained
             .iter()
@@ -102,11 +97,13 @@ impl Contributions<'_> {
                 let values = &self.rows[row * width..][..width];
                 add_usual(self.model, values, &explained[row].0[reason], &mut usual_rows);
             }
-            let usual_scores = scores_of(self.model, output, &usual_rows)?;
-            for (&(row, reason), usual) in places.iter().zip(usual_scores) {
+            let usual = ScoreOutputs::of(self.model, &usual_rows)?;
+            for (usual_row, &(row, reason)) in places.iter().enumerate() {
                 let reason = &mut explained[row].0[reason];
                 let known = reason.parts.iter().any(|part| self.usual(part.input).is_some());
-                reason.effect = Some(self.scores[row] - usual).filter(|effect| known && effect.is_finite());
+                // A score that is not finite has no effects.
+                let scores = self.outputs.score(row).ok().zip(usual.score(usual_row).ok());
+                reason.effect = scores.filter(|_| known).map(|(score, usual)| score - usual);
             }
         }
         Ok(())
@@ -142,23 +139,6 @@ fn add_usual(model: &ModelVersion, values: &[f64], reason: &Reason, rows: &mut V
         }
     });
     rows.extend(row);
-}
-
-/// The scores of rows that no entity has.
-fn scores_of(model: &ModelVersion, output: &OutputSection, rows: &[f64]) -> Result<Vec<f64>, Error> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
-    }
-    let values = predict(&model.forest, model.score_output(), rows)?;
-    let margins = match output.needs_margin() {
-        true => predict(&model.forest, OutputKind::Margin, rows)?,
-        false => Vec::new(),
-    };
-    let scores = values.iter().enumerate().map(|(row, &value)| {
-        let margin = margins.get(row).copied();
-        calibrate(output, margin, value)
-    });
-    Ok(scores.collect())
 }
 
 /// The score that a margin gives; for models with one output.

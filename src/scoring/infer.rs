@@ -17,7 +17,7 @@ use super::request::{Entity, ModelRef, ScoreRequest};
 use super::rollout::Rollout;
 use super::servable::Servable;
 use super::tensor::{Datatype, Elements, Tensor};
-use super::{RESULT_BYTES, Scorer, WALKS_TO_EXPLAIN, off_thread_if_long};
+use super::{RESULT_BYTES, Scorer, explain_walks, off_thread_if_long};
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;
@@ -147,12 +147,12 @@ impl Scorer {
                     .await
             }
             None => {
-                let explain = if explain { WALKS_TO_EXPLAIN } else { 0 };
-                let must_prepare = explain > 0 && !servable.model.forest.can_explain_at_once();
-                let walks = match must_prepare {
-                    true => usize::MAX,
-                    false => rows * (1 + explain) * servable.model.forest.summary().trees,
+                let forest = &servable.model.forest;
+                let walks = match explain {
+                    true => explain_walks(forest, rows),
+                    false => 0,
                 };
+                let walks = walks.saturating_add(rows * forest.summary().trees);
                 let (scorer, model) = (self.clone(), servable.model.clone());
                 off_thread_if_long(walks, move || {
                     let inferred = scorer.infer_matrix(&model, &request);

@@ -33,8 +33,7 @@ impl ScoringMetrics {
         let help =
             "Seconds of a scoring request, by stage (features, forest, whole: total excluding the protocol).";
         let stages = registry.histograms("evergreen_stage_seconds", help, &["stage"], &SECONDS)?;
-        let help =
-            "Entities in progress, an explained one as ten (limits.in_flight), by state (limit, used).";
+        let help = "Entities in progress, an explained one as ten or its reasons (limits.in_flight), by state (limit, used).";
         let in_flight = registry.gauges("evergreen_in_flight_entities", help, &["state"])?;
         Ok(Self {
             entities: EntityResult::ALL.map(|result| (result, entities.with_label_values(&[result.label()]))),

@@ -5,8 +5,16 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::features::plan::Origin;
 use crate::models::ModelVersion;
+use crate::models::contract::Template;
+use crate::models::input::ModelInput;
+use crate::models::sentence::{Direction, Push, ReasonTexts, describe};
+use crate::models::usual::Usual;
 use crate::values::entity_id::EntityId;
 use crate::values::issues::FeatureIssues;
+
+/// Approximate size of a result without reasons, and of a reason, as text in bytes.
+pub const RESULT_TEXT: usize = 160;
+const REASON_TEXT: usize = 800;
 
 /// The status of one entity in answers and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,17 @@ pub struct Scores {
     pub model: Arc<ModelVersion>,
     /// One per entity, in the order of the request.
     pub results: Vec<EntityScore>,
+}
+
+impl Scores {
+    /// Approximate size of the answer as text in bytes.
+    pub fn text_bytes(&self) -> usize {
+        let reasons = self.results.iter().map(|result| match &result.outcome {
+            Outcome::Scored(score) => score.reasons.len(),
+            Outcome::Failed(_) => 0,
+        });
+        RESULT_TEXT * (1 + self.results.len()) + REASON_TEXT * reasons.sum::<usize>()
+    }
 }
 
 /// The answer for one entity.
@@ -161,4 +180,59 @@ pub struct Part {
     pub value: f64,
     /// The contribution to the margin.
     pub contribution: f64,
+}
+
+/// A reason with all that a model knows of it, for every protocol.
+#[derive(Debug)]
+pub struct ReasonView<'a> {
+    /// Its first feature.
+    pub input: &'a ModelInput,
+    /// The value of that feature; NaN for missing.
+    pub value: f64,
+    /// The name of the group in the contract.
+    pub group: Option<&'a str>,
+    /// The unit of the value.
+    pub unit: Option<&'a str>,
+    /// What is usual for the feature.
+    pub usual: Option<&'a Usual>,
+    /// Whether it raises or lowers the score.
+    pub direction: Direction,
+    /// The reason in words.
+    pub texts: ReasonTexts,
+    /// The features of a group, if more than one contributes: each with its input.
+    pub parts: Vec<(&'a ModelInput, Part)>,
+}
+
+impl Reason {
+    /// Looks the reason up in its model; `None` if the model has no such input. `score` is the entity's.
+    pub fn view<'a>(&self, model: &'a ModelVersion, score: f64) -> Option<ReasonView<'a>> {
+        let first = self.parts.first()?;
+        let input = model.inputs.get(first.input)?;
+        let push = Push {
+            input: first.input,
+            value: first.value,
+            contribution: self.contribution,
+            effect: self.effect,
+            score,
+            grouped: self.grouped,
+        };
+        let wording = &input.contract.reason;
+        let parts = match self.parts.as_slice() {
+            [_] => &[],
+            parts => parts,
+        };
+        let parts = parts
+            .iter()
+            .filter_map(|part| Some((model.inputs.get(part.input)?, *part)));
+        Some(ReasonView {
+            input,
+            value: first.value,
+            group: wording.group.as_ref().map(Template::source),
+            unit: wording.unit.as_ref().map(Template::source),
+            usual: model.usual.get(first.input).and_then(Option::as_ref),
+            direction: Direction::of(self.contribution),
+            texts: describe(model, &push)?,
+            parts: parts.collect(),
+        })
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 use evergreen_forest::{Condition, TreePath};
 
 use super::client::Client;
-use super::evaluate::{evaluate, finite};
 use super::explain::{Wanted, explained_group};
+use super::predict::ScoreOutputs;
 use super::request::ModelRef;
 use super::trace::Traced;
 use super::{Scorer, off_thread_if_long};
@@ -15,6 +15,9 @@ use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::rule::Rule;
 use crate::values::entity_id::EntityId;
+
+/// Trees in an answer if the request does not say.
+pub const DEFAULT_TREES: usize = 10;
 
 /// Most trees in one answer.
 pub const MOST_TREES: usize = 1000;
@@ -93,9 +96,9 @@ impl Scorer {
 }
 
 fn paths(model: Arc<ModelVersion>, row: Vec<f64>, most: usize) -> Result<ScorePaths, Error> {
-    let evaluation = evaluate(&model, &row, Wanted::default())?;
-    finite(evaluation.score(0))?;
-    let group = explained_group(&model, evaluation.values(), 0);
+    let outputs = ScoreOutputs::of(&model, &row)?;
+    let score = outputs.score(0)?;
+    let group = explained_group(&model, &outputs.values, 0);
     let mut all = model
         .forest
         .paths(&row, group)
@@ -118,7 +121,7 @@ fn paths(model: Arc<ModelVersion>, row: Vec<f64>, most: usize) -> Result<ScorePa
         trees: trees.collect(),
         features,
         all_trees,
-        score: evaluation.score(0),
+        score,
         row,
         model,
     })

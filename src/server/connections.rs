@@ -261,7 +261,7 @@ async fn serve_http<I>(
     let pipeline = Pipeline::new(received.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let http1 = request.version() < Version::HTTP_2;
-        let pipelined = pipeline.was_buffered();
+        let pipelined = http1 && pipeline.was_buffered();
         let memory = RequestMemory::new(held.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(memory.clone());
@@ -273,7 +273,7 @@ async fn serve_http<I>(
         let response = memory.scoped(response);
         let (draining, delivery) = (draining.clone(), pieces.clone());
         async move {
-            if http1 && pipelined {
+            if pipelined {
                 // hyper answers what it has buffered without a pause, and other connections would wait for all of it.
                 tokio::task::yield_now().await;
             }

@@ -23,6 +23,7 @@
 //! kernel      rows -> sums of leaves
 //! transform   margins -> values
 //! contributions  the parts of features and pairs of features in a margin
+//! path        the leaf of a row in each tree, and the conditions on the way
 //! predict     rows -> an output
 //! category    a category's text -> its code
 //! ```

@@ -22,8 +22,10 @@ use crate::app::App;
 use crate::error::Error;
 use crate::memory;
 use crate::models::ModelVersion;
+use crate::scoring::changes::DEFAULT_REASONS;
 use crate::scoring::outcome::EntityResult;
 use crate::scoring::outcome::Score;
+use crate::scoring::paths::DEFAULT_TREES;
 use crate::scoring::{
     Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector, Wanted,
 };
@@ -35,9 +37,6 @@ use stream::BatchStream;
 
 /// Bytes that a client may send before a stream reads them: the window of HTTP/2.
 const STREAM_WINDOW: usize = 64 << 10;
-
-/// Approximate size of a result with some reasons as a message.
-const RESULT_BYTES: usize = 1024;
 
 /// The service's full name.
 pub(super) const NAME: &str = ScoringServiceServer::<Scoring>::NAME;
@@ -83,8 +82,7 @@ impl ScoringService for Scoring {
             deadline::within(deadline, self.scorer.answer(request)).await
         };
         let scores = self.score.count(result.await)?;
-        let bytes = RESULT_BYTES * scores.results.len();
-        let response = work::on_bytes(bytes, move || response(scores)).await?;
+        let response = work::on_bytes(scores.text_bytes(), move || response(scores)).await?;
         Ok(respond(response, self.compress_bytes))
     }
 
@@ -115,7 +113,7 @@ impl ScoringService for Scoring {
         let result = async {
             let deadline = deadline::of(&extensions)?;
             let model = model_ref(request.model, request.version, request.label)?;
-            let most = request.trees.map_or(paths::TREES, |trees| trees as usize);
+            let most = request.trees.map_or(DEFAULT_TREES, |trees| trees as usize);
             let (client, id) = (client::of(&extensions), EntityId::Text(request.id));
             let paths = self.scorer.paths(&client, &model, id, most, deadline);
             deadline::within(deadline, paths).await
@@ -133,7 +131,7 @@ impl ScoringService for Scoring {
         let result = async {
             let deadline = deadline::of(&extensions)?;
             let model = model_ref(request.model, request.version, request.label)?;
-            let most = request.explain.map_or(changes::REASONS, |most| most as usize);
+            let most = request.explain.map_or(DEFAULT_REASONS, |most| most as usize);
             let (client, id) = (client::of(&extensions), EntityId::Text(request.id));
             let changes = self.scorer.changes(&client, &model, id, most, deadline);
             deadline::within(deadline, changes).await

@@ -8,24 +8,21 @@ use utoipa::ToSchema;
 
 use super::HttpState;
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::parameters::{ChangesParameter, PathParameters, QueryParameters, VersionParameters, path};
+use super::parameters::{
+    ChangesParameter, EntityQuery, PathParameters, QueryParameters, VersionParameters, entity_query,
+};
 use super::problem::Problems;
 use super::schema::FeatureValue;
 use super::score::reason::DirectionName;
 use super::score::wire::ModelVersionBody;
 use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
-use crate::api::context::record_model;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::sentence::{Direction, describe_change};
-use crate::scoring::ModelRef;
-use crate::scoring::changes::{ChangedFeature, ScoreAt, ScoreChange};
+use crate::scoring::changes::{ChangedFeature, DEFAULT_REASONS, ScoreAt, ScoreChange};
 use crate::values::entity_id::EntityId;
 use crate::values::time::instant;
-
-/// Reasons in an answer if the request does not say.
-const REASONS: usize = 3;
 
 /// What changed in a score.
 #[derive(Debug, Serialize, ToSchema)]
@@ -111,20 +108,19 @@ pub(super) async fn changes(
 ) -> Result<Json<ChangesBody>, Error> {
     let result = async {
         let deadline = deadline?;
-        let (name, id) = path(parameters)?;
-        record_model(&name);
-        let query = query?;
-        let model = ModelRef {
-            name,
-            version: query.version,
+        let EntityQuery {
+            model, id, explain, ..
+        } = entity_query(parameters, query)?;
+        let most = match explain.strongest {
+            strongest if explain.most() > strongest => {
+                return Err(
+                    Error::invalid("changes have both directions; keep `explain` alone")
+                        .about("explain_raising"),
+                );
+            }
+            0 => DEFAULT_REASONS,
+            strongest => strongest,
         };
-        let most = query.explain.strongest;
-        if query.explain.most() > most {
-            return Err(
-                Error::invalid("changes have both directions; keep `explain` alone").about("explain_raising"),
-            );
-        }
-        let most = if most == 0 { REASONS } else { most };
         let entity = EntityId::Text(id.clone());
         let changes = state.scorer.changes(&client, &model, entity, most, deadline);
         Ok(changes_body(id, within(deadline, changes).await?))

@@ -7,15 +7,13 @@ use utoipa::ToSchema;
 
 use super::HttpState;
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::parameters::{PathParameters, QueryParameters, VersionParameters, path};
+use super::parameters::{EntityQuery, PathParameters, QueryParameters, VersionParameters, entity_query};
 use super::problem::Problems;
 use super::schema::{FeatureValue, labels};
 use super::score::wire::{FeatureOriginName, ModelVersionBody};
 use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
-use crate::api::context::record_model;
 use crate::error::Error;
-use crate::scoring::ModelRef;
 use crate::scoring::trace::EntityFeatures;
 use crate::values::entity_id::EntityId;
 use crate::values::issues::{PRESENT, STATUSES};
@@ -87,12 +85,7 @@ pub(super) async fn features(
 ) -> Result<Json<EntityFeaturesBody>, Error> {
     let result = async {
         let deadline = deadline?;
-        let (name, id) = path(parameters)?;
-        record_model(&name);
-        let model = ModelRef {
-            name,
-            version: query?.version,
-        };
+        let EntityQuery { model, id, .. } = entity_query(parameters, query)?;
         let features = state
             .scorer
             .features(&client, &model, EntityId::Text(id.clone()), deadline);

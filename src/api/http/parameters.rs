@@ -9,8 +9,9 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
+use crate::api::context::record_model;
 use crate::error::Error;
-use crate::scoring::{VersionSelector, Wanted};
+use crate::scoring::{ModelRef, VersionSelector, Wanted};
 use crate::suggest::unknown;
 
 /// Query parameters that choose a version.
@@ -123,6 +124,39 @@ fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
             lowering: count(lowering),
         },
         trees: trees.map(|trees| count(Some(trees))),
+    })
+}
+
+/// A request about one entity of a model.
+#[derive(Debug)]
+pub(super) struct EntityQuery {
+    pub(super) model: ModelRef,
+    pub(super) id: String,
+    pub(super) explain: Wanted,
+    /// Number of trees whose paths are wanted.
+    pub(super) trees: Option<usize>,
+}
+
+/// Combines the parameters of a path with the model and the id of an entity, and those of the query.
+///
+/// # Errors
+/// A parameter is not valid.
+pub(super) fn entity_query(
+    parameters: PathParameters<(String, String)>,
+    query: Result<ScoreQuery, Error>,
+) -> Result<EntityQuery, Error> {
+    let (name, id) = path(parameters)?;
+    record_model(&name);
+    let ScoreQuery {
+        version,
+        explain,
+        trees,
+    } = query?;
+    Ok(EntityQuery {
+        model: ModelRef { name, version },
+        id,
+        explain,
+        trees,
     })
 }
 

@@ -9,23 +9,20 @@ use utoipa::ToSchema;
 use super::HttpState;
 use super::body;
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::parameters::{PathParameters, QueryParameters, TreesParameter, VersionParameters, path};
+use super::parameters::{
+    EntityQuery, PathParameters, QueryParameters, TreesParameter, VersionParameters, entity_query,
+};
 use super::problem::Problems;
 use super::schema::FeatureValue;
 use super::score::wire::ModelVersionBody;
 use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
-use crate::api::context::record_model;
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::rule::Rule;
-use crate::scoring::ModelRef;
-use crate::scoring::paths::{PathTree, SameScore, ScorePaths};
+use crate::scoring::paths::{DEFAULT_TREES, PathTree, SameScore, ScorePaths};
 use crate::values::entity_id::EntityId;
 use crate::work;
-
-/// Trees in an answer if the request does not say.
-const TREES: usize = 10;
 
 /// Approximate size of a tree or a feature as JSON.
 const TREE_BYTES: usize = 512;
@@ -134,14 +131,8 @@ pub(super) async fn paths(
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
-        let (name, id) = path(parameters)?;
-        record_model(&name);
-        let query = query?;
-        let model = ModelRef {
-            name,
-            version: query.version,
-        };
-        let most = query.trees.unwrap_or(TREES);
+        let EntityQuery { model, id, trees, .. } = entity_query(parameters, query)?;
+        let most = trees.unwrap_or(DEFAULT_TREES);
         let entity = EntityId::Text(id.clone());
         let paths = state.scorer.paths(&client, &model, entity, most, deadline);
         let paths = within(deadline, paths).await?;

@@ -9,22 +9,19 @@ use axum::response::Response;
 use super::HttpState;
 use super::body::{self, Body};
 use super::deadline::{DeadlineHeader, RequestHeaders};
-use super::parameters::{ExplainParameter, PathParameters, QueryParameters, VersionParameters, path};
+use super::parameters::{
+    EntityQuery, ExplainParameter, PathParameters, QueryParameters, VersionParameters, entity_query,
+};
 use super::problem::Problems;
 use crate::api::client::RequestClient;
 use crate::api::context::deadline::within;
 use crate::api::context::record_model;
 use crate::error::Error;
-use crate::scoring::{Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scores};
+use crate::scoring::outcome::RESULT_TEXT;
+use crate::scoring::{Entity, EntityScore, Outcome, ScoreRequest, Scores};
 use crate::values::entity_id::EntityId;
 use crate::work;
 use wire::{ScoreBody, ScoreOneBody, ScoresBody};
-
-/// Approximate size of a result without reasons as JSON.
-const RESULT_BYTES: usize = 160;
-
-/// Approximate size of a reason as JSON.
-const REASON_BYTES: usize = 800;
 
 /// Scores entities by id or by features. Each entity has its own status: an error in one does not affect the others.
 #[utoipa::path(
@@ -46,11 +43,7 @@ pub(super) async fn score(
         let body: ScoreBody = body.json().await?;
         record_model(&body.model);
         let scores = within(deadline, state.scorer.answer(body.into_domain(client, deadline)?)).await?;
-        let reasons = scores.results.iter().map(|result| match &result.outcome {
-            Outcome::Scored(score) => score.reasons.len(),
-            Outcome::Failed(_) => 0,
-        });
-        let bytes = RESULT_BYTES * (1 + scores.results.len()) + REASON_BYTES * reasons.sum::<usize>();
+        let bytes = scores.text_bytes();
         work::on_bytes(bytes, move || body::answer(&ScoresBody::from(&scores), bytes)).await?
     };
     state.counters.score.count(result.await)
@@ -75,22 +68,18 @@ pub(super) async fn score_one(
 ) -> Result<Response, Error> {
     let result = async {
         let deadline = deadline?;
-        let (model, id) = path(parameters)?;
-        let query = query?;
-        record_model(&model);
+        let EntityQuery {
+            model, id, explain, ..
+        } = entity_query(parameters, query)?;
         let entity = Entity {
             id: Some(EntityId::Text(id)),
             features: Vec::new(),
-        };
-        let model = ModelRef {
-            name: model,
-            version: query.version,
         };
         let request = ScoreRequest {
             client,
             model,
             entities: vec![entity],
-            explain: query.explain,
+            explain,
             deadline,
         };
         let Scores { model, mut results } = within(deadline, state.scorer.answer(request)).await?;
@@ -99,7 +88,7 @@ pub(super) async fn score_one(
                 outcome: Outcome::Failed(error),
                 ..
             }) => Err(error),
-            Some(result) => body::answer(&ScoreOneBody::new(&model, &result), 2 * RESULT_BYTES),
+            Some(result) => body::answer(&ScoreOneBody::new(&model, &result), 2 * RESULT_TEXT),
             None => Err(Error::internal("no result for the entity".to_owned())),
         }
     };

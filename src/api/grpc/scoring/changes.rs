@@ -1,13 +1,10 @@
 //! Messages of what changed in a score.
 
-use super::reason::direction;
+use super::reason::message_of;
 use super::{feature_value, proto, version};
 use crate::models::ModelVersion;
-use crate::models::sentence::describe_change;
+use crate::models::sentence::{Direction, describe_change};
 use crate::scoring::changes::{ChangedFeature, ScoreAt, ScoreChange};
-
-/// Reasons in an answer if the request does not say.
-pub(super) const REASONS: usize = 3;
 
 /// The answer to a request for changes.
 pub(super) fn message(change: &ScoreChange) -> proto::GetChangesResponse {
@@ -40,7 +37,7 @@ fn changed_feature(model: &ModelVersion, feature: &ChangedFeature) -> Option<pro
         value: feature_value(&input.present(feature.now)),
         before: feature_value(&input.present(feature.before)),
         contribution: feature.contribution,
-        direction: direction(feature.contribution).into(),
+        direction: message_of(Direction::of(feature.contribution)).into(),
         text: describe_change(input, feature.now, feature.before),
     })
 }

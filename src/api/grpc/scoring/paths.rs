@@ -7,9 +7,6 @@ use crate::models::ModelVersion;
 use crate::models::rule::Rule;
 use crate::scoring::paths::{PathTree, SameScore, ScorePaths};
 
-/// Trees in an answer if the request does not say.
-pub(super) const TREES: usize = 10;
-
 /// The answer to a request for paths.
 pub(super) fn message(paths: ScorePaths) -> proto::GetPathsResponse {
     let ScorePaths {

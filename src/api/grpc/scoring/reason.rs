@@ -2,9 +2,9 @@
 
 use super::{feature_value, proto};
 use crate::models::ModelVersion;
-use crate::models::sentence::{Direction, Push, describe};
+use crate::models::sentence::Direction;
 use crate::models::usual::{Usual, UsualRange};
-use crate::scoring::outcome::{Explanation, Part, Reason, Score};
+use crate::scoring::outcome::{Explanation, Reason, ReasonView, Score};
 
 /// The reasons for a score.
 pub(super) fn messages(model: &ModelVersion, scored: &Score) -> Vec<proto::Reason> {
@@ -23,59 +23,45 @@ pub(super) fn explanation(explanation: &Explanation) -> proto::Explanation {
     }
 }
 
-/// The direction of a contribution.
-pub(super) fn direction(contribution: f64) -> proto::Direction {
-    match Direction::of(contribution) {
+/// The message of a direction.
+pub(super) fn message_of(direction: Direction) -> proto::Direction {
+    match direction {
         Direction::Raises => proto::Direction::Raises,
         Direction::Lowers => proto::Direction::Lowers,
     }
 }
 
 fn message(model: &ModelVersion, score: f64, reason: &Reason) -> Option<proto::Reason> {
-    let first = reason.parts.first()?;
-    let input = model.inputs.get(first.input)?;
-    let push = Push {
-        input: first.input,
-        value: first.value,
-        contribution: reason.contribution,
-        effect: reason.effect,
-        score,
-        grouped: reason.grouped,
-    };
-    let texts = describe(model, &push)?;
-    let usual = model.usual.get(first.input).and_then(Option::as_ref);
-    let wording = &input.contract.reason;
-    let parts = match reason.parts.as_slice() {
-        [_] => Vec::new(),
-        parts => parts
-            .iter()
-            .filter_map(|part| part_message(model, part))
-            .collect(),
-    };
-    Some(proto::Reason {
-        feature: input.contract.name.clone(),
-        label: input.contract.label().to_owned(),
-        value: feature_value(&input.present(first.value)),
-        contribution: reason.contribution,
-        text: texts.text,
-        direction: direction(reason.contribution).into(),
-        effect: reason.effect,
-        group: wording.group.as_ref().map(|group| group.source().to_owned()),
-        unit: wording.unit.as_ref().map(|unit| unit.source().to_owned()),
-        usual: usual.map(|usual| usual_message(usual, |value| feature_value(&input.present(value)))),
-        say: texts.say,
-        advice: texts.advice,
+    let ReasonView {
+        input,
+        value,
+        group,
+        unit,
+        usual,
+        direction,
+        texts,
         parts,
-    })
-}
-
-fn part_message(model: &ModelVersion, part: &Part) -> Option<proto::ReasonPart> {
-    let input = model.inputs.get(part.input)?;
-    Some(proto::ReasonPart {
+    } = reason.view(model, score)?;
+    let parts = parts.into_iter().map(|(input, part)| proto::ReasonPart {
         feature: input.contract.name.clone(),
         label: input.contract.label().to_owned(),
         value: feature_value(&input.present(part.value)),
         contribution: part.contribution,
+    });
+    Some(proto::Reason {
+        feature: input.contract.name.clone(),
+        label: input.contract.label().to_owned(),
+        value: feature_value(&input.present(value)),
+        contribution: reason.contribution,
+        text: texts.text,
+        direction: message_of(direction).into(),
+        effect: reason.effect,
+        group: group.map(str::to_owned),
+        unit: unit.map(str::to_owned),
+        usual: usual.map(|usual| usual_message(usual, |value| feature_value(&input.present(value)))),
+        say: texts.say,
+        advice: texts.advice,
+        parts: parts.collect(),
     })
 }
 

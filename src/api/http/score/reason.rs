@@ -5,9 +5,9 @@ use utoipa::ToSchema;
 
 use super::super::schema::{FeatureValue, labels};
 use crate::models::ModelVersion;
-use crate::models::sentence::{Direction, Push, describe};
+use crate::models::sentence::Direction;
 use crate::models::usual::{Usual, UsualRange};
-use crate::scoring::outcome::{Explanation, Part, Reason, Score};
+use crate::scoring::outcome::{Explanation, Reason, ReasonView, Score};
 
 labels! {
     /// What a reason does to the score.
@@ -108,7 +108,7 @@ struct PartBody<'a> {
 /// How the contributions add up: `base`, all `contribution`s and `remainder` together are the margin.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ExplanationBody {
-    /// The mean margin at training.
+    /// The mean margin over the training weights of the model file.
     #[schema(example = -1.7)]
     base: f64,
     /// The score of the base.
@@ -144,47 +144,36 @@ pub(super) fn bodies<'a>(model: &'a ModelVersion, scored: &Score) -> Vec<ReasonB
 }
 
 fn body<'a>(model: &'a ModelVersion, score: f64, reason: &Reason) -> Option<ReasonBody<'a>> {
-    let first = reason.parts.first()?;
-    let input = model.inputs.get(first.input)?;
-    let push = Push {
-        input: first.input,
-        value: first.value,
-        contribution: reason.contribution,
-        effect: reason.effect,
-        score,
-        grouped: reason.grouped,
-    };
-    let texts = describe(model, &push)?;
-    let usual = model.usual.get(first.input).and_then(Option::as_ref);
-    let wording = &input.contract.reason;
-    let parts = match reason.parts.as_slice() {
-        [_] => Vec::new(),
-        parts => parts.iter().filter_map(|part| part_body(model, part)).collect(),
-    };
-    Some(ReasonBody {
-        feature: &input.contract.name,
-        label: input.contract.label(),
-        group: wording.group.as_ref().map(|group| group.source()),
-        value: input.present(first.value),
-        unit: wording.unit.as_ref().map(|unit| unit.source()),
-        usual: usual.map(|usual| usual_body(usual, |value| input.present(value))),
-        contribution: reason.contribution,
-        direction: Direction::of(reason.contribution).label(),
-        effect: reason.effect,
-        text: texts.text,
-        say: texts.say,
-        advice: texts.advice,
+    let ReasonView {
+        input,
+        value,
+        group,
+        unit,
+        usual,
+        direction,
+        texts,
         parts,
-    })
-}
-
-fn part_body<'a>(model: &'a ModelVersion, part: &Part) -> Option<PartBody<'a>> {
-    let input = model.inputs.get(part.input)?;
-    Some(PartBody {
+    } = reason.view(model, score)?;
+    let parts = parts.into_iter().map(|(input, part)| PartBody {
         feature: &input.contract.name,
         label: input.contract.label(),
         value: input.present(part.value),
         contribution: part.contribution,
+    });
+    Some(ReasonBody {
+        feature: &input.contract.name,
+        label: input.contract.label(),
+        group,
+        value: input.present(value),
+        unit,
+        usual: usual.map(|usual| usual_body(usual, |value| input.present(value))),
+        contribution: reason.contribution,
+        direction: direction.label(),
+        effect: reason.effect,
+        text: texts.text,
+        say: texts.say,
+        advice: texts.advice,
+        parts: parts.collect(),
     })
 }
 
