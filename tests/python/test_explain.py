@@ -78,11 +78,13 @@ def parts(reason):
     return {part["feature"]: part["contribution"] for part in reason.get("parts", alone)}
 
 
-def test_reasons_add_up_to_xgboosts_margin(server, truth):
+@pytest.mark.parametrize("count", [3, 24])
+def test_reasons_add_up_to_xgboosts_margin(server, truth, count):
     rows = truth.rows.loc[IDS]
     expected = truth.contributions(rows)
     margins = truth.booster.predict(truth.matrix(rows), output_margin=True)
-    for result, margin, (_, row) in zip(ask(server, explain=3), margins, expected.iterrows(), strict=True):
+    results = ask(server, explain=count)
+    for result, margin, (_, row) in zip(results, margins, expected.iterrows(), strict=True):
         explanation = result["explanation"]
         pushes = sum(reason["contribution"] for reason in result["reasons"])
         assert explanation["base"] == pytest.approx(row["bias"], abs=NEAR)
