@@ -17,7 +17,9 @@ RUN mkdir -p src benches tests/forest \
  && echo 'fn main() {}' > src/main.rs && touch src/lib.rs benches/engine.rs benches/features.rs \
     tests/boundaries.rs tests/interface.rs tests/reference.rs tests/forest/main.rs tests/forest/allocations.rs \
  && cargo build --locked --profile dist --features full && rm -r src
+COPY web/dist web/dist
 COPY src src
+COPY k8s/base k8s/base
 RUN touch src/lib.rs src/main.rs && cargo build --locked --profile dist --features full
 RUN mkdir -p /image/usr/local/bin /image/srv/evergreen/models /image/etc/ssl/certs && mkdir -m 1777 /image/tmp \
  && cp target/dist/evergreen /image/usr/local/bin/ \

@@ -35,9 +35,11 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from evergreen_bundle import save_bundle
-
 HERE = Path(__file__).parent
+# The package as it is in this checkout; elsewhere: pip install evergreen-serving.
+sys.path.insert(0, str(HERE.parent / "python/serving/src"))
+from evergreen_serving import save_bundle  # noqa: E402
+
 SEED = 32
 
 YEAR = 365  # days
@@ -89,6 +91,16 @@ CATEGORIES = {"plan": PLANS, "segment": SEGMENTS, "region": REGIONS}
 # These default to 0, because no recorded event means no event. In other features the model learns from missing values.
 COUNTS = ["late_payments_180d", "unpaid_invoices", "visits_30d", "subscribe_hovers_30d"]
 COUNTS += ["support_calls_30d", "support_calls_90d", "support_minutes_90d"]
+# What sales can change, by an offer or in a call.
+ACTIONABLE = {
+    "plan": "any",
+    "yearly_contract": "up",
+    "auto_pay": "up",
+    "mattresses": "any",
+    "monthly_price": "down",
+    "unpaid_invoices": "down",
+    "visits_30d": "up",
+}
 # Whole numbers that may be missing, or that pandas converted to floats.
 WHOLE = ["months_to_renewal", "days_since_return", "mattresses", "mattresses_change_90d"]
 WHOLE += ["days_since_visit", "support_minutes_90d", "nps"]
@@ -436,7 +448,15 @@ def write(models: Path) -> None:
         defaults=dict.fromkeys(COUNTS, 0),
         ranges={"nps": (0, 10)},
         reasons=REASONS,
+        actionable=ACTIONABLE,
+        steps={"monthly_price": 5, "mattresses": 1, "unpaid_invoices": 1, "visits_30d": 1},
         outcome="the risk of leaving",
+        outcomes={
+            "horizon_days": HORIZON.days,
+            "grace_days": GRACE.days,
+            "absent": "stayed",
+            "contact_capacity": 0.1,
+        },
         out_of_range={"nps": "missing"},
         lineage={
             "run": "models/train.py",

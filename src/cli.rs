@@ -2,17 +2,22 @@
 
 mod check;
 mod doctor;
+mod drift;
 mod health;
+mod init;
 mod inspect;
 mod key;
 mod models;
 mod offline;
 mod operations;
+mod outcomes;
 mod publish;
 mod rejects;
+mod replay;
 mod rollback;
 mod score;
 mod serve;
+mod signals;
 mod sink;
 mod table;
 mod welcome;
@@ -27,6 +32,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use table::TextTable;
 
+use crate::words::thousands;
+
 use crate::server::FAILED_CODE;
 
 const STYLES: Styles = Styles::styled()
@@ -34,9 +41,9 @@ const STYLES: Styles = Styles::styled()
     .usage(AnsiColor::Green.on_default().bold())
     .literal(AnsiColor::Cyan.on_default().bold());
 
-const EXIT_CODES: &str = "Exit codes: 0 success; 1 check failed (the model may not go live, the server is not healthy); \
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 check failed (the model may not go live, the server is not healthy, a replayed score differs); \
                           2 invalid command line, file or setting; 3 the server stopped with requests unfinished; \
-                          4 the server stopped itself because a thread failed; 101 internal error.";
+                          4 the server stopped itself because a thread failed; 101 internal error. `score` has its own: see evergreen score --help.";
 
 /// Prints a line to standard output. Ignores a closed pipe (`| head`).
 macro_rules! print_line {
@@ -66,13 +73,17 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
+    Init(init::InitCommand),
     Serve(serve::ServeCommand),
     Check(check::CheckCommand),
     Score(score::ScoreCommand),
+    Replay(replay::ReplayCommand),
     Inspect(inspect::InspectCommand),
+    Drift(drift::DriftCommand),
     Publish(publish::PublishCommand),
     Rollback(rollback::RollbackCommand),
     Models(models::ModelsCommand),
+    Outcomes(outcomes::OutcomesCommand),
     Health(health::HealthCommand),
     Doctor(doctor::DoctorCommand),
     Key(key::KeyCommand),
@@ -130,14 +141,22 @@ pub fn command() -> clap::Command {
 
 /// Parses the command line and runs the command.
 pub fn run() -> ExitCode {
-    let result = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    if !matches!(command, CliCommand::Serve(_)) {
+        signals::clean_up_when_ended();
+    }
+    let result = match command {
+        CliCommand::Init(command) => command.run(),
         CliCommand::Serve(command) => command.run(),
         CliCommand::Check(command) => command.run(),
         CliCommand::Score(command) => command.run(),
+        CliCommand::Replay(command) => command.run(),
         CliCommand::Inspect(command) => command.run(),
+        CliCommand::Drift(command) => command.run(),
         CliCommand::Publish(command) => command.run(),
         CliCommand::Rollback(command) => command.run(),
         CliCommand::Models(command) => command.run(),
+        CliCommand::Outcomes(command) => command.run(),
         CliCommand::Health(command) => command.run(),
         CliCommand::Doctor(command) => command.run(),
         CliCommand::Key(command) => command.run(),
@@ -180,19 +199,6 @@ fn print_table(table: &TextTable, indent: &str) {
     for line in table.lines() {
         print_line!("{indent}{line}");
     }
-}
-
-/// Formats a number with separators: 12345678 as `12,345,678`.
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// Formats a number of bytes with a decimal unit, such as `1.5 KB`.

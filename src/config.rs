@@ -2,11 +2,16 @@
 //! No other module reads files or the environment for settings.
 
 pub mod clients;
+pub mod drift;
 mod environment;
 mod features;
 mod grpc;
 pub mod location;
 pub mod models;
+pub mod outcomes;
+mod page;
+mod prediction_log;
+mod ranking;
 mod security;
 mod server;
 pub mod source;
@@ -22,9 +27,14 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::toml_text;
 pub use clients::ClientsSection;
+pub use drift::DriftSection;
 pub use features::SnapshotWatchSection;
 use location::is_remote;
 pub use models::ModelsSection;
+pub use outcomes::OutcomesSection;
+pub use page::PageSection;
+pub use prediction_log::{LogPolicy, PredictionLogSection};
+pub use ranking::RankingSection;
 pub use security::{AuthSection, CorsSection, TlsSection};
 pub use server::ServerSection;
 use source::{SourceSection, Span};
@@ -42,6 +52,8 @@ pub struct Config {
     pub tls: TlsSection,
     /// API keys.
     pub auth: AuthSection,
+    /// The web page for sales and marketing.
+    pub page: PageSection,
     /// Limits of each client.
     pub clients: ClientsSection,
     /// Cross-origin requests.
@@ -57,10 +69,18 @@ pub struct Config {
     /// Feature stores by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub source: BTreeMap<String, SourceSection>,
+    /// What became of customers.
+    pub outcomes: OutcomesSection,
+    /// The ranking of all customers.
+    pub ranking: RankingSection,
     /// Limits of requests.
     pub limits: LimitsSection,
     /// Streams and bulk requests.
     pub streams: StreamsSection,
+    /// Comparison of scored entities with training.
+    pub drift: DriftSection,
+    /// The log of what was scored.
+    pub prediction_log: PredictionLogSection,
     /// The log.
     pub log: LogSection,
 }
@@ -224,7 +244,11 @@ impl Config {
         }
         config.tls.rebase(base);
         config.auth.rebase(base);
+        config.page.rebase(base);
         config.models.rebase(base);
+        config.prediction_log.rebase(base);
+        config.outcomes.rebase(base);
+        config.drift.rebase(base);
         config.source.values_mut().for_each(|source| source.rebase(base));
         Ok(config)
     }
@@ -250,10 +274,15 @@ impl Config {
         self.server.validate()?;
         self.tls.validate()?;
         self.cors.validate()?;
+        self.page.validate()?;
         self.clients.validate()?;
         self.streams.validate()?;
         self.models.validate()?;
+        self.outcomes.validate()?;
         self.features.watch.validate()?;
+        self.drift.validate()?;
+        self.ranking.validate()?;
+        self.prediction_log.validate()?;
         for (name, source) in &self.source {
             source
                 .validate()

@@ -19,13 +19,13 @@ pub mod snapshot;
 pub mod source;
 pub mod sources;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod sql;
+pub(crate) mod sql;
 mod store_client;
 pub mod table;
 pub mod warm;
 
 /// The error of a setting that needs a feature which the build lacks.
 #[cfg(not(all(feature = "postgres", feature = "redis", feature = "sqlite")))]
-fn not_built(feature: &str, name: &str) -> String {
+pub(crate) fn not_built(feature: &str, name: &str) -> String {
     format!("this build has no {name} client; build with --features {feature} (or --features full)")
 }

@@ -7,6 +7,7 @@
 mod acceptance;
 mod activation;
 mod bounded;
+mod choice;
 mod command;
 mod decisions;
 mod exchange;
@@ -33,17 +34,20 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+pub use choice::{number_for_servers, version_for_servers};
+
 use crate::config::{Config, ModelsSection};
 use crate::error::Error;
-use crate::features::metrics::FeatureMetrics;
 use crate::features::sources::Sources;
 use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::memory::MemoryBudget;
 use crate::metrics::Registry;
 use crate::models::repository::Repository;
 use crate::models::signature::TrustedKeys;
+use crate::observe::saved::SavedDrift;
 use crate::os;
 use crate::scoring::rollout::trial_metrics::TrialMetrics;
+use crate::scoring::servable::ServableMetrics;
 use crate::scoring::{LiveSet, Scorer};
 use crate::suggest::unknown;
 use activation::Activator;
@@ -91,10 +95,12 @@ pub struct Lifecycle {
     /// Seconds between two polls of the snapshot.
     snapshot_seconds: f64,
     settings: ModelsSection,
+    /// What was saved of the windows of drift; `None` if scored entities are not compared with training.
+    saved_drift: Option<SavedDrift>,
     /// The keys of `models.trusted_keys`.
     trusted: TrustedKeys,
     metrics: LifecycleMetrics,
-    feature_metrics: FeatureMetrics,
+    servable_metrics: ServableMetrics,
     models: BTreeMap<String, ModelState>,
     activator: Activator,
     /// Whether the last poll could list the repository.
@@ -123,7 +129,7 @@ impl Lifecycle {
         config: &Config,
         sources: &Arc<Sources>,
         registry: &Registry,
-        feature_metrics: FeatureMetrics,
+        servable_metrics: ServableMetrics,
         heartbeats: &Heartbeats,
         memory: &Arc<MemoryBudget>,
         progress: &mut dyn FnMut(u64, u64),
@@ -135,9 +141,13 @@ impl Lifecycle {
             snapshot: SnapshotLoader::new(config, sources)?,
             snapshot_seconds: config.features.watch.seconds,
             settings: config.models.clone(),
+            saved_drift: config
+                .drift
+                .enabled
+                .then(|| SavedDrift::open(&config.drift.state_file)),
             trusted: TrustedKeys::read(&config.models.trusted_keys)?,
             metrics,
-            feature_metrics,
+            servable_metrics,
             models: BTreeMap::new(),
             activator: Activator::new(trials),
             reachable: true,

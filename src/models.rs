@@ -11,7 +11,6 @@ pub mod gate;
 pub mod golden;
 pub mod input;
 pub mod known;
-pub mod psi;
 pub mod rank;
 pub mod reference;
 pub mod report;

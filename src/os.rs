@@ -1,4 +1,4 @@
-//! What the standard library has no words for: giving memory back to the system, and stepping behind other threads.
+//! What the standard library has no words for: giving memory back to the system, stepping behind other threads, signals.
 
 /// Gives memory that was freed back to the system. The allocator keeps it otherwise, and a server that reloads large
 /// models would seem to grow.
@@ -18,6 +18,42 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe {
         libc::_exit(code)
     }
+}
+
+/// Returns whether this process ignores a signal, as `nohup` makes it ignore SIGHUP.
+pub(crate) fn ignores(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: without a new action the call changes nothing. It writes the present one, which is read only if it succeeded.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
+            && action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Returns whether a connection waits on a port to be accepted.
+pub(crate) fn is_asked(port: &impl std::os::fd::AsRawFd) -> bool {
+    let mut asked = libc::pollfd {
+        fd: port.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: it is told of one entry, which outlives the call, and does not wait.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, 0) };
+    ready == 1
+}
+
+/// Ends the process by a signal as if nothing handled it, so that its parent sees what ended it.
+pub(crate) fn end_by(signal: i32) -> ! {
+    #[expect(unsafe_code, reason = "the system's own calls")]
+    // SAFETY: both take plain numbers, and the default action runs no code of this process.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+    // Process 1 of a container has no default action: end with the code that a shell reports.
+    exit_now(128 + signal)
 }
 
 /// Makes this thread step behind the others when processors are short: what it does can wait, requests cannot.

@@ -15,7 +15,7 @@ mod watchdog;
 mod workers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::Signal;
 use tokio::task::{JoinHandle, JoinSet};
@@ -45,6 +45,10 @@ use watchdog::WatchdogMetrics;
 
 /// How often the gRPC health status is updated from readiness.
 const HEALTH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The least time to complete the prediction log, if requests have used up `server.grace_seconds`. It is within the time
+/// after which the process is ended.
+const LEAST_LOG_TIME: Duration = Duration::from_secs(1);
 
 /// Memory budget of the operations port in bytes.
 const OPERATIONS_MEMORY: usize = 16 << 20;
@@ -92,14 +96,14 @@ pub async fn run(
     let policy = ConnectionPolicy::new(
         PortKind::Rest,
         &config,
-        open_files::OPERATIONS,
+        connections.operations,
         // Its own budget, so that clients cannot use up that of probes.
         MemoryBudget::new(OPERATIONS_MEMORY),
         None,
         Shutdown::default(),
         metrics.ports.of("ops"),
     )
-    .replacing(open_files::OPERATIONS);
+    .replacing(connections.operations);
     let loading_router = http::ops::loading(registry.clone());
     let operations = OperationsPort::start(
         operations_runtime,
@@ -109,13 +113,7 @@ pub async fn run(
         signals.pass_on(requests.clone(), limit),
     )?;
     let tls = tls::start(&config.tls, &metrics.secrets)?;
-    let guard = Guard::start(
-        &config.auth,
-        &config.clients,
-        &metrics.clients,
-        &metrics.requests,
-        &metrics.secrets,
-    )?;
+    let guard = Guard::start(&config, &metrics.clients, &metrics.requests, &metrics.secrets)?;
     let app = tokio::task::spawn_blocking(move || build(config, registry));
     let app = tokio::select! {
         () = requests.stop.cancelled() => {
@@ -134,7 +132,7 @@ pub async fn run(
         tls,
         guard,
         operations,
-        connections,
+        connections: connections.clients,
         ports: metrics.ports,
     };
     let mut running = server.listen(ports.http, ports.grpc).await?;
@@ -292,8 +290,14 @@ impl Server {
         self.shutdown.stop.cancel();
         grpc::end_health(&mut health).await;
         let finish = async { while servers.join_next().await.is_some() {} };
-        let finished = tokio::time::timeout(Duration::from_secs(server.grace_seconds), finish).await;
+        let (start, grace) = (Instant::now(), Duration::from_secs(server.grace_seconds));
+        let finished = tokio::time::timeout(grace, finish).await;
         self.app.keep_warm();
+        self.close_prediction_log(grace.saturating_sub(start.elapsed()))
+            .await;
+        self.app.flush_spans().await;
+        self.app.keep_scores();
+        self.app.keep_drift().await;
         self.operations.stop().await;
         finished.map_err(|_| {
             let seconds = server.grace_seconds;
@@ -303,6 +307,16 @@ impl Server {
         })?;
         tracing::info!("server stopped");
         Ok(())
+    }
+}
+
+impl Server {
+    /// Completes the prediction log in what is left of the time to stop.
+    async fn close_prediction_log(&self, left: Duration) {
+        let app = self.app.clone();
+        let limit = left.max(LEAST_LOG_TIME);
+        // Fails only if it panics, which is logged.
+        let _ = tokio::task::spawn_blocking(move || app.close_prediction_log(limit)).await;
     }
 }
 

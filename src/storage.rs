@@ -6,14 +6,15 @@
 mod local;
 #[cfg(feature = "object-store")]
 mod object;
+mod temporary;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::StorageSection;
 use crate::config::location::is_remote;
+pub(crate) use temporary::{Temporary, remove_all, temporary_name};
 
 /// A listed file. Equal values mean the same content, as far as the storage can tell.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -64,23 +65,13 @@ enum Backend {
 #[derive(Debug)]
 pub struct LocalCopy {
     path: PathBuf,
-    copy: Option<PathBuf>,
+    _copy: Option<Temporary>,
 }
 
 impl LocalCopy {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-impl Drop for LocalCopy {
-    fn drop(&mut self) {
-        if let Some(copy) = &self.copy
-            && let Err(error) = std::fs::remove_dir_all(copy)
-        {
-            tracing::warn!(path = %copy.display(), %error, "temporary copy not removed");
-        }
     }
 }
 
@@ -165,6 +156,30 @@ impl Storage {
         }
     }
 
+    /// Copies a local file to the location, under its own name: a reader finds the whole file or none.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the storage not written.
+    pub fn upload(&self, file: &Path) -> Result<(), String> {
+        match &self.place {
+            Backend::Local(folder) => folder.upload(file),
+            #[cfg(feature = "object-store")]
+            Backend::Object(bucket) => bucket.upload("", file, &mut |_| {}),
+        }
+    }
+
+    /// Removes a file, if it exists.
+    ///
+    /// # Errors
+    /// The storage cannot be reached, or the file not removed.
+    pub fn remove(&self, path: &str) -> Result<(), String> {
+        match &self.place {
+            Backend::Local(folder) => folder.remove(path),
+            #[cfg(feature = "object-store")]
+            Backend::Object(bucket) => bucket.remove(path),
+        }
+    }
+
     /// Checks that files can be made in a folder; false if that cannot be told without leaving something there, as in
     /// object storage.
     ///
@@ -210,15 +225,6 @@ fn remote(location: &Path, _: &StorageSection) -> Result<Backend, String> {
         "{}: this build has no object storage; build with --features object-store",
         location.display()
     ))
-}
-
-/// A unique name for something temporary, across processes.
-pub(crate) fn temporary_name(prefix: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let time = time.map_or(0, |time| time.as_nanos());
-    format!("{prefix}-{}-{time:x}-{count}", std::process::id())
 }
 
 /// Before an entity tag in [`FileStat::tag`].

@@ -8,6 +8,19 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{ending}")
 }
 
+/// A number with commas: `12,345,678`.
+pub(crate) fn thousands(number: impl std::fmt::Display) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Rewrites a message of serde, `serde_json` or a number parser: what was expected, what was found, and where.
 pub(crate) fn plain(message: &str) -> String {
     let message = message.trim_end();

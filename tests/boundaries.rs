@@ -12,15 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The top-level modules of the server from the ground up. A module may import those of lower floors only.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["words"],
-    &["error", "files", "heartbeat", "os", "suggest", "values"],
+    &[
+        "error",
+        "files",
+        "heartbeat",
+        "os",
+        "statistics",
+        "suggest",
+        "values",
+    ],
     &["file_backed", "memory", "metrics", "toml_text", "work"],
-    &["config"],
+    &["config", "spans"],
     &["log", "storage"],
     &["models"],
-    &["features"],
+    &["features", "observe"],
     &["scoring"],
+    &["record"],
     &["lifecycle"],
     &["app"],
     &["api"],
@@ -34,7 +43,7 @@ const ENGINE_FLOORS: [&[&str]; 6] = [
     &["category", "ensemble"],
     &["builder", "kernel"],
     &["contributions", "load"],
-    &["document", "path", "predict"],
+    &["document", "path", "predict", "sensitivity"],
     &["format"],
 ];
 

@@ -86,6 +86,18 @@ fn command_line() {
     {
         let name = sub.get_name().to_owned();
         writeln!(page, "\n## evergreen {name}\n\n```text\n{}\n```", plain(sub)).unwrap();
+        let inner = sub
+            .get_subcommands_mut()
+            .filter(|inner| inner.get_name() != "help");
+        for inner in inner {
+            let inner_name = inner.get_name().to_owned();
+            let text = plain(inner);
+            writeln!(
+                page,
+                "\n### evergreen {name} {inner_name}\n\n```text\n{text}\n```"
+            )
+            .unwrap();
+        }
     }
     compare("docs/reference/command-line.md", &page);
 }
@@ -103,6 +115,7 @@ const TABLES: &str = "
 [source.NAME.postgres]
 [source.NAME.feast]
 [source.NAME.feast.postgres]
+[outcomes.postgres]
 ";
 
 /// Values for the example of what has no default.
@@ -127,6 +140,8 @@ server = "http://feast:6566"
 [source.online.feast.redis]
 [source.online.feast.postgres]
 connect = "host=db user=feast dbname=feast"
+[outcomes.postgres]
+connect = "host=db user=evergreen dbname=outcomes"
 "#;
 
 fn table(text: &str) -> toml::Table {
@@ -184,6 +199,7 @@ fn bundle() {
         root("src/models/contract/calibration.rs"),
         root("src/models/contract/feature.rs"),
         root("src/models/contract/derive.rs"),
+        root("src/models/contract/outcome.rs"),
         root("src/values/feature_type.rs"),
         root("src/values/band.rs"),
         root("crates/evergreen-forest/src/load.rs"),

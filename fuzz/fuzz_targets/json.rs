@@ -1,9 +1,9 @@
 #![no_main]
-//! JSON bodies: scoring requests, lines of bulk requests, and the rewriting before both.
+//! JSON bodies: scoring requests, lines of bulk requests, outcomes, and the rewriting before both.
 
 use std::borrow::Cow;
 
-use evergreen::api::http::fuzzing::{entity, parsed_bytes, score};
+use evergreen::api::http::fuzzing::{entity, outcomes, parsed_bytes, score};
 use evergreen::values::json::{Scalar, object_of_scalars, standard};
 use evergreen_fuzz::{bounded, most_parsed};
 use libfuzzer_sys::fuzz_target;
@@ -13,6 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     let request = bounded(bytes, most, || score(bytes));
     let line = bounded(bytes, most, || entity(bytes));
     assert!(request.is_err() || line.is_err(), "both a request and a line");
+    let records = bounded(bytes, most, || outcomes(bytes));
+    assert!(request.is_err() || records.is_err(), "both a request and outcomes");
     let rewritten = standard(bytes);
     assert!(
         matches!(standard(&rewritten), Cow::Borrowed(_)),

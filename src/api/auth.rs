@@ -4,11 +4,14 @@
 mod access;
 mod addresses;
 mod clients;
+mod cookie;
 mod forwarded;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod keys;
 pub mod secret_metrics;
+mod sessions;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +19,13 @@ use std::time::Duration;
 use axum::RequestExt as _;
 use axum::Router;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 
 use super::context::record_client;
 use super::request_metrics::{RequestCounters, RequestMetrics};
-use crate::config::{AuthSection, ClientsSection};
+use crate::config::{AuthSection, Config};
 use crate::error::Error;
 use crate::file_backed::FileBacked;
 use crate::heartbeat::Heartbeats;
@@ -31,9 +34,10 @@ use crate::scoring::client::metrics::ClientMetrics;
 use access::Access;
 pub use access::Role;
 use clients::{AddressClients, KeyClients};
-use keys::ApiKeys;
+use keys::{ApiKey, ApiKeys};
 pub use keys::{InvalidKeyName, NewKey};
 use secret_metrics::{Secret, SecretMetrics};
+pub(super) use sign_in::{SignIn, SignedIn};
 
 /// Header with the API key, as an alternative to `authorization: Bearer …`.
 const API_KEY_HEADER: &str = "x-api-key";
@@ -54,6 +58,8 @@ pub enum ApiKind {
 pub struct Guard {
     by: Identification,
     metrics: RequestMetrics,
+    /// Sessions of the page, if it is on and requests need keys.
+    sign_in: Option<SignIn>,
 }
 
 /// What tells the clients apart.
@@ -70,17 +76,21 @@ impl Guard {
     /// # Errors
     /// The file cannot be read or holds an invalid key; the message names both.
     pub fn start(
-        section: &AuthSection,
-        clients: &ClientsSection,
+        config: &Config,
         client_metrics: &ClientMetrics,
         metrics: &RequestMetrics,
         secrets: &SecretMetrics,
     ) -> Result<Self, String> {
+        let (section, clients) = (&config.auth, &config.clients);
         let metrics = metrics.clone();
         if !section.is_on() {
             tracing::warn!("authentication is off: auth.file is not set, every client has every role");
             let by = Identification::Addresses(Arc::new(AddressClients::new(clients, client_metrics)));
-            return Ok(Self { by, metrics });
+            return Ok(Self {
+                by,
+                metrics,
+                sign_in: None,
+            });
         }
         let secrets = secrets.clone();
         let on_reload = Box::new(move |read: Result<&ApiKeys, &str>| {
@@ -101,9 +111,15 @@ impl Guard {
                 "{path}: no API key found; add one with `evergreen key NAME >> {path}`"
             ));
         }
+        let keys = Arc::new(keys);
+        let sign_in = match config.page.enabled {
+            true => Some(SignIn::start(&config.page, &keys, config.tls.is_on())?),
+            false => None,
+        };
         Ok(Self {
-            by: Identification::Keys(Arc::new(keys)),
+            by: Identification::Keys(keys),
             metrics,
+            sign_in,
         })
     }
 
@@ -129,6 +145,11 @@ impl Guard {
         }
     }
 
+    /// Sign-in of people, if there is any.
+    pub(super) fn sign_in(&self) -> Option<&SignIn> {
+        self.sign_in.as_ref()
+    }
+
     /// Returns the request counters, which the guard shares with the routers behind it.
     pub(super) fn request_metrics(&self) -> &RequestMetrics {
         &self.metrics
@@ -152,6 +173,7 @@ impl Guard {
         let guard = PortGuard {
             api,
             keys,
+            sign_in: self.sign_in.clone().filter(|_| api == ApiKind::Rest),
             refuse,
             counters: self.metrics.counters(label, "authorize"),
         };
@@ -167,6 +189,8 @@ pub(super) type Refuse = fn(Error) -> Response;
 struct PortGuard {
     api: ApiKind,
     keys: Arc<FileBacked<ApiKeys>>,
+    /// Sessions, which count on the REST port only.
+    sign_in: Option<SignIn>,
     refuse: Refuse,
     counters: RequestCounters,
 }
@@ -184,21 +208,28 @@ async fn identify_address(
 async fn check_request(State(guard): State<Arc<PortGuard>>, mut request: Request, next: Next) -> Response {
     let client = guard.authorize(&mut request).await;
     match guard.counters.count_errors(client) {
-        Ok(client) => {
+        Ok((client, cookie)) => {
             request.extensions_mut().insert(client);
-            next.run(request).await
+            let mut response = next.run(request).await;
+            if let Some(cookie) = cookie {
+                response.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            response
         }
         Err(error) => (guard.refuse)(error),
     }
 }
 
 impl PortGuard {
-    /// Returns the client of a request that it may send.
-    async fn authorize(&self, request: &mut Request) -> Result<Client, Error> {
+    /// Returns the client of a request that it may send, and the cookie that renews its session, if that is due.
+    async fn authorize(&self, request: &mut Request) -> Result<(Client, Option<HeaderValue>), Error> {
         let Access::Needs(role) = self.access(request) else {
-            return Ok(Client::default());
+            return Ok((Client::default(), None));
         };
-        let client = self.check(request.headers(), role)?;
+        let (client, cookie) = match (&self.sign_in, presented(request.headers())) {
+            (Some(sign_in), None) => sign_in.check(request.method(), request.headers(), role)?,
+            (_, presented) => (self.check(presented, role)?, None),
+        };
         // Over gRPC, and in the body of `/v1/score`, the model is in the message: there the handlers check it.
         if client.is_restricted() && self.api != ApiKind::Grpc {
             let parameters = request.extract_parts::<RawPathParams>().await.ok();
@@ -206,38 +237,47 @@ impl PortGuard {
             let model = parameters.find_map(|(name, value)| (name == "model").then_some(value));
             check_model(&client, role, model)?;
         }
-        Ok(client)
+        Ok((client, cookie))
     }
 
     fn access(&self, request: &Request) -> Access {
         let matched = request.extensions().get::<MatchedPath>();
         let matched = matched.map(MatchedPath::as_str);
         match self.api {
-            ApiKind::Rest => access::rest(matched),
+            ApiKind::Rest => access::rest(request.method(), matched),
             ApiKind::Grpc => access::grpc(request.uri().path()),
             ApiKind::Operations => access::operations(request.method(), matched),
         }
     }
 
-    fn check(&self, headers: &HeaderMap, role: Role) -> Result<Client, Error> {
-        let presented = presented(headers).ok_or_else(|| {
-            Error::unauthenticated(
-                "API key missing: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
-            )
-        })?;
+    fn check(&self, presented: Option<&[u8]>, role: Role) -> Result<Client, Error> {
+        let presented = presented.ok_or_else(missing_key)?;
         let keys = self.keys.get();
-        let key = keys.find(presented).ok_or_else(|| {
-            Error::unauthenticated("API key unknown: it may have been replaced or removed".to_owned())
-        })?;
-        record_client(&key.name);
-        if key.may(role) {
-            return Ok(key.client.clone());
-        }
-        Err(Error::forbidden(format!(
-            "the API key `{}` lacks the role `{role}`, which this operation needs",
-            key.name
-        )))
+        let key = keys.find(presented).ok_or_else(unknown_key)?;
+        client_of(key, role)
     }
+}
+
+fn missing_key() -> Error {
+    Error::unauthenticated(
+        "API key missing: send it as `authorization: Bearer KEY` or `x-api-key: KEY`".to_owned(),
+    )
+}
+
+fn unknown_key() -> Error {
+    Error::unauthenticated("API key unknown: it may have been replaced or removed".to_owned())
+}
+
+/// The client of a key, if it has the role.
+fn client_of(key: &ApiKey, role: Role) -> Result<Client, Error> {
+    record_client(&key.name);
+    if key.may(role) {
+        return Ok(key.client.clone());
+    }
+    Err(Error::forbidden(format!(
+        "the API key `{}` lacks the role `{role}`, which this operation needs",
+        key.name
+    )))
 }
 
 /// Checks the model in a path. A key for some models may not change what concerns all.

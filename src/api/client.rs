@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::Extensions;
 use axum::http::request::Parts;
 
 use crate::scoring::Client;
+use crate::scoring::client::RequestIds;
+use crate::spans::RequestSpan;
 
 /// The address at the other end of a request's connection: a client's or a proxy's.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +18,12 @@ pub struct PeerAddress(pub IpAddr);
 
 /// Returns the client of a request.
 pub(super) fn of(extensions: &Extensions) -> Client {
-    extensions.get::<Client>().cloned().unwrap_or_default()
+    let client = extensions.get::<Client>().cloned().unwrap_or_default();
+    let client = client.with_request(extensions.get::<Arc<RequestIds>>().cloned());
+    match extensions.get::<RequestSpan>() {
+        Some(span) => client.with_span(span.clone()),
+        None => client,
+    }
 }
 
 /// The client of a request, for handlers of REST and of the operations port.

@@ -7,6 +7,7 @@ mod trace;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -18,6 +19,11 @@ use tracing::field::Empty;
 use tracing::instrument::{Instrument as _, Instrumented};
 use tracing::{Level, Span};
 
+use super::latency;
+use crate::app::App;
+use crate::metrics::Histogram;
+use crate::scoring::client::RequestIds;
+use crate::spans::{Exporter, RequestSpan};
 use trace::Trace;
 
 /// Header with the request id: the client's or a generated one.
@@ -48,20 +54,50 @@ fn access_log_enabled() -> bool {
 }
 
 /// Adds id, trace and deadline to every request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ContextLayer {
     grpc: bool,
+    /// `None` if no traces are exported.
+    exporter: Option<Exporter>,
+    /// Whether the prediction log needs the ids of requests.
+    recorded: bool,
 }
 
 impl ContextLayer {
     /// For the REST port.
-    pub(crate) fn rest() -> Self {
-        Self { grpc: false }
+    pub(crate) fn rest(app: &App) -> Self {
+        Self {
+            grpc: false,
+            exporter: app.exporter.clone(),
+            recorded: app.logs_predictions,
+        }
     }
 
     /// For the gRPC port.
-    pub(crate) fn grpc() -> Self {
-        Self { grpc: true }
+    pub(crate) fn grpc(app: &App) -> Self {
+        Self {
+            grpc: true,
+            ..Self::rest(app)
+        }
+    }
+
+    /// Begins the span of a request, if it is sampled.
+    fn begin_span<B>(
+        &self,
+        request: &Request<B>,
+        request_id: &HeaderValue,
+        trace: Option<&Trace>,
+    ) -> Option<RequestSpan> {
+        let span = self.exporter.as_ref()?.request(trace.map(Trace::parent));
+        span.ids()?;
+        span.describe(|| {
+            let operation = Operation::of(request, self.grpc);
+            let mut attributes = operation.attributes();
+            let request_id = request_id.to_str().unwrap_or_default();
+            attributes.push(("evergreen.request_id", request_id.to_owned()));
+            (operation.to_string(), attributes)
+        });
+        Some(span)
     }
 }
 
@@ -71,7 +107,7 @@ impl<S> Layer<S> for ContextLayer {
     fn layer(&self, inner: S) -> ContextService<S> {
         ContextService {
             inner,
-            grpc: self.grpc,
+            layer: self.clone(),
         }
     }
 }
@@ -80,7 +116,7 @@ impl<S> Layer<S> for ContextLayer {
 #[derive(Clone, Debug)]
 pub(crate) struct ContextService<S> {
     inner: S,
-    grpc: bool,
+    layer: ContextLayer,
 }
 
 impl<S, B, R> Service<Request<B>> for ContextService<S>
@@ -99,11 +135,21 @@ where
         let start = Instant::now();
         let headers = request.headers();
         let request_id = request_id(headers);
-        let trace = Trace::read(headers);
+        let mut trace = Trace::read(headers);
+        let exported = self.layer.begin_span(&request, &request_id, trace.as_ref());
+        if let Some(exported) = &exported {
+            trace = exported.ids().map(|(id, span)| Trace::sampled(id, span));
+            request.extensions_mut().insert(exported.clone());
+        }
         let span = span(&request_id, trace.as_ref());
-        let operation = access_log_enabled().then(|| Operation::of(&request, self.grpc));
+        let operation =
+            (exported.is_some() || access_log_enabled()).then(|| Operation::of(&request, self.layer.grpc));
         if let Some(deadline) = deadline::read(request.headers(), start) {
             request.extensions_mut().insert(deadline);
+        }
+        if self.layer.recorded {
+            let ids = request_ids(&request_id, trace.as_ref());
+            request.extensions_mut().insert(Arc::new(ids));
         }
         ResponseFuture {
             inner: self.inner.call(request).instrument(span),
@@ -111,6 +157,8 @@ where
             request_id: Some(request_id),
             trace,
             operation,
+            exported,
+            histogram: None,
         }
     }
 }
@@ -130,6 +178,14 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         .filter(usable)
         .cloned()
         .unwrap_or_else(new)
+}
+
+/// The ids of a request for the prediction log.
+fn request_ids(request_id: &HeaderValue, trace: Option<&Trace>) -> RequestIds {
+    RequestIds {
+        request_id: request_id.to_str().unwrap_or_default().to_owned(),
+        trace_id: trace.map(|trace| trace.id().0),
+    }
 }
 
 fn span(request_id: &HeaderValue, trace: Option<&Trace>) -> Span {
@@ -183,6 +239,47 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// The attributes of its span, by OpenTelemetry's conventions.
+    fn attributes(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Grpc(uri) => {
+                let path = uri.as_ref().map_or("", |uri| uri.path().trim_start_matches('/'));
+                let (service, method) = path.split_once('/').unwrap_or_default();
+                vec![
+                    ("rpc.system", "grpc".to_owned()),
+                    ("rpc.service", service.to_owned()),
+                    ("rpc.method", method.to_owned()),
+                ]
+            }
+            Self::Rest(method, path) => {
+                let route = path.as_ref().map_or("", MatchedPath::as_str);
+                vec![
+                    ("http.request.method", method.to_string()),
+                    ("http.route", route.to_owned()),
+                ]
+            }
+        }
+    }
+
+    /// The attribute of its span for the status.
+    fn status_key(&self) -> &'static str {
+        match self {
+            Self::Grpc(_) => "rpc.grpc.status_code",
+            Self::Rest(..) => "http.response.status_code",
+        }
+    }
+
+    /// Whether a status says that the server failed.
+    fn is_failure(&self, status: u16) -> bool {
+        match self {
+            // DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS, UNKNOWN: as OpenTelemetry has it.
+            Self::Grpc(_) => matches!(status, 2 | 4 | 12..=15),
+            Self::Rest(..) => status >= 500,
+        }
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -209,6 +306,10 @@ pin_project! {
         request_id: Option<HeaderValue>,
         trace: Option<Trace>,
         operation: Option<Operation>,
+        // The span of a sampled request.
+        exported: Option<RequestSpan>,
+        // Gets the duration.
+        histogram: Option<Histogram>,
     }
 }
 
@@ -220,9 +321,19 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let mut response = ready!(this.inner.as_mut().poll(context))?;
+        latency::replace(this.histogram.take());
+        let polled = this.inner.as_mut().poll(context);
+        *this.histogram = latency::replace(None);
+        let mut response = ready!(polled)?;
+        if let Some(histogram) = this.histogram.take() {
+            histogram.observe(this.start.elapsed().as_secs_f64());
+        }
         if let Some(operation) = this.operation {
             let status = operation.status(&response);
+            if let Some(exported) = this.exported.take() {
+                exported.set(operation.status_key(), status);
+                exported.end(operation.is_failure(status));
+            }
             let micros = u64::try_from(this.start.elapsed().as_micros()).unwrap_or(u64::MAX);
             let span = this.inner.span();
             tracing::debug!(target: ACCESS, parent: span, %operation, status, micros, "request answered");

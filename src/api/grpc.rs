@@ -107,7 +107,7 @@ pub fn router(app: &Arc<App>, guard: &Guard) -> Result<(Router, HealthReporter),
     Ok((
         guard
             .protect(ApiKind::Grpc, router, refuse)
-            .layer((ContextLayer::grpc(), CheckLayer(not_grpc))),
+            .layer((ContextLayer::grpc(app), CheckLayer(not_grpc))),
         reporter,
     ))
 }

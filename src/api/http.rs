@@ -6,32 +6,42 @@ mod changes;
 mod cors;
 mod deadline;
 mod docs;
+mod drift;
 mod error_format;
 mod features;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod history;
 mod lines;
 mod models;
 mod open_inference;
 pub mod ops;
+mod outcomes;
+mod page;
 mod parameters;
 mod paths;
+mod performance;
 mod problem;
+mod ranking;
 mod schema;
 mod score;
+mod score_history;
+mod session;
 mod strict;
 mod unpack;
+mod what_if;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{Extensions, HeaderMap, StatusCode, Version};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::response::IntoResponse as _;
 use tokio_util::sync::CancellationToken;
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
 };
@@ -39,7 +49,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::api::auth::{ApiKind, Guard};
+use crate::api::auth::{ApiKind, Guard, SignIn};
 use crate::api::context::ContextLayer;
 use crate::api::incoming;
 use crate::api::incoming::BodyTimeout;
@@ -49,7 +59,11 @@ use crate::app::App;
 use crate::config::StreamsSection;
 use crate::error::Error;
 use crate::lifecycle::LifecycleHandle;
+use crate::observe::report::Thresholds;
+use crate::record::service::OutcomeService;
 use crate::scoring::Scorer;
+use crate::scoring::ranking::Rankings;
+pub(crate) use drift::ReportBody;
 use error_format::ErrorFormatLayer;
 
 /// State of every handler.
@@ -58,6 +72,18 @@ struct HttpState {
     scorer: Arc<Scorer>,
     counters: Arc<EndpointCounters>,
     streams: Arc<StreamLimits>,
+    /// From which size on a difference is drift.
+    drift: Thresholds,
+    /// Outcomes of customers, if the settings name a store.
+    outcomes: Option<Arc<OutcomeService>>,
+    /// Sign-in of people, if the page is on and requests need keys.
+    sign_in: Option<SignIn>,
+    /// Whether requests need keys.
+    needs_keys: bool,
+    /// Address of a customer in another system, for the page.
+    customer_link: Arc<str>,
+    /// All customers, ranked.
+    rankings: Arc<Rankings>,
     /// Handle for loading and unloading over Open Inference, if `models.repository_api` is on.
     repository_api: Option<LifecycleHandle>,
 }
@@ -76,9 +102,19 @@ struct EndpointCounters {
     features: RequestCounters,
     paths: RequestCounters,
     changes: RequestCounters,
+    score_history: RequestCounters,
+    what_if: RequestCounters,
     score_lines: RequestCounters,
     list_models: RequestCounters,
     get_model: RequestCounters,
+    drift: RequestCounters,
+    ranking: RequestCounters,
+    rank_ids: RequestCounters,
+    export: RequestCounters,
+    outcomes: RequestCounters,
+    get_outcomes: RequestCounters,
+    performance: RequestCounters,
+    session: RequestCounters,
     infer: RequestCounters,
 }
 
@@ -89,11 +125,19 @@ struct EndpointCounters {
         description = "Scores of gradient-boosted tree models. A request names an entity by its id; the answer holds its score, \
                        band and reasons."
     ),
-    components(schemas(problem::Problem, error_format::InferenceErrorBody)),
+    components(schemas(
+        problem::Problem,
+        error_format::InferenceErrorBody,
+        ranking::parameters::FormatName,
+        ranking::parameters::OrderName
+    )),
     modifiers(&ApiKeys),
     tags(
         (name = "score", description = "Score entities by id or by features"),
+        (name = "ranking", description = "All customers, ranked by score"),
         (name = "models", description = "Live models, their versions and contracts"),
+        (name = "outcomes", description = "What became of customers, and what scores turned out to be worth"),
+        (name = "session", description = "Sign-in to the web page"),
         (name = "inference", description = "The Open Inference Protocol (V2), for its standard clients")
     )
 )]
@@ -135,9 +179,17 @@ fn routes() -> OpenApiRouter<HttpState> {
         .routes(routes!(features::features))
         .routes(routes!(paths::paths))
         .routes(routes!(changes::changes))
+        .routes(routes!(score_history::score_history))
+        .routes(routes!(what_if::what_if))
         .routes(routes!(lines::score_lines))
         .routes(routes!(models::list))
         .routes(routes!(models::get))
+        .routes(routes!(drift::drift))
+        .routes(routes!(ranking::ranking))
+        .routes(routes!(ranking::listed::rank_ids))
+        .routes(routes!(outcomes::record, history::of_customer))
+        .routes(routes!(performance::performance))
+        .merge(session::routes())
         .merge(open_inference::routes())
 }
 
@@ -173,6 +225,12 @@ pub fn router(app: &App, guard: &Guard) -> Router {
     let counters = |operation| metrics.counters("rest", operation);
     let state = HttpState {
         scorer: app.scorer.clone(),
+        drift: Thresholds::from(&app.config.drift),
+        outcomes: app.outcomes.clone(),
+        sign_in: guard.sign_in().cloned(),
+        needs_keys: guard.is_on(),
+        customer_link: app.config.page.customer_link.as_str().into(),
+        rankings: app.rankings.clone(),
         repository_api: super::open_inference::repository_api(app),
         counters: Arc::new(EndpointCounters {
             score: counters("score"),
@@ -180,9 +238,19 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             features: counters("features"),
             paths: counters("paths"),
             changes: counters("changes"),
-            score_lines: counters("score_lines"),
+            score_history: counters("score_history"),
+            what_if: counters("what_if"),
+            score_lines: metrics.stream_counters("rest", "score_lines"),
             list_models: counters("list_models"),
             get_model: counters("get_model"),
+            drift: counters("drift"),
+            ranking: counters("ranking"),
+            rank_ids: counters("rank_ids"),
+            export: metrics.stream_counters("rest", "export_ranking"),
+            outcomes: counters("outcomes"),
+            get_outcomes: counters("get_outcomes"),
+            performance: counters("performance"),
+            session: counters("session"),
             infer: counters("infer"),
         }),
         streams: Arc::new(StreamLimits {
@@ -197,6 +265,12 @@ pub fn router(app: &App, guard: &Guard) -> Router {
     let router = axum::Router::from(routes())
         .merge(open_inference::version_routes())
         .with_state(state)
+        // Answers hold personal data; no browser or proxy is to keep them.
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store"),
+        ))
+        .merge(page::router(app.config.page.enabled))
         .merge(docs::router(description))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
@@ -207,7 +281,7 @@ pub fn router(app: &App, guard: &Guard) -> Router {
             CheckLayer(unpack::check),
         ));
     guard.protect(ApiKind::Rest, router, Error::into_response).layer((
-        ContextLayer::rest(),
+        ContextLayer::rest(app),
         ErrorFormatLayer,
         CatchPanicLayer::custom(problem::panicked),
         option_layer(cors::layer(&app.config.cors)),

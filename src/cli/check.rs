@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::table::TextTable;
 use super::{BOLD, CommandError, GREEN, RED, YELLOW, load_config, print_line, print_table};
+use crate::models::bundle::identity;
 use crate::models::gate::{self, GateContext};
 use crate::models::report::{GateReport, StepOutcome};
 use crate::models::signature::TrustedKeys;
@@ -60,21 +61,6 @@ impl CheckCommand {
         } else {
             Err(CommandError::CheckFailed)
         }
-    }
-}
-
-/// Returns the model name and version of a path: `models/churn/3` is version 3 of churn. Other paths give the file stem
-/// and version 0.
-pub(super) fn identity(path: &Path) -> (String, u64) {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let text = |path: Option<&std::ffi::OsStr>| {
-        path.map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
-    };
-    let name = text(path.file_name());
-    match name.parse() {
-        Ok(version) => (text(path.parent().and_then(Path::file_name)), version),
-        Err(_) => (text(path.file_stem()), 0),
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod host;
 mod models;
+mod outcomes;
 mod stores;
 
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ impl DoctorCommand {
             &config,
             stores::findings,
         ));
+        findings.extend(bounded("outcomes", TIMEOUT, &config, outcomes::findings));
         let gate = self.gate;
         let limit = if gate { GATE_TIMEOUT } else { TIMEOUT };
         findings.extend(bounded("repository", limit, &config, move |config| {

@@ -1,4 +1,4 @@
-//! HTTP client of a server's operations port, for the commands that talk to a running server.
+//! HTTP client of a running server, for the commands that talk to one: mostly to its operations port.
 
 use std::time::Duration;
 
@@ -18,6 +18,43 @@ pub(super) struct OperationsClient {
     server: String,
 }
 
+/// A port of a server, for errors.
+#[derive(Clone, Copy, Debug)]
+struct PortName {
+    name: &'static str,
+    example: &'static str,
+}
+
+const OPERATIONS: PortName = PortName {
+    name: "operations port",
+    example: "localhost:8082",
+};
+
+const REST: PortName = PortName {
+    name: "REST port",
+    example: "localhost:8080",
+};
+
+/// Client options of commands that call the REST API of a running server.
+#[derive(Clone, Debug, Args)]
+pub(super) struct RestClient {
+    /// REST port of the running server
+    #[arg(long, value_name = "HOST:PORT", default_value = "localhost:8080")]
+    server: String,
+}
+
+impl RestClient {
+    /// Gets the JSON at a path.
+    pub(super) fn get(&self, path: &str) -> Result<Value, String> {
+        call(&self.server, REST, Method::GET, path, None)
+    }
+
+    /// Posts JSON.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        call(&self.server, REST, Method::POST, path, Some(body))
+    }
+}
+
 /// Environment variable with the API key. There is no option for it, as other users can see command lines.
 const API_KEY_VARIABLE: &str = "EVERGREEN_API_KEY";
 
@@ -27,29 +64,35 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 impl OperationsClient {
     /// Gets the JSON at a path.
     pub(super) fn get(&self, path: &str) -> Result<Value, String> {
-        self.call(Method::GET, path, None)
+        call(&self.server, OPERATIONS, Method::GET, path, None)
     }
 
     /// Posts a command.
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
-        self.call(Method::POST, path, Some(body))
+        call(&self.server, OPERATIONS, Method::POST, path, Some(body))
     }
+}
 
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
-        let response = within(TIMEOUT, exchange(&self.server, method, path, body));
-        let (status, answer) = response.map_err(|error| format!("{}: {error}", self.server))?;
-        if status == StatusCode::OK {
-            return Ok(answer);
-        }
-        let detail = answer["detail"].as_str().or_else(|| answer["title"].as_str());
-        let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
-        Err(match status {
-            StatusCode::UNAUTHORIZED => {
-                format!("{}: {detail}; set the variable {API_KEY_VARIABLE}", self.server)
-            }
-            _ => format!("{}: {detail}", self.server),
-        })
+fn call(
+    server: &str,
+    port: PortName,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Value, String> {
+    let response = within(TIMEOUT, exchange(server, port, method, path, body));
+    let (status, answer) = response.map_err(|error| format!("{server}: {error}"))?;
+    if status == StatusCode::OK {
+        return Ok(answer);
     }
+    let detail = answer["detail"].as_str().or_else(|| answer["title"].as_str());
+    let detail = detail.map_or_else(|| status.to_string(), str::to_owned);
+    Err(match status {
+        StatusCode::UNAUTHORIZED => {
+            format!("{server}: {detail}; set the variable {API_KEY_VARIABLE}")
+        }
+        _ => format!("{server}: {detail}"),
+    })
 }
 
 /// Calls a probe: returns whether its status is 200, and its body.
@@ -57,7 +100,7 @@ impl OperationsClient {
 /// # Errors
 /// There was no answer within `timeout`.
 pub(super) fn probe(server: &str, path: &str, timeout: Duration) -> Result<(bool, Value), String> {
-    let response = within(timeout, exchange(server, Method::GET, path, None));
+    let response = within(timeout, exchange(server, OPERATIONS, Method::GET, path, None));
     response
         .map(|(status, answer)| (status == StatusCode::OK, answer))
         .map_err(|error| format!("{server}: {error}"))
@@ -74,6 +117,7 @@ fn within<T>(timeout: Duration, work: impl Future<Output = Result<T, String>>) -
 
 async fn exchange(
     server: &str,
+    port: PortName,
     method: Method,
     path: &str,
     body: Option<&Value>,
@@ -95,7 +139,8 @@ async fn exchange(
     let response = client.request(request).await.map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         let cause = cause.unwrap_or_else(|| error.to_string());
-        format!("{cause}; check that the server runs and that --server is its operations port, such as localhost:8082")
+        let PortName { name, example } = port;
+        format!("{cause}; check that the server runs and that --server is its {name}, such as {example}")
     })?;
     let status = response.status();
     let bytes = response
@@ -105,7 +150,8 @@ async fn exchange(
         .map_err(|error| error.to_string())?
         .to_bytes();
     let answer = serde_json::from_slice(&bytes).map_err(|_| {
-        format!("{status}: expected JSON; check that --server is the operations port of a server, such as localhost:8082")
+        let PortName { name, example } = port;
+        format!("{status}: expected JSON; check that --server is the {name} of a server, such as {example}")
     })?;
     Ok((status, answer))
 }

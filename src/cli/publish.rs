@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::check::{identity, print};
+use super::check::print;
 use super::{CommandError, GREEN, load_config, print_line, progress_bar, whole_number};
 use crate::config::location::is_remote;
 use crate::models::bundle::Bundle;
+use crate::models::bundle::identity;
 use crate::models::contract::FILE_NAME;
 use crate::models::gate::{self, GateContext};
 use crate::models::signature::{SIGNATURE_FILE, SigningKey, TrustedKeys};
-use crate::storage::{Storage, temporary_name};
+use crate::storage::{Storage, Temporary};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,7 +83,7 @@ impl PublishCommand {
         };
         // After the files that it covers and before the manifest, with which the version appears.
         files.extend(match &signature {
-            Some(signature) => Some(signature.path.join(SIGNATURE_FILE)),
+            Some(signature) => Some(signature.path()),
             None => {
                 Some(self.bundle.join(SIGNATURE_FILE)).filter(|file| contract.is_some() && file.is_file())
             }
@@ -132,25 +133,18 @@ impl PublishCommand {
 }
 
 /// A signature file in a temporary folder of its own, which is removed on drop.
-struct NewSignature {
-    path: PathBuf,
-}
+struct NewSignature(Temporary);
 
 impl NewSignature {
     fn write(text: &str) -> Result<Self, String> {
-        let path = std::env::temp_dir().join(temporary_name("evergreen-signature"));
-        let fail = |error: std::io::Error| format!("{}: {error}", path.display());
-        std::fs::create_dir(&path).map_err(fail)?;
-        let signature = Self { path: path.clone() };
-        std::fs::write(path.join(SIGNATURE_FILE), text).map_err(fail)?;
+        let signature = Self(Temporary::folder(&std::env::temp_dir())?);
+        let path = signature.path();
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(signature)
     }
-}
 
-impl Drop for NewSignature {
-    fn drop(&mut self) {
-        // Best effort: a signature is no secret.
-        let _ = std::fs::remove_dir_all(&self.path);
+    fn path(&self) -> PathBuf {
+        self.0.path().join(SIGNATURE_FILE)
     }
 }
 
@@ -186,7 +180,7 @@ fn check_repository(path: &Path) -> Result<(), String> {
 }
 
 /// Checks that a model name is valid as a folder name.
-fn check_model_name(name: &str) -> Result<(), String> {
+pub(super) fn check_model_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if !name.is_empty() && !name.starts_with('.') && name.chars().all(plain) {
         Ok(())

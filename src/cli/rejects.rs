@@ -1,79 +1,81 @@
-//! The rows that `evergreen score` leaves without a score, as a CSV file.
-
-use std::fs::File;
-use std::path::{Path, PathBuf};
+//! The rows that `evergreen score` leaves without a score, as CSV: one line per reason.
 
 use super::offline::RowRejection;
-use crate::features::table::TableBatch;
-use crate::storage::temporary_name;
+use super::sink::Target;
 
-/// A file of rejected rows: file, row, column and reason.
+/// The columns.
+const HEADER: [&str; 6] = ["file", "row", "id", "column", "value", "reason"];
+
+/// A file of rejected rows.
 pub(super) struct Rejects {
-    path: PathBuf,
-    /// Path of the file until it is complete.
-    temporary: PathBuf,
-    writer: csv::Writer<File>,
+    writer: csv::Writer<Target>,
+    name: String,
 }
 
 impl Rejects {
-    /// Creates the file, with its header.
+    /// Begins the file, with its header.
     ///
     /// # Errors
-    /// The file cannot be created.
-    pub(super) fn create(path: &Path) -> Result<Self, String> {
-        let temporary = path.with_file_name(temporary_name(".rejects"));
-        let file = File::create_new(&temporary).map_err(|error| format!("{}: {error}", path.display()))?;
-        let mut rejects = Self {
-            path: path.to_owned(),
-            temporary,
-            writer: csv::Writer::from_writer(file),
-        };
-        rejects.record(["file", "row", "column", "reason"])?;
+    /// The file cannot be written.
+    pub(super) fn new(target: Target) -> Result<Self, String> {
+        let mut rejects = Self::without_header(target);
+        rejects.record(HEADER)?;
         Ok(rejects)
     }
 
-    /// Adds a row, with its number in its file.
+    /// Begins a part of the file that is not the first.
+    pub(super) fn without_header(target: Target) -> Self {
+        Self {
+            name: target.fail(&""),
+            writer: csv::Writer::from_writer(target),
+        }
+    }
+
+    /// Adds the reasons of a row, with its number in its file.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(super) fn add(
         &mut self,
-        batch: &TableBatch,
+        file: &str,
         row: u64,
-        rejection: &RowRejection,
+        id: Option<&str>,
+        reasons: &[RowRejection],
     ) -> Result<(), String> {
-        let file = batch.path.display().to_string();
-        let column = rejection.column.as_deref().unwrap_or_default();
-        self.record([&file, &row.to_string(), column, &rejection.reason])
+        let (row, id) = (row.to_string(), id.unwrap_or_default());
+        reasons.iter().try_for_each(|rejection| {
+            let column = rejection.column.as_deref().unwrap_or_default();
+            let value = rejection.value.as_deref().unwrap_or_default();
+            self.record([file, &row, id, column, value, &rejection.reason])
+        })
     }
 
     /// Completes the file, under its name.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(super) fn finish(mut self) -> Result<(), String> {
-        let done = self
-            .writer
-            .flush()
-            .and_then(|()| std::fs::rename(&self.temporary, &self.path));
-        done.map_err(|error| self.fail(&error))
+    pub(super) fn finish(self) -> Result<(), String> {
+        self.finish_with(|_| Ok(()))
     }
 
-    fn record(&mut self, fields: [&str; 4]) -> Result<(), String> {
-        self.writer
-            .write_record(fields)
-            .map_err(|error| self.fail(&error))
+    /// As [`Self::finish`], after `more` has written what else the file is to have.
+    ///
+    /// # Errors
+    /// As [`Self::finish`], and those of `more`.
+    pub(super) fn finish_with(
+        self,
+        more: impl FnOnce(&mut Target) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let name = self.name;
+        let target = self.writer.into_inner();
+        let mut target = target.map_err(|error| format!("{name}{}", error.error()))?;
+        more(&mut target)?;
+        target.finish()
     }
 
-    fn fail(&self, error: &dyn std::fmt::Display) -> String {
-        format!("{}: {error}", self.path.display())
-    }
-}
-
-impl Drop for Rejects {
-    fn drop(&mut self) {
-        // Removes the partial file after a failure; after `finish` it no longer exists.
-        let _ = std::fs::remove_file(&self.temporary);
+    fn record(&mut self, fields: [&str; 6]) -> Result<(), String> {
+        let written = self.writer.write_record(fields);
+        written.map_err(|error| format!("{}{error}", self.name))
     }
 }
 

@@ -1,358 +1,389 @@
 //! `evergreen score`: scores a table offline, with the same engine and contract as the server.
 
+mod checkpoint;
+mod compute;
+mod details;
+mod error;
+mod input;
+mod job;
+mod kind;
+mod options;
+mod output;
+mod pipeline;
+mod place;
+mod store;
+mod summary;
+
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use clap::{Args, ValueEnum};
+use super::offline::OfflineModel;
+use super::{CommandError, RED, YELLOW, load_config, print_error};
+use crate::config::Config;
+use crate::config::location::is_remote;
+use crate::lifecycle::number_for_servers;
+use crate::models::contract::FILE_NAME;
+use crate::models::repository::Repository;
+use crate::models::signature::TrustedKeys;
+use crate::storage::Storage;
+use checkpoint::{CHECKPOINT, Checkpoint, JobIdentity};
+use compute::Scoring;
+use error::JobError;
+pub(super) use input::check_complete;
+use input::{Input, STANDARD};
+use job::Work;
+use kind::Prediction;
+pub(super) use options::ScoreCommand;
+use output::{Output, OutputFile, prepare_folder, split};
+use place::Place;
+use store::Store;
 
-use super::offline::{OfflineModel, RowRejection};
-use super::rejects::Rejects;
-use super::sink::{self, Numbers, OutputHeader};
-use super::{CommandError, YELLOW, print_error, progress_bar, thousands};
-use crate::features::table::{Table, TableBatch, unfinished};
-use crate::models::contract::ScoreKind;
-use crate::scoring::calibration::calibrate;
-use evergreen_forest::{OutputKind, Precision, Scratch};
+/// Exit code of a job that failed although its input is right: to try again may help.
+const FAILED: u8 = 1;
 
-const EXAMPLES: &str = "\
-Examples:
-  evergreen score --model models/churn/1 --input customers.parquet --output scores.parquet
-  evergreen score --model churn --input exports/ --output scores.csv --kind contributions
-  evergreen score --model model.json --input rows.jsonl --output leaves.jsonl --kind leaf
-  evergreen score --model churn --input raw.csv --output scores.csv --on-error skip --rejects rejects.csv
-
-Columns are matched to features by name; others are ignored. The output has the id (the contract's entity, or a column \
-named like id, customer_id or customerID) and a column with the kind's name, or several, numbered from 0. Rows keep the \
-input's order.";
-
-/// Score a table offline: Parquet, CSV or JSON lines in and out
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct ScoreCommand {
-    /// Bundle folder, model file, or name of a model in --models
-    #[arg(long, value_name = "PATH|NAME")]
-    model: String,
-    /// Input file, or folder of files: Parquet, CSV or JSON lines
-    #[arg(long, value_name = "FILE")]
-    input: PathBuf,
-    /// Output file; its ending sets the format: .parquet, .csv or .jsonl
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Id column. Default: the contract's entity, or a column named like an id
-    #[arg(long, value_name = "COLUMN")]
-    id: Option<String>,
-    /// Kind of prediction. Default: the contract's output, or else the library's plain prediction
-    #[arg(long, value_enum)]
-    kind: Option<OutputChoice>,
-    /// What to do with a row that has a bad cell
-    #[arg(long, value_enum, default_value_t = OnError::Stop)]
-    on_error: OnError,
-    /// CSV file for the rows without a score: file, row, column and reason
-    #[arg(long, value_name = "FILE")]
-    rejects: Option<PathBuf>,
-    /// Repository folder in which to look up a model NAME
-    #[arg(long, value_name = "DIR", default_value = "models")]
-    models: PathBuf,
-}
-
-/// What happens at a row with a cell that cannot be converted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OnError {
-    /// Stop, and write no output
-    Stop,
-    /// Write the row without a score, and go on
-    Skip,
-}
-
-/// The kind of prediction to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum OutputChoice {
-    /// Probabilities, calibrated if the contract says so
-    Probability,
-    /// The library's plain prediction
-    Value,
-    /// The raw sum of the leaves
-    Margin,
-    /// The predicted class
-    Class,
-    /// The leaf reached in each tree, numbered as by the library; for CatBoost's Depthwise and Lossguide trees, as by the
-    /// library after it has loaded the file
-    Leaf,
-    /// What each feature adds to the margin
-    Contributions,
-}
-
-impl OutputChoice {
-    fn output(self) -> OutputKind {
-        match self {
-            Self::Probability | Self::Value => OutputKind::Value,
-            Self::Margin => OutputKind::Margin,
-            Self::Class => OutputKind::Class,
-            Self::Leaf => OutputKind::Leaf,
-            Self::Contributions => OutputKind::Contributions,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Probability => "probability",
-            Self::Value => "value",
-            Self::Margin => "margin",
-            Self::Class => "class",
-            Self::Leaf => "leaf",
-            Self::Contributions => "contributions",
-        }
-    }
-}
+/// Exit code of a complete job that left too many rows without a score.
+const WITH_REJECTS: u8 = 3;
 
 impl ScoreCommand {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        check_output_path(&self.input, &self.output)?;
-        if let Some(rejects) = &self.rejects {
-            check_output_path(&self.input, rejects)?;
-            check_output_path(&self.output, rejects)?;
-            if *rejects == self.output {
-                return Err(format!(
-                    "{}: expected different files for --output and --rejects",
-                    rejects.display()
-                )
-                .into());
+        let start = Instant::now();
+        self.check()?;
+        let config = load_config(self.config.as_deref())?;
+        self.reach_repository(&config).map_err(command_error)?;
+        let model = OfflineModel::load_from(&self.model, &self.models, &config)?;
+        self.say_version(&model, &config);
+        let prediction = Prediction::new(&model, self.kind)?;
+        if self.write.is_some() && prediction.width != 1 {
+            let width = prediction.width;
+            return Err(format!("--write: expected a model with one score per row, found {width}").into());
+        }
+        let columns = self.detail_columns();
+        if self.explain > 0 && model.version.contract.is_none() {
+            return Err(
+                "--explain: expected a bundle, whose contract words the reasons; use --kind contributions \
+                        for a model file"
+                    .to_owned()
+                    .into(),
+            );
+        }
+        self.check_explain(model.version.inputs.len())?;
+        let input = Input::open(
+            &self.input,
+            self.input_format(),
+            !self.no_success_file,
+            &config.storage,
+        )
+        .map_err(command_error)?;
+        // An entity that cannot be read is an error below: without it, rows would have other ids or none.
+        let contract = model.version.contract.as_ref();
+        let entity = contract.map(|contract| contract.model.entity.as_str());
+        let entity = entity.filter(|name| input.table.has_unreadable(name));
+        let selection = model.select(&input.table, self.id.as_deref().or(entity));
+        if self.write.is_some() && selection.id.is_none() {
+            let found = input.table.columns().join(", ");
+            let expected = "--write: expected an id column; name it with --id";
+            return Err(format!("{expected}; found the columns {found}").into());
+        }
+        // Missing columns are an error before anything is written.
+        let missing = input.table.batches(&selection.columns).map(drop);
+        missing.map_err(|error| input.shown(&error.to_string()))?;
+        let mut scoring = Scoring {
+            skip: self.skips(),
+            needs_id: self.write.is_some(),
+            explain: self.explain,
+            selection,
+            prediction,
+            columns,
+            model,
+        };
+        scoring.header().check()?;
+        self.say_ids(&scoring);
+        let work = self.work(&config, &mut scoring, &input);
+        let mut work = work.map_err(command_error)?;
+        if work.checkpoint.complete {
+            print_error!("already complete; --restart starts over");
+        }
+        let before = work.checkpoint.counts.rows;
+        let done = job::run(&scoring, &input, self.threads(), &mut work);
+        self.report(&scoring, work, done, start, before)
+    }
+
+    /// Checks that a row can have so many reasons: each one is several columns of the output.
+    fn check_explain(&self, features: usize) -> Result<(), String> {
+        match self.explain {
+            found if found > features => Err(format!(
+                "--explain: expected at most {features} reasons, as many as the model has features, found {found}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the outputs, and finds out how far an earlier run has come.
+    fn work(&self, config: &Config, scoring: &mut Scoring, input: &Input) -> Result<Work, JobError> {
+        let storage = &config.storage;
+        let rejects = self.rejects.as_deref();
+        let rejects = rejects.map(|path| OutputFile::new(path, storage)).transpose()?;
+        let output = Output::open(self.output.as_deref(), self.output_format(), storage)?;
+        let checkpoint_file = match &self.checkpoint {
+            Some(path) => {
+                let (folder, name) = split(path)?;
+                let place = Place::open(&folder, storage)?;
+                place.check()?;
+                Some((place, name))
             }
+            None => None,
+        };
+        let version = &scoring.model.version;
+        let job = JobIdentity {
+            model: version.name.clone(),
+            version: version.version,
+            sha256: version.sha256.clone(),
+            bundle_sha256: version.bundle_sha256.clone(),
+            options: self.identity(scoring, output.format()),
+            input: input.identity(),
+        };
+        let begun = Checkpoint::new(job, scoring.model.now);
+        if let Output::Parts(place, _) = &output {
+            prepare_folder(place, self.restart.then_some(&begun))?;
         }
-        let model = OfflineModel::load(&self.model, &self.models)?;
-        let kind = kind(&model, self.kind)?;
-        check_complete(&self.input)?;
-        let table = Table::open(&self.input).map_err(|error| error.to_string())?;
-        let mut rejects = self.rejects.as_deref().map(Rejects::create).transpose()?;
-        let summary = score(&self, &model, kind, &table, &mut rejects)?;
-        if let Some(rejects) = rejects {
-            rejects.finish()?;
+        if let Some((place, name)) = checkpoint_file.as_ref().filter(|_| self.restart) {
+            Checkpoint::check_replaceable(place, name)?;
         }
-        let (rows, output) = (thousands(summary.rows), self.output.display());
-        print_error!("{rows} rows scored to {output}");
-        if let Some((count, first)) = summary.rejected {
-            let count = thousands(count);
-            let listed = self
-                .rejects
-                .as_ref()
-                .map(|path| format!("; all in {}", path.display()));
-            let listed = listed.unwrap_or_default();
-            print_error!("{YELLOW}{count} rows have no score{YELLOW:#}; first: {first}{listed}");
+        let state = match (&output, &checkpoint_file) {
+            (Output::Parts(place, _), _) => Some((place, CHECKPOINT)),
+            (_, Some((place, name))) => Some((place, name.as_str())),
+            (_, None) => None,
+        };
+        let found = match state {
+            Some((place, name)) if !self.restart => Checkpoint::read(place, name, &begun.job)?,
+            _ => None,
+        };
+        let checkpoint = found.unwrap_or(begun);
+        scoring.model.now = checkpoint.as_of;
+        let mut work = Work {
+            header: scoring.header(),
+            output,
+            store: None,
+            rejects,
+            checkpoint_file,
+            checkpoint,
+            part_rows: self.part_rows.get(),
+            part: None,
+        };
+        work.check_parts()?;
+        if let Some(options) = self.store_options().filter(|_| !work.checkpoint.complete) {
+            work.store = Some(Store::open(&options, config, &scoring.model.version)?);
         }
-        Ok(())
+        Ok(work)
+    }
+
+    /// Reaches the repository, if it is in object storage: a failure there may pass, unlike that of a model.
+    fn reach_repository(&self, config: &Config) -> Result<(), JobError> {
+        if !is_remote(&self.models) || Path::new(&self.model).exists() {
+            return Ok(());
+        }
+        let storage = Storage::open(&self.models, &config.storage)?;
+        storage.folders("").map(drop).map_err(JobError::Output)
+    }
+
+    /// Says which version scores, and which one servers use, if that can be told.
+    fn say_version(&self, model: &OfflineModel, config: &Config) {
+        let version = &model.version;
+        let (name, number) = (&version.name, version.version);
+        let given = Path::new(&self.model);
+        let path = match given.exists() {
+            true => given.to_owned(),
+            false => self.models.join(given),
+        };
+        if !given.exists() && !path.join(FILE_NAME).exists() {
+            let shown = self.models.display();
+            print_error!("scoring with version {number} of {name}, which servers of {shown} use");
+            return;
+        }
+        // The folder of a version in its repository: <repository>/<model>/<version>.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let Some(repository) = path.parent().and_then(Path::parent).filter(|_| number > 0) else {
+            return;
+        };
+        let serving = Repository::open(repository, &config.storage).and_then(|repository| {
+            let trusted = TrustedKeys::read(&config.models.trusted_keys)?;
+            number_for_servers(&repository, name, &trusted, number)
+        });
+        let shown = repository.display();
+        match serving {
+            Ok(serving) if serving == number => {
+                print_error!("scoring with version {number} of {name}, which servers of {shown} use");
+            }
+            Ok(serving) => print_error!(
+                "scoring with version {number} of {name}; servers of {shown} use version {serving}"
+            ),
+            // A bundle that is in no repository.
+            Err(_) => {}
+        }
+    }
+
+    /// Says if rows have no ids, or those of another column than the contract names.
+    fn say_ids(&self, scoring: &Scoring) {
+        if self.id.is_some() {
+            return;
+        }
+        let contract = scoring.model.version.contract.as_ref();
+        let entity = contract.map(|contract| contract.model.entity.as_str());
+        let missing = entity.map(|name| format!("the input has no column `{name}`, the contract's entity; "));
+        match (&scoring.selection.id, entity) {
+            (Some(id), Some(entity)) if id != entity => print_error!(
+                "{YELLOW}{}the ids are those of `{id}`{YELLOW:#}; --id names another column",
+                missing.unwrap_or_default()
+            ),
+            (None, _) => print_error!(
+                "{YELLOW}{}the output has no ids{YELLOW:#}; name their column with --id",
+                missing.unwrap_or_default()
+            ),
+            (Some(_), _) => {}
+        }
+    }
+
+    /// Prints the summary, and turns the result into an exit code.
+    fn report(
+        &self,
+        scoring: &Scoring,
+        work: Work,
+        done: Result<(), JobError>,
+        start: Instant,
+        before: u64,
+    ) -> Result<(), CommandError> {
+        done.map_err(command_error)?;
+        let rejects = self.rejects.as_ref().map(|path| path.display().to_string());
+        let counts = &work.checkpoint.counts;
+        counts.print(
+            &scoring.model,
+            &self.shown_output(),
+            start,
+            before,
+            rejects.as_deref(),
+        );
+        if let Some(store) = &work.store {
+            print_error!(
+                "{} scores written to the store",
+                super::thousands(store.written())
+            );
+        }
+        let too_many = counts.rejected_share() > self.allow_rejects;
+        if let Output::Parts(place, _) = work.output {
+            place.unlock();
+        }
+        match too_many {
+            true => Err(CommandError::Logged(WITH_REJECTS)),
+            false => Ok(()),
+        }
     }
 }
 
-/// Checks that the job which writes an input folder is done, by the rule of serving.
-fn check_complete(input: &Path) -> Result<(), String> {
-    let Ok(entries) = input.read_dir() else {
-        return Ok(());
-    };
-    let names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    match unfinished(names.iter().map(String::as_str)) {
-        Some(reason) => Err(format!(
-            "{}: {reason}; put an empty file _SUCCESS into it if it is complete",
-            input.display()
-        )),
-        None => Ok(()),
+/// The exit code of an error.
+fn command_error(error: JobError) -> CommandError {
+    match error {
+        JobError::Input(error) => error.into(),
+        JobError::Output(error) => {
+            print_error!("{RED}error:{RED:#} {error}");
+            CommandError::Logged(FAILED)
+        }
     }
 }
 
-/// Checks that the output neither replaces the input nor is in its folder, where the next run would read it.
-fn check_output_path(input: &Path, output: &Path) -> Result<(), String> {
-    let Ok(input) = input.canonicalize() else {
+/// Checks that what `option` names neither replaces the input nor is in its folder, where the next run would read it.
+fn check_output_path(input: &Path, output: &Path, option: &str) -> Result<(), String> {
+    let is_elsewhere = |path: &Path| path.as_os_str() == STANDARD || is_remote(path);
+    if is_elsewhere(input) != is_elsewhere(output) || input.as_os_str() == STANDARD {
         return Ok(());
-    };
-    let folder = output.parent().map(|folder| {
-        if folder.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            folder
-        }
-    });
-    let folder = folder.and_then(|folder| folder.canonicalize().ok());
-    let output = output
-        .canonicalize()
-        .ok()
-        .or_else(|| Some(folder?.join(output.file_name()?)));
-    match output {
-        Some(output) if output.starts_with(&input) => Err(format!(
-            "{}: the output would overwrite the input or become part of it; choose another --output",
+    }
+    let message = |output: &Path| {
+        format!(
+            "{}: the output would overwrite the input or become part of it; choose another {option}",
             output.display()
-        )),
+        )
+    };
+    if is_remote(input) {
+        let input = input.to_string_lossy();
+        let inside = output.to_string_lossy().trim_end_matches('/') == input.trim_end_matches('/')
+            || output
+                .to_string_lossy()
+                .starts_with(&format!("{}/", input.trim_end_matches('/')));
+        return if inside { Err(message(output)) } else { Ok(()) };
+    }
+    match resolve(input).zip(resolve(output)) {
+        Some((input, output)) if output.starts_with(&input) => Err(message(&output)),
         _ => Ok(()),
     }
 }
 
-/// Returns the requested kind, or the model's default.
-///
-/// # Errors
-/// The model has no probabilities.
-fn kind(model: &OfflineModel, requested: Option<OutputChoice>) -> Result<OutputChoice, String> {
-    let has_probabilities = model.version.forest.gives_probabilities();
-    let contract = model
-        .version
-        .contract
-        .as_ref()
-        .map(|contract| contract.output.kind);
-    let kind = requested.unwrap_or(match contract {
-        Some(ScoreKind::Probability) => OutputChoice::Probability,
-        Some(ScoreKind::Margin) => OutputChoice::Margin,
-        Some(ScoreKind::Class) => OutputChoice::Class,
-        None if has_probabilities => OutputChoice::Probability,
-        Some(ScoreKind::Value) | None => OutputChoice::Value,
-    });
-    if kind == OutputChoice::Probability && !has_probabilities {
-        let objective = &model.version.forest.summary().objective;
-        return Err(format!(
-            "--kind probability: {objective} has no probability; use --kind value, margin or class"
-        ));
+/// Checks that two options do not name the same file: one would replace the other.
+fn check_different(first: (&str, &Path), second: (&str, &Path)) -> Result<(), String> {
+    let (first_option, first) = first;
+    let (second_option, second) = second;
+    let is_local = |path: &Path| path.as_os_str() != STANDARD && !is_remote(path);
+    let resolved = || resolve(first).zip(resolve(second));
+    let same = first == second
+        || is_local(first) && is_local(second) && resolved().is_some_and(|(first, second)| first == second);
+    match same {
+        true => Err(format!(
+            "{}: expected different files for {first_option} and {second_option}",
+            second.display()
+        )),
+        false => Ok(()),
     }
-    Ok(kind)
 }
 
-/// The result of a run.
-struct ScoreSummary {
-    rows: usize,
-    /// Number of rows without a score, and the reason of the first.
-    rejected: Option<(usize, String)>,
+/// A path without links, as far as it exists.
+fn resolve(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors().find_map(|existing| {
+        let rest = path.strip_prefix(existing).ok()?;
+        // Of a path that exists there is no rest, and a slash at its end would stay.
+        Some(existing.canonicalize().ok()?.join(rest).components().collect())
+    })
 }
 
-fn score(
-    command: &ScoreCommand,
-    model: &OfflineModel,
-    kind: OutputChoice,
-    table: &Table,
-    rejects: &mut Option<Rejects>,
-) -> Result<ScoreSummary, String> {
-    let selection = model.select(table, command.id.as_deref());
-    let mut batches = table
-        .batches(&selection.columns)
-        .map_err(|error| error.to_string())?;
-    let width = model
-        .version
-        .forest
-        .width(kind.output())
-        .map_err(|error| error.to_string())?;
-    let header = OutputHeader {
-        id: selection.id.clone(),
-        columns: column_names(model, kind, width),
-        numbers: number_type(model, kind),
-    };
-    let mut sink = sink::create(&command.output, header)?;
-    let bar = progress_bar(table.bytes(), "scoring");
-    let mut scratch = Scratch::default();
-    let mut summary = ScoreSummary {
-        rows: 0,
-        rejected: None,
-    };
-    let mut out = Vec::new();
-    while let Some(batch) = batches.next_batch().map_err(|error| error.to_string())? {
-        let mut skip = vec![false; batch.rows];
-        let mut failed = None;
-        let mut reject = |row: usize, rejection: RowRejection| {
-            skip[row] = true;
-            let number = batch.first_row + row as u64;
-            if let Some(rejects) = rejects {
-                failed = failed.take().or(rejects.add(&batch, number, &rejection).err());
-            }
-            let first = || (0, rejection.at(number));
-            summary.rejected.get_or_insert_with(first).0 += 1;
-        };
-        let rows = model
-            .rows(&batch, &selection, command.on_error == OnError::Skip, &mut reject)
-            .map_err(|error| match command.on_error {
-                OnError::Stop => format!("{error}; --on-error skip writes such rows without a score"),
-                OnError::Skip => error.to_string(),
-            })?;
-        if let Some(error) = failed {
-            return Err(error);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_in_the_input_is_refused_before_its_folders_exist() {
+        let root = tempfile::tempdir().unwrap();
+        let input = root.path().join("rows");
+        std::fs::create_dir(&input).unwrap();
+        std::os::unix::fs::symlink(&input, root.path().join("link")).unwrap();
+        for output in [
+            "rows",
+            "rows/x.csv",
+            "rows/new/deep/x.csv",
+            "link/new/x.csv",
+            "rows/new/",
+        ] {
+            let refused = check_output_path(&input, &root.path().join(output), "--output");
+            assert!(refused.is_err(), "{output}");
         }
-        predict(model, kind, &rows, &batch, width, &mut out, &mut scratch)?;
-        sink.write(
-            batch.columns.first().filter(|_| selection.id.is_some()),
-            &out,
-            &skip,
-        )?;
-        summary.rows += batch.rows;
-        bar.set_position(batches.position(&batch));
-    }
-    bar.finish_and_clear();
-    sink.finish()?;
-    Ok(summary)
-}
-
-fn predict(
-    model: &OfflineModel,
-    kind: OutputChoice,
-    rows: &[f64],
-    batch: &TableBatch,
-    width: usize,
-    out: &mut Vec<f64>,
-    scratch: &mut Scratch,
-) -> Result<(), String> {
-    out.clear();
-    out.resize(batch.rows * width, 0.0);
-    model
-        .version
-        .forest
-        .predict(kind.output(), rows, out, scratch)
-        .map_err(|error| error.to_string())?;
-    let calibrated = model
-        .version
-        .contract
-        .as_ref()
-        .filter(|contract| contract.output.calibration.is_some());
-    if let (OutputChoice::Probability, Some(contract)) = (kind, calibrated) {
-        let mut margins = vec![0.0; batch.rows];
-        model
-            .version
-            .forest
-            .predict(OutputKind::Margin, rows, &mut margins, scratch)
-            .map_err(|error| error.to_string())?;
-        for (value, margin) in out.iter_mut().zip(margins) {
-            *value = calibrate(&contract.output, Some(margin), *value);
+        for output in ["x.csv", "rows.csv", "new/rows/x.csv"] {
+            let allowed = check_output_path(&input, &root.path().join(output), "--output");
+            assert_eq!(allowed, Ok(()), "{output}");
         }
     }
-    Ok(())
-}
 
-fn column_names(model: &OfflineModel, kind: OutputChoice, width: usize) -> Vec<String> {
-    let groups = model.version.forest.summary().groups;
-    if kind == OutputChoice::Contributions {
-        let features = model
-            .version
-            .forest
-            .features()
-            .iter()
-            .map(|feature| feature.name.clone());
-        let names: Vec<String> = features.chain(["bias".to_owned()]).collect();
-        if groups == 1 {
-            return names;
+    #[test]
+    fn two_options_for_one_file_are_refused_by_any_path_to_it() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("job.json");
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, root.path().join("link")).unwrap();
+        let check = |other: &Path| check_different(("--rejects", &file), ("--checkpoint", other));
+        for same in ["job.json", "./job.json", "link"] {
+            let error = check(&root.path().join(same)).unwrap_err();
+            assert!(
+                error.contains("different files for --rejects and --checkpoint"),
+                "{error}"
+            );
         }
-        return (0..groups)
-            .flat_map(|group| names.iter().map(move |name| format!("{name}_{group}")))
-            .collect();
-    }
-    match width {
-        1 => vec![kind.name().to_owned()],
-        _ => (0..width)
-            .map(|number| format!("{}_{number}", kind.name()))
-            .collect(),
-    }
-}
-
-fn number_type(model: &OfflineModel, kind: OutputChoice) -> Numbers {
-    let calibrated = model
-        .version
-        .contract
-        .as_ref()
-        .is_some_and(|contract| contract.output.calibration.is_some());
-    match (kind, model.version.forest.precision()) {
-        (OutputChoice::Leaf | OutputChoice::Class, _) => Numbers::Whole,
-        (OutputChoice::Probability, _) if calibrated => Numbers::Double,
-        (_, Precision::F32) => Numbers::Single,
-        (_, Precision::F64) => Numbers::Double,
+        assert_eq!(check(&root.path().join("other.json")), Ok(()));
+        assert_eq!(check(Path::new("s3://bucket/job.json")), Ok(()));
     }
 }

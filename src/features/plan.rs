@@ -10,6 +10,7 @@ use super::remote::{Lookup, RemoteSource};
 use super::snapshot::Snapshot;
 use crate::config::source::OnFailure;
 use crate::models::ModelVersion;
+use crate::spans::RequestSpan;
 use crate::values::entity_id::EntityId;
 use crate::values::feature_type::FeatureType;
 use crate::values::slot_value::SlotValue;
@@ -171,13 +172,34 @@ impl Plan {
             .any(|source| matches!(source, Source::Remote(..)))
     }
 
+    /// The table that every stored value comes from; `None` if a store has some of them, as its customers cannot be listed.
+    pub fn table(&self) -> Option<&Arc<Snapshot>> {
+        match self.sources.as_slice() {
+            [Source::Table(table)] => Some(table),
+            _ => None,
+        }
+    }
+
+    /// What a row of [`Self::table`] holds; nothing if there is no such table.
+    pub fn record(&self, row: usize) -> EntityRecord<'_> {
+        let part = match self.table() {
+            Some(table) => RecordPart::Row(row, table.as_of(row)),
+            None => RecordPart::Nothing,
+        };
+        EntityRecord {
+            plan: self,
+            parts: self.sources.iter().map(|_| part).collect(),
+        }
+    }
+
     /// Looks up the entities of a request in all remote sources at once; `None` for an entity without an id. `now` is in
-    /// seconds since the Unix epoch. Returns by `deadline`.
+    /// seconds since the Unix epoch. Returns by `deadline`. Each source is a part of `span`.
     pub async fn fetch(
         &self,
         entities: impl Iterator<Item = Option<&EntityId>>,
         now: f64,
         deadline: Option<Instant>,
+        span: &RequestSpan,
     ) -> FetchedFeatures {
         let mut ids = Vec::new();
         let mut position = |id: Option<&EntityId>| {
@@ -189,10 +211,15 @@ impl Plan {
         let lookups = self.sources.iter().map(|source| async move {
             match source {
                 Source::Table(_) => SourceLookup::default(),
-                Source::Remote(remote, _) => SourceLookup {
-                    lookups: remote.get(ids, now, deadline).await,
-                    max_ages: remote.max_ages(),
-                },
+                Source::Remote(remote, _) => {
+                    let part = span.part("features");
+                    part.set("evergreen.source", &remote.name);
+                    part.set("evergreen.entities", ids.len());
+                    SourceLookup {
+                        lookups: remote.get(ids, now, deadline).await,
+                        max_ages: remote.max_ages(),
+                    }
+                }
             }
         });
         FetchedFeatures {
@@ -280,6 +307,23 @@ impl EntityRecord<'_> {
             }
             _ => None,
         }
+    }
+
+    /// By slot, the time of [`Self::slot_as_of`], NaN without one. Empty, which costs nothing, if the time of every stored value
+    /// is that of [`Self::as_of`].
+    pub fn slot_times(&self) -> Vec<f64> {
+        if self.plan.table().is_some() {
+            return Vec::new();
+        }
+        let as_of = self.as_of();
+        let mut stored = (0..self.plan.bindings.len()).filter(|&slot| self.plan.bindings[slot].is_some());
+        if stored.all(|slot| self.slot_as_of(slot) == as_of) {
+            return Vec::new();
+        }
+        let slots = 0..self.plan.bindings.len();
+        slots
+            .map(|slot| self.slot_as_of(slot).unwrap_or(f64::NAN))
+            .collect()
     }
 
     /// The oldest `as_of` time of all sources.

@@ -89,7 +89,7 @@ const IDENTIFY: &str = "SELECT current_setting('server_version'), pg_is_in_recov
                         extract(epoch FROM clock_timestamp())::float8";
 
 /// Asks a server for its version, role and clock.
-pub(in crate::features) async fn identify(sessions: &Sessions) -> Result<StoreIdentity, String> {
+pub(crate) async fn identify(sessions: &Sessions) -> Result<StoreIdentity, String> {
     let rows = async {
         let session = sessions.session(Lane::Online).await?;
         let statement = session.prepare(IDENTIFY).await?;

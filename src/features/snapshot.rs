@@ -158,6 +158,11 @@ impl Snapshot {
         self.ids.get(row)
     }
 
+    /// The id in row `row`, borrowed.
+    pub fn id_ref(&self, row: usize) -> Option<IdRef<'_>> {
+        self.ids.get_ref(row)
+    }
+
     /// The position of a column of the specification.
     pub fn column(&self, column: &str, kind: FeatureType) -> Option<usize> {
         self.specs
@@ -227,7 +232,7 @@ fn id_of<'a>(cell: Cell<'a>) -> Result<IdRef<'a>, String> {
         Cell::Int(id) => Ok(IdRef::Int(id)),
         Cell::Text(id) | Cell::Untyped(id) if !id.is_empty() => Ok(IdRef::Text(id)),
         Cell::Null | Cell::Text(_) | Cell::Untyped(_) => Err("the id is empty".to_owned()),
-        Cell::Bool(_) | Cell::Float(_) | Cell::Time(_) => {
+        Cell::Bool(_) | Cell::Float(_) | Cell::Time(_) | Cell::Unfit { .. } => {
             Err("expected an id that is a text or a whole number".to_owned())
         }
     }

@@ -1,6 +1,6 @@
 //! SQL that several stores share.
 
 /// Quotes a name for SQL, whatever characters it has.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -2,19 +2,28 @@
 //! the batch, not by the size of the table.
 
 mod column;
+mod compression;
 mod csv;
+mod error;
 mod folder;
 mod json;
+mod kind;
 mod limits;
 mod parquet;
+mod partition;
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use column::{Column, TableBatch, TextColumn};
-use flate2::read::MultiGzDecoder;
-pub(crate) use folder::{is_part_of_table, nested, unfinished};
+pub use column::{BrokenRow, Column, TableBatch, TextColumn};
+pub(crate) use compression::{Compression, FinishWrite};
+pub use error::TableError;
+pub(crate) use folder::{HUDI_LOG, is_part_of_table, managed, nested, unfinished};
+pub use kind::FileKind;
+pub use parquet::decimals;
+use partition::Partition;
+pub(crate) use partition::is_partition;
 
 use crate::files;
 use crate::suggest::hint;
@@ -22,141 +31,32 @@ use crate::suggest::hint;
 /// Rows in a batch.
 const BATCH_ROWS: usize = 4096;
 
-/// An error in a table.
-#[derive(Debug, thiserror::Error)]
-pub struct TableError {
-    /// The file.
-    pub path: PathBuf,
-    /// The row, counted from 1 without the header.
-    pub row: Option<u64>,
-    /// The column.
-    pub column: Option<String>,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl std::fmt::Display for TableError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.path.display())?;
-        if let Some(row) = self.row {
-            write!(f, ", row {row}")?;
-        }
-        if let Some(column) = &self.column {
-            write!(f, ", column `{column}`")?;
-        }
-        write!(f, ": {}", self.message)
-    }
-}
-
-impl TableError {
-    pub(crate) fn file(path: &Path, message: impl ToString) -> Self {
-        Self {
-            path: path.to_owned(),
-            row: None,
-            column: None,
-            message: message.to_string(),
-        }
-    }
-
-    pub(crate) fn row(path: &Path, row: u64, message: impl ToString) -> Self {
-        Self {
-            row: Some(row),
-            ..Self::file(path, message)
-        }
-    }
-
-    pub(crate) fn cell(path: &Path, row: u64, column: &str, message: impl ToString) -> Self {
-        Self {
-            column: Some(column.to_owned()),
-            ..Self::row(path, row, message)
-        }
-    }
-
-    pub(crate) fn column(path: &Path, column: &str, message: impl ToString) -> Self {
-        Self {
-            column: Some(column.to_owned()),
-            ..Self::file(path, message)
-        }
-    }
-}
-
-/// The format of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// Apache Parquet, flat columns.
-    Parquet,
-    /// Comma-separated values with a header line, UTF-8.
-    Csv,
-    /// The same, separated by tabs.
-    Tsv,
-    /// One JSON object per line.
-    JsonLines,
-}
-
-/// File name extensions and their formats.
-const ENDINGS: [(&str, FileKind); 6] = [
-    ("parquet", FileKind::Parquet),
-    ("csv", FileKind::Csv),
-    ("tsv", FileKind::Tsv),
-    ("jsonl", FileKind::JsonLines),
-    ("ndjson", FileKind::JsonLines),
-    // Spark's ending for JSON lines.
-    ("json", FileKind::JsonLines),
-];
-
-/// The ending of a file compressed with gzip, after the ending of its format.
-const GZIP: &str = "gz";
-
-impl FileKind {
-    /// The format by the extension of `path`.
-    ///
-    /// # Errors
-    /// The extension is unknown; the message lists the known ones.
-    pub fn of(path: &Path) -> Result<Self, TableError> {
-        let inner = if is_gzip(path) {
-            path.with_extension("")
-        } else {
-            path.to_owned()
-        };
-        let ending = ending(&inner);
-        let known = ENDINGS
-            .iter()
-            .find(|(known, _)| Some(*known) == ending.as_deref())
-            .map(|&(_, kind)| kind);
-        match known {
-            Some(Self::Parquet) if is_gzip(path) => Err(TableError::file(
-                path,
-                "a Parquet file is compressed inside; expected it without .gz",
-            )),
-            Some(kind) => Ok(kind),
-            None => {
-                let known: Vec<String> = ENDINGS.iter().map(|(known, _)| format!(".{known}")).collect();
-                Err(TableError::file(
-                    path,
-                    format!(
-                        "unknown file extension; expected one of {}, or .gz after the last five",
-                        known.join(", ")
-                    ),
-                ))
-            }
-        }
-    }
-}
-
-fn ending(path: &Path) -> Option<String> {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    ending.map(str::to_ascii_lowercase)
-}
-
-/// Whether a file is compressed with gzip, by its ending.
-pub(crate) fn is_gzip(path: &Path) -> bool {
-    ending(path).as_deref() == Some(GZIP)
-}
-
 /// Reads one file in batches.
 trait BatchReader {
     /// The next batch of the chosen columns; `None` at the end.
     fn next(&mut self) -> Result<Option<TableBatch>, TableError>;
+
+    /// Skips batches until so many rows are skipped. Returns how many are: more if no batch ends there, fewer if there are
+    /// fewer.
+    fn skip(&mut self, rows: u64) -> Result<u64, TableError> {
+        let mut skipped = 0;
+        while skipped < rows {
+            let Some(batch) = self.next()? else { break };
+            skipped += batch.rows as u64;
+        }
+        Ok(skipped)
+    }
+}
+
+/// What a reader does with a record that is no row of the table (too few fields, no JSON), and with a value that no cell
+/// holds (a list).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BrokenRecords {
+    /// It is an error.
+    #[default]
+    Refuse,
+    /// The record is a row of nulls, and [`TableBatch::broken`] has the reason; the value is a `Cell::Unfit`.
+    Keep,
 }
 
 /// A table: one file, or the files of a folder in the order of their names.
@@ -173,6 +73,8 @@ struct TableFile {
     path: PathBuf,
     kind: FileKind,
     columns: FileColumns,
+    /// Columns that the names of its folders give, with their values.
+    partitions: Vec<Partition>,
 }
 
 /// The columns of a file.
@@ -199,6 +101,19 @@ impl FileColumns {
         }
         columns
     }
+
+    /// Adds the columns of the folders' names. One that the file has too cannot be read: the two could differ.
+    fn add_partitions(&mut self, partitions: &[Partition]) {
+        for Partition { name, .. } in partitions {
+            if self.names.contains(name) {
+                self.names.retain(|known| known != name);
+                let reason = "occurs in the file and in the name of a folder; rename one of them";
+                self.unreadable.push((name.clone(), reason));
+            } else if self.unreadable.iter().all(|(known, _)| known != name) {
+                self.names.push(name.clone());
+            }
+        }
+    }
 }
 
 impl Table {
@@ -213,11 +128,29 @@ impl Table {
         } else {
             vec![(path.to_owned(), FileKind::of(path)?)]
         };
+        let plain = |(path, kind)| (path, kind, Vec::new());
+        Self::of(path, files.into_iter().map(plain).collect())
+    }
+
+    /// As [`Self::open`]; folders such as `day=2026-11-29` inside belong to the table, and their names are columns.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; or another folder is inside.
+    pub fn open_partitioned(path: &Path) -> Result<Self, TableError> {
+        if path.is_dir() {
+            Self::of(path, partition::files(path)?)
+        } else {
+            Self::open(path)
+        }
+    }
+
+    fn of(path: &Path, files: Vec<(PathBuf, FileKind, Vec<Partition>)>) -> Result<Self, TableError> {
         let mut columns: Vec<String> = Vec::new();
         let files = files
             .into_iter()
-            .map(|(path, kind)| {
-                let own = columns_of(&path, kind)?;
+            .map(|(path, kind, partitions)| {
+                let mut own = columns_of(&path, kind)?;
+                own.add_partitions(&partitions);
                 let new = own.names.iter().filter(|name| !columns.contains(name)).cloned();
                 let new: Vec<String> = new.collect();
                 columns.extend(new);
@@ -225,6 +158,7 @@ impl Table {
                     path,
                     kind,
                     columns: own,
+                    partitions,
                 })
             })
             .collect::<Result<_, TableError>>()?;
@@ -243,6 +177,29 @@ impl Table {
     /// The names of the columns. For JSON lines: the keys of the first lines.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// Whether a file has a column of this name that cannot be read.
+    pub(crate) fn has_unreadable(&self, name: &str) -> bool {
+        let mut unreadable = self.files.iter().flat_map(|file| &file.columns.unreadable);
+        unreadable.any(|(known, _)| known == name)
+    }
+
+    /// The files, in the order in which they are read.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// The files that are at the location now, as [`Self::open_partitioned`] finds them.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or has no table any more.
+    pub(crate) fn files_now(&self) -> Result<Vec<PathBuf>, TableError> {
+        if !self.path.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let files = partition::files(&self.path)?;
+        Ok(files.into_iter().map(|(path, ..)| path).collect())
     }
 
     /// Bytes of all files, the unit of [`TableBatches::position`].
@@ -282,6 +239,7 @@ impl Table {
             file: 0,
             open: None,
             before: 0,
+            broken: BrokenRecords::Refuse,
         })
     }
 }
@@ -294,9 +252,64 @@ pub struct TableBatches<'a> {
     open: Option<Box<dyn BatchReader>>,
     /// Bytes of the files that are done.
     before: u64,
+    broken: BrokenRecords,
 }
 
 impl TableBatches<'_> {
+    /// Sets what happens to records that are no rows.
+    #[must_use]
+    pub fn with_broken(mut self, broken: BrokenRecords) -> Self {
+        self.broken = broken;
+        self
+    }
+
+    /// The position of the file of the latest batch among the table's files.
+    pub fn file(&self) -> usize {
+        self.file
+    }
+
+    /// Goes to the batch after row `row` of a file, at which a batch has ended. For batches of which none has been read.
+    ///
+    /// # Errors
+    /// The file cannot be read up to there, or no batch ends there.
+    pub fn go_to(&mut self, file: usize, row: u64) -> Result<(), TableError> {
+        let done = self.table.files.iter().take(file);
+        self.before = done
+            .map(|file| file.path.metadata().map_or(0, |metadata| metadata.len()))
+            .sum();
+        self.file = file;
+        match self.table.files.get(file) {
+            Some(file) if row > 0 => {
+                let mut source = self.open_file(file)?;
+                let skipped = source.skip(row)?;
+                if skipped != row {
+                    let reason = format!("expected to go on after row {row}, found row {skipped}");
+                    return Err(TableError::file(&file.path, reason));
+                }
+                self.open = Some(source);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a reader of `file` has a column. The keys of JSON lines are known of the first lines only; any line may have
+    /// any of them.
+    fn reads(file: &TableFile, name: &String) -> bool {
+        let of_folder = file.partitions.iter().any(|partition| partition.name == *name);
+        !of_folder && (file.kind == FileKind::JsonLines || file.columns.names.contains(name))
+    }
+
+    fn open_file(&self, file: &TableFile) -> Result<Box<dyn BatchReader>, TableError> {
+        let chosen = self.chosen.iter().filter(|name| Self::reads(file, name));
+        open(
+            &file.path,
+            file.kind,
+            &chosen.cloned().collect::<Vec<_>>(),
+            self.broken,
+        )
+    }
+
     /// The next batch, with its file and the number of its first row in that file; `None` at the end.
     ///
     /// # Errors
@@ -306,21 +319,21 @@ impl TableBatches<'_> {
             let Some(file) = self.table.files.get(self.file) else {
                 return Ok(None);
             };
-            // The keys of JSON lines are known of the first lines only; any line may have any of them.
-            let present =
-                |name: &&String| file.kind == FileKind::JsonLines || file.columns.names.contains(name);
-            let source = match &mut self.open {
-                Some(source) => source,
-                None => {
-                    let chosen: Vec<String> = self.chosen.iter().filter(present).cloned().collect();
-                    self.open.insert(open(&file.path, file.kind, &chosen)?)
-                }
-            };
+            if self.open.is_none() {
+                self.open = Some(self.open_file(file)?);
+            }
+            let Some(source) = &mut self.open else { continue };
             if let Some(mut batch) = source.next()? {
                 let mut read = std::mem::take(&mut batch.columns).into_iter();
-                let column = |name: &String| match present(&name) {
-                    true => read.next(),
-                    false => Some(Column::Int(vec![None; batch.rows])),
+                let column = |name: &String| {
+                    if Self::reads(file, name) {
+                        return read.next();
+                    }
+                    let partition = file.partitions.iter().find(|partition| partition.name == *name);
+                    Some(match partition {
+                        Some(partition) => partition.column(batch.rows),
+                        None => Column::Int(vec![None; batch.rows]),
+                    })
                 };
                 batch.columns = self.chosen.iter().filter_map(column).collect();
                 return Ok(Some(batch));
@@ -337,11 +350,16 @@ impl TableBatches<'_> {
     }
 }
 
-fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Box<dyn BatchReader>, TableError> {
+fn open(
+    path: &Path,
+    kind: FileKind,
+    chosen: &[String],
+    broken: BrokenRecords,
+) -> Result<Box<dyn BatchReader>, TableError> {
     Ok(match kind {
-        FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen)?),
-        FileKind::Csv | FileKind::Tsv => Box::new(csv::CsvFile::open(path, kind, chosen)?),
-        FileKind::JsonLines => Box::new(json::JsonFile::open(path, chosen)?),
+        FileKind::Parquet => Box::new(parquet::ParquetFile::open(path, chosen, broken)?),
+        FileKind::Csv | FileKind::Tsv => Box::new(csv::CsvFile::open(path, kind, chosen, broken)?),
+        FileKind::JsonLines => Box::new(json::JsonFile::open(path, chosen, broken)?),
     })
 }
 
@@ -358,105 +376,16 @@ fn open_file(path: &Path) -> Result<File, TableError> {
     Ok(file)
 }
 
-/// Opens a text file, through gzip if its name says so.
+/// Opens a text file, decompressed as its name says.
 fn open_text(path: &Path) -> Result<Box<dyn Read>, TableError> {
     let file = open_file(path)?;
-    Ok(if is_gzip(path) {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    })
+    match Compression::of(path) {
+        Some(compression) => compression
+            .reader(file)
+            .map_err(|error| TableError::file(path, error)),
+        None => Ok(Box::new(file)),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-    use crate::values::cell::Cell;
-
-    fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            let path = folder.path().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        folder
-    }
-
-    /// The numbers of a column, in the order of the rows.
-    fn numbers(path: &Path, column: &str) -> Vec<Option<f64>> {
-        let table = Table::open(path).unwrap();
-        let mut batches = table.batches(&["id".to_owned(), column.to_owned()]).unwrap();
-        let mut found = Vec::new();
-        while let Some(batch) = batches.next_batch().unwrap() {
-            let cells = (0..batch.rows).map(|row| batch.columns[1].cell(row));
-            found.extend(cells.map(|cell: Cell<'_>| {
-                cell.number(crate::values::feature_type::FeatureType::Float)
-                    .unwrap()
-            }));
-        }
-        found
-    }
-
-    #[test]
-    fn a_column_of_any_part_is_a_column_and_null_in_the_others() {
-        for files in [
-            [
-                ("part-0.jsonl", "{\"id\": 1}\n"),
-                ("part-1.jsonl", "{\"id\": 2, \"x\": 5}\n"),
-            ],
-            [("part-0.csv", "id\n1\n"), ("part-1.csv", "x,id\n5,2\n")],
-        ] {
-            let folder = folder_with(&files);
-            assert_eq!(numbers(folder.path(), "x"), [None, Some(5.0)], "{files:?}");
-        }
-    }
-
-    #[test]
-    fn a_late_key_of_one_part_is_read_and_an_ambiguous_column_of_one_part_is_an_error() {
-        let filler = "{\"id\": 1}\n".repeat(100_001);
-        let late = format!("{filler}{{\"id\": 2, \"x\": 7}}\n");
-        let folder = folder_with(&[("a.jsonl", "{\"id\": 0, \"x\": 5}\n"), ("b.jsonl", &late)]);
-        assert_eq!(numbers(folder.path(), "x").last(), Some(&Some(7.0)));
-        let folder = folder_with(&[("a.csv", "id,x,x\n1,2,3\n"), ("b.csv", "id,x\n4,5\n")]);
-        let table = Table::open(folder.path()).unwrap();
-        let error = table
-            .batches(&["x".to_owned()])
-            .map(|_| ())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("a.csv") && error.contains("occurs twice"),
-            "{error}"
-        );
-        assert!(table.batches(&["id".to_owned()]).is_ok());
-    }
-
-    #[test]
-    fn a_folder_inside_is_refused_by_name_and_a_marker_is_not() {
-        let folder = folder_with(&[("a.csv", "id,x\n1,2\n"), ("_temporary/b.csv", ""), (".crc/c", "")]);
-        assert_eq!(numbers(folder.path(), "x"), [Some(2.0)]);
-        for (name, part) in [
-            ("dt=2026-01-02", "the folder dt=2026-01-02 inside"),
-            ("_delta_log", "a Delta table"),
-        ] {
-            let folder = folder_with(&[
-                ("a.csv", "id,x\n1,2\n"),
-                (&format!("{name}/b.csv"), "id,x\n3,4\n"),
-            ]);
-            let error = Table::open(folder.path()).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn tabs_and_gzip_are_read_by_the_ending() {
-        let folder = folder_with(&[("a.tsv", "id\tx\n1\t5\n"), ("b.json", "{\"id\": 2, \"x\": 6}")]);
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(b"id,x\n3,7\n").unwrap();
-        std::fs::write(folder.path().join("c.csv.gz"), gzip.finish().unwrap()).unwrap();
-        assert_eq!(numbers(folder.path(), "x"), [Some(5.0), Some(6.0), Some(7.0)]);
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Lifecycle;
 use crate::config::models::WatchSection;
 use crate::files;
-use crate::models::psi::beyond_chance;
+use crate::observe::distance::Distance;
 use crate::scoring::rollout::population::{self, PopulationCounts, VersionCounts, spread};
 use crate::values::entity_id::EntityId;
 
@@ -188,9 +188,9 @@ fn worse(now: &VersionCounts, before: &VersionCounts, settings: &WatchSection) -
             ));
         }
     }
-    let far = beyond_chance(&now.expected, &now.bins)?;
+    let far = Distance::of(&now.expected, &now.bins)?.beyond_chance();
     // Customers may differ from the training data: then the live version is far from its training as well.
-    let was_far = beyond_chance(&before.expected, &before.bins);
+    let was_far = Distance::of(&before.expected, &before.bins).map(|distance| distance.beyond_chance());
     let limit = settings.psi.max(was_far.map_or(0.0, |was| 2.0 * was));
     (settings.psi > 0.0 && far > limit).then(|| {
         format!(

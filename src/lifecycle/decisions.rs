@@ -34,6 +34,21 @@ impl<T: PartialOrd> Decision<T> {
 }
 
 impl Decisions {
+    /// The file of the decisions about a model, in the repository.
+    pub(super) fn path(model: &str) -> String {
+        format!("{model}/decisions.json")
+    }
+
+    /// Reads the content of the file at `path`; without one nothing is decided.
+    ///
+    /// # Errors
+    /// It is not such a file.
+    pub(super) fn parse(path: &str, content: Option<&[u8]>) -> Result<Self, String> {
+        let parse = |bytes: &[u8]| serde_json::from_slice(bytes);
+        let parsed = content.map_or_else(|| Ok(Self::default()), parse);
+        parsed.map_err(|error| format!("{path}: {error}; restore or delete it"))
+    }
+
     /// The version that is held live.
     pub(super) fn hold(&self) -> Option<u64> {
         self.hold.value

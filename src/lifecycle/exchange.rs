@@ -64,7 +64,7 @@ impl Lifecycle {
     /// # Errors
     /// They cannot be read or written: what this server decided holds for it alone.
     pub(super) fn exchange_decisions(&mut self, name: &str) -> Result<(), String> {
-        let path = format!("{name}/decisions.json");
+        let path = Decisions::path(name);
         let Some(state) = self.models.get_mut(name) else {
             return Ok(());
         };
@@ -72,11 +72,7 @@ impl Lifecycle {
         state.decisions.record(state.hold, &rolled_back, now());
         let place = path.clone();
         let read = self.with_repository("reading decisions", move |repository| repository.read(&place))?;
-        let theirs: Decisions = match read {
-            None => Decisions::default(),
-            Some(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| format!("{path}: {error}; restore or delete it"))?,
-        };
+        let theirs = Decisions::parse(&path, read.as_deref())?;
         let Some(state) = self.models.get_mut(name) else {
             return Ok(());
         };

@@ -4,6 +4,7 @@ use crate::features::snapshot::Snapshot;
 use crate::metrics::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, Result};
 use crate::models::report::GateReport;
 use crate::models::status::{VersionState, VersionStatus};
+use crate::values::time;
 
 /// Handles of the lifecycle's metrics.
 #[derive(Debug)]
@@ -45,6 +46,9 @@ struct RepositoryMetrics {
 struct SnapshotMetrics {
     rows: Gauge,
     bytes: Gauge,
+    /// Of the newest row.
+    as_of: Gauge,
+    loaded: Gauge,
     reads: IntCounterVec,
     refused: IntGaugeVec,
     waiting: IntGauge,
@@ -131,6 +135,14 @@ impl SnapshotMetrics {
         Ok(Self {
             rows: gauge("evergreen_snapshot_rows", "Rows of the snapshot.")?,
             bytes: gauge("evergreen_snapshot_bytes", "Bytes of the snapshot in memory.")?,
+            as_of: gauge(
+                "evergreen_snapshot_as_of_timestamp_seconds",
+                "The latest as_of time of the snapshot's rows, in seconds since 1970; 0 without one.",
+            )?,
+            loaded: gauge(
+                "evergreen_snapshot_loaded_timestamp_seconds",
+                "When the snapshot was taken into use, in seconds since 1970; 0 without a snapshot.",
+            )?,
             reads: registry.counters(
                 "evergreen_snapshot_reads_total",
                 "Snapshots read while serving, by result (taken, or refused: unreadable, rows, nulls, ranges).",
@@ -184,6 +196,9 @@ impl LifecycleMetrics {
         let (rows, ids) = snapshot.size_bytes();
         self.snapshot.rows.set(snapshot.len() as f64);
         self.snapshot.bytes.set((rows + ids) as f64);
+        let times = (0..snapshot.len()).filter_map(|row| snapshot.as_of(row));
+        self.snapshot.as_of.set(times.fold(0.0, f64::max));
+        self.snapshot.loaded.set(time::now());
     }
 
     /// Counts a load that took too long.

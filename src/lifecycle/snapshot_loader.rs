@@ -8,7 +8,7 @@ use crate::config::{Config, SnapshotWatchSection};
 use crate::features::plan::Plan;
 use crate::features::snapshot::{Snapshot, SnapshotSpec};
 use crate::features::sources::Sources;
-use crate::features::table::{Table, is_part_of_table, nested, unfinished};
+use crate::features::table::{HUDI_LOG, Table, is_part_of_table, managed, nested, unfinished};
 use crate::lifecycle::snapshot_profile::{SnapshotProfile, SnapshotRejection};
 use crate::models::ModelVersion;
 use crate::storage::{Listing, Storage};
@@ -240,8 +240,13 @@ impl SnapshotLoader {
         if let Listing::Folder(_) = entry {
             // In object storage only the files of the folder itself are copied.
             let inside = storage.folders("").map_err(|error| unreadable(&error))?;
-            if let Some(name) = inside.iter().find(|name| is_part_of_table(name)) {
-                return Err(SnapshotRejection::new("unreadable", nested(name)));
+            let log = storage.stat(HUDI_LOG).map_err(|error| unreadable(&error))?;
+            let names = inside.iter().map(String::as_str);
+            let nested_folder = || inside.iter().find(|name| is_part_of_table(name));
+            if let Some(reason) = managed(names.chain(log.map(|_| HUDI_LOG)))
+                .or_else(|| nested_folder().map(|name| nested(name)))
+            {
+                return Err(SnapshotRejection::new("unreadable", reason));
             }
         }
         let fetched = storage.fetch("", entry).map_err(|error| unreadable(&error))?;

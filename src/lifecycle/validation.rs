@@ -12,7 +12,10 @@ use crate::models::ModelVersion;
 use crate::models::gate::GateContext;
 use crate::models::report::{GateReport, GateStep};
 use crate::models::repository::VersionFiles;
+use crate::observe::monitor::SavedWindows;
+use crate::observe::saved::counts_alike;
 use crate::scoring::Servable;
+use crate::values::time;
 
 /// Memory that a load takes per byte of its files: the bytes, what they are parsed to, and the kernels' own forms.
 const PARSED_BYTES: u64 = 3;
@@ -117,7 +120,17 @@ impl Lifecycle {
     fn prepare(&mut self, name: &str, model: ModelVersion) -> Result<Servable, GateReport> {
         let policy = self.settings.policy.get(name);
         let bands = policy.map(|policy| policy.bands.clone()).unwrap_or_default();
-        let servable = Servable::new(Arc::new(model), None, &bands, &self.feature_metrics);
+        let metrics = &self.servable_metrics;
+        let servable =
+            Servable::new(Arc::new(model), None, &bands, &metrics.features).counting_scores(&metrics.scores);
+        let loaded = self.loaded_windows(name, &servable.model);
+        let servable = match &mut self.saved_drift {
+            Some(saved) => {
+                let windows = loaded.or_else(|| saved.take(&servable.model));
+                servable.watching_drift(time::now(), windows)
+            }
+            None => servable,
+        };
         if !self.activator.is_attached() {
             return Ok(servable);
         }
@@ -132,6 +145,13 @@ impl Lifecycle {
         self.apply_plans(plans);
         own.map(|plan| servable.with_plans(plan, before))
             .map_err(|reason| without_features(&servable, reason))
+    }
+
+    /// The windows of drift of a version that is loaded already and loaded again, such as when its files were written again.
+    fn loaded_windows(&self, name: &str, model: &ModelVersion) -> Option<SavedWindows> {
+        let loaded = self.models.get(name)?.versions.get(&model.version)?.servable()?;
+        let drift = loaded.drift.as_ref()?;
+        counts_alike(&loaded.model, model).then(|| drift.saved())
     }
 
     /// All loaded versions, by model and number.

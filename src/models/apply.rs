@@ -63,7 +63,8 @@ fn in_range(
     let Some([low, high]) = input.bounds() else {
         return Ok(value);
     };
-    if (low..=high).contains(&value) {
+    // Of a table or a request it has 64 bits still.
+    if (low..=high).contains(&input.rounded(value)) {
         return Ok(value);
     }
     issues.out_of_range.push(position);
@@ -125,6 +126,20 @@ mod tests {
             let (number, issues) = apply(&input, SlotValue::Value(value), false);
             assert_eq!((number, issues), (Ok(value), FeatureIssues::default()));
         }
+    }
+
+    #[test]
+    fn a_bound_is_in_range_also_where_the_models_precision_rounds_it() {
+        let input = input(|input| {
+            input.contract.range = Some([0.3, 0.7]);
+            input.contract.out_of_range = OutOfRange::Reject;
+        });
+        // Rounded to 32 bits, 0.3 grows and 0.7 shrinks.
+        for value in [0.3, 0.7, f64::from(0.3_f32), f64::from(0.7_f32)] {
+            let (number, issues) = apply(&input, SlotValue::Value(value), false);
+            assert_eq!((number, issues), (Ok(value), FeatureIssues::default()));
+        }
+        assert!(apply(&input, SlotValue::Value(0.700_001), false).0.is_err());
     }
 
     #[test]

@@ -141,6 +141,20 @@ impl Bundle {
     }
 }
 
+/// The name and version number that a path gives: of `models/churn/3`, `churn` and 3; of `model.json`, `model` and 0.
+pub fn identity(path: &Path) -> (String, u64) {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = |path: Option<&std::ffi::OsStr>| {
+        path.map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let name = text(path.file_name());
+    match name.parse() {
+        Ok(version) => (text(path.parent().and_then(Path::file_name)), version),
+        Err(_) => (text(path.file_stem()), 0),
+    }
+}
+
 /// A contract with the text that it was read from.
 #[derive(Debug)]
 pub struct Manifest {
@@ -168,7 +182,8 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of some bytes, lower-case hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -3,6 +3,8 @@
 mod calibration;
 mod derive;
 mod feature;
+mod log;
+mod outcome;
 mod wording;
 
 use std::collections::{BTreeMap, HashSet};
@@ -12,11 +14,13 @@ use std::path::Path;
 pub use crate::values::feature_type::{FeatureType, Parse};
 pub use calibration::{Calibration, CalibrationScale};
 pub use derive::{Derivation, MapTable, MapTarget};
-pub use feature::{FeatureContract, OutOfRange, Stale};
+pub use feature::{Actionable, FeatureContract, OutOfRange, Stale};
+pub use outcome::{Absent, OutcomeSection};
 use serde::Deserialize;
 use toml::Spanned;
 pub use wording::{ByDirection, Template, Wording, safe};
 
+use crate::config::LogPolicy;
 use crate::toml_text::{self, TomlError};
 use crate::values::band::Band;
 use evergreen_forest::{Format, Iterations, LoadOptions};
@@ -41,6 +45,8 @@ pub struct Contract {
     pub model: ModelSection,
     /// The score.
     pub output: OutputSection,
+    /// What the score predicts and by when; without it scores are not compared with outcomes.
+    pub outcome: Option<OutcomeSection>,
     /// The inputs, in the model's order.
     #[serde(rename = "feature", default)]
     features: Vec<Spanned<FeatureContract>>,
@@ -68,6 +74,9 @@ pub struct ModelSection {
     /// Name of the id, such as `customer_id`; `id` if missing.
     #[serde(default = "default_entity")]
     pub entity: String,
+    /// What the prediction log has of the id: `true` the id, `"hash"` its hash, `false` nothing.
+    #[serde(default, deserialize_with = "log::in_log")]
+    pub log_entity: LogPolicy,
     /// Time at which training ended.
     pub trained_at: Option<toml::value::Datetime>,
     /// Boosting rounds to use.
@@ -192,6 +201,9 @@ impl Contract {
             .output
             .validate()
             .map_err(|message| error(None, format!("[output] {message}")))?;
+        contract
+            .validate_outcome()
+            .map_err(|message| error(None, format!("[outcome] {message}")))?;
         let golden = &contract.golden;
         if golden.margin_ulp.max(golden.value_ulp) > MOST_ULP {
             let message = format!("[golden] tolerance: expected at most {MOST_ULP} ulp");
@@ -249,6 +261,16 @@ impl Contract {
             )),
             None => Ok(()),
         }
+    }
+
+    fn validate_outcome(&self) -> Result<(), String> {
+        let Some(outcome) = &self.outcome else {
+            return Ok(());
+        };
+        if self.output.kind != ScoreKind::Probability {
+            return Err("only valid with kind = \"probability\" in [output]".to_owned());
+        }
+        outcome.validate()
     }
 
     /// Options to load the model file.
@@ -429,6 +451,21 @@ file = "g.jsonl"
                 "[output] min_known: expected 0 to 1, such as 0.5, found 50",
             ),
             ("\"g.jsonl\" = \"11\"", "", "[files]: no checksum of \"g.jsonl\""),
+            (
+                "[golden]",
+                "[outcome]\nhorizon_days = 0\n[golden]",
+                "[outcome] horizon_days: expected 1 to 3650, such as 30, found 0",
+            ),
+            (
+                "[golden]",
+                "[outcome]\nhorizon_days = 30\ncontact_capacity = 10\n[golden]",
+                "[outcome] contact_capacity: expected a share above 0 up to 1, such as 0.1, found 10",
+            ),
+            (
+                "[golden]",
+                "[outcome]\nhorizon_days = 30\nabsent = \"stay\"\n[golden]",
+                "did you mean `stayed`?",
+            ),
             (
                 "\"g.jsonl\" = \"11\"",
                 "\"g.jsonl\" = \"1\"\n\"../x\" = \"2\"",

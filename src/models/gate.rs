@@ -7,7 +7,7 @@ mod output;
 use std::path::Path;
 
 use super::ModelVersion;
-use super::bundle::{Bundle, BundleFiles, Manifest};
+use super::bundle::{Bundle, BundleFiles, Manifest, sha256};
 use super::contract::Contract;
 use super::derived::{DerivedInput, Operand};
 use super::golden;
@@ -83,6 +83,7 @@ fn steps(
     })?;
     // The text that the signature is of is the one that was parsed, and the checksums in it are of the bytes that are
     // used: a file that is swapped meanwhile changes nothing.
+    let manifest_sha256 = manifest.as_ref().map(|manifest| sha256(manifest.text.as_bytes()));
     let contract = manifest.map(|manifest| manifest.contract);
     let files = report.take(GateStep::Checksums, || {
         let limit = context.file_bytes.unwrap_or(FILE_BYTES);
@@ -110,6 +111,7 @@ fn steps(
         known: known.unwrap_or_default(),
         name: name.to_owned(),
         version,
+        bundle_sha256: manifest_sha256.unwrap_or_else(|| files.sha256.clone()),
         sha256: files.sha256,
         forest,
         contract,

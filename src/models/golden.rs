@@ -261,6 +261,7 @@ fn scalar_cell(scalar: &Scalar) -> Cell<'_> {
         Scalar::Int(value) => Cell::Int(*value),
         Scalar::Float(value) => Cell::Float(*value),
         Scalar::Text(text) => Cell::Text(text),
+        Scalar::Digits(digits) => Cell::Untyped(digits),
         Scalar::Other(what) => Cell::Text(what),
     }
 }

@@ -153,18 +153,26 @@ impl ModelInput {
         }
     }
 
-    /// The bounds of the contract in the precision in which the model sees values, so that a value and an equal
-    /// bound stay equal.
+    /// Whether the model sees 32-bit floats.
+    pub fn is_narrow(&self) -> bool {
+        self.precision == Precision::F32
+    }
+
+    /// A value in the precision in which the model sees it.
+    pub fn rounded(&self, value: f64) -> f64 {
+        #[expect(clippy::cast_possible_truncation, reason = "the model sees no more than this")]
+        match self.precision {
+            Precision::F32 => f64::from(value as f32),
+            Precision::F64 => value,
+        }
+    }
+
+    /// The bounds of the contract in the precision in which the model sees values: compare them with [`Self::rounded`], so
+    /// that a value and an equal bound stay equal.
     pub fn bounds(&self) -> Option<[f64; 2]> {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the model's input is rounded alike"
-        )]
-        let round = |bound: f64| match self.precision {
-            Precision::F32 => f64::from(bound as f32),
-            Precision::F64 => bound,
-        };
-        self.contract.range.map(|bounds| bounds.map(round))
+        self.contract
+            .range
+            .map(|bounds| bounds.map(|bound| self.rounded(bound)))
     }
 
     /// Converts a number of the model back: a category to its name, a number to its shortest decimal.

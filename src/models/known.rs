@@ -62,12 +62,12 @@ impl KnownShare {
         }
         let nulls = issues.null.iter().filter(|&&input| !self.null_is_known(input));
         let mut unknown: Vec<usize> = issues.missing.iter().chain(nulls).copied().collect();
-        let known = 1.0 - unknown.iter().map(|&input| self.of(input)).sum::<f64>();
+        let known = 1.0 - unknown.iter().map(|&input| self.importance(input)).sum::<f64>();
         // A sum of rounded shares may miss the limit by a little.
         if known >= self.least - 1e-9 {
             return Ok(());
         }
-        unknown.sort_by(|&a, &b| self.of(b).total_cmp(&self.of(a)));
+        unknown.sort_by(|&a, &b| self.importance(b).total_cmp(&self.importance(a)));
         let names: Vec<&str> = unknown
             .iter()
             .take(LISTED)
@@ -88,7 +88,8 @@ impl KnownShare {
         )))
     }
 
-    fn of(&self, input: usize) -> f64 {
+    /// The share of an input in the mean absolute contribution.
+    pub fn importance(&self, input: usize) -> f64 {
         self.importance.get(input).copied().unwrap_or(0.0)
     }
 
@@ -168,7 +169,7 @@ mod tests {
         };
         let error = known.check(&everything, &inputs).unwrap_err().to_string();
         let best = (0..inputs.len())
-            .max_by(|&a, &b| known.of(a).total_cmp(&known.of(b)))
+            .max_by(|&a, &b| known.importance(a).total_cmp(&known.importance(b)))
             .unwrap();
         let first = format!(
             "0% of what the model relies on, min_known in [output] of its contract asks for 50%; without a value: {}",

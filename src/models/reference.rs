@@ -93,6 +93,36 @@ impl Reference {
 }
 
 impl Distribution {
+    /// The share of the values at training that are below a number; within a bin, values are taken as evenly spread. 0 for
+    /// categories.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of rows")]
+    pub fn share_below(&self, value: f64) -> f64 {
+        let Self::Numeric {
+            min: Some(min),
+            max: Some(max),
+            edges,
+            counts,
+            ..
+        } = self
+        else {
+            return 0.0;
+        };
+        let total = counts.iter().sum::<u64>().max(1) as f64;
+        let starts = [*min].into_iter().chain(edges.iter().copied());
+        let ends = edges.iter().copied().chain([*max]);
+        let below = starts.zip(ends).zip(counts).map(|((start, end), &count)| {
+            let part = if value >= end {
+                1.0
+            } else if value <= start {
+                0.0
+            } else {
+                (value - start) / (end - start)
+            };
+            part * count as f64
+        });
+        below.sum::<f64>() / total
+    }
+
     fn check(&self, kind: FeatureType, rows: u64) -> Result<(), String> {
         let total = |present: u64, missing: u64| match present.checked_add(missing) {
             Some(total) if total == rows => Ok(()),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::ModelVersion;
 use super::contract::FILE_NAME;
@@ -83,7 +82,11 @@ impl Repository {
         Ok(models)
     }
 
-    fn versions(&self, name: &str) -> FoundVersions {
+    /// Lists the versions of a model; at most the newest 1,000.
+    ///
+    /// # Errors
+    /// The folder of the model cannot be listed.
+    pub fn versions(&self, name: &str) -> FoundVersions {
         let folders = self.storage.folders(name)?;
         let mut numbers: Vec<u64> = folders
             .iter()
@@ -175,27 +178,4 @@ fn failed(step: GateStep, reason: String) -> GateReport {
     let mut report = GateReport::default();
     report.fail(step, reason);
     report
-}
-
-/// Validates the versions of the model in the folder `dir`, newest first, until one passes.
-///
-/// # Errors
-/// The folder cannot be read or has no version, or every version was refused; the message says why the newest was.
-pub fn newest_good(dir: &Path, name: &str) -> Result<Arc<ModelVersion>, String> {
-    let parent = dir.parent().unwrap_or(Path::new(""));
-    let repository = Repository::open(parent, &StorageSection::default())?;
-    let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    let versions = repository.versions(&folder.unwrap_or_default())?;
-    let mut reason = None;
-    for (&version, found) in versions.iter().rev() {
-        match repository.validate(name, version, found, &mut GateContext::default()) {
-            Ok(model) => return Ok(Arc::new(model)),
-            Err(report) => {
-                let detail = report.failure().map_or("", |step| step.detail.as_str());
-                reason.get_or_insert_with(|| format!("version {version}: {detail}"));
-            }
-        }
-    }
-    let reason = reason.unwrap_or_else(|| "no version found; expected a folder such as 1".to_owned());
-    Err(format!("{}: {reason}", dir.display()))
 }

@@ -68,6 +68,8 @@ pub struct Push {
 /// A reason as people read it. All texts are safe in HTML and in tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReasonTexts {
+    /// The value in words, without what is usual and without an end: "7 support calls in 30 days".
+    pub phrase: String,
     /// One or two sentences.
     pub text: String,
     /// Words for the customer.
@@ -95,12 +97,10 @@ pub fn describe(model: &ModelVersion, push: &Push) -> Option<ReasonTexts> {
         .filter(|_| !is_negative)
         .map(|usual| usual_clause(input, usual, push.value))
         .unwrap_or_default();
-    let text = format!(
-        "{}{usual}. {}",
-        phrase(input, push.value, &number),
-        effect(model, input, push, direction)
-    );
+    let phrase = phrase(input, push.value, &number);
+    let text = format!("{phrase}{usual}. {}", effect(model, input, push, direction));
     Some(ReasonTexts {
+        phrase: safe(&phrase),
         text: safe(&text),
         say: fill(&wording.say).filter(|_| !push.value.is_nan()),
         advice: fill(&wording.advice),
@@ -135,6 +135,25 @@ pub fn compare_scores(model: &ModelVersion, now: f64, before: f64) -> String {
         points => format!("{} fewer than before", -points),
     };
     format!("{} in 100, {change}", texts[0])
+}
+
+/// Describes a value that could be another: "Monthly price: 79 instead of 99", safe in HTML and in tables.
+pub fn describe_proposal(input: &ModelInput, from: f64, to: f64) -> String {
+    let mut texts = [to, from].map(|value| value_text(input, value));
+    if texts[0] == texts[1] {
+        texts = [to, from].map(|value| input.decimal(value));
+    }
+    let [to, from] = texts;
+    safe(&format!("{}: {to} instead of {from}", input.contract.label()))
+}
+
+/// A score as people read it: "64 in 100" for a probability, else the number.
+pub fn score_text(model: &ModelVersion, score: f64) -> String {
+    let output = model.contract.as_ref().map(|contract| &contract.output);
+    match output {
+        Some(output) if output.kind == ScoreKind::Probability => format!("{} in 100", in_100(score)),
+        _ => decimal(score),
+    }
 }
 
 fn value_text(input: &ModelInput, value: f64) -> String {
@@ -174,7 +193,7 @@ fn fill_or_list(template: Option<&Template>, label: &str, shown: &str) -> String
 
 /// A value as people write it: a category's name, yes or no, a date, or a short number with its
 /// unit.
-fn number_text(input: &ModelInput, value: f64) -> String {
+pub(crate) fn number_text(input: &ModelInput, value: f64) -> String {
     let unit = || match &input.contract.reason.unit {
         Some(unit) => format!(" {}", unit.source()),
         None => String::new(),
@@ -195,7 +214,7 @@ fn number_text(input: &ModelInput, value: f64) -> String {
 
 /// A short number: whole from 10 on, with one decimal from 1 on, else with two significant digits; and a true minus sign, as
 /// a spreadsheet takes a hyphen for a formula.
-fn decimal(value: f64) -> String {
+pub(crate) fn decimal(value: f64) -> String {
     let size = value.abs();
     let text = match size {
         0.0 => return "0".to_owned(),
@@ -223,9 +242,9 @@ fn leading_zeros(size: f64) -> usize {
 fn usual_clause(input: &ModelInput, usual: &Usual, value: f64) -> String {
     match (value.is_nan(), usual.is_mostly_missing()) {
         (true, true) => return format!(", as for {} in 100", in_100(usual.missing)),
-        (false, true) => return format!(" (does not apply to {} in 100)", in_100(usual.missing)),
-        // What is known of others does not fit a phrase for what is not known here.
-        (true, false) => return String::new(),
+        // What is known of others does not fit a phrase for what is not known here, and the range of the few that have a
+        // value is not what is usual.
+        (true, false) | (false, true) => return String::new(),
         (false, false) => {}
     }
     match usual.range {
@@ -253,7 +272,7 @@ fn usual_clause(input: &ModelInput, usual: &Usual, value: f64) -> String {
 }
 
 /// A range as people write it: "0 to 2", or one number.
-fn range_text(input: &ModelInput, low: f64, high: f64) -> String {
+pub(crate) fn range_text(input: &ModelInput, low: f64, high: f64) -> String {
     let (low, high) = match input.contract.kind {
         FeatureType::Timestamp => (number_text(input, low), number_text(input, high)),
         _ => (decimal(low), number_text(input, high)),
@@ -282,10 +301,8 @@ fn effect(model: &ModelVersion, input: &ModelInput, push: &Push, direction: Dire
     let outcome = output.and_then(|output| output.outcome.as_ref());
     let outcome = outcome.map_or("the score", Template::source);
     let group = input.contract.reason.group.as_ref().filter(|_| push.grouped);
-    let subject = group.map_or_else(
-        || "This".to_owned(),
-        |group| format!("“{}” as a whole", group.source()),
-    );
+    let group = group.map(|group| format!("“{}”", group.source()));
+    let subject = group.as_deref().unwrap_or("This");
     let verb = direction.label();
     let probability = output.is_some_and(|output| output.kind == ScoreKind::Probability);
     let Some(effect) = push.effect.filter(|_| probability) else {
@@ -293,11 +310,17 @@ fn effect(model: &ModelVersion, input: &ModelInput, push: &Push, direction: Dire
     };
     let (now, usual) = (in_100(push.score), in_100(push.score - effect));
     if now == usual {
-        format!("{subject} {verb} {outcome}.")
-    } else if Direction::of(effect) == direction {
-        format!("{subject} {verb} {outcome}: {now} in 100 instead of {usual}.")
-    } else {
-        format!("Together with the other values, this {verb} {outcome}.")
+        return format!("{subject} {verb} {outcome}.");
+    }
+    match (group, Direction::of(effect) == direction) {
+        (None, true) => format!("This {verb} {outcome}: {now} in 100 instead of {usual}."),
+        (Some(group), true) => {
+            format!("With usual values of {group}, {outcome} would be {usual} in 100 instead of {now}.")
+        }
+        (group, false) => {
+            let subject = group.as_deref().unwrap_or("this");
+            format!("Together with the other values, {subject} {verb} {outcome}.")
+        }
     }
 }
 
@@ -360,6 +383,12 @@ mod tests {
             text(&model, "auto_pay", 0.0, 0.2, Some(-0.1)),
             "Pays each invoice by hand, as for 38 in 100. Together with the other values, this raises the risk of leaving."
         );
+        // Most customers have none, so there is nothing usual to compare with.
+        let renewal = text(&model, "months_to_renewal", 1.0, 0.9, Some(0.3));
+        assert!(
+            renewal.starts_with("Yearly contract ends next month. This raises"),
+            "{renewal}"
+        );
         let missing = text(&model, "months_to_renewal", f64::NAN, -0.2, Some(0.0));
         assert!(
             missing.starts_with("Not tied to a renewal date, as for 64 in 100. This lowers"),
@@ -371,6 +400,29 @@ mod tests {
             "{fewer}"
         );
         assert!(fewer.ends_with("This raises the risk of leaving."), "{fewer}");
+    }
+
+    #[test]
+    fn a_sentence_about_a_group_says_what_its_usual_values_would_do() {
+        let model = sample::version(1);
+        let push = |effect| Push {
+            input: model.input("visits_30d").unwrap(),
+            value: 3.0,
+            contribution: 0.9,
+            effect: Some(effect),
+            score: 0.64,
+            grouped: true,
+        };
+        let texts = [0.18, -0.1, 0.0].map(|effect| describe(&model, &push(effect)).unwrap().text);
+        assert_eq!(
+            texts,
+            [
+                "With usual values of “Visits”, the risk of leaving would be 46 in 100 instead of 64.",
+                "Together with the other values, “Visits” raises the risk of leaving.",
+                "“Visits” raises the risk of leaving.",
+            ]
+            .map(|effect| format!("3 visits in 30 days, usually 4 to 10. {effect}"))
+        );
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl Usual {
                         (f64::from(u8::from(positive >= 0.5)), UsualRange::Share(most))
                     }
                     _ => {
-                        let from_bins = || [0.25, 0.5, 0.75].map(|share| bins.quantile(share));
+                        let from_bins =
+                            || crate::models::usual::quartiles(edges, counts, bins.outer, bins.whole);
                         let [low, value, high] = quartiles.unwrap_or_else(from_bins);
                         (value, UsualRange::Between { low, high })
                     }
@@ -102,6 +103,17 @@ pub(super) fn of_inputs(inputs: &[ModelInput], reference: Option<&Reference>) ->
         Usual::of(input, distribution)
     });
     usual.collect()
+}
+
+/// The quartiles of numbers that were counted in bins: `edges` are the inner edges, `outer` the least and the greatest number.
+pub(crate) fn quartiles(edges: &[f64], counts: &[u64], outer: (f64, f64), whole: bool) -> [f64; 3] {
+    let bins = NumberBins {
+        edges,
+        counts,
+        outer,
+        whole,
+    };
+    [0.25, 0.5, 0.75].map(|share| bins.quantile(share))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of rows")]

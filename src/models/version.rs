@@ -21,6 +21,9 @@ pub struct ModelVersion {
     pub version: u64,
     /// SHA-256 of the model file, lower-case hex.
     pub sha256: String,
+    /// SHA-256 of `bundle.toml`, which has the checksums of all other files, lower-case hex; of the model file without a
+    /// contract.
+    pub bundle_sha256: String,
     /// The trees.
     pub forest: Forest,
     /// The contract; `None` for a bare model, which scores tensors only.

@@ -54,18 +54,8 @@ pub(super) fn assemble<'a>(
         record: record.as_ref(),
         now,
     };
-    let mut issues = FeatureIssues::default();
     let before = rows.len();
-    for (position, input) in model.inputs.iter().enumerate() {
-        let (value, stale) = known.input(position);
-        match apply_contract(input, position, value, stale, &mut issues) {
-            Ok(number) => rows.push(number),
-            Err(error) => {
-                rows.truncate(before);
-                return Err(error);
-            }
-        }
-    }
+    let issues = known.append_row(rows)?;
     let assembled = AssembledRow {
         row: before / model.inputs.len().max(1),
         issues,
@@ -74,6 +64,42 @@ pub(super) fn assemble<'a>(
         unavailable,
     };
     Ok((assembled, record))
+}
+
+/// Appends the row of an entity to `rows` from a record of the snapshot, as [`assemble`] does for its id alone. After an error
+/// `rows` is as before.
+///
+/// # Errors
+/// The contract rejects a value.
+pub(super) fn assemble_record(
+    model: &ModelVersion,
+    record: &EntityRecord<'_>,
+    now: f64,
+    rows: &mut Vec<f64>,
+) -> Result<AssembledRow, Error> {
+    let known = KnownValues::of_record(model, record, now);
+    let before = rows.len();
+    let issues = known.append_row(rows)?;
+    Ok(AssembledRow {
+        row: before / model.inputs.len().max(1),
+        issues,
+        from: FeatureOrigin::Source(Origin::Snapshot),
+        as_of: record.as_of(),
+        unavailable: Vec::new(),
+    })
+}
+
+/// The number that the model sees for one input of a record, NaN for missing; `None` if the contract rejects the value.
+pub(super) fn input_value(
+    model: &ModelVersion,
+    record: &EntityRecord<'_>,
+    position: usize,
+    now: f64,
+    issues: &mut FeatureIssues,
+) -> Option<f64> {
+    let input = model.inputs.get(position)?;
+    let (value, stale) = KnownValues::of_record(model, record, now).input(position);
+    apply_contract(input, position, value, stale, issues).ok()
 }
 
 /// What a model sees of one entity, for people who ask why a score is what it is.
@@ -134,7 +160,35 @@ struct KnownValues<'a, 'r> {
     now: f64,
 }
 
-impl KnownValues<'_, '_> {
+impl<'a, 'r> KnownValues<'a, 'r> {
+    /// What a record holds of an entity whose request has no values of its own.
+    fn of_record(model: &'a ModelVersion, record: &'a EntityRecord<'r>, now: f64) -> Self {
+        const NONE: &OverrideValues = &OverrideValues::new();
+        Self {
+            model,
+            overrides: NONE,
+            record: Some(record),
+            now,
+        }
+    }
+
+    /// Appends the row of inputs to `rows`, by the contract's rules. After an error `rows` is as before.
+    fn append_row(&self, rows: &mut Vec<f64>) -> Result<FeatureIssues, Error> {
+        let mut issues = FeatureIssues::default();
+        let before = rows.len();
+        for (position, input) in self.model.inputs.iter().enumerate() {
+            let (value, stale) = self.input(position);
+            match apply_contract(input, position, value, stale, &mut issues) {
+                Ok(number) => rows.push(number),
+                Err(error) => {
+                    rows.truncate(before);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(issues)
+    }
+
     /// The value of an input, and whether it is stale.
     fn input(&self, position: usize) -> (SlotValue, bool) {
         let derived = self.model.derived.get(position).and_then(Option::as_ref);
@@ -241,6 +295,7 @@ fn encode(model: &ModelVersion, slot: usize, value: &Scalar) -> Result<SlotValue
         Scalar::Int(value) => Cell::Int(*value),
         Scalar::Float(value) => Cell::Float(*value),
         Scalar::Text(text) => Cell::Text(text),
+        Scalar::Digits(digits) => Cell::Untyped(digits),
         Scalar::Other(what) => {
             let noun = model.slot(slot).map_or("a value", |slot| slot.kind.noun());
             return Err(format!("expected {noun}, found {what}"));

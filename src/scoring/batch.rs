@@ -4,14 +4,19 @@
 use std::time::{Duration, Instant};
 
 use super::assemble::{AssembledRow, assemble};
-use super::evaluate::evaluate;
+use super::evaluate::{Evaluation, evaluate};
 use super::explain::Wanted;
 use super::metrics::ScoringMetrics;
 use super::outcome::{EntityScore, Outcome};
+use super::prediction::{Draft, Recording};
 use super::request::Entity;
 use super::servable::Servable;
 use crate::error::Error;
 use crate::features::plan::FetchedFeatures;
+use crate::models::ModelVersion;
+use crate::observe::monitor::ObservedEntity;
+use crate::observe::window::Observed;
+use crate::spans::RequestSpan;
 use crate::suggest::Suggestions;
 use crate::values::entity_id::EntityId;
 
@@ -22,12 +27,13 @@ pub(super) async fn fetch(
     entities: &[Entity],
     now: f64,
     deadline: Option<Instant>,
+    span: &RequestSpan,
 ) -> FetchedFeatures {
     match servable.plan.as_ref().filter(|plan| plan.is_remote()) {
         None => FetchedFeatures::default(),
         Some(plan) => {
             let ids = entities.iter().map(|entity| entity.id.as_ref());
-            plan.fetch(ids, now, deadline.map(fetch_deadline)).await
+            plan.fetch(ids, now, deadline.map(fetch_deadline), span).await
         }
     }
 }
@@ -48,6 +54,10 @@ pub(super) struct EntityBatch<'a> {
     pub(super) fetched: FetchedFeatures,
     /// Seconds since the Unix epoch.
     pub(super) now: f64,
+    /// The span of the request; the stages are its parts.
+    pub(super) span: RequestSpan,
+    /// How to record the predictions; `None` if nobody wants them.
+    pub(super) recording: Option<Recording>,
 }
 
 impl EntityBatch<'_> {
@@ -62,39 +72,102 @@ impl EntityBatch<'_> {
             explain,
             fetched,
             now,
+            span,
+            recording,
         } = self;
         let model = &*servable.model;
+        let mut draft = recording
+            .as_ref()
+            .map(|recording| Draft::new(recording, &servable.model, now));
         let start = Instant::now();
+        let part = span.part("assemble");
         let suggestions = Suggestions::default();
         let mut rows: Vec<f64> = Vec::with_capacity(entities.len() * model.inputs.len());
         let assemble_one = |(position, entity): (usize, Entity)| {
             let fetch = fetched.entity(position);
             let before = rows.len();
             let assembled = assemble(servable, &entity, fetch, now, &suggestions, &mut rows);
-            let enough = assembled.and_then(|(assembled, _)| {
+            let enough = assembled.and_then(|(assembled, record)| {
                 model.known.check(&assembled.issues, &model.inputs)?;
-                Ok(assembled)
+                Ok((assembled, record))
             });
-            (entity.id, enough.inspect_err(|_| rows.truncate(before)))
+            let enough = enough.inspect_err(|_| rows.truncate(before));
+            if let Some(draft) = &mut draft {
+                draft.choose(position, &entity);
+                if let Ok((_, record)) = &enough {
+                    draft.add_row(position, &rows[before..], record.as_ref());
+                }
+            }
+            let hypothetical = !entity.features.is_empty() && servable.plan.is_some();
+            EntityRow {
+                id: entity.id,
+                hypothetical,
+                assembled: enough.map(|(assembled, _)| assembled),
+            }
         };
-        let assembled: Vec<(Option<EntityId>, Result<AssembledRow, Error>)> =
-            entities.into_iter().enumerate().map(assemble_one).collect();
-        let complete = assembled.iter().filter_map(|(_, row)| row.as_ref().ok());
+        let assembled: Vec<EntityRow> = entities.into_iter().enumerate().map(assemble_one).collect();
+        let complete = assembled.iter().filter_map(|row| row.assembled.as_ref().ok());
         servable.features.count(complete.map(|row| &row.issues));
+        drop(part);
         metrics.features.observe(start.elapsed().as_secs_f64());
 
         let start = Instant::now();
-        let mut evaluation = evaluate(model, &rows, explain)?;
+        let mut evaluation = evaluate(model, &rows, explain, &span)?;
         metrics.forest.observe(start.elapsed().as_secs_f64());
 
-        let results = assembled.into_iter().map(|(id, assembled)| {
-            let read = |row| evaluation.outcome(servable, row);
+        if let Some(drift) = &servable.drift {
+            let observed = assembled
+                .iter()
+                .filter_map(|row| row.observed(model, &rows, &evaluation));
+            drift.record(now, observed);
+        }
+        let results = assembled.into_iter().map(|row| {
+            let read = |assembled| evaluation.outcome(servable, assembled);
             EntityScore {
-                id,
+                id: row.id,
                 model: None,
-                outcome: assembled.map_or_else(Outcome::Failed, read),
+                outcome: row.assembled.map_or_else(Outcome::Failed, read),
+                hold_out: false,
             }
         });
-        Ok(results.collect())
+        let results: Vec<EntityScore> = results.collect();
+        if let Some(counters) = &servable.scores {
+            counters.count(&results);
+        }
+        if let Some(draft) = draft {
+            draft.finish(&results, explain.any());
+        }
+        Ok(results)
+    }
+}
+
+/// An entity of a batch, and where its row is.
+struct EntityRow {
+    id: Option<EntityId>,
+    /// Whether the request replaces what feature sources hold.
+    hypothetical: bool,
+    assembled: Result<AssembledRow, Error>,
+}
+
+impl EntityRow {
+    /// What the entity adds to the windows of drift; `None` if it does not count: it has no id, no row, or values that are
+    /// not its own.
+    fn observed<'a>(
+        &'a self,
+        model: &ModelVersion,
+        rows: &'a [f64],
+        evaluation: &Evaluation<'_>,
+    ) -> Option<ObservedEntity<'a>> {
+        let id = self.id.as_ref().filter(|_| !self.hypothetical)?;
+        let assembled = self.assembled.as_ref().ok()?;
+        let width = model.inputs.len();
+        Some(ObservedEntity {
+            id: id.as_ref(),
+            observed: Observed {
+                row: rows.get(assembled.row * width..(assembled.row + 1) * width)?,
+                value: evaluation.value(assembled.row),
+                issues: &assembled.issues,
+            },
+        })
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use crate::error::Error;
+use crate::spans::RequestSpan;
 use metrics::RefusalCounters;
 pub use rate::RateLimit;
 use rate::RateMeter;
@@ -18,6 +19,19 @@ use rate::RateMeter;
 pub struct Client {
     known: Option<KnownClient>,
     bulk: bool,
+    /// The span of its request, if that is sampled.
+    span: RequestSpan,
+    /// The ids of its request, if the prediction log wants them.
+    request: Option<Arc<RequestIds>>,
+}
+
+/// The ids of a request, under which the prediction log has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestIds {
+    /// The id that the answer has in `x-request-id`.
+    pub request_id: String,
+    /// The id of the client's trace (W3C Trace Context).
+    pub trace_id: Option<u128>,
 }
 
 /// A client with limits.
@@ -32,8 +46,29 @@ impl Client {
     pub fn new(profile: Arc<ClientProfile>, usage: Arc<Usage>) -> Self {
         Self {
             known: Some(KnownClient { profile, usage }),
-            bulk: false,
+            ..Self::default()
         }
+    }
+
+    /// The same client with the span of its request.
+    #[must_use]
+    pub fn with_span(self, span: RequestSpan) -> Self {
+        Self { span, ..self }
+    }
+
+    /// The span of its request.
+    pub(super) fn span(&self) -> &RequestSpan {
+        &self.span
+    }
+
+    /// The same client with the ids of its request.
+    #[must_use]
+    pub fn with_request(self, request: Option<Arc<RequestIds>>) -> Self {
+        Self { request, ..self }
+    }
+
+    pub(super) fn request(&self) -> Option<&Arc<RequestIds>> {
+        self.request.as_ref()
     }
 
     /// The same client with bulk work, which gives way to other requests.
@@ -85,7 +120,7 @@ impl Client {
     ///
     /// # Errors
     /// The client is above its rate; the error says when to try again.
-    pub(super) fn charge(&self, cost: usize) -> Result<(), Error> {
+    pub fn charge(&self, cost: usize) -> Result<(), Error> {
         let Some(KnownClient { profile, usage }) = &self.known else {
             return Ok(());
         };

@@ -12,6 +12,7 @@ use super::predict::{ScoreOutputs, predict};
 use super::servable::Servable;
 use crate::error::{Error, ErrorKind};
 use crate::models::ModelVersion;
+use crate::spans::RequestSpan;
 
 /// The outputs of the forest for a batch.
 pub(super) struct Evaluation<'a> {
@@ -20,7 +21,7 @@ pub(super) struct Evaluation<'a> {
     explained: Vec<Explained>,
 }
 
-/// Evaluates `rows` (row-major, one value per input of the model).
+/// Evaluates `rows` (row-major, one value per input of the model), as parts of `span`.
 ///
 /// # Errors
 /// The model lacks an output.
@@ -28,9 +29,15 @@ pub(super) fn evaluate<'a>(
     model: &'a ModelVersion,
     rows: &[f64],
     wanted: Wanted,
+    span: &RequestSpan,
 ) -> Result<Evaluation<'a>, Error> {
+    let part = span.part("forest");
+    part.set("evergreen.model", &model.name);
+    part.set("evergreen.version", model.version);
     let outputs = ScoreOutputs::of(model, rows)?;
+    drop(part);
     let explained = if wanted.any() {
+        let _part = span.part("explain");
         let contributions = predict(&model.forest, OutputKind::Contributions, rows)?;
         let batch = Contributions {
             model,
@@ -46,6 +53,11 @@ pub(super) fn evaluate<'a>(
 }
 
 impl Evaluation<'_> {
+    /// The model's value for a row, before calibration.
+    pub(super) fn value(&self, row: usize) -> Option<f64> {
+        self.outputs.values.get(row).copied()
+    }
+
     /// Takes the outcome of one row.
     pub(super) fn outcome(&mut self, servable: &Servable, assembled: AssembledRow) -> Outcome {
         let AssembledRow {

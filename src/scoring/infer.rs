@@ -134,7 +134,7 @@ impl Scorer {
             true => Wanted::one(),
             false => Wanted::default(),
         };
-        let permit = self.permit(&request.client, rows, wanted, bytes)?;
+        let permit = self.permit(&request.client, rows, Self::cost(rows, wanted), bytes)?;
         let mut seen = HashSet::new();
         if let Some(twice) = request.outputs.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(Error::invalid(format!("duplicate output `{twice}`")).about("outputs"));

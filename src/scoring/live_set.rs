@@ -54,6 +54,12 @@ impl ModelEntry {
         ))
     }
 
+    /// The versions that answer requests which name none: the live one and the canary.
+    pub fn answering(&self) -> impl Iterator<Item = &Arc<Servable>> {
+        let canary = self.rollout.canary.as_ref().map(|share| &share.servable);
+        self.live.iter().chain(canary)
+    }
+
     /// Finds a loaded version by its number.
     pub fn version(&self, version: u64) -> Option<&Arc<Servable>> {
         self.loaded

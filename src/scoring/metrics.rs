@@ -12,6 +12,8 @@ const SECONDS: [f64; 18] = [
 #[derive(Clone, Debug)]
 pub struct ScoringMetrics {
     entities: [(EntityResult, IntCounter); EntityResult::ALL.len()],
+    /// Seconds to fetch features from stores.
+    pub(super) fetch: Histogram,
     /// Seconds to assemble the rows of a request.
     pub(super) features: Histogram,
     /// Seconds to evaluate the forest for a request.
@@ -30,13 +32,13 @@ impl ScoringMetrics {
     pub fn new(registry: &Registry) -> Result<Self> {
         let help = "Entities of score requests, by result (ok, degraded, not_found, error).";
         let entities = registry.counters("evergreen_entities_total", help, &["result"])?;
-        let help =
-            "Seconds of a scoring request, by stage (features, forest, whole: total excluding the protocol).";
+        let help = "Seconds of a scoring request, by stage (fetch: from stores, features: rows by the contract, forest, whole: total excluding the protocol).";
         let stages = registry.histograms("evergreen_stage_seconds", help, &["stage"], &SECONDS)?;
         let help = "Entities in progress, an explained one as ten or its reasons (limits.in_flight), by state (limit, used).";
         let in_flight = registry.gauges("evergreen_in_flight_entities", help, &["state"])?;
         Ok(Self {
             entities: EntityResult::ALL.map(|result| (result, entities.with_label_values(&[result.label()]))),
+            fetch: stages.with_label_values(&["fetch"]),
             features: stages.with_label_values(&["features"]),
             forest: stages.with_label_values(&["forest"]),
             whole: stages.with_label_values(&["whole"]),

@@ -70,6 +70,8 @@ pub struct EntityScore {
     pub model: Option<Arc<ModelVersion>>,
     /// The score, or the reason why there is none.
     pub outcome: Outcome,
+    /// Whether nobody is to contact this customer.
+    pub hold_out: bool,
 }
 
 impl EntityScore {

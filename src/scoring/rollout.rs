@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::request::Entity;
 use super::servable::Servable;
-use crate::values::entity_id::IdRef;
+use crate::values::id_hash::{HashShare, IdHasher};
 use comparison::Comparison;
 
 /// The versions of a model that are on trial.
@@ -47,45 +47,6 @@ impl Share {
     /// the share does not shrink. An entity without an id never belongs to it.
     pub(super) fn includes(&self, entity: &Entity) -> bool {
         let Some(id) = &entity.id else { return false };
-        #[expect(clippy::cast_precision_loss, reason = "a point in 0 to 1")]
-        let point = id_hash(&self.servable.model.name, id.as_ref()) as f64 / u64::MAX as f64;
-        point < self.share
-    }
-}
-
-/// Hashes an id for a model, alike on every server. A text and an integer of the same digits are the same id. The
-/// model's name is part of the hash, so that different models try different customers.
-///
-/// FNV-1a, finished by the mixing steps of SplitMix64: the high bits of FNV alone are not uniform for short texts.
-fn id_hash(model: &str, id: IdRef<'_>) -> u64 {
-    let digits;
-    let text = match id {
-        IdRef::Text(text) => text,
-        IdRef::Int(number) => {
-            digits = number.to_string();
-            &digits
-        }
-    };
-    let bytes = model.bytes().chain([0]).chain(text.bytes());
-    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hash_ignores_the_form_of_an_id_and_is_uniform() {
-        assert_eq!(id_hash("m", IdRef::Int(42)), id_hash("m", IdRef::Text("42")));
-        assert_ne!(id_hash("m", IdRef::Int(42)), id_hash("n", IdRef::Int(42)));
-        let tenth = (0..10_000)
-            .filter(|&id| id_hash("churn", IdRef::Int(id)) < u64::MAX / 10)
-            .count();
-        assert!((900..1100).contains(&tenth), "{tenth}");
+        HashShare::new(self.share).has(IdHasher::new(&self.servable.model.name).hash(id.as_ref()))
     }
 }

@@ -3,12 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::score_metrics::{ScoreCounters, ScoreMetrics};
 use super::tensor_stats::TensorStats;
 use crate::error::Error;
 use crate::features::metrics::{FeatureCounters, FeatureMetrics};
 use crate::features::plan::Plan;
 use crate::models::ModelVersion;
+use crate::observe::monitor::{DriftMonitor, SavedWindows};
 use crate::values::band::Band;
+
+/// The metrics in which versions count.
+#[derive(Clone, Debug)]
+pub struct ServableMetrics {
+    /// Of their features.
+    pub features: FeatureMetrics,
+    /// Of their scores.
+    pub scores: ScoreMetrics,
+}
 
 /// A version that can answer, with its plan to fetch features.
 #[derive(Clone, Debug)]
@@ -25,6 +36,10 @@ pub struct Servable {
     pub tensor_stats: Arc<TensorStats>,
     /// Counts of its features by status.
     pub features: Arc<FeatureCounters>,
+    /// Counts of its scores; `None` if they do not count.
+    pub(super) scores: Option<Arc<ScoreCounters>>,
+    /// The entities that it scored, for comparison with training; `None` without a reference, or if they are not counted.
+    pub drift: Option<Arc<DriftMonitor>>,
     /// Number of scores that were not finite.
     pub(super) not_finite: Arc<AtomicU64>,
 }
@@ -46,14 +61,36 @@ impl Servable {
             bands,
             tensor_stats: Arc::default(),
             features,
+            scores: None,
+            drift: None,
             not_finite: Arc::default(),
+        }
+    }
+
+    /// Returns the same version, which counts its scores in these metrics.
+    pub fn counting_scores(&self, metrics: &ScoreMetrics) -> Self {
+        Self {
+            scores: Some(Arc::new(metrics.counters(&self.model, &self.bands))),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same version, which counts the entities that it scores from `now` on, in seconds since the Unix epoch, in
+    /// addition to what was saved of it.
+    pub fn watching_drift(&self, now: f64, saved: Option<SavedWindows>) -> Self {
+        Self {
+            drift: DriftMonitor::new(&self.model, now, saved).map(Arc::new),
+            ..self.clone()
         }
     }
 
     /// Returns the same version with other bands.
     pub fn with_bands(&self, bands: &[Band]) -> Self {
+        let bands = effective(&self.model, bands);
+        let scores = self.scores.as_ref();
         Self {
-            bands: effective(&self.model, bands),
+            scores: scores.map(|scores| Arc::new(scores.with_bands(&self.model, &bands))),
+            bands,
             ..self.clone()
         }
     }
@@ -63,6 +100,14 @@ impl Servable {
         Self {
             plan: plan.map(Arc::new),
             plan_before: before.map(Arc::new),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same version, which does not hold the previous snapshot.
+    pub(super) fn without_previous(&self) -> Self {
+        Self {
+            plan_before: None,
             ..self.clone()
         }
     }
@@ -77,10 +122,12 @@ impl Servable {
         })
     }
 
-    /// Returns the same version with counters of its own: it counts its features in other metrics.
+    /// Returns the same version with counters of its own: it counts its features in other metrics, and neither scores nor entities.
     pub(super) fn counting_in(&self, metrics: &FeatureMetrics) -> Self {
         Self {
             features: Arc::new(counters(&self.model, metrics)),
+            scores: None,
+            drift: None,
             not_finite: Arc::default(),
             ..self.clone()
         }

@@ -77,16 +77,39 @@ impl Scorer {
         deadline: Option<Instant>,
         wanted: Wanted,
     ) -> Result<Traced, Error> {
-        client.check_model(&model.name)?;
-        let permit = self.permit(client, 1, wanted, 0)?;
-        let servable = self.live().find(model)?.clone();
-        servable.scorable()?;
         let entity = Entity {
             id: Some(id),
             features: Vec::new(),
         };
+        let cost = Self::cost(1, wanted);
+        self.traced_at(client, model, entity, deadline, cost).await
+    }
+
+    /// Finds what a model sees of an entity, as one admitted request of this cost in scored entities.
+    ///
+    /// # Errors
+    /// The model or entity is unknown, or the contract rejects its values.
+    pub(super) async fn traced_at(
+        self: &Arc<Self>,
+        client: &Client,
+        model: &ModelRef,
+        entity: Entity,
+        deadline: Option<Instant>,
+        cost: usize,
+    ) -> Result<Traced, Error> {
+        client.check_model(&model.name)?;
+        let permit = self.permit(client, 1, cost, 0)?;
+        let servable = self.live().find(model)?.clone();
+        servable.scorable()?;
         let now = time::now();
-        let fetched = fetch(&servable, std::slice::from_ref(&entity), now, deadline).await;
+        let fetched = fetch(
+            &servable,
+            std::slice::from_ref(&entity),
+            now,
+            deadline,
+            client.span(),
+        )
+        .await;
         let trace = trace(&servable, &entity, &fetched, now)?;
         Ok(Traced {
             servable,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Version, header};
-use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -32,6 +31,7 @@ use crate::api::client::PeerAddress;
 use crate::config::{Config, GrpcSection};
 use crate::log::Pace;
 use crate::memory::{ConnectionMemory, MemoryBudget, RequestMemory};
+use crate::os;
 
 /// HTTP/2 flow control windows of a stream and of a connection, in bytes. A stream of many small messages may fill its
 /// window while the server works; h2 ends a connection whose unread frames have overhead of more than half of the
@@ -57,6 +57,10 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Pause after a failed accept, such as for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The same where the oldest connection ends meanwhile, so that its descriptor is free soon. All ports share the
+/// descriptors; the one that waits less gets them.
+const REPLACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,60 +135,111 @@ impl ConnectionPolicy {
 
 /// Serves a port until shutdown, then waits for running requests.
 pub(super) async fn serve(listener: TcpListener, router: Router, policy: ConnectionPolicy) {
-    let (policy, tasks) = (Arc::new(policy), TaskTracker::new());
-    let mut open = OpenConnections::default();
-    let mut start = |stream: TcpStream| match policy.permits.clone().try_acquire_owned() {
-        Ok(permit) => {
-            let connection = connection(stream, router.clone(), policy.clone(), permit);
-            match policy.replace_above {
-                None => tasks.spawn(connection),
-                Some(most) => {
-                    let replaced = open.add(most);
-                    tasks.spawn(async move {
-                        let ended = replaced.clone().drop_guard();
-                        tokio::select! {
-                            () = connection => {}
-                            () = replaced.cancelled() => {}
-                        }
-                        drop(ended);
-                    })
-                }
-            };
-        }
-        Err(_) => policy.metrics.count_refused(CloseReason::Limit),
+    let mut port = Port {
+        router,
+        policy: Arc::new(policy),
+        tasks: TaskTracker::new(),
+        open: OpenConnections::default(),
     };
     loop {
         let accepted = tokio::select! {
             biased;
-            () = policy.shutdown.stop.cancelled() => break,
+            () = port.policy.shutdown.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => start(stream),
-            Err(error) => pause_after(&error).await,
-        }
-    }
-    // Drain the backlog: closing the port would reset connections that the kernel has already accepted.
-    while let Some(accepted) = listener.accept().now_or_never() {
-        match accepted {
-            Ok((stream, _)) => start(stream),
+            Ok((stream, _)) => port.start(stream).await,
             Err(error) if is_client_error(&error) => {}
-            Err(_) => break,
+            Err(error) => port.make_room(&listener, &error).await,
         }
     }
-    drop(listener);
-    tasks.close();
-    tasks.wait().await;
+    port.drain(listener).await;
+    port.tasks.close();
+    port.tasks.wait().await;
 }
 
-/// Logs a failed accept and pauses, unless the client caused it.
-async fn pause_after(error: &std::io::Error) {
-    if !is_client_error(error) {
+/// The connections of a port.
+struct Port {
+    router: Router,
+    policy: Arc<ConnectionPolicy>,
+    tasks: TaskTracker,
+    open: OpenConnections,
+}
+
+impl Port {
+    /// Serves a connection in a task of its own. If there are too many it is closed, or the oldest one where connections
+    /// replace each other.
+    async fn start(&mut self, stream: TcpStream) {
+        let permits = self.policy.permits.clone();
+        let Some(most) = self.policy.replace_above else {
+            match permits.try_acquire_owned() {
+                Ok(permit) => {
+                    let connection = connection(stream, self.router.clone(), self.policy.clone(), permit);
+                    self.tasks.spawn(connection);
+                }
+                Err(_) => self.policy.metrics.count_refused(CloseReason::Limit),
+            }
+            return;
+        };
+        let replaced = self.open.add(most);
+        // Those that were replaced end in tasks of their own, which must run first if many connections come at once.
+        let Ok(permit) = permits.acquire_owned().await else {
+            return;
+        };
+        let connection = connection(stream, self.router.clone(), self.policy.clone(), permit);
+        self.tasks.spawn(async move {
+            let ended = replaced.clone().drop_guard();
+            tokio::select! {
+                () = connection => {}
+                () = replaced.cancelled() => {}
+            }
+            drop(ended);
+        });
+    }
+
+    /// Serves the connections that the kernel has already accepted, which closing the port would reset, and closes it. Asks
+    /// the kernel itself: the runtime learns of a connection a little later.
+    async fn drain(&mut self, listener: TcpListener) {
+        let listener = match listener.into_std() {
+            Ok(listener) => listener,
+            Err(error) => return tracing::error!(%error, "waiting connections are reset"),
+        };
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let nonblocking = stream
+                        .set_nonblocking(true)
+                        .and_then(|()| TcpStream::from_std(stream));
+                    match nonblocking {
+                        Ok(stream) => self.start(stream).await,
+                        Err(error) => tracing::error!(%error, "connection not served"),
+                    }
+                }
+                Err(error) if is_client_error(&error) => {}
+                // Most often `WouldBlock`: none is left.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Logs an accept that failed for lack of descriptors or memory, and pauses. Where connections replace each other, the
+    /// oldest one ends meanwhile: its descriptor is what the next one needs. Without descriptors the system says so also if no
+    /// connection waits; then none has to end.
+    async fn make_room(&mut self, listener: &TcpListener, error: &std::io::Error) {
         static PACE: Pace = Pace::new();
+        if !os::is_asked(listener) {
+            return tokio::time::sleep(REPLACE_PAUSE).await;
+        }
         if let Some(times) = PACE.count() {
             tracing::error!(%error, times, "connection not accepted");
         }
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+        let pause = if self.policy.replace_above.is_some() {
+            self.open.end_oldest();
+            REPLACE_PAUSE
+        } else {
+            ACCEPT_PAUSE
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -300,6 +355,8 @@ async fn serve_http<I>(
     let patience = if http2 { 2 } else { 1 };
     loop {
         tokio::select! {
+            // The connection first: a request that has arrived is answered before the connection closes.
+            biased;
             ended = connection.as_mut() => {
                 return log_end(ended);
             }

@@ -4,35 +4,54 @@
 use crate::config::Config;
 use crate::os;
 
-/// Connections of the operations port: probes, Prometheus and operators.
-pub(super) const OPERATIONS: usize = 32;
+/// Connections of the operations port: probes, Prometheus and operators. Fewer if the limit is low.
+const OPERATIONS: usize = 32;
 
 /// Descriptors for everything that is no connection of a client: the program itself, files that are read, stores.
 const PROGRAM: usize = 48;
 const STORE: usize = 16;
 
-/// Raises the limit of open files and returns the connections that REST and gRPC may have each: `server.connections`, or
-/// fewer if the limit is low.
-pub(super) fn connections(config: &Config) -> usize {
+/// How many connections may be open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionLimits {
+    /// Of REST and of gRPC each: `server.connections`, or fewer if the limit of open files is low.
+    pub(super) clients: usize,
+    /// Of the operations port.
+    pub(super) operations: usize,
+}
+
+/// Raises the limit of open files and returns the connections that it allows.
+pub(super) fn connections(config: &Config) -> ConnectionLimits {
     let wanted = config.server.connections;
     let Some(files) = os::raise_open_files() else {
-        return wanted;
+        return ConnectionLimits {
+            clients: wanted,
+            operations: OPERATIONS,
+        };
     };
     let allowed = allowed(usize::try_from(files).unwrap_or(usize::MAX), config.source.len());
-    if allowed < wanted {
+    if allowed.clients < wanted {
         tracing::warn!(
             open_files = files,
-            connections = allowed,
+            connections = allowed.clients,
             "fewer connections than server.connections, because the limit of open files is low (ulimit -n)"
         );
     }
-    wanted.min(allowed)
+    ConnectionLimits {
+        clients: wanted.min(allowed.clients),
+        ..allowed
+    }
 }
 
-/// The connections of each of two ports.
-fn allowed(files: usize, stores: usize) -> usize {
-    let reserved = OPERATIONS.min(files / 8) + PROGRAM.min(files / 2) + STORE * stores;
-    (files.saturating_sub(reserved) / 2).max(4)
+/// The connections that a limit of open files allows.
+fn allowed(files: usize, stores: usize) -> ConnectionLimits {
+    let operations = OPERATIONS.min(files / 8).max(2);
+    let reserved = operations + PROGRAM.min(files / 2) + STORE * stores;
+    ConnectionLimits {
+        // For two ports.
+        clients: (files.saturating_sub(reserved) / 2).max(4),
+        operations,
+    }
 }
 
 #[cfg(test)]
@@ -41,9 +60,13 @@ mod tests {
 
     #[test]
     fn a_part_of_the_files_is_kept_for_other_things() {
-        assert_eq!(allowed(1_048_576, 0), 524_248);
-        assert_eq!(allowed(1024, 1), 464);
-        assert_eq!(allowed(64, 0), 12);
-        assert_eq!(allowed(8, 2), 4);
+        let numbers = |files, stores| {
+            let allowed = allowed(files, stores);
+            (allowed.clients, allowed.operations)
+        };
+        assert_eq!(numbers(1_048_576, 0), (524_248, 32));
+        assert_eq!(numbers(1024, 1), (464, 32));
+        assert_eq!(numbers(64, 0), (12, 8));
+        assert_eq!(numbers(8, 2), (4, 2));
     }
 }

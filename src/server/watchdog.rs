@@ -81,6 +81,11 @@ impl Failure {
         self.reason.get().cloned().unwrap_or_default()
     }
 
+    /// Whether somebody else holds it.
+    fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.reason) > 1
+    }
+
     fn set(&self, reason: String) {
         // The first reason counts.
         let _ = self.reason.set(reason);
@@ -88,7 +93,7 @@ impl Failure {
     }
 }
 
-/// Starts the watchdog of a server. Called on the runtime to watch.
+/// Starts the watchdog of a server. Called on the runtime to watch. It watches until the failure is dropped.
 ///
 /// # Errors
 /// The thread cannot be started.
@@ -104,7 +109,8 @@ pub(super) fn start(heartbeats: Heartbeats, metrics: WatchdogMetrics) -> std::io
     };
     let run = move || {
         let mut last = Instant::now();
-        loop {
+        // Without a server that waits for it there is nothing to watch.
+        while watchdog.failure.is_awaited() {
             std::thread::sleep(INTERVAL);
             let since = last.elapsed().min(LONGEST_INTERVAL);
             last = Instant::now();

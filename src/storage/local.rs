@@ -103,6 +103,26 @@ impl Folder {
         })
     }
 
+    pub(super) fn upload(&self, file: &Path) -> Result<(), String> {
+        let to = self.path(file_name(file)?);
+        let new = to.with_file_name(temporary_name(STAGING));
+        let copied = copy(file, &new, &mut |_| {})
+            .and_then(|()| std::fs::rename(&new, &to).map_err(|error| fail(&to, &error)));
+        if copied.is_err() {
+            // Best-effort cleanup: the temporary file may not exist.
+            let _ = std::fs::remove_file(&new);
+        }
+        copied
+    }
+
+    pub(super) fn remove(&self, path: &str) -> Result<(), String> {
+        let path = self.path(path);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(fail(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a hidden folder as a publisher does, and removes it.
     pub(super) fn check_writable(&self, path: &str) -> Result<(), String> {
         Staging::new(&self.path(path)).map(drop)
@@ -111,7 +131,7 @@ impl Folder {
     pub(super) fn resolve(&self, path: &str) -> Result<LocalCopy, String> {
         let path = self.path(path);
         let path = path.canonicalize().map_err(|error| fail(&path, &error))?;
-        Ok(LocalCopy { path, copy: None })
+        Ok(LocalCopy { path, _copy: None })
     }
 
     /// Writes everything into a hidden folder beside the versions, which then gets its number in one step. A

@@ -1,7 +1,7 @@
 //! A prefix in object storage. A small runtime of its own does the waiting, so that callers see plain calls.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
-use super::{E_TAG, FileStat, Listing, LocalCopy, file_name, temporary_name, too_large, version_number};
+use super::{E_TAG, FileStat, Listing, LocalCopy, Temporary, file_name, too_large, version_number};
 use crate::config::StorageSection;
 use crate::files;
 
@@ -64,9 +64,12 @@ impl Bucket {
         })
     }
 
-    fn key(&self, path: &str) -> Key {
-        let parts = path.split('/').filter(|part| !part.is_empty());
-        parts.fold(self.prefix.clone(), |key, part| key.join(part))
+    /// The key of a path, character by character. A listed name such as `ts=04%3A00` is the key of its object already;
+    /// `Key::join` would encode it a second time.
+    fn key(&self, path: &str) -> Result<Key, String> {
+        let parts = self.prefix.as_ref().split('/').chain(path.split('/'));
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        Key::parse(parts.join("/")).map_err(|error| format!("{}/{path}: {error}", self.location))
     }
 
     fn fail(&self, path: &str, error: &Error) -> String {
@@ -74,7 +77,7 @@ impl Bucket {
     }
 
     fn list(&self, path: &str) -> Result<ListResult, String> {
-        let key = self.key(path);
+        let key = self.key(path)?;
         let list = self.store.list_with_delimiter(Some(&key));
         self.runtime
             .block_on(list)
@@ -100,7 +103,7 @@ impl Bucket {
         if !files.is_empty() {
             return Ok(Some(Listing::Folder(files)));
         }
-        match self.runtime.block_on(self.store.head(&self.key(path))) {
+        match self.runtime.block_on(self.store.head(&self.key(path)?)) {
             Ok(meta) => Ok(stat(&meta).map(Listing::File)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.fail(path, &error)),
@@ -108,8 +111,9 @@ impl Bucket {
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
+        let key = self.key(path)?;
         let get = async {
-            let object = self.store.get(&self.key(path)).await?;
+            let object = self.store.get(&key).await?;
             let size = object.meta.size;
             if size > files::SMALL {
                 return Ok(Err(too_large(path, size)));
@@ -124,32 +128,32 @@ impl Bucket {
     }
 
     pub(super) fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
-        let key = self.key(path);
+        let key = self.key(path)?;
         let put = self.store.put(&key, PutPayload::from(bytes.to_vec()));
         let done = self.runtime.block_on(put).map(drop);
         done.map_err(|error| self.fail(path, &error))
     }
 
     pub(super) fn fetch(&self, path: &str, entry: &Listing) -> Result<LocalCopy, String> {
-        let copy = self.cache.join(temporary_name("evergreen"));
-        std::fs::create_dir_all(&copy).map_err(|error| format!("{}: {error}", copy.display()))?;
-        let mut fetched = LocalCopy {
-            path: copy.clone(),
-            copy: Some(copy.clone()),
-        };
-        match entry {
+        let copy = Temporary::folder(&self.cache)?;
+        let path = match entry {
             Listing::File(file) => {
-                fetched.path = copy.join(&file.name);
-                self.download(&self.key(path), file, &fetched.path)?;
+                let to = copy.path().join(&file.name);
+                self.download(&self.key(path)?, file, &to)?;
+                to
             }
             Listing::Folder(files) => {
                 for file in files {
-                    let key = self.key(path).join(file.name.as_str());
-                    self.download(&key, file, &copy.join(&file.name))?;
+                    let key = self.key(&format!("{path}/{}", file.name))?;
+                    self.download(&key, file, &copy.path().join(&file.name))?;
                 }
+                copy.path().to_owned()
             }
-        }
-        Ok(fetched)
+        };
+        Ok(LocalCopy {
+            path,
+            _copy: Some(copy),
+        })
     }
 
     /// Fetches an object piece by piece, all pieces of the one that was listed.
@@ -203,7 +207,7 @@ impl Bucket {
             mode: PutMode::Create,
             ..PutOptions::default()
         };
-        let key = self.key(folder).join(CLAIM);
+        let key = self.key(&format!("{folder}/{CLAIM}"))?;
         let put = self.store.put_opts(&key, PutPayload::new(), options);
         match self.runtime.block_on(put) {
             Ok(_) => Ok(true),
@@ -212,28 +216,50 @@ impl Bucket {
         }
     }
 
-    fn upload(&self, folder: &str, file: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), String> {
-        let bytes = files::read(file, u64::MAX).map_err(|error| format!("{}: {error}", file.display()))?;
-        let bytes = bytes::Bytes::from(bytes);
-        let key = self.key(folder).join(file_name(file)?);
-        let put = async {
-            if bytes.len() <= PART {
-                progress(bytes.len() as u64);
-                return self.store.put(&key, bytes.into()).await.map(drop);
-            }
-            let mut upload = self.store.put_multipart(&key).await?;
-            for start in (0..bytes.len()).step_by(PART) {
-                let part = bytes.slice(start..bytes.len().min(start + PART));
-                let size = part.len() as u64;
-                upload.put_part(part.into()).await?;
-                progress(size);
-            }
-            upload.complete().await.map(drop)
-        };
-        self.runtime
-            .block_on(put)
-            .map_err(|error| self.fail(folder, &error))
+    /// Copies a local file, in parts if it is large: no more than one of them is in memory.
+    pub(super) fn upload(
+        &self,
+        folder: &str,
+        file: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), String> {
+        let fail_local = |error: std::io::Error| format!("{}: {error}", file.display());
+        let (mut source, metadata) = files::open(file).map_err(fail_local)?;
+        let key = self.key(&format!("{folder}/{}", file_name(file)?))?;
+        let fail = |error: Error| self.fail(folder, &error);
+        let mut piece = next_piece(&mut source).map_err(fail_local)?;
+        if metadata.len() <= PART as u64 {
+            progress(piece.len() as u64);
+            let put = self.store.put(&key, piece.into());
+            return self.runtime.block_on(put).map(drop).map_err(fail);
+        }
+        let mut upload = self
+            .runtime
+            .block_on(self.store.put_multipart(&key))
+            .map_err(fail)?;
+        while !piece.is_empty() {
+            let size = piece.len() as u64;
+            let put = upload.put_part(piece.into());
+            self.runtime.block_on(put).map_err(fail)?;
+            progress(size);
+            piece = next_piece(&mut source).map_err(fail_local)?;
+        }
+        self.runtime.block_on(upload.complete()).map(drop).map_err(fail)
     }
+
+    pub(super) fn remove(&self, path: &str) -> Result<(), String> {
+        match self.runtime.block_on(self.store.delete(&self.key(path)?)) {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.fail(path, &error)),
+        }
+    }
+}
+
+/// The next bytes of a file, up to a part of an upload.
+fn next_piece(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut piece = Vec::new();
+    file.take(PART as u64).read_to_end(&mut piece)?;
+    Ok(piece)
 }
 
 /// An object as a file; `None` for the empty object that some tools put where a folder would be.
@@ -297,4 +323,20 @@ fn open(location: &str, settings: &StorageSection) -> Result<Box<dyn ObjectStore
         }
         Box::new(builder.with_retry(retry).with_client_options(client).build()?)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listed_name_is_the_key_of_its_object() {
+        let bucket = Bucket::open(Path::new("s3://lake/rows"), &StorageSection::default()).unwrap();
+        for name in ["ts=04%3A00", "a b", "a#b~[c]{d}^|<e>*?\"", "für=ä"] {
+            assert_eq!(bucket.key(name).unwrap().as_ref(), format!("rows/{name}"));
+        }
+        assert_eq!(bucket.key("").unwrap().as_ref(), "rows");
+        assert_eq!(bucket.key("a%3A/b").unwrap().as_ref(), "rows/a%3A/b");
+        assert!(bucket.key("../x").is_err());
+    }
 }

@@ -23,6 +23,13 @@ pub enum Cell<'a> {
     Untyped(&'a str),
     /// Microseconds since the Unix epoch.
     Time(i64),
+    /// A value of a file that nothing can take, such as a list.
+    Unfit {
+        /// The value, cut to a length that is fit to be read.
+        shown: &'a str,
+        /// What it is.
+        what: &'static str,
+    },
 }
 
 /// The largest whole number up to which every whole number is an `f64`.
@@ -112,6 +119,7 @@ impl Cell<'_> {
             Cell::Float(_) => "a number that does not fit",
             Cell::Text(_) | Cell::Untyped(_) => "a text",
             Cell::Time(_) => "a timestamp",
+            Cell::Unfit { what, .. } => what,
         }
     }
 
@@ -123,6 +131,7 @@ impl Cell<'_> {
             Cell::Float(value) => value.to_string(),
             Cell::Text(text) | Cell::Untyped(text) => format!("the text {:?}", shorten(text)),
             Cell::Time(_) => "a timestamp".to_owned(),
+            Cell::Unfit { what, .. } => what.to_owned(),
         }
     }
 }
@@ -216,6 +225,11 @@ fn whole(value: f64) -> Result<f64, String> {
 mod tests {
     use super::*;
 
+    const UNFIT: Cell<'_> = Cell::Unfit {
+        shown: "[1]",
+        what: "a list",
+    };
+
     #[test]
     fn numbers_convert_exactly_or_not_at_all() {
         use FeatureType::{Bool, Float, Int, Timestamp};
@@ -240,6 +254,8 @@ mod tests {
             (Cell::Untyped("five"), Float),
             (Cell::Untyped("1e999"), Float),
             (Cell::Int(2), Bool),
+            (UNFIT, Float),
+            (UNFIT, Timestamp),
         ] {
             assert!(cell.number(kind).is_err(), "{cell:?} as {kind:?}");
         }
@@ -306,5 +322,7 @@ mod tests {
         assert_eq!(Cell::Bool(true).category(&mut digits), Ok(Some("true")));
         assert!(Cell::Float(1.5).category(&mut digits).is_err());
         assert!(Cell::Float(f64::INFINITY).category(&mut digits).is_err());
+        let unfit = UNFIT.category(&mut digits).unwrap_err();
+        assert!(unfit.ends_with("found a list"), "{unfit}");
     }
 }

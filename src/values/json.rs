@@ -20,6 +20,8 @@ pub enum Scalar {
     Int(i64),
     /// Any other number.
     Float(f64),
+    /// A whole number from 2^63 to 2^64, as digits: a float could not hold all of them.
+    Digits(String),
     /// A string.
     Text(String),
     /// Something else; the text says what.
@@ -31,9 +33,6 @@ impl<'de> Deserialize<'de> for Scalar {
         deserializer.deserialize_any(ScalarVisitor)
     }
 }
-
-/// The description of a whole number that does not fit in `i64`.
-pub(crate) const BEYOND: &str = "a whole number beyond 2^63";
 
 struct ScalarVisitor;
 
@@ -53,7 +52,7 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Int(value))
     }
     fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
-        Ok(i64::try_from(value).map_or(Scalar::Other(BEYOND), Scalar::Int))
+        Ok(i64::try_from(value).map_or_else(|_| Scalar::Digits(value.to_string()), Scalar::Int))
     }
     fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
         Ok(Scalar::Float(value))
@@ -151,6 +150,44 @@ pub fn object_of_scalars(text: &str) -> Result<Vec<(String, Scalar)>, String> {
     let text = standard(text.as_bytes());
     let pairs: Pairs = serde_json::from_slice(&text).map_err(|error| sentence(&error))?;
     Ok(pairs.0)
+}
+
+/// The text of the value of `key` in an object, as it is written there; of the last one if there are several. For messages
+/// about an object that [`object_of_scalars`] has parsed.
+pub fn raw_value<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    let bytes = object.as_bytes();
+    let mut found = None;
+    let mut position = object.find('{')? + 1;
+    while let Some(quote) = object.get(position..)?.find('"') {
+        let start = position + quote;
+        let end = end_of_string(bytes, start + 1);
+        let name: String = serde_json::from_str(object.get(start..end)?).ok()?;
+        let value = end + object.get(end..)?.find(':')? + 1;
+        position = end_of_value(bytes, value);
+        if name == key {
+            found = object.get(value..position).map(str::trim);
+        }
+    }
+    found
+}
+
+/// The position of the comma or bracket after the value that begins at `position`.
+fn end_of_value(text: &[u8], mut position: usize) -> usize {
+    let mut depth = 0usize;
+    while let Some(&byte) = text.get(position) {
+        match byte {
+            b'"' => {
+                position = end_of_string(text, position + 1);
+                continue;
+            }
+            b',' | b'}' | b']' if depth == 0 => break,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            _ => {}
+        }
+        position += 1;
+    }
+    position
 }
 
 /// The message of serde with the column only, for texts of one line.
@@ -273,6 +310,23 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_shown_as_it_is_written() {
+        let object =
+            r#" {"a": [1, {"b": "]}"}] , "b":1e999,"c\u00e4": {"d": "\"}"}, "e":"x,}", "f": NaN, "e": 2} "#;
+        for (key, value) in [
+            ("a", Some(r#"[1, {"b": "]}"}]"#)),
+            ("b", Some("1e999")),
+            ("cä", Some(r#"{"d": "\"}"}"#)),
+            ("d", None),
+            ("e", Some("2")),
+            ("f", Some("NaN")),
+        ] {
+            assert_eq!(raw_value(object, key), value, "{key}");
+        }
+        assert_eq!(raw_value(r#"{"a": "\"#, "a"), None);
+    }
+
+    #[test]
     fn scalars_are_exact_and_no_key_stands_twice() {
         let parsed =
             object_of_scalars(r#"{"a": 0.1, "b": 12, "c": NaN, "d": "x", "e": [1], "f": 1e2}"#).unwrap();
@@ -300,7 +354,9 @@ mod tests {
                 "{duplicate}"
             );
         }
-        let unusual = object_of_scalars(r#"{"a": 1e999, "b": -Infinity}"#).unwrap();
+        let unusual =
+            object_of_scalars(r#"{"a": 1e999, "b": -Infinity, "c": 18446744073709551615}"#).unwrap();
+        assert_eq!(unusual[2].1, Scalar::Digits("18446744073709551615".into()));
         assert_eq!(unusual[0].1, Scalar::Other("a number beyond 64-bit floats"));
         assert_eq!(unusual[1].1, Scalar::Float(f64::NEG_INFINITY));
     }

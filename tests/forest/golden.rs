@@ -9,7 +9,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use case::Case;
+pub(crate) use case::Case;
 use evergreen_forest::{Forest, Iterations, KernelName, LoadOptions, OutputKind, Scratch};
 use table::{Line, allowance};
 
@@ -83,7 +83,7 @@ fn compare(path: &Path, kernel: Option<KernelName>) -> Result<Option<Line>, Stri
 }
 
 /// Returns the committed cases, or those of a full run.
-fn cases() -> Vec<PathBuf> {
+pub(crate) fn cases() -> Vec<PathBuf> {
     let directory = std::env::var_os("EVERGREEN_GOLDEN").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/forest/fixtures"),
         PathBuf::from,

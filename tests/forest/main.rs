@@ -10,3 +10,4 @@
 mod gbdt_crate;
 mod golden;
 mod hostile;
+mod sensitivity;

@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from evergreen_testing import openapi
+from evergreen_testing.api_keys import make
 from evergreen_testing.grpc_client import SERVICE, Client
 from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
@@ -16,18 +17,11 @@ SCORE = "/v1/models/churn/scores/C-1042"
 ORIGIN = "https://sales.example.com"
 
 
-def make(evergreen, name, *roles):
-    """Returns a key, and the lines for the key file, from `evergreen key`."""
-    words = [word for role in roles for word in ("--role", role)]
-    made = subprocess.run([evergreen, "key", name, *words], capture_output=True, text=True, check=True)
-    return made.stderr.split()[-1], made.stdout
-
-
 @pytest.fixture(scope="module")
 def guarded(evergreen, tmp_path_factory):
     """A server that requires keys, and a key of every role."""
     folder = tmp_path_factory.mktemp("auth")
-    made = {name: make(evergreen, name, name) for name in ("score", "read", "administer")}
+    made = {name: make(evergreen, name, name) for name in ("score", "read", "record", "administer")}
     file = folder / "keys.toml"
     file.write_text("".join(lines for _, lines in made.values()))
     config = folder / "e.toml"
@@ -48,6 +42,7 @@ def allowed(answer):
     return answer.status_code not in (401, 403)
 
 
+EVERY = {"score", "read", "record", "administer"}
 REST = [
     ("GET", SCORE, {"score"}),
     ("POST", "/v1/score", {"score"}),
@@ -55,21 +50,30 @@ REST = [
     ("GET", "/v1/models/churn/features/C-1042", {"score"}),
     ("POST", "/v2/models/churn/infer", {"score"}),
     ("POST", "/v2/models/churn/versions/1/infer", {"score"}),
-    ("GET", "/v1/models", {"score", "read", "administer"}),
-    ("GET", "/v1/models/churn", {"score", "read", "administer"}),
-    ("GET", "/v2/models/churn", {"score", "read", "administer"}),
-    ("GET", "/v1/nothing", {"score", "read", "administer"}),
+    ("GET", "/v1/models", EVERY),
+    ("GET", "/v1/models/churn", EVERY),
+    ("GET", "/v2/models/churn", EVERY),
+    ("GET", "/v1/nothing", EVERY),
+    ("POST", "/v1/outcomes", {"record"}),
+    ("GET", "/v1/outcomes", {"score"}),
+    ("GET", "/v1/models/churn/ranking", {"score"}),
+    ("POST", "/v1/models/churn/ranking", {"score"}),
+    ("GET", "/v1/models/churn/performance", EVERY),
     ("POST", "/v2/repository/models/nothing/load", {"administer"}),
     ("POST", "/v2/repository/models/nothing/unload", {"administer"}),
-    ("GET", "/docs/", {"score", "read", "administer", None}),
-    ("GET", "/openapi.json", {"score", "read", "administer", None}),
-    ("GET", "/v2/health/ready", {"score", "read", "administer", None}),
+    ("GET", "/", {*EVERY, None}),
+    ("GET", "/customers/C-1042", {*EVERY, None}),
+    ("GET", "/v1/session", {*EVERY, None}),
+    ("DELETE", "/v1/session", {*EVERY, None}),
+    ("GET", "/docs/", {*EVERY, None}),
+    ("GET", "/openapi.json", {*EVERY, None}),
+    ("GET", "/v2/health/ready", {*EVERY, None}),
 ]
 OPERATIONS = [
-    ("GET", "/livez", {"score", "read", "administer", None}),
-    ("GET", "/readyz", {"score", "read", "administer", None}),
-    ("GET", "/metrics", {"score", "read", "administer", None}),
-    ("GET", "/v1/models", {"score", "read", "administer"}),
+    ("GET", "/livez", {*EVERY, None}),
+    ("GET", "/readyz", {*EVERY, None}),
+    ("GET", "/metrics", {*EVERY, None}),
+    ("GET", "/v1/models", EVERY),
     ("POST", "/v1/repository/refresh", {"administer"}),
     ("POST", "/v1/models/nothing/unload", {"administer"}),
     ("DELETE", "/cache", {"administer"}),
@@ -83,7 +87,7 @@ def test_every_path_has_its_role(guarded, port, method, path, may):
     client = getattr(guarded.server, port)
     found = {
         role
-        for role in (None, "score", "read", "administer")
+        for role in (None, *sorted(EVERY))
         if allowed(client.request(method, path, headers=bearer(guarded.keys.get(role))))
     }
     assert found == may

@@ -6,7 +6,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import catboost
 import lightgbm
@@ -14,10 +13,7 @@ import numpy as np
 import pandas as pd
 import xgboost
 
-from evergreen_testing.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import BundleError, save_bundle
+from evergreen_serving import BundleError, save_bundle
 
 NAMES = [
     "a",

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 
 import lightgbm
 import numpy as np
@@ -13,12 +12,9 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from xgboost import XGBClassifier
 
+from evergreen_serving import BundleError, save_bundle
 from evergreen_testing.bundle_models import CASES, NUMBERS, ModelCase, frame, labels
-from evergreen_testing.paths import ROOT
 from evergreen_testing.server_process import serving
-
-sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import BundleError, save_bundle
 
 
 def check(evergreen, path):

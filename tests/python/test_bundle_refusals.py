@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import catboost
 import lightgbm
@@ -21,11 +20,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from evergreen_serving.bundle import BundleError, save_bundle
+from evergreen_serving.bundle.command import main
 from evergreen_testing.bundle_models import cat, frame, labels, lgb, xgb
-from evergreen_testing.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import BundleError, main, save_bundle
 
 LGB = {"objective": "binary"}
 

@@ -1,41 +1,21 @@
 """A server whose clock cannot be right: before 1970, after 9999."""
 
 import os
-import shutil
 import subprocess
 
 import grpc
 import httpx
 import pytest
 
+from evergreen_testing import clock
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.server_process import serving
-
-#: Moves the clock by the seconds in SHIFT while the file in SHIFTED exists.
-SHIM = r"""
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *now) {
-  int result = syscall(SYS_clock_gettime, id, now);
-  const char *shifted = getenv("SHIFTED");
-  if (id == CLOCK_REALTIME && shifted && access(shifted, F_OK) == 0) now->tv_sec += atoll(getenv("SHIFT"));
-  return result;
-}
-"""
 
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
     """The path of a library that moves the clock of a program."""
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "shim.so", folder / "shim.c"], check=True)
-    return folder / "shim.so"
+    return clock.build(tmp_path_factory.mktemp("shim"))
 
 
 YEARS = pytest.mark.parametrize("years", [-100, 9000], ids=["before 1970", "after 9999"])

@@ -1,7 +1,6 @@
-"""Derived features: training (evergreen_derive.py) and serving give the same bits."""
+"""Derived features: training (evergreen_serving.derive) and serving give the same bits."""
 
 import subprocess
-import sys
 import time
 
 import lightgbm
@@ -10,13 +9,8 @@ import pandas as pd
 import pytest
 import xgboost
 
-from evergreen_testing.paths import MODELS
+from evergreen_serving import derive, save_bundle
 from evergreen_testing.server_process import serving
-
-sys.path.insert(0, str(MODELS))
-
-from evergreen_bundle import save_bundle
-from evergreen_derive import derive
 
 DEFINITIONS = {
     "tenure_days": {"days_since": "signed_up"},

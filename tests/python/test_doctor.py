@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from evergreen_testing.certificates import Authority
 from evergreen_testing.feature_stores import postgres_server, redis_server
 from evergreen_testing.paths import MODELS
 from evergreen_testing.processes import free_port
+from evergreen_testing.server_process import serving
 
 
 def doctor(evergreen, folder, text="", *arguments, **options):
@@ -112,6 +114,145 @@ def test_stores_are_asked_who_they_are_and_never_waited_for(evergreen, tmp_path)
         assert code == 1
         assert found["store online"].state == found["store batch"].state == "failed"
         assert "[source.batch]" in found["store batch"].detail
+
+
+def outcomes(evergreen, folder, settings, **options):
+    """Runs the command with a store of outcomes, and returns its exit code and its finding about it."""
+    code, found = doctor(evergreen, folder, f"\n--\n[outcomes]\n{settings}\n", **options)
+    return code, found["outcomes"]
+
+
+def test_a_folder_of_outcomes_is_tried_and_left_as_it_is(evergreen, tmp_path):
+    store = tmp_path / "deep/outcomes"
+    place = f"folder = '{store}'"
+    code, found = outcomes(evergreen, tmp_path, place)
+    assert code == 0 and found.state == "ok" and "will create it; " in found.detail and " ms" in found.detail
+    assert not store.parent.exists() and not [
+        path for path in tmp_path.iterdir() if path.name.startswith(".")
+    ]
+    config = tmp_path / "server.toml"
+    config.write_text(f"[outcomes]\n{place}\n")
+    with serving(evergreen, tmp_path, config=config) as server:
+        outcome = {"customer": "C-1042", "result": "left", "time": "2026-11-20"}
+        assert server.http.post("/v1/outcomes", json={"outcomes": [outcome]}).status_code == 200
+        code, found = outcomes(evergreen, tmp_path, place)
+        assert code == 1 and found.state == "failed" and "a server uses it; stop that one" in found.detail
+        assert server.stop() == 0
+    before = {path: path.read_bytes() for path in store.iterdir()}
+    code, found = outcomes(evergreen, tmp_path, place)
+    assert code == 0 and found.state == "ok" and "1 files with 1 of at most 1024 MiB" in found.detail
+    assert {path: path.read_bytes() for path in store.iterdir()} == before
+    size = len(before[store / "outcomes.journal"])
+    code, found = outcomes(evergreen, tmp_path, f"{place}\nfolder_bytes = {size + 1}")
+    assert code == 0 and found.state == "warning" and "raise outcomes.folder_bytes" in found.detail
+    code, found = outcomes(evergreen, tmp_path, f"{place}\nfolder_bytes = {size}")
+    assert code == 1 and found.state == "failed" and "full" in found.detail
+    (tmp_path / "file").write_text("")
+    code, found = outcomes(evergreen, tmp_path, f"folder = '{tmp_path}/file'")
+    assert code == 1 and found.state == "failed" and "Not a directory" in found.detail
+
+
+def test_a_folder_of_outcomes_of_another_user_is_named(evergreen, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("another user is needed")
+    for parent in (tmp_path, *list(tmp_path.parents)[:-1]):
+        parent.chmod(parent.stat().st_mode | 0o011)
+    store = tmp_path / "outcomes"
+    store.mkdir()
+    place = f"folder = '{store}'"
+
+    def as_nobody(settings):
+        return outcomes(evergreen, tmp_path, settings, user=65534)
+
+    code, found = as_nobody(place)
+    assert code == 1 and "Permission denied" in found.detail and "change its owner" in found.detail
+    code, found = as_nobody(f"folder = '{tmp_path}/new/outcomes'")
+    assert code == 1 and f"cannot be created in {tmp_path} (Permission denied" in found.detail
+    store.chmod(0o777)
+    assert as_nobody(place)[0] == 0
+    (store / "scores-2026-11-23.journal").write_text("")
+    code, found = as_nobody(place)
+    assert code == 1 and "scores-2026-11-23.journal cannot be written (Permission denied" in found.detail
+
+
+def test_a_database_of_outcomes_is_asked_for_its_tables_and_permissions(evergreen, tmp_path):
+    with postgres_server(tmp_path) as postgres:
+        postgres.sql(
+            "CREATE ROLE clerk LOGIN; CREATE SCHEMA kept; CREATE SCHEMA wrong; GRANT USAGE ON SCHEMA wrong TO clerk"
+        )
+
+        def asked(schema, user="evergreen"):
+            connect = postgres.connect.replace("user=evergreen", f"user={user}")
+            settings = f"[outcomes.postgres]\nconnect = '{connect}'\nschema = '{schema}'"
+            code, found = outcomes(evergreen, tmp_path, settings)
+            assert (code == 0) == (found.state == "ok"), found
+            return found.detail
+
+        detail = asked("kept")
+        assert "PostgreSQL" in detail and "primary" in detail and " ms" in detail
+        assert "will create the tables in the schema `kept`" in detail and not tables(postgres)
+        assert "`public`" in asked("")
+        assert "there is no schema `none`; create it" in asked("none")
+        assert "GRANT USAGE" in asked("kept", "clerk")
+        postgres.sql("GRANT USAGE ON SCHEMA kept TO clerk")
+        assert "GRANT CREATE on the schema `kept`" in asked("kept", "clerk")
+        config = tmp_path / "server.toml"
+        config.write_text(f"[outcomes.postgres]\nconnect = '{postgres.connect}'\nschema = 'kept'\n")
+        with serving(evergreen, tmp_path, config=config) as server:
+            outcome = {"customer": "C-1042", "result": "left", "time": "2026-11-20"}
+            assert server.http.post("/v1/outcomes", json={"outcomes": [outcome]}).status_code == 200
+            assert "; tables in the schema `kept`" in asked("kept")
+        assert "GRANT SELECT, INSERT, UPDATE, DELETE" in asked("kept", "clerk")
+        postgres.sql("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA kept TO clerk")
+        assert asked("kept", "clerk").endswith("GRANT DELETE")
+        postgres.sql("GRANT DELETE ON ALL TABLES IN SCHEMA kept TO clerk")
+        assert "; tables in the schema `kept`" in asked("kept", "clerk")
+        # A server agrees: this user needs no permission to create tables that are there.
+        config.write_text(config.read_text().replace("user=evergreen", "user=clerk"))
+        with serving(evergreen, tmp_path, config=config) as server:
+            answer = server.http.post("/v1/outcomes", json={"outcomes": [outcome]})
+            assert answer.status_code == 200 and answer.json()["duplicates"] == 1, answer.text
+        assert tables(postgres) == [("kept", "evergreen_outcomes", 1), ("kept", "evergreen_scores", 0)]
+
+        postgres.sql("CREATE TABLE wrong.evergreen_scores (id text, score float8)")
+        postgres.sql("CREATE TABLE wrong.evergreen_outcomes (LIKE kept.evergreen_outcomes INCLUDING ALL)")
+        assert "is not a table of outcomes" in asked("wrong")
+        # Without its key a repeated outcome would count twice.
+        postgres.sql("DROP TABLE wrong.evergreen_scores; DROP TABLE wrong.evergreen_outcomes")
+        postgres.sql("CREATE TABLE wrong.evergreen_scores (LIKE kept.evergreen_scores INCLUDING ALL)")
+        postgres.sql("CREATE TABLE wrong.evergreen_outcomes (LIKE kept.evergreen_outcomes)")
+        assert "is not a table of outcomes" in asked("wrong")
+        postgres.sql("ALTER ROLE clerk SET default_transaction_read_only = on")
+        assert "it is read-only; name the primary" in asked("kept", "clerk")
+
+
+def tables(postgres):
+    """Returns schema, name and number of rows of each table."""
+    found = postgres.rows("SELECT schemaname, relname FROM pg_stat_user_tables ORDER BY 1, 2")
+    names = [(table["schemaname"], table["relname"]) for table in found]
+    return [(*name, postgres.rows(f"SELECT count(*) FROM {'.'.join(name)}")[0]["count"]) for name in names]
+
+
+def test_a_database_of_outcomes_that_is_away_or_hangs_is_not_waited_for(evergreen, tmp_path):
+    with postgres_server(tmp_path) as postgres:
+        settings = f"[outcomes.postgres]\nconnect = '{postgres.connect}'"
+        postgres.process.send_signal(signal.SIGSTOP)
+        try:
+            start = time.monotonic()
+            code, found = outcomes(evergreen, tmp_path, settings)
+            assert code == 1 and found.state == "failed" and time.monotonic() - start < 10
+        finally:
+            postgres.process.send_signal(signal.SIGCONT)
+        assert outcomes(evergreen, tmp_path, settings)[1].state == "ok"
+        with serving(evergreen, tmp_path, config=tmp_path / "doctor.toml") as server:
+            outcome = {"customer": "C-1042", "result": "left", "time": "2026-11-20"}
+            assert server.http.post("/v1/outcomes", json={"outcomes": [outcome]}).status_code == 200
+        with postgres.locked("evergreen_outcomes"):
+            code, found = outcomes(evergreen, tmp_path, settings)
+            assert code == 1 and "no answer within 5 s" in found.detail
+        postgres.kill()
+        code, found = outcomes(evergreen, tmp_path, settings)
+        assert code == 1 and "Connection refused" in found.detail and "[outcomes.postgres]" in found.detail
 
 
 def test_a_repository_says_what_it_lacks(evergreen, tmp_path):

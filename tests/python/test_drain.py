@@ -72,6 +72,14 @@ def test_a_request_under_way_is_finished_and_no_other_begins(evergreen, tmp_path
     assert json.loads(body)["results"][0]["status"] == "ok"
 
 
+def test_what_the_kernel_has_accepted_is_answered(evergreen, tmp_path):
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        seen = shutdown.with_new_connections(evergreen, folder, clients=8)
+        assert seen["code"] == 0 and seen["lost"] == 0 and seen["answered"] > 50
+
+
 def test_draining_serves_on_says_so_and_asks_clients_to_leave(evergreen, tmp_path):
     with Instance(evergreen, tmp_path, config="[server]\ndrain_seconds = 2\n") as instance:
         instance.start()

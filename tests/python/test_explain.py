@@ -182,17 +182,35 @@ def test_the_effect_is_the_score_less_that_with_usual_values(server, truth):
     assert checked > 400
 
 
+def in_100(share):
+    return "less than 1" if 0 < share < 0.01 else f"{100 * share:.0f}"
+
+
 def test_a_sentence_names_value_usual_and_effect(server):
+    kinds = {"usual": 0, "together": 0, "alone": 0}
     for result in ask(server, explain=24):
         for reason in result["reasons"]:
             text = reason["text"]
             assert text.endswith(".") and "{" not in text and not set(text) & set('<>"')
-            assert ("raises" in text) == (reason["direction"] == "raises"), text
             assert "the risk of leaving" in text
+            now, usual = in_100(result["score"]), in_100(result["score"] - reason["effect"])
+            does = f"{reason['direction']} the risk of leaving"
+            if len(reason.get("parts", [])) > 1:
+                group = f"“{reason['group']}”"
+                would = f"With usual values of {group}, the risk of leaving would be {usual} in 100 instead of {now}."
+                end = {"usual": would, "together": f"values, {group} {does}.", "alone": f". {group} {does}."}
+            else:
+                would = f". This {does}: {now} in 100 instead of {usual}."
+                end = {"usual": would, "together": f"values, this {does}.", "alone": f". This {does}."}
+            agrees = (reason["effect"] > 0) == (reason["direction"] == "raises")
+            kind = "alone" if now == usual else "usual" if agrees else "together"
+            assert text.endswith(end[kind]), (text, end[kind])
+            kinds[kind] += 1
             if (say := reason.get("say")) is not None:
                 assert reason["direction"] == "raises" and "{" not in say
                 # What was watched is never quoted.
                 assert reason["group"] != "Visits"
+    assert min(kinds.values()) > 10, kinds
 
 
 def test_grpc_gives_the_same_explanations(server):

@@ -10,7 +10,6 @@ import decimal
 import json
 import math
 import subprocess
-import sys
 import threading
 from typing import Any, NamedTuple
 
@@ -23,15 +22,13 @@ import pytest
 import redis
 import xgboost
 
+from evergreen_serving import save_bundle
 from evergreen_testing.feature_stores import postgres_server, redis_server
 from evergreen_testing.grpc_client import Client
-from evergreen_testing.paths import MODELS, ROOT
+from evergreen_testing.paths import ROOT
 from evergreen_testing.server_process import serving
 from test_feast import SCRIPTS, feast
 from test_streams import Lines
-
-sys.path.insert(0, str(MODELS))
-from evergreen_bundle import save_bundle
 
 NAMES = ["tenure", "price", "plan", "vip", "seen"]
 PLANS = ["10", "120000", "42", "basic"]
@@ -64,7 +61,7 @@ CASES = [
          ({}, {"number": math.nan}), ((pa.int64(), None), (pa.float32(), math.nan)),
          ("NULL::int4", "'NaN'::float8", "'NaN'::numeric")),
     Case("tenure", "not whole", REFUSED, ("12.5",), ("12.5",), ({"number": 12.5},), ((pa.float64(), 12.5),), ("12.5::numeric",)),
-    Case("tenure", "beyond 2^53", REFUSED, ("9007199254740993",), ("9007199254740993", "1e400"),
+    Case("tenure", "beyond 2^53", REFUSED, ("9007199254740993",), ("9007199254740993", str(2**64 - 1), "1e400"),
          ({"integer": 2**53 + 1},), ((pa.int64(), 2**53 + 1),), (f"{2**53 + 1}::int8",)),
     Case("price", "a number", 60.25, ("60.25", "60.250000000000000", "6.025e1"), ("60.25", "6.025e1"), ({"number": 60.25},),
          ((pa.float32(), 60.25), (pa.float16(), np.float16(60.25)), (pa.decimal128(18, 15), D("60.25")),
@@ -74,6 +71,8 @@ CASES = [
          (pa.decimal128(10, 2), D("29.85"))), ("29.85::float8", "29.85::numeric(10,2)")),
     Case("price", "infinite", math.inf, ("inf", "Infinity"), ("Infinity",), ({"number": math.inf},),
          ((pa.float64(), math.inf),), ("'infinity'::float8", "'infinity'::numeric")),
+    Case("price", "a whole number beyond 64 bits", float(2**63), (str(2**63),), (str(2**63), f"{2**63}.0"), ({"number": float(2**63)},),
+         ((pa.float64(), float(2**63)), (pa.decimal128(38, 0), D(2**63))), (f"{2**63}::numeric",)),
     Case("price", "beyond floats", REFUSED, ("1e999",), ("1e999", "1" + "0" * 400)),
     Case("price", "a text", REFUSED, ("cheap",), ('"60.25"', '"cheap"', "[60.25]", "true"),
          ({"text": "60.25"}, {"boolean": True}), ((pa.string(), "60.25"), (pa.bool_(), True)), ("'60.25'::text", "true")),
@@ -479,3 +478,18 @@ def test_tensors_are_read_as_meant(server, judge, report):
     scores = answer.json()["outputs"][0]["data"]
     results = {id: {"status": "ok", "score": score} for (id, *_), score in zip(rows, scores, strict=True)}
     check("/v2", results, rows, judge, report)
+
+
+@pytest.mark.parametrize("form", ["table", "dict"])
+def test_scorer_is_given_what_is_meant(scorer_class, models, judge, report, form):
+    scorer, rows, results = scorer_class.load(models / "m/1"), [], {}
+    for id, case, (kind, value) in spellings("arrow", refused=False) + spellings("arrow", refused=True):
+        nothing = dict.fromkeys(NAMES)
+        if form == "table":
+            cells = {name: pa.nulls(1) for name in nothing} | {case.feature: pa.array([value], kind)}
+            [row] = scorer.score(pa.table(cells), ["score", "error"], on_error="null").to_pylist()
+        else:
+            row = scorer.score(nothing | {case.feature: value}, ["score", "error"], on_error="null")
+        results[id] = {"score": row["score"], "status": "error", "features": {}} if row["error"] else row
+        rows.append((id, case, value))
+    check(f"Scorer, {form}", results, rows, judge, report)

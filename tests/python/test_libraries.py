@@ -1,8 +1,7 @@
-"""Bundles of every library from `models/evergreen_bundle.py` pass the gate and serve the library's scores."""
+"""Bundles of every library from save_bundle pass the gate and serve the library's scores."""
 
 import json
 import subprocess
-import sys
 
 import catboost
 import lightgbm
@@ -11,11 +10,8 @@ import pandas as pd
 import pytest
 import xgboost
 
-from evergreen_testing.paths import ROOT
+from evergreen_serving import save_bundle
 from evergreen_testing.server_process import serving
-
-sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import save_bundle
 
 CITIES = ["Delft", "Łódź", "Gent", "Århus", "Utrecht", "Breda"]
 

@@ -79,12 +79,16 @@ def loader(evergreen, tmp_path_factory):
     scores have changes."""
     folder = tmp_path_factory.mktemp("openapi")
     config, customers = folder / "e.toml", folder / "customers.parquet"
-    config.write_text("[models]\nrepository_api = true\n[features.watch]\nseconds = 0.1\n")
+    config.write_text(
+        "[models]\nrepository_api = true\n[features.watch]\nseconds = 0.1\n"
+        "[outcomes]\nfolder = 'outcomes'\nkeep_days = 3650\n"
+    )
     shutil.copy(CUSTOMERS, customers)
     with serving(evergreen, folder, models=MODELS, customers=customers, config=config) as running:
         shutil.copy(CUSTOMERS, folder / "new.parquet")
         (folder / "new.parquet").rename(customers)
         until(lambda: running.http.get("/v1/models/churn/scores/C-1042/changes").status_code == 200)
+        until(lambda: running.http.get("/v1/models/churn/ranking").status_code == 200)
         yield running
 
 
@@ -143,6 +147,9 @@ def test_the_example_of_every_operation_succeeds(loader, described):
     operations = sorted(described.operations(), key=lambda operation: operation[1].endswith("/unload"))
     assert len(operations) >= 23
     for method, template, operation in operations:
+        if template == "/v1/session":
+            # Signing in needs a key file: test_page.py does it.
+            continue
         path, query, body, media_type = example(described, template, operation)
         headers = {"content-type": media_type} if media_type else {}
         answer = loader.http.request(method, path, params=query, content=body, headers=headers)

@@ -212,11 +212,18 @@ def test_openapi_describes_every_path_and_the_page_needs_no_network(server):
         "/v1/score",
         "/v1/models",
         "/v1/models/{model}",
+        "/v1/models/{model}/drift",
         "/v1/models/{model}/features/{id}",
+        "/v1/models/{model}/performance",
+        "/v1/models/{model}/ranking",
+        "/v1/session",
         "/v1/models/{model}/scores",
         "/v1/models/{model}/scores/{id}",
         "/v1/models/{model}/scores/{id}/changes",
+        "/v1/models/{model}/scores/{id}/history",
+        "/v1/models/{model}/what-if",
         "/v1/models/{model}/scores/{id}/paths",
+        "/v1/outcomes",
     }
     page = server.http.get("/docs/")
     assert page.status_code == 200 and "http://" not in page.text and "https://" not in page.text

@@ -12,6 +12,7 @@ import pytest
 
 from evergreen_testing.model_repository import SAMPLE, bundle, live, settings, sign, status
 from evergreen_testing.object_store import BUCKET, object_store
+from evergreen_testing.paths import CUSTOMERS
 from evergreen_testing.processes import until
 from evergreen_testing.server_process import serving
 from test_publish import published, run
@@ -155,6 +156,19 @@ def test_publish_refuses_what_servers_would_refuse(evergreen, keys, tmp_path):
     assert (models / "churn/2" / SIGNATURE).read_text() == (models / "churn/1" / SIGNATURE).read_text()
     wrong = run(evergreen, "check", "--config", trusting(tmp_path, "ed25519:12"), SAMPLE)
     assert wrong.returncode == 2 and "models.trusted_keys: expected ed25519: and 64" in wrong.stderr
+
+
+def test_scores_of_a_table_are_by_the_version_that_trusting_servers_use(evergreen, keys, tmp_path):
+    models, config = tmp_path / "models", trusting(tmp_path, keys.old.public)
+    published(run(evergreen, "publish", "--json", "--sign", keys.old.path, SAMPLE, models))
+    published(run(evergreen, "publish", "--json", bundle(tmp_path / "other", scale=0.01), models))
+    job = ["score", "--models", models, "--input", CUSTOMERS, "--output", tmp_path / "scores.csv"]
+    for options, version in (([], 2), (["--config", config], 1)):
+        done = run(evergreen, *job, "--model", "churn", *options)
+        assert done.returncode == 0, done.stderr
+        assert f"scoring with version {version} of churn, which servers of {models} use" in done.stderr
+    refused = run(evergreen, *job, "--model", models / "churn/2", "--config", config)
+    assert refused.returncode == 2 and "bundle.toml.sig is missing" in refused.stderr
 
 
 def test_a_server_loads_signed_versions_only_through_a_rotation(evergreen, keys, tmp_path):

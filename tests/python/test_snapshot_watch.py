@@ -159,6 +159,29 @@ def test_a_sparks_folder_waits_for_success(evergreen, tmp_path):
         load.check()
 
 
+@pytest.mark.parametrize(
+    "log, name",
+    [
+        (".hoodie/hoodie.properties", "an Apache Hudi table"),
+        ("_delta_log/00000000000000000000.json", "a Delta table"),
+    ],
+)
+def test_a_table_with_a_log_of_its_own_is_refused(evergreen, tmp_path, log, name):
+    folder = tmp_path / "customers"
+    folder.mkdir()
+    FRAME.to_parquet(folder / "a.parquet")
+    config = settings(tmp_path, CONFIG)
+    with serving(evergreen, tmp_path, models=MODELS, customers=folder, config=config) as server:
+        assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+        (folder / log).parent.mkdir()
+        (folder / log).write_text("{}")
+        # Another version of the same customers.
+        FRAME.to_parquet(folder / "b.parquet")
+        until(lambda: metric(server, 'evergreen_snapshot_refused{reason="unreadable"} 1'))
+        assert f"{name}, some of whose files may be outdated" in server.log.read_text()
+        assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
+
+
 def test_customers_in_object_storage(evergreen, tmp_path):
     with object_store(tmp_path) as store:
         place(FRAME, tmp_path / "c.parquet")

@@ -5,7 +5,6 @@ Needs the IBM sample file `telco-customer-churn.csv` (7,043 customers), named by
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,9 @@ import pandas as pd
 import pytest
 import xgboost
 
+from evergreen_serving import save_bundle
 from evergreen_testing.paths import ROOT
 from evergreen_testing.server_process import serving
-
-sys.path.insert(0, str(ROOT / "models"))
-from evergreen_bundle import save_bundle
 
 pytestmark = pytest.mark.telco
 

@@ -19,6 +19,7 @@ import contextlib
 import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5, ol
             traffic.phase.value = 2
             time.sleep(steady)
     found = {"restarts": len(codes), "codes": sorted(set(codes)), "asked": traffic.asked()}
+    found["nginx"] = log_of_nginx(work / "nginx")
     for kind, times in traffic.times.items():
         calm, during = percentile(times[2], 0.99), percentile(times[3], 0.99)
         failed = traffic.failures[kind]
@@ -72,6 +74,12 @@ def rolling(binary, work, rounds=20, rate=200, steady=10, drain=2, pause=0.5, ol
             "ratio": round(during / calm, 2),
         }
     return found
+
+
+def log_of_nginx(folder):
+    """Returns what nginx says of failures, but for connections that a stopped server refuses."""
+    lines = (folder / "error.log").read_text().splitlines()
+    return [line for line in lines if "[error]" in line and "111: Connection refused" not in line]
 
 
 def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
@@ -174,16 +182,31 @@ def hostile_client(instance):
         process.kill()
 
 
+@contextlib.contextmanager
+def own_cores():
+    """Gives what starts now one half of the cores, and after a call of what it yields the other half."""
+    cores = sorted(os.sched_getaffinity(0))
+    half = set(cores[: max(1, len(cores) // 2)])
+    os.sched_setaffinity(0, half)
+    try:
+        yield lambda: os.sched_setaffinity(0, set(cores) - half or half)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def overload(
     binary, work, seconds=60, warm=8, entities=100, explain=3, in_flight=10_000, factor=10, hostile=False
 ):
-    """Returns goodput relative to the peak, p99 of admitted requests, probes, memory and recovery time."""
+    """Returns goodput relative to the peak, p99 of admitted requests, probes, memory and recovery time. Server and
+    clients have their own cores, as on machines of their own: else what a hostile client computes would count against
+    the server."""
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import percentile
 
     config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
-    with Instance(binary, work, config=config) as instance:
+    with own_cores() as clients, Instance(binary, work, config=config) as instance:
         instance.start()
+        clients()
         flood = Flood(instance.ports["http"], entities, explain)
         # Two requests in flight per two cores, and two more, keep the server busy; further ones would only wait.
         peak_seen = asyncio.run(flood.run(warm, workers=4))

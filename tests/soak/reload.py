@@ -22,7 +22,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "models"), str(ROOT / "tests/python")]
+sys.path[:0] = [str(ROOT / "python/serving/src"), str(ROOT / "tests/python")]
 
 IDS = 64
 
@@ -33,7 +33,7 @@ def train(folder, rounds, seed):
     import pandas as pd
     import xgboost
 
-    from evergreen_bundle import save_bundle
+    from evergreen_serving import save_bundle
 
     random = np.random.default_rng(seed)
     frame = pd.DataFrame(

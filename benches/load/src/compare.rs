@@ -172,6 +172,37 @@ pub async fn builds(settings: &Settings, other: &Path) -> Result<()> {
     Ok(())
 }
 
+/// One build with a prediction log beside the same without.
+pub async fn monitored(settings: &Settings, sample: &str) -> Result<()> {
+    println!(
+        "The driver and the servers share the cores. The first column counts drift, keeps scores for outcomes, and logs {sample} \
+         of the entities.\n"
+    );
+    let models = Path::new(REPOSITORY).join("models");
+    let folder = std::env::temp_dir().join(format!("evergreen-monitored-{}", std::process::id()));
+    let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
+    let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
+    command
+        .env("EVERGREEN_PREDICTION_LOG__LOCATION", folder.join("log"))
+        .env("EVERGREEN_OUTCOMES__FOLDER", folder.join("outcomes"))
+        .env("EVERGREEN_PREDICTION_LOG__SAMPLE", sample);
+    let ours = start(&mut command, &rest(&ours_rest, 1)).await?;
+    let (other_rest, other_grpc) = (free_address()?, free_address()?);
+    let mut command = evergreen(&settings.evergreen, &models, &other_rest, &other_grpc)?;
+    command.env("EVERGREEN_DRIFT__ENABLED", "false");
+    let _other = start(&mut command, &rest(&other_rest, 1)).await?;
+    heading("without monitoring");
+    for count in [1, 100] {
+        let measured = pair(settings, &rest(&ours_rest, count), &rest(&other_rest, count)).await?;
+        line(&format!("REST, {count} entities"), &measured);
+        let measured = pair(settings, &grpc(&ours_grpc, count), &grpc(&other_grpc, count)).await?;
+        line(&format!("gRPC, {count} entities"), &measured);
+    }
+    end(ours);
+    std::fs::remove_dir_all(folder)?;
+    Ok(())
+}
+
 /// Scores with three reasons beside plain ones.
 pub async fn explained(settings: &Settings) -> Result<()> {
     println!("The driver and the server share the cores. The first column is explained.\n");

@@ -35,6 +35,14 @@ enum Command {
     },
     /// Explained scores of the sample beside plain ones, of one server
     Explained(Settings),
+    /// Scores with drift, outcomes and a prediction log beside scores without, of one build
+    Monitored {
+        #[command(flatten)]
+        settings: Settings,
+        /// The share of the entities that is logged
+        #[arg(long, default_value = "0.1")]
+        sample: String,
+    },
     /// Evergreen beside MLServer and FastAPI with XGBoost, on one model
     Peers {
         #[command(flatten)]
@@ -77,6 +85,7 @@ fn main() -> Result<()> {
             Command::Bare(settings) => compare::bare(&settings).await,
             Command::Builds { settings, other } => compare::builds(&settings, &other).await,
             Command::Explained(settings) => compare::explained(&settings).await,
+            Command::Monitored { settings, sample } => compare::monitored(&settings, &sample).await,
             Command::Peers { settings, python } => compare::peers(&settings, &python).await,
             Command::Answer {
                 rest,

@@ -7,7 +7,7 @@
 //! lane_kernel        eight rows per vector; takes every tree
 //!   lane_walk        the recurrence, split by split
 //!   tree_program     the order of the walk, with the constants of each split
-//!   lanes            vectors: portable, avx2
+//!   lanes            vectors: portable, avx2; and for the nodes of one row
 //! level_kernel       one row, eight splits per vector (AVX2); takes trees of at most 32 levels with one number per leaf
 //!   level_layout     trees in level order
 //! pattern_table      one look-up per tree; takes symmetric trees of at most 8 levels
@@ -57,7 +57,6 @@ use tree_source::TreeSource;
 const BLOCK: usize = 64;
 
 /// Rows from which a vector of rows takes less time than the rows one by one.
-#[cfg(target_arch = "x86_64")]
 const ROWS_OF_A_VECTOR: usize = 4;
 
 /// Bytes of bins and sums of a block that stay in the cache next to the trees.
@@ -67,6 +66,8 @@ const BLOCK_BYTES: usize = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Explainer<T> {
     bins: RowBins<T>,
+    /// The number of each column's feature among the features in use, and these.
+    places: (Vec<u32>, Vec<usize>),
     /// The symmetric trees.
     tables: PatternTables,
     /// All other trees.
@@ -196,6 +197,7 @@ impl<T: KernelFloat> Explainer<T> {
             levels: levels_fit.then(|| LevelLayout::new(&source, by_level)),
             lanes: LaneKernel::new(programs, terms, (bins.columns(), ensemble.leaf_width), choice.isa),
             scale: source.scale,
+            places: bins.places(),
             bins,
             means,
         }
@@ -208,7 +210,8 @@ impl<T: KernelFloat> Explainer<T> {
         #[cfg(not(target_arch = "x86_64"))]
         let levels = 0;
         let kernels = self.tables.bytes() + self.lanes.bytes() + levels;
-        self.bins.bytes() + kernels + size_of_val(self.means.as_slice())
+        let places = size_of_val(self.places.0.as_slice()) + size_of_val(self.places.1.as_slice());
+        self.bins.bytes() + places + kernels + size_of_val(self.means.as_slice())
     }
 
     /// Writes the contributions of prepared rows: for each row and group `features` numbers and the bias.
@@ -244,22 +247,26 @@ impl<T: KernelFloat> Explainer<T> {
         let side = features + 1;
         let matrix = side * side;
         let width = ensemble.groups * matrix;
-        let (places, used) = self.bins.places();
+        let (places, used) = &self.places;
         out.fill(0.0);
-        for (rows, out) in rows.chunks(LANES * features).zip(out.chunks_mut(LANES * width)) {
+        let block = self.lanes.rows_of_interactions(rows.len() / features);
+        for (rows, out) in rows.chunks(block * features).zip(out.chunks_mut(block * width)) {
             if !self.lanes.is_empty() {
                 let count = rows.len() / features;
                 self.fill_lanes(ensemble, rows, &mut scratch.lanes.bins);
                 let lanes = &mut scratch.lanes;
                 self.lanes
-                    .add_interactions((&places, used.len()), lanes, |row, group, i, j, sum| {
-                        if row < count && sum != 0.0 {
+                    .add_interactions(count, (places, used.len()), lanes, |row, group, i, j, sum| {
+                        if sum != 0.0 {
                             let out = &mut out[row * width + group * matrix..][..matrix];
                             add_pair(out, side, (used[i], used[j]), f64::from(sum) * self.scale);
                         }
                     });
             }
             for out in out.chunks_exact_mut(width) {
+                for matrix in out.chunks_exact_mut(matrix) {
+                    take_halves(matrix, side, used);
+                }
                 self.finish(ensemble, out, matrix);
             }
         }
@@ -351,10 +358,10 @@ impl<T: KernelFloat> Explainer<T> {
         buffers: &mut LaneBuffers,
         all: bool,
     ) {
-        let (features, columns) = (ensemble.features, self.bins.columns());
+        let features = ensemble.features;
         let (count, width) = (rows.len() / features, features + 1);
         self.fill_lanes(ensemble, rows, &mut buffers.bins);
-        self.lanes.add(all, columns, buffers, |row, group, column, sum| {
+        self.lanes.add(all, buffers, |row, group, column, sum| {
             if row < count {
                 let of_group = (row * ensemble.groups + group) * width;
                 out[of_group + self.bins.feature(column)] += f64::from(sum) * self.scale;
@@ -386,8 +393,8 @@ impl<T: KernelFloat> Explainer<T> {
     }
 }
 
-/// Adds to a matrix of `side` rows: the contribution of a feature, or a part of the interaction index of two. Each of them
-/// gives half of the index away.
+/// Adds to a matrix of `side` rows: the contribution of a feature, or a part of the interaction index of two, of which each
+/// of the two places has half.
 fn add_pair(matrix: &mut [f64], side: usize, (i, j): (usize, usize), sum: f64) {
     if i == j {
         matrix[i * side + i] += sum;
@@ -396,6 +403,14 @@ fn add_pair(matrix: &mut [f64], side: usize, (i, j): (usize, usize), sum: f64) {
     let half = sum / 2.0;
     matrix[i * side + j] += half;
     matrix[j * side + i] += half;
-    matrix[i * side + i] -= half;
-    matrix[j * side + j] -= half;
+}
+
+/// Leaves to each feature in use what is left of its contribution without its halves of the interaction indices.
+fn take_halves(matrix: &mut [f64], side: usize, used: &[usize]) {
+    for &i in used {
+        let row = &mut matrix[i * side..][..side];
+        let own = row[i];
+        let all: f64 = row.iter().sum();
+        row[i] = own - (all - own);
+    }
 }

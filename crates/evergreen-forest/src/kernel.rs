@@ -28,7 +28,7 @@ mod binned;
 mod bit_sliced;
 mod category_table;
 mod direct;
-mod isa;
+pub(crate) mod isa;
 mod kernel_float;
 mod name;
 mod ordered_key;
@@ -38,7 +38,7 @@ pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-mod threshold_search;
+pub(crate) mod threshold_search;
 mod tree_shape;
 
 use crate::ensemble::Ensemble;

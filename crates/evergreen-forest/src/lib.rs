@@ -41,6 +41,7 @@ mod output;
 mod path;
 mod precision;
 mod predict;
+mod sensitivity;
 mod summary;
 mod transform;
 
@@ -51,6 +52,7 @@ pub use output::{OutputKind, PredictError};
 pub use path::{Bound, Condition, TreePath};
 pub use precision::Precision;
 pub use predict::Scratch;
+pub use sensitivity::MarginBounds;
 pub use summary::{Categories, Feature, FeatureKind, Format, Summary, Task};
 
 use std::sync::OnceLock;
@@ -159,6 +161,15 @@ impl<T: KernelFloat> TreeModel<T> {
         let mut prepared = vec![T::ZERO; row.len()];
         self.ensemble.prepare(row, &mut prepared);
         path::paths(&self.ensemble, &prepared, group)
+    }
+
+    fn margin_bounds<X: Number>(&self, lower: &[X], upper: &[X], group: usize) -> MarginBounds {
+        let mut prepared = [vec![T::ZERO; lower.len()], vec![T::ZERO; upper.len()]];
+        for (prepared, row) in prepared.iter_mut().zip([lower, upper]) {
+            self.ensemble.prepare(row, prepared);
+        }
+        let [lower, upper] = prepared;
+        sensitivity::margin_bounds(&self.ensemble, &lower, &upper, group)
     }
 
     fn release_explanations(&mut self) {
@@ -307,6 +318,64 @@ impl Forest {
             Trees::F32(trees) => trees.paths(row, group),
             Trees::F64(trees) => trees.paths(row, group),
         })
+    }
+
+    /// Returns, for each feature, the numbers at which outputs can change, ascending: all numbers from one (included) up to the
+    /// next (excluded) give the same outputs if the other features stay. So do all below the first. Features with categories have
+    /// none.
+    ///
+    /// # Errors
+    /// [`PredictError::Linear`] if leaves are linear functions, so that every number gives its own output.
+    pub fn steps(&self) -> Result<Vec<Vec<f64>>, PredictError> {
+        if self.has_linear_leaves() {
+            return Err(PredictError::Linear);
+        }
+        Ok(match &self.trees {
+            Trees::F32(trees) => sensitivity::steps(&trees.ensemble),
+            Trees::F64(trees) => sensitivity::steps(&trees.ensemble),
+        })
+    }
+
+    /// Returns bounds of a group's margin over all rows between `lower` and `upper`. A feature with different numbers there takes
+    /// every number between them, both included, and is never missing; one with the same number in both, or NaN, keeps it.
+    ///
+    /// The bounds add up the least and the greatest leaf of each tree, so they hold, and are often wider than need be.
+    ///
+    /// # Errors
+    /// [`PredictError::Length`] if a row has the wrong length; [`PredictError::Group`]; [`PredictError::Linear`] as for
+    /// [`Self::steps`].
+    pub fn margin_bounds<X: Number>(
+        &self,
+        lower: &[X],
+        upper: &[X],
+        group: usize,
+    ) -> Result<MarginBounds, PredictError> {
+        if self.has_linear_leaves() {
+            return Err(PredictError::Linear);
+        }
+        let expected = self.features.len();
+        if let Some(wrong) = [lower, upper].into_iter().find(|row| row.len() != expected) {
+            let got = wrong.len();
+            return Err(PredictError::Length {
+                what: "row",
+                got,
+                expected,
+            });
+        }
+        if group >= self.summary.groups {
+            return Err(PredictError::Group(group));
+        }
+        Ok(match &self.trees {
+            Trees::F32(trees) => trees.margin_bounds(lower, upper, group),
+            Trees::F64(trees) => trees.margin_bounds(lower, upper, group),
+        })
+    }
+
+    fn has_linear_leaves(&self) -> bool {
+        match &self.trees {
+            Trees::F32(trees) => !trees.ensemble.linear.is_empty(),
+            Trees::F64(trees) => !trees.ensemble.linear.is_empty(),
+        }
     }
 
     /// Applies the objective's transform to one row: `margins` holds `groups` numbers, `out` has room for

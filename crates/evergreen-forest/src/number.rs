@@ -46,16 +46,21 @@ pub(crate) trait Real:
 {
     /// Zero.
     const ZERO: Self;
+    /// The distance from 1 to the next number, not below it.
+    const EPSILON: f32;
     /// Converts an input number to this type.
     fn cast<X: Number>(x: X) -> Self;
     /// Returns whether the number is NaN, which means missing.
     fn missing(self) -> bool;
     /// Returns whether the number is neither infinite nor NaN.
     fn finite(self) -> bool;
+    /// Returns the least number above this one.
+    fn next_up(self) -> Self;
 }
 
 impl Real for f32 {
     const ZERO: Self = 0.0;
+    const EPSILON: f32 = f32::EPSILON;
     fn cast<X: Number>(x: X) -> Self {
         x.to_f32()
     }
@@ -65,10 +70,14 @@ impl Real for f32 {
     fn finite(self) -> bool {
         self.is_finite()
     }
+    fn next_up(self) -> Self {
+        f32::next_up(self)
+    }
 }
 
 impl Real for f64 {
     const ZERO: Self = 0.0;
+    const EPSILON: f32 = 1e-15;
     fn cast<X: Number>(x: X) -> Self {
         x.to_f64()
     }
@@ -77,5 +86,8 @@ impl Real for f64 {
     }
     fn finite(self) -> bool {
         self.is_finite()
+    }
+    fn next_up(self) -> Self {
+        f64::next_up(self)
     }
 }

@@ -52,4 +52,10 @@ pub enum PredictError {
         /// The expected length, in numbers.
         expected: usize,
     },
+    /// The leaves are linear functions, so outputs change with every number.
+    #[error("the leaves of this model are linear functions: its outputs change with every number")]
+    Linear,
+    /// There is no such output group.
+    #[error("there is no output group {0}")]
+    Group(usize),
 }

@@ -11,19 +11,35 @@ pub enum Role {
     Score,
     /// Read models and their versions; every key may
     Read,
+    /// Record what became of customers
+    Record,
     /// Load, unload and roll back versions, empty caches
     Administer,
 }
 
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Score, Self::Read, Self::Record, Self::Administer];
+
+    /// The name in the key file and in answers.
+    pub fn label(self) -> &'static str {
+        match self {
             Self::Score => "score",
             Self::Read => "read",
+            Self::Record => "record",
             Self::Administer => "administer",
-        })
+        }
     }
 }
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// The route of sessions.
+pub(super) const SESSION: &str = "/v1/session";
 
 /// Who may use an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +52,17 @@ pub(super) enum Access {
 
 const SCORE: Access = Access::Needs(Role::Score);
 const READ: Access = Access::Needs(Role::Read);
+const RECORD: Access = Access::Needs(Role::Record);
 const ADMINISTER: Access = Access::Needs(Role::Administer);
 
 /// Returns the access that a REST route needs; `None` is a path that matches no route.
-pub(super) fn rest(route: Option<&str>) -> Access {
+pub(super) fn rest(method: &Method, route: Option<&str>) -> Access {
+    let reads = method == Method::GET || method == Method::HEAD;
     match route {
         Some("/openapi.json" | "/v2/health/live" | "/v2/health/ready") => Access::Open,
+        // The page holds no data. Who signs in has no session yet; who has one is asked by the handler.
+        Some("/" | "/model" | "/customers/{id}" | SESSION) => Access::Open,
+        Some(route) if route.starts_with("/assets/") => Access::Open,
         Some(route) if route.starts_with("/docs") => Access::Open,
         Some(
             "/v1/score"
@@ -49,13 +70,21 @@ pub(super) fn rest(route: Option<&str>) -> Access {
             | "/v1/models/{model}/scores/{id}"
             | "/v1/models/{model}/scores/{id}/paths"
             | "/v1/models/{model}/scores/{id}/changes"
+            | "/v1/models/{model}/scores/{id}/history"
+            | "/v1/models/{model}/what-if"
             | "/v1/models/{model}/features/{id}"
+            | "/v1/models/{model}/ranking"
             | "/v2/models/{model}/infer"
             | "/v2/models/{model}/versions/{version}/infer",
         ) => SCORE,
+        // What was done about a customer is read by who reads the score.
+        Some("/v1/outcomes") if reads => SCORE,
+        Some("/v1/outcomes") => RECORD,
         Some(
             "/v1/models"
             | "/v1/models/{model}"
+            | "/v1/models/{model}/drift"
+            | "/v1/models/{model}/performance"
             | "/v2"
             | "/v2/models/stats"
             | "/v2/repository/index"
@@ -81,7 +110,10 @@ pub(super) fn grpc(path: &str) -> Access {
         ("grpc.health.v1.Health", _) => Access::Open,
         (service, _) if service.starts_with("grpc.reflection.") => Access::Open,
         ("inference.GRPCInferenceService", "ServerLive" | "ServerReady") => Access::Open,
-        ("evergreen.v1.ScoringService", "Score" | "ScoreStream" | "GetPaths" | "GetChanges")
+        (
+            "evergreen.v1.ScoringService",
+            "Score" | "ScoreStream" | "GetPaths" | "GetChanges" | "ListRanking" | "RankIds",
+        )
         | ("inference.GRPCInferenceService", "ModelInfer") => SCORE,
         ("evergreen.v1.ScoringService", "ListModels" | "GetModel")
         | (
@@ -111,16 +143,19 @@ mod tests {
     fn lists_every_operation_of_the_openapi_description() {
         for path in crate::api::http::openapi().paths.paths.keys() {
             let changes = path.starts_with("/v2/repository/models/");
-            assert_eq!(rest(Some(path)) == ADMINISTER, changes, "{path}");
+            assert_eq!(rest(&Method::POST, Some(path)) == ADMINISTER, changes, "{path}");
         }
     }
 
     #[test]
     fn unknown_operations_need_administer_and_unknown_paths_need_a_key() {
-        assert_eq!(rest(Some("/v1/models/{model}/new")), ADMINISTER);
+        assert_eq!(rest(&Method::GET, Some("/v1/models/{model}/new")), ADMINISTER);
         assert_eq!(grpc("/evergreen.v1.NewService/New"), ADMINISTER);
         assert_eq!(grpc("nonsense"), ADMINISTER);
-        assert_eq!((rest(None), operations(&Method::PUT, None)), (READ, READ));
+        assert_eq!(
+            (rest(&Method::GET, None), operations(&Method::PUT, None)),
+            (READ, READ)
+        );
     }
 
     #[test]
@@ -137,17 +172,20 @@ mod tests {
             "/v1/models/{model}/scores",
             "/v1/models/{model}/scores/{id}",
         ] {
-            assert_eq!(rest(Some(path)), SCORE, "{path}");
+            assert_eq!(rest(&Method::POST, Some(path)), SCORE, "{path}");
         }
         assert_eq!(grpc("/evergreen.v1.ScoringService/ScoreStream"), SCORE);
-        assert_eq!(rest(Some("/v1/models")), READ);
+        assert_eq!(rest(&Method::GET, Some("/v1/models")), READ);
+        assert_eq!(rest(&Method::POST, Some("/v1/outcomes")), RECORD);
+        assert_eq!(rest(&Method::GET, Some("/v1/outcomes")), SCORE);
+        assert_eq!(rest(&Method::PUT, Some("/v1/outcomes")), RECORD);
     }
 
     #[test]
     fn changes_need_administer() {
         for path in ["load", "unload"] {
             let path = format!("/v2/repository/models/{{model}}/{path}");
-            assert_eq!(rest(Some(&path)), ADMINISTER);
+            assert_eq!(rest(&Method::POST, Some(&path)), ADMINISTER);
         }
         assert_eq!(
             grpc("/inference.GRPCInferenceService/RepositoryModelLoad"),

@@ -25,11 +25,15 @@ const NO_KEYS: &str = "# no keys";
 #[derive(Debug)]
 pub(super) struct ApiKeys(Vec<ApiKey>);
 
+/// Names a key in sessions, without being its digest.
+pub(super) type KeyTag = [u8; 16];
+
 /// One key.
 #[derive(Debug)]
 pub(super) struct ApiKey {
     pub(super) name: String,
     digest: [u8; 32],
+    pub(super) tag: KeyTag,
     roles: Vec<Role>,
     pub(super) limits: KeyLimits,
     pub(super) client: Client,
@@ -130,6 +134,7 @@ impl ApiKeys {
             keys.push(ApiKey {
                 name,
                 digest,
+                tag: tag(&digest),
                 roles: entry.roles,
                 limits,
                 client: Client::default(),
@@ -157,12 +162,33 @@ impl ApiKeys {
         }
         found
     }
+
+    /// Finds the key of a session. A key that was replaced under the same name has another tag.
+    pub(super) fn find_tag(&self, tag: &KeyTag) -> Option<&ApiKey> {
+        self.0.iter().find(|key| key.tag == *tag)
+    }
+}
+
+/// The tag of a key with this digest.
+fn tag(digest: &[u8; 32]) -> KeyTag {
+    let hash = Sha256::new()
+        .chain_update(b"evergreen session")
+        .chain_update(digest)
+        .finalize();
+    let mut tag = [0; 16];
+    tag.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    tag
 }
 
 impl ApiKey {
     /// Returns whether the key has a role. Every key may read.
     pub(super) fn may(&self, role: Role) -> bool {
         role == Role::Read || self.roles.contains(&role)
+    }
+
+    /// The roles that the key has.
+    pub(super) fn granted(&self) -> Vec<Role> {
+        Role::ALL.into_iter().filter(|role| self.may(*role)).collect()
     }
 }
 

@@ -17,13 +17,15 @@ pub struct MessageKind {
 }
 
 /// The messages with fields that take memory.
-pub const MESSAGES: [MessageKind; 10] = [
+pub const MESSAGES: [MessageKind; 12] = [
     kind::<proto::ScoreRequest>(),
     kind::<inference::ModelInferRequest>(),
     kind::<proto::ScoreStreamRequest>(),
     kind::<proto::GetModelRequest>(),
     kind::<proto::GetPathsRequest>(),
     kind::<proto::GetChangesRequest>(),
+    kind::<proto::ListRankingRequest>(),
+    kind::<proto::RankIdsRequest>(),
     kind::<inference::ModelReadyRequest>(),
     kind::<inference::RepositoryIndexRequest>(),
     kind::<inference::RepositoryModelLoadRequest>(),

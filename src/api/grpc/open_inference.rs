@@ -142,7 +142,9 @@ impl GrpcInferenceService for OpenInference {
             Ok(request) => deadline::within(request.deadline, self.scorer.infer(request)).await,
             Err(error) => Err(error),
         };
-        let inferred = self.infer.count(result)?;
+        let inferred = self
+            .infer
+            .count(result.inspect(|inferred| self.infer.answered_by(&inferred.model)))?;
         Ok(self.respond(response(&inferred, id)))
     }
 

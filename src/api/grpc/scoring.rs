@@ -2,6 +2,7 @@
 
 mod changes;
 mod paths;
+mod ranking;
 mod reason;
 mod stream;
 
@@ -16,16 +17,19 @@ use super::proto;
 use super::proto::scoring_service_server::{ScoringService, ScoringServiceServer};
 use crate::api::client;
 use crate::api::context::{deadline, record_model};
+use crate::api::ranking as shared;
 use crate::api::request_metrics::{RequestCounters, RequestMetrics};
 use crate::api::status;
 use crate::app::App;
 use crate::error::Error;
 use crate::memory;
 use crate::models::ModelVersion;
+use crate::record::service::OutcomeService;
 use crate::scoring::changes::DEFAULT_REASONS;
 use crate::scoring::outcome::EntityResult;
 use crate::scoring::outcome::Score;
 use crate::scoring::paths::DEFAULT_TREES;
+use crate::scoring::ranking::Rankings;
 use crate::scoring::{
     Client, Entity, EntityScore, ModelRef, Outcome, ScoreRequest, Scorer, Scores, VersionSelector, Wanted,
 };
@@ -47,9 +51,14 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServic
     let scoring = Scoring {
         scorer: app.scorer.clone(),
         score: counters("score"),
+        score_one: counters("score_one"),
         stream: BatchStream::new(app, metrics),
         get_paths: counters("paths"),
         get_changes: counters("changes"),
+        list_ranking: counters("ranking"),
+        rank_ids: counters("rank_ids"),
+        rankings: app.rankings.clone(),
+        outcomes: app.outcomes.clone(),
         list_models: counters("list_models"),
         get_model: counters("get_model"),
         compress_bytes: app.config.server.compress_bytes,
@@ -60,9 +69,15 @@ pub(super) fn service(app: &Arc<App>, metrics: &RequestMetrics) -> ScoringServic
 pub(super) struct Scoring {
     scorer: Arc<Scorer>,
     score: RequestCounters,
+    /// Requests for one entity.
+    score_one: RequestCounters,
     stream: BatchStream,
     get_paths: RequestCounters,
     get_changes: RequestCounters,
+    list_ranking: RequestCounters,
+    rank_ids: RequestCounters,
+    rankings: Arc<Rankings>,
+    outcomes: Option<Arc<OutcomeService>>,
     list_models: RequestCounters,
     get_model: RequestCounters,
     compress_bytes: usize,
@@ -76,12 +91,17 @@ impl ScoringService for Scoring {
     ) -> Result<Response<proto::ScoreResponse>, Status> {
         let (_, extensions, request) = request.into_parts();
         record_model(&request.model);
+        let counters = match request.entities.len() {
+            1 => &self.score_one,
+            _ => &self.score,
+        };
         let result = async {
             let deadline = deadline::of(&extensions)?;
             let request = into_domain(client::of(&extensions), request, deadline)?;
             deadline::within(deadline, self.scorer.answer(request)).await
         };
-        let scores = self.score.count(result.await)?;
+        let scores = counters.count(result.await)?;
+        counters.answered_by(&scores.model);
         let response = work::on_bytes(scores.text_bytes(), move || response(scores)).await?;
         Ok(respond(response, self.compress_bytes))
     }
@@ -118,7 +138,9 @@ impl ScoringService for Scoring {
             let paths = self.scorer.paths(&client, &model, id, most, deadline);
             deadline::within(deadline, paths).await
         };
-        let response = paths::message(self.get_paths.count(result.await)?);
+        let paths = self.get_paths.count(result.await)?;
+        self.get_paths.answered_by(&paths.model);
+        let response = paths::message(paths);
         Ok(respond(response, self.compress_bytes))
     }
 
@@ -136,7 +158,73 @@ impl ScoringService for Scoring {
             let changes = self.scorer.changes(&client, &model, id, most, deadline);
             deadline::within(deadline, changes).await
         };
-        let response = changes::message(&self.get_changes.count(result.await)?);
+        let changes = self.get_changes.count(result.await)?;
+        self.get_changes.answered_by(&changes.model);
+        let response = changes::message(&changes);
+        Ok(respond(response, self.compress_bytes))
+    }
+
+    async fn list_ranking(
+        &self,
+        request: Request<proto::ListRankingRequest>,
+    ) -> Result<Response<proto::ListRankingResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        record_model(&request.model);
+        let result = async {
+            let deadline = deadline::of(&extensions)?;
+            let client = client::of(&extensions);
+            let token = shared::page_token(request.page_token)?;
+            let query = ranking::query(request.options)?;
+            let most = shared::page_size(request.page_size.into()).min(self.scorer.limits().batch);
+            let (outcomes, model) = (self.outcomes.as_ref(), request.model.as_str());
+            let page = async {
+                let exclusion = shared::exclusion(outcomes, &self.rankings, &client, model, &query).await?;
+                let list = self.rankings.list(&client, model, &query, exclusion).await?;
+                let start = list.start(Some(&token))?;
+                let items = list.items(&self.rankings, &client, start, most, deadline).await?;
+                let version = list.ranking().model();
+                let contacts = shared::contacts(outcomes, &query.fields, version, &items).await?;
+                Ok((start, list, items, contacts))
+            };
+            let (start, list, items, contacts) = deadline::within(deadline, page).await?;
+            self.list_ranking.answered_by(list.ranking().model());
+            let next = list.token(start + items.len());
+            let bytes = ranking::message_bytes(&query.fields, items.len());
+            let write = move || ranking::page(&list, &query.fields, &items, &contacts, next);
+            work::on_bytes(bytes, write).await
+        };
+        let response = self.list_ranking.count(result.await)?;
+        Ok(respond(response, self.compress_bytes))
+    }
+
+    async fn rank_ids(
+        &self,
+        request: Request<proto::RankIdsRequest>,
+    ) -> Result<Response<proto::RankIdsResponse>, Status> {
+        let (_, extensions, request) = request.into_parts();
+        record_model(&request.model);
+        let result = async {
+            let deadline = deadline::of(&extensions)?;
+            let client = client::of(&extensions);
+            let query = ranking::query(request.options)?;
+            let fields = query.fields.clone();
+            let ids = request.ids.into_iter().map(EntityId::Text).collect();
+            let (outcomes, model) = (self.outcomes.as_ref(), request.model.as_str());
+            let listed = async {
+                let exclusion = shared::exclusion(outcomes, &self.rankings, &client, model, &query).await?;
+                let ranked = self
+                    .rankings
+                    .rank_ids(&client, model, ids, query, exclusion, deadline);
+                let ranked = ranked.await?;
+                let contacts = shared::contacts(outcomes, &fields, &ranked.model, &ranked.items).await?;
+                Ok((ranked, contacts))
+            };
+            let (ranked, contacts) = deadline::within(deadline, listed).await?;
+            self.rank_ids.answered_by(&ranked.model);
+            let bytes = ranking::message_bytes(&fields, ranked.items.len());
+            work::on_bytes(bytes, move || ranking::listed(&ranked, &fields, &contacts)).await
+        };
+        let response = self.rank_ids.count(result.await)?;
         Ok(respond(response, self.compress_bytes))
     }
 
@@ -253,12 +341,13 @@ fn score_result(model: &ModelVersion, result: EntityScore) -> proto::ScoreResult
     let empty = proto::ScoreResult {
         id,
         version: canary.as_ref().map(|model| model.version),
+        hold_out: result.hold_out,
         status: status.into(),
         ..Default::default()
     };
     match result.outcome {
         Outcome::Scored(scored) => proto::ScoreResult {
-            reasons: reason::messages(model, &scored),
+            reasons: reason::messages(model, scored.score, &scored.reasons),
             explanation: scored.explanation.as_ref().map(reason::explanation),
             features: Some(feature_report(model, &scored)),
             score: Some(scored.score),

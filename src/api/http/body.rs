@@ -17,7 +17,7 @@ use serde_path_to_error::Path;
 use crate::api::incoming::{BodyEnded, BodyLimit};
 use crate::error::Error;
 use crate::memory;
-use crate::memory::{NoMemory, RequestMemory};
+use crate::memory::{NoMemory, RequestMemory, Reservation};
 use crate::suggest::with_hint;
 use crate::values::json::standard;
 use crate::words::plain;
@@ -234,6 +234,30 @@ pub(super) fn answer(value: &impl Serialize, bytes: usize) -> Result<Response, E
     serde_json::to_writer(&mut text, value).map_err(|error| Error::internal(error.to_string()))?;
     hold_answer(text.len());
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
+
+/// A piece of a streamed answer, which counts until the client has taken it. It is not refused: what it comes from was admitted
+/// with room for it.
+pub(super) fn held(memory: Option<&RequestMemory>, text: Bytes) -> Bytes {
+    match memory {
+        Some(memory) => Bytes::from_owner(HeldText {
+            _memory: memory.reserve_anyway(text.len()),
+            text,
+        }),
+        None => text,
+    }
+}
+
+/// The text of answers, which holds its share of the memory budget.
+struct HeldText {
+    text: Bytes,
+    _memory: Reservation,
+}
+
+impl AsRef<[u8]> for HeldText {
+    fn as_ref(&self) -> &[u8] {
+        &self.text
+    }
 }
 
 #[cfg(test)]

@@ -123,7 +123,9 @@ pub(super) async fn changes(
         };
         let entity = EntityId::Text(id.clone());
         let changes = state.scorer.changes(&client, &model, entity, most, deadline);
-        Ok(changes_body(id, within(deadline, changes).await?))
+        let changes = within(deadline, changes).await?;
+        state.counters.changes.answered_by(&changes.model);
+        Ok(changes_body(id, changes))
     };
     state.counters.changes.count(result.await).map(Json)
 }

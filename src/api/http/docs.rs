@@ -55,7 +55,6 @@ pub(super) fn router(description: utoipa::openapi::OpenApi) -> Router {
         |content_type, text: &'static str| get(move || async move { ([(CONTENT_TYPE, content_type)], text) });
     let document = Document::new(&description);
     Router::new()
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
         .route(
             "/openapi.json",
             get(move |headers: HeaderMap| async move { document.answer(&headers) }),
@@ -101,7 +100,7 @@ impl Document {
         let accepted = headers.get_all(ACCEPT_ENCODING).iter();
         let mut accepted = accepted.filter_map(|value| value.to_str().ok());
         let headers = [(CONTENT_TYPE, "application/json"), (VARY, "accept-encoding")];
-        if accepted.any(takes_gzip) {
+        if accepted.any(|value| takes(value, "gzip")) {
             return (headers, [(CONTENT_ENCODING, "gzip")], self.gzip.clone()).into_response();
         }
         (headers, Extension(AsItIs), self.plain.clone()).into_response()
@@ -113,7 +112,7 @@ fn compressed(headers: &HeaderMap, content_type: &'static str, gzip: &'static [u
     let accepted = headers.get_all(ACCEPT_ENCODING).iter();
     let accepted = accepted.filter_map(|value| value.to_str().ok());
     let headers = [(CONTENT_TYPE, content_type), (VARY, "accept-encoding")];
-    if accepted.into_iter().any(takes_gzip) {
+    if accepted.into_iter().any(|value| takes(value, "gzip")) {
         return (headers, [(CONTENT_ENCODING, "gzip")], gzip).into_response();
     }
     let mut plain = Vec::new();
@@ -123,15 +122,15 @@ fn compressed(headers: &HeaderMap, content_type: &'static str, gzip: &'static [u
     }
 }
 
-/// Whether the value of an Accept-Encoding header allows gzip.
-fn takes_gzip(accepted: &str) -> bool {
+/// Whether the value of an Accept-Encoding header allows a content coding.
+pub(super) fn takes(accepted: &str, wanted: &str) -> bool {
     accepted.split(',').any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         let refused = weight
             .trim()
             .strip_prefix("q=")
             .is_some_and(|weight| weight.parse() == Ok(0.0));
-        name.trim().eq_ignore_ascii_case("gzip") && !refused
+        name.trim().eq_ignore_ascii_case(wanted) && !refused
     })
 }
 
@@ -148,7 +147,7 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            assert_eq!(takes_gzip(accepted), expected, "{accepted}");
+            assert_eq!(takes(accepted, "gzip"), expected, "{accepted}");
         }
     }
 

@@ -90,6 +90,7 @@ pub(super) async fn features(
             .scorer
             .features(&client, &model, EntityId::Text(id.clone()), deadline);
         let features = within(deadline, features).await?;
+        state.counters.features.answered_by(&features.model);
         Ok(entity_features_body(id, &features))
     };
     state.counters.features.count(result.await).map(Json)

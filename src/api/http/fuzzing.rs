@@ -10,10 +10,12 @@ use http_body_util::BodyExt as _;
 use super::body;
 use super::lines::reader::{BodyLines, LineText};
 use super::open_inference;
+use super::outcomes::OutcomesBody;
 use super::score::wire::{EntityBody, ScoreBody};
 use super::unpack::Decoder;
 use crate::api::tensor_bytes;
 use crate::error::Error;
+use crate::record::outcomes::{OutcomeRecord, TimeLimits};
 use crate::scoring::tensor::{Datatype, Elements};
 use crate::scoring::{Client, Entity, InferRequest, ModelRef, ScoreRequest, VersionSelector};
 
@@ -36,6 +38,16 @@ pub fn score(text: &[u8]) -> Result<ScoreRequest, Error> {
 /// It is not valid.
 pub fn entity(text: &[u8]) -> Result<Entity, Error> {
     body::parse::<EntityBody>(text).map(Into::into)
+}
+
+/// Reads outcomes.
+///
+/// # Errors
+/// They are not valid.
+pub fn outcomes(text: &[u8]) -> Result<Vec<OutcomeRecord>, Error> {
+    // Noon of 21 November 2026, and ten years back.
+    let limits = TimeLimits::new(1_795_262_400_000_000, 3650);
+    body::parse::<OutcomesBody>(text)?.into_records(limits)
 }
 
 /// Reads an Open Inference request whose JSON has `head` bytes, or is the whole body.

@@ -34,7 +34,7 @@ use crate::api::context::record_model;
 use crate::api::request_metrics::RequestCounters;
 use crate::error::{Error, ErrorKind};
 use crate::memory;
-use crate::memory::{RequestMemory, Reservation};
+use crate::memory::RequestMemory;
 use crate::scoring::{Client, Entity, ModelRef, ScoreRequest, Scorer, Scores, Wanted};
 use crate::work;
 use reader::{BodyLine, BodyLines, LineText};
@@ -299,13 +299,7 @@ impl BulkRequest {
         };
         let bytes = LINE_BYTES * lines.len();
         let text = work::on_bytes(bytes, move || answers(lines, scores.as_ref())).await??;
-        Ok(match &self.memory {
-            Some(memory) => Bytes::from_owner(HeldText {
-                _memory: memory.reserve_anyway(text.len()),
-                text,
-            }),
-            None => text,
-        })
+        Ok(body::held(self.memory.as_ref(), text))
     }
 
     /// Scores a batch once it is admitted: bulk requests can wait, unless memory is short.
@@ -358,18 +352,6 @@ fn short_of_memory() -> Error {
 
 /// Approximate size of the answer to a line.
 const LINE_BYTES: usize = 256;
-
-/// The text of answers, which holds its share of the memory budget.
-struct HeldText {
-    text: Bytes,
-    _memory: Reservation,
-}
-
-impl AsRef<[u8]> for HeldText {
-    fn as_ref(&self) -> &[u8] {
-        &self.text
-    }
-}
 
 /// The numbers of lines, each with the error of one that is not valid.
 type LineNumbers = Vec<(u64, Option<Error>)>;

@@ -10,10 +10,13 @@ use axum::extract::State;
 use super::HttpState;
 use super::parameters::{PathParameters, path};
 use super::problem::Problems;
+use super::score::reason::usual_body;
 use crate::api::client::RequestClient;
 use crate::error::Error;
-use crate::models::contract::FeatureContract;
+use crate::models::contract::{Actionable, Template};
+use crate::models::input::ModelInput;
 use crate::models::status::VersionStatus;
+use crate::models::usual::Usual;
 use crate::scoring::live_set::ModelEntry;
 use crate::scoring::rollout::comparison::{Comparison, EDGES, TrialKind};
 use crate::scoring::{Client, LiveSet, Servable};
@@ -188,22 +191,30 @@ fn live_body(servable: &Servable) -> LiveBody {
         features: model
             .inputs
             .iter()
-            .map(|input| feature_body(&input.contract))
+            .zip(&model.usual)
+            .map(|(input, usual)| feature_body(input, usual.as_ref()))
             .collect(),
     }
 }
 
-fn feature_body(contract: &FeatureContract) -> ModelFeatureBody {
+fn feature_body(input: &ModelInput, usual: Option<&Usual>) -> ModelFeatureBody {
+    let contract = &input.contract;
+    let text = |template: &Option<Template>| template.as_ref().map(|template| template.source().to_owned());
     ModelFeatureBody {
         name: contract.name.clone(),
         label: contract.label().to_owned(),
         source: contract.source().to_owned(),
         r#type: contract.kind.label(),
+        unit: text(&contract.reason.unit),
+        group: text(&contract.reason.group),
+        usual: usual.map(|usual| usual_body(usual, |value| input.present(value))),
         categories: contract.categories.clone(),
         required: contract.required,
         default: contract.default().map(default_value),
         range: contract.range,
         max_age: contract.max_age().map(str::to_owned),
+        actionable: contract.actionable.map(Actionable::label),
+        step: contract.step,
     }
 }
 

@@ -349,6 +349,7 @@ async fn infer(
         let parse = move || decode(&headers, &body, client, model, deadline);
         let (request, id, plan) = super::body::parsed(bytes, parse).await?;
         let inferred = within(request.deadline, state.scorer.infer(request)).await?;
+        state.counters.infer.answered_by(&inferred.model);
         Ok((inferred, id, plan))
     };
     let (inferred, id, plan) = state.counters.infer.count(result.await)?;

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::metrics::{Registry, TEXT_FORMAT};
 use crate::values::entity_id::EntityId;
+use crate::work::off_thread;
 
 /// Builds the router of the operations port while the models load.
 pub fn loading(registry: Registry) -> Router {
@@ -109,8 +110,11 @@ async fn clear_entity(
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Error> {
-    app.measure();
-    render(&app.registry)
+    off_thread(move || {
+        app.measure();
+        render(&app.registry)
+    })
+    .await?
 }
 
 fn render(registry: &Registry) -> Result<Response, Error> {

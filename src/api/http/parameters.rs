@@ -9,8 +9,10 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
+use super::schema::WindowName;
 use crate::api::context::record_model;
 use crate::error::Error;
+use crate::observe::window::WindowKind;
 use crate::scoring::{ModelRef, VersionSelector, Wanted};
 use crate::suggest::unknown;
 
@@ -61,6 +63,16 @@ pub(super) struct TreesParameter {
     trees: usize,
 }
 
+/// The query parameter for drift.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only describes the parameter")]
+pub(super) struct WindowParameter {
+    /// Length of the window: `hour` or `day`. Default: `day`.
+    #[param(value_type = Option<WindowName>, example = "day")]
+    window: String,
+}
+
 /// Query parameters of the scoring operations.
 #[derive(Debug, Default)]
 pub(super) struct ScoreQuery {
@@ -68,6 +80,8 @@ pub(super) struct ScoreQuery {
     pub(super) explain: Wanted,
     /// Number of trees whose paths are wanted.
     pub(super) trees: Option<usize>,
+    /// The length of the window of drift.
+    pub(super) window: Option<WindowKind>,
 }
 
 /// The query parameters of a request, or which one is wrong. The handler reports the error.
@@ -86,18 +100,20 @@ impl<S: Sync> FromRequestParts<S> for QueryParameters {
 }
 
 /// The names of the query parameters.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "version",
     "label",
     "explain",
     "explain_raising",
     "explain_lowering",
     "trees",
+    "window",
 ];
 
 fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
     let (mut version, mut label) = (None, None);
     let (mut explain, mut raising, mut lowering, mut trees) = (None, None, None, None);
+    let mut window = None;
     for (name, value) in pairs {
         let twice = match name.as_str() {
             "version" => version.replace(whole(&name, &value)?).is_some(),
@@ -105,6 +121,7 @@ fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
             "explain" => explain.replace(whole(&name, &value)?).is_some(),
             "explain_raising" => raising.replace(whole(&name, &value)?).is_some(),
             "trees" => trees.replace(whole(&name, &value)?).is_some(),
+            "window" => window.replace(window_kind(&value)?).is_some(),
             "explain_lowering" => lowering.replace(whole(&name, &value)?).is_some(),
             _ => {
                 let message = unknown("query parameter", &name, NAMES.into_iter());
@@ -124,6 +141,7 @@ fn score_query(pairs: Vec<(String, String)>) -> Result<ScoreQuery, Error> {
             lowering: count(lowering),
         },
         trees: trees.map(|trees| count(Some(trees))),
+        window,
     })
 }
 
@@ -151,6 +169,7 @@ pub(super) fn entity_query(
         version,
         explain,
         trees,
+        window: _,
     } = query?;
     Ok(EntityQuery {
         model: ModelRef { name, version },
@@ -160,8 +179,18 @@ pub(super) fn entity_query(
     })
 }
 
+fn window_kind(text: &str) -> Result<WindowKind, Error> {
+    let found = WindowKind::ALL.into_iter().find(|kind| kind.label() == text);
+    found.ok_or_else(|| {
+        Error::invalid(format!(
+            "window: expected hour or day, such as day, found {text:?}"
+        ))
+        .about("window")
+    })
+}
+
 /// Parses a whole number from 0.
-fn whole(name: &str, text: &str) -> Result<u64, Error> {
+pub(super) fn whole(name: &str, text: &str) -> Result<u64, Error> {
     text.parse().map_err(|_| {
         Error::invalid(format!(
             "{name}: expected a whole number from 0, such as 3, found {text:?}"

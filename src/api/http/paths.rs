@@ -136,6 +136,7 @@ pub(super) async fn paths(
         let entity = EntityId::Text(id.clone());
         let paths = state.scorer.paths(&client, &model, entity, most, deadline);
         let paths = within(deadline, paths).await?;
+        state.counters.paths.answered_by(&paths.model);
         let bytes = TREE_BYTES * (1 + paths.trees.len() + paths.features.len());
         work::on_bytes(bytes, move || body::answer(&paths_body(id, paths), bytes)).await?
     };

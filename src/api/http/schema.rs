@@ -4,6 +4,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::observe::window::WindowKind;
+
 /// Declares a schema of texts with a fixed list of values: its docs, its name and an iterator of the values.
 macro_rules! labels {
     ($(#[doc = $doc:literal])+ $name:ident = $values:expr) => {
@@ -21,6 +23,11 @@ macro_rules! labels {
     };
 }
 pub(super) use labels;
+
+labels! {
+    /// Length of a window.
+    WindowName = WindowKind::ALL.map(WindowKind::label)
+}
 
 /// Builds the schema of a text that is one of `values`.
 pub(super) fn text_of<T: Into<String>>(docs: &str, values: impl IntoIterator<Item = T>) -> RefOr<Schema> {

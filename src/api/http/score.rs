@@ -38,15 +38,21 @@ pub(super) async fn score(
     DeadlineHeader(deadline): DeadlineHeader,
     body: Body,
 ) -> Result<Response, Error> {
+    let mut counters = &state.counters.score;
     let result = async {
         let deadline = deadline?;
         let body: ScoreBody = body.json().await?;
         record_model(&body.model);
+        if body.entities.len() == 1 {
+            counters = &state.counters.score_one;
+        }
         let scores = within(deadline, state.scorer.answer(body.into_domain(client, deadline)?)).await?;
+        counters.answered_by(&scores.model);
         let bytes = scores.text_bytes();
         work::on_bytes(bytes, move || body::answer(&ScoresBody::from(&scores), bytes)).await?
     };
-    state.counters.score.count(result.await)
+    let result = result.await;
+    counters.count(result)
 }
 
 /// Scores one entity by its id.
@@ -83,6 +89,7 @@ pub(super) async fn score_one(
             deadline,
         };
         let Scores { model, mut results } = within(deadline, state.scorer.answer(request)).await?;
+        state.counters.score_one.answered_by(&model);
         match results.pop() {
             Some(EntityScore {
                 outcome: Outcome::Failed(error),

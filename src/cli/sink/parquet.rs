@@ -1,235 +1,259 @@
-//! Parquet output. A row group ends at [`GROUP_NUMBERS`] numbers or [`GROUP_ROWS`] rows, which bounds memory.
+//! Parquet output. A row group ends at [`GROUP_VALUES`] values or [`GROUP_ROWS`] rows, which bounds memory.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::sync::Arc;
 
-use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType, Int32Type, Int64Type};
+use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType, FloatType, Int32Type, Int64Type};
+use parquet::errors::Result as ParquetResult;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 
-use super::{Numbers, OutputHeader, Writer, id_text};
+use super::{ColumnType, IdType, OutputBatch, OutputHeader, Target, Values, WriteError, Writer, id_text};
 use crate::features::table::Column;
 use crate::values::cell::Cell;
 
-/// Maximum numbers in a row group.
-const GROUP_NUMBERS: usize = 4 << 20;
+/// Maximum values in a row group.
+const GROUP_VALUES: usize = 4 << 20;
 
 /// Maximum rows in a row group.
 const GROUP_ROWS: usize = 64 * 1024;
 
 pub(super) struct Parquet {
+    header: OutputHeader,
+    name: String,
     /// The file, until the first batch determines the type of the ids.
-    file: Option<BufWriter<File>>,
-    writer: Option<SerializedFileWriter<BufWriter<File>>>,
-    ids: IdColumn,
-    /// Definition levels: 1 for an id, 0 for null.
-    id_levels: Vec<i16>,
-    values: Vec<f64>,
-    present: Vec<bool>,
+    target: Option<Target>,
+    writer: Option<SerializedFileWriter<Target>>,
+    id_type: Option<IdType>,
+    ids: Ids,
+    columns: Vec<Values>,
+    rows: usize,
 }
 
 /// The ids of the current row group.
-enum IdColumn {
+enum Ids {
     None,
-    Text(Vec<ByteArray>),
-    Int(Vec<i64>),
-    Double(Vec<f64>),
+    Text(Vec<Option<ByteArray>>),
+    Int(Vec<Option<i64>>),
+    Double(Vec<Option<f64>>),
 }
 
-impl IdColumn {
-    /// Selects the type of the ids: numbers stay numbers, others become text.
-    fn of(column: Option<&Column>, rows: usize) -> Self {
-        let Some(column) = column else {
-            return Self::Text(Vec::new());
-        };
-        let cells = || {
-            (0..rows)
-                .map(|row| column.cell(row))
-                .filter(|cell| *cell != Cell::Null)
-        };
-        if cells().next().is_some() && cells().all(|cell| matches!(cell, Cell::Int(_))) {
-            Self::Int(Vec::new())
-        } else if cells().next().is_some() && cells().all(|cell| matches!(cell, Cell::Float(_))) {
-            Self::Double(Vec::new())
-        } else {
-            Self::Text(Vec::new())
-        }
-    }
+/// Selects the type of the ids: numbers stay numbers, others become text. `None` if all are null.
+fn type_of(column: &Column, rows: usize) -> Option<IdType> {
+    let cells = || {
+        (0..rows)
+            .map(|row| column.cell(row))
+            .filter(|cell| !matches!(cell, Cell::Null | Cell::Unfit { .. }))
+    };
+    cells().next()?;
+    Some(if cells().all(|cell| matches!(cell, Cell::Int(_))) {
+        IdType::Int
+    } else if cells().all(|cell| matches!(cell, Cell::Float(_))) {
+        IdType::Double
+    } else {
+        IdType::Text
+    })
 }
 
 impl Parquet {
-    pub(super) fn new(file: BufWriter<File>) -> Self {
+    pub(super) fn new(target: Target, header: OutputHeader, id_type: Option<IdType>) -> Self {
         Self {
-            file: Some(file),
+            columns: no_values(&header),
+            header,
+            name: target.fail(&""),
+            target: Some(target),
             writer: None,
-            ids: IdColumn::None,
-            id_levels: Vec::new(),
-            values: Vec::new(),
-            present: Vec::new(),
+            id_type,
+            ids: Ids::None,
+            rows: 0,
         }
     }
 
-    fn open(&mut self, header: &OutputHeader, ids: Option<&Column>, rows: usize) -> Result<(), String> {
-        let Some(file) = self.file.take() else {
+    fn open(&mut self, ids: Option<&Column>, rows: usize) -> ParquetResult<()> {
+        let Some(target) = self.target.take() else {
             return Ok(());
         };
-        self.ids = if header.id.is_some() {
-            IdColumn::of(ids, rows)
-        } else {
-            IdColumn::None
+        // Ids that are all null are texts, and so they stay in the next parts: all parts have the same columns.
+        let found = ids.and_then(|ids| type_of(ids, rows)).unwrap_or(IdType::Text);
+        self.id_type = self.header.id.as_ref().map(|_| self.id_type.unwrap_or(found));
+        self.ids = match self.id_type {
+            None => Ids::None,
+            Some(IdType::Int) => Ids::Int(Vec::new()),
+            Some(IdType::Double) => Ids::Double(Vec::new()),
+            Some(IdType::Text) => Ids::Text(Vec::new()),
         };
-        let schema = schema(header, &self.ids).map_err(|error| error.to_string())?;
+        let schema = schema(&self.header, &self.ids)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .build();
-        let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
-        self.writer = Some(writer.map_err(|error| error.to_string())?);
+        let writer = SerializedFileWriter::new(target, Arc::new(schema), Arc::new(properties))?;
+        self.writer = Some(writer);
         Ok(())
     }
 
     fn push_ids(&mut self, ids: Option<&Column>, rows: usize) -> Result<(), String> {
         let Some(column) = ids else { return Ok(()) };
         for row in 0..rows {
-            let cell = column.cell(row);
-            match (&mut self.ids, cell) {
-                (IdColumn::None, _) | (_, Cell::Null) => {}
-                (IdColumn::Int(ids), Cell::Int(id)) => ids.push(id),
-                (IdColumn::Double(ids), Cell::Float(id)) => ids.push(id),
-                (IdColumn::Int(_) | IdColumn::Double(_), _) => {
+            match (&mut self.ids, column.cell(row)) {
+                (Ids::None, _) => {}
+                (Ids::Text(ids), cell) => ids.push(id_text(cell).map(|id| ByteArray::from(id.into_bytes()))),
+                (Ids::Int(ids), Cell::Null | Cell::Unfit { .. }) => ids.push(None),
+                (Ids::Double(ids), Cell::Null | Cell::Unfit { .. }) => ids.push(None),
+                (Ids::Int(ids), Cell::Int(id)) => ids.push(Some(id)),
+                (Ids::Double(ids), Cell::Float(id)) => ids.push(Some(id)),
+                (Ids::Int(_) | Ids::Double(_), _) => {
                     return Err(
                         "the ids change from numbers to another type; write .csv or .jsonl instead"
                             .to_owned(),
                     );
                 }
-                (IdColumn::Text(ids), cell) => {
-                    ids.push(ByteArray::from(id_text(cell).unwrap_or_default().as_str()))
-                }
             }
-            self.id_levels.push(i16::from(cell != Cell::Null));
         }
         Ok(())
     }
 
-    fn write_group(&mut self, header: &OutputHeader) -> parquet::errors::Result<()> {
+    fn write_group(&mut self) -> ParquetResult<()> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
-        if self.present.is_empty() {
+        if self.rows == 0 {
             return Ok(());
         }
         let mut group = writer.next_row_group()?;
-        let id_levels = self.id_levels.as_slice();
         match &mut self.ids {
-            IdColumn::None => {}
-            IdColumn::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, ids, Some(id_levels))?,
-            IdColumn::Int(ids) => write_column::<Int64Type>(group.next_column()?, ids, Some(id_levels))?,
-            IdColumn::Double(ids) => write_column::<DoubleType>(group.next_column()?, ids, Some(id_levels))?,
+            Ids::None => {}
+            Ids::Text(ids) => write_column::<ByteArrayType>(group.next_column()?, std::mem::take(ids))?,
+            Ids::Int(ids) => write_column::<Int64Type>(group.next_column()?, std::mem::take(ids))?,
+            Ids::Double(ids) => write_column::<DoubleType>(group.next_column()?, std::mem::take(ids))?,
         }
-        let levels: Vec<i16> = self.present.iter().map(|&present| i16::from(present)).collect();
-        let width = header.columns.len();
-        for column in 0..width {
-            let values = self.values.iter().skip(column).step_by(width).zip(&self.present);
-            let values = values.filter(|&(_, &present)| present).map(|(&value, _)| value);
+        for values in std::mem::replace(&mut self.columns, no_values(&self.header)) {
             let next = group.next_column()?;
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "the numbers were widened from this type"
-            )]
-            match header.numbers {
-                Numbers::Whole => {
-                    write_column::<Int32Type>(
-                        next,
-                        &values.map(|v| v as i32).collect::<Vec<_>>(),
-                        Some(&levels),
-                    )?;
-                }
-                Numbers::Single => {
-                    write_column::<FloatType>(
-                        next,
-                        &values.map(|v| v as f32).collect::<Vec<_>>(),
-                        Some(&levels),
-                    )?;
-                }
-                Numbers::Double => {
-                    write_column::<DoubleType>(next, &values.collect::<Vec<_>>(), Some(&levels))?
+            match values {
+                Values::Whole(values) => write_column::<Int32Type>(next, values)?,
+                Values::Long(values) | Values::Time(values) => write_column::<Int64Type>(next, values)?,
+                Values::Single(values) => write_column::<FloatType>(next, values)?,
+                Values::Double(values) => write_column::<DoubleType>(next, values)?,
+                Values::Text(values) => {
+                    let bytes = |text: Arc<str>| ByteArray::from(text.as_bytes().to_vec());
+                    let values = values.into_iter().map(|text| text.map(bytes)).collect();
+                    write_column::<ByteArrayType>(next, values)?;
                 }
             }
         }
         group.close()?;
-        match &mut self.ids {
-            IdColumn::None => {}
-            IdColumn::Text(ids) => ids.clear(),
-            IdColumn::Int(ids) => ids.clear(),
-            IdColumn::Double(ids) => ids.clear(),
-        }
-        self.id_levels.clear();
-        self.values.clear();
-        self.present.clear();
+        self.rows = 0;
         Ok(())
+    }
+
+    fn fail(&self, error: impl std::fmt::Display) -> String {
+        format!("{}{error}", self.name)
     }
 }
 
 impl Writer for Parquet {
-    fn write(
-        &mut self,
-        header: &OutputHeader,
-        ids: Option<&Column>,
-        values: &[f64],
-        skip: &[bool],
-    ) -> Result<(), String> {
-        self.open(header, ids, skip.len())?;
-        self.push_ids(ids, skip.len())?;
-        self.values.extend_from_slice(values);
-        self.present.extend(skip.iter().map(|skip| !skip));
-        if self.present.len() >= GROUP_ROWS || self.values.len() >= GROUP_NUMBERS {
-            self.write_group(header).map_err(|error| error.to_string())
-        } else {
-            Ok(())
+    fn write(&mut self, mut batch: OutputBatch) -> Result<(), WriteError> {
+        self.open(batch.ids.as_ref(), batch.rows)
+            .map_err(|error| WriteError::File(self.fail(error)))?;
+        self.push_ids(batch.ids.as_ref(), batch.rows)
+            .map_err(|error| WriteError::Rows(self.fail(error)))?;
+        for (values, more) in self.columns.iter_mut().zip(&mut batch.columns) {
+            values.append(more);
         }
+        self.rows += batch.rows;
+        if self.rows >= GROUP_ROWS || self.rows * self.columns.len() >= GROUP_VALUES {
+            self.write_group()
+                .map_err(|error| WriteError::File(self.fail(error)))?;
+        }
+        Ok(())
     }
 
-    fn finish(mut self: Box<Self>, header: &OutputHeader) -> Result<(), String> {
-        self.open(header, None, 0)?;
-        self.write_group(header).map_err(|error| error.to_string())?;
-        let writer = self.writer.take();
-        writer.map_or(Ok(()), |writer| {
-            writer.close().map(drop).map_err(|error| error.to_string())
-        })
+    fn finish(mut self: Box<Self>) -> Result<(Target, Option<IdType>), String> {
+        self.open(None, 0)
+            .and_then(|()| self.write_group())
+            .map_err(|error| self.fail(error))?;
+        let ended = self.writer.take().map(SerializedFileWriter::into_inner);
+        match ended {
+            Some(Ok(target)) => Ok((target, self.id_type)),
+            Some(Err(error)) => Err(self.fail(error)),
+            None => Err(self.fail("file already finished")),
+        }
     }
 }
 
-fn schema(header: &OutputHeader, ids: &IdColumn) -> parquet::errors::Result<Type> {
+fn no_values(header: &OutputHeader) -> Vec<Values> {
+    header
+        .columns
+        .iter()
+        .map(|(_, kind)| Values::none(*kind))
+        .collect()
+}
+
+fn schema(header: &OutputHeader, ids: &Ids) -> ParquetResult<Type> {
+    let logical_field = |name: &str, physical, logical| {
+        let field = Type::primitive_type_builder(name, physical).with_logical_type(logical);
+        field.with_repetition(Repetition::OPTIONAL).build().map(Arc::new)
+    };
+    let field = |name: &str, physical| {
+        let text = (physical == Physical::BYTE_ARRAY).then_some(LogicalType::String);
+        logical_field(name, physical, text)
+    };
+    let utc = LogicalType::timestamp(true, TimeUnit::MICROS);
     let mut fields = Vec::with_capacity(header.columns.len() + 1);
     if let Some(name) = &header.id {
-        let id = match ids {
-            IdColumn::Int(_) => Type::primitive_type_builder(name, Physical::INT64),
-            IdColumn::Double(_) => Type::primitive_type_builder(name, Physical::DOUBLE),
-            IdColumn::Text(_) | IdColumn::None => Type::primitive_type_builder(name, Physical::BYTE_ARRAY)
-                .with_logical_type(Some(LogicalType::String)),
-        };
-        fields.push(Arc::new(id.with_repetition(Repetition::OPTIONAL).build()?));
+        fields.push(match ids {
+            Ids::Int(_) => field(name, Physical::INT64)?,
+            Ids::Double(_) => field(name, Physical::DOUBLE)?,
+            Ids::Text(_) | Ids::None => field(name, Physical::BYTE_ARRAY)?,
+        });
     }
-    let physical = match header.numbers {
-        Numbers::Whole => Physical::INT32,
-        Numbers::Single => Physical::FLOAT,
-        Numbers::Double => Physical::DOUBLE,
-    };
-    for name in &header.columns {
-        let column = Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL);
-        fields.push(Arc::new(column.build()?));
+    for (name, kind) in &header.columns {
+        fields.push(match kind {
+            ColumnType::Whole => field(name, Physical::INT32)?,
+            ColumnType::Long => field(name, Physical::INT64)?,
+            ColumnType::Single => field(name, Physical::FLOAT)?,
+            ColumnType::Double => field(name, Physical::DOUBLE)?,
+            ColumnType::Time => logical_field(name, Physical::INT64, Some(utc.clone()))?,
+            ColumnType::Text => field(name, Physical::BYTE_ARRAY)?,
+        });
     }
     Type::group_type_builder("scores").with_fields(fields).build()
 }
 
-fn write_column<T: parquet::data_type::DataType>(
+fn write_column<T: DataType>(
     column: Option<SerializedColumnWriter<'_>>,
-    values: &[T::T],
-    levels: Option<&[i16]>,
-) -> parquet::errors::Result<()> {
+    values: Vec<Option<T::T>>,
+) -> ParquetResult<()> {
     let Some(mut column) = column else { return Ok(()) };
-    column.typed::<T>().write_batch(values, levels, None)?;
+    let levels: Vec<i16> = values.iter().map(|value| i16::from(value.is_some())).collect();
+    let present: Vec<T::T> = values.into_iter().flatten().collect();
+    column.typed::<T>().write_batch(&present, Some(&levels), None)?;
     column.close()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_all_null_are_texts_in_the_next_part_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let header = OutputHeader {
+            id: Some("id".to_owned()),
+            columns: Vec::new(),
+        };
+        let mut ids = None;
+        for (part, column) in [vec![None], vec![Some(7)]].into_iter().enumerate() {
+            let target = Target::at(&folder.path().join(part.to_string())).unwrap();
+            let mut writer = Parquet::new(target, header.clone(), ids);
+            let batch = OutputBatch {
+                rows: 1,
+                ids: Some(Column::Int(column)),
+                columns: Vec::new(),
+            };
+            writer.write(batch).unwrap();
+            ids = Box::new(writer).finish().unwrap().1;
+            assert_eq!(ids, Some(IdType::Text), "part {part}");
+        }
+    }
 }

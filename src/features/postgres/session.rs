@@ -112,6 +112,11 @@ impl Session {
     /// # Errors
     /// The server refuses the query.
     pub(crate) async fn prepare(&self, query: &str) -> Result<Statement, SourceError> {
+        let statement = self.statement(query).await;
+        statement.map_err(|error| self.classify(&error))
+    }
+
+    async fn statement(&self, query: &str) -> Result<Statement, tokio_postgres::Error> {
         let known = self
             .statements
             .lock()
@@ -121,11 +126,7 @@ impl Session {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self
-            .client
-            .prepare(query)
-            .await
-            .map_err(|error| self.classify(&error))?;
+        let statement = self.client.prepare(query).await?;
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         statements.insert(query.to_owned(), statement.clone());
         Ok(statement)
@@ -146,13 +147,31 @@ impl Session {
             // The table may have changed: the next query prepares the statement again. An id that is refused is no sign of
             // that, and must not cost other requests a statement.
             if !matches!(error, SourceError::Refused(_)) {
-                self.statements
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clear();
+                self.forget_statements();
             }
             error
         })
+    }
+
+    /// Prepares and runs a query of a job, whose user may read all that the server says.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server refuses.
+    pub(crate) async fn run(
+        &self,
+        query: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        let statement = self.statement(query).await?;
+        let rows = self.client.query(&statement, parameters).await;
+        rows.inspect_err(|_| self.forget_statements())
+    }
+
+    fn forget_statements(&self) {
+        self.statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn classify(&self, error: &tokio_postgres::Error) -> SourceError {
@@ -175,7 +194,7 @@ impl Session {
 }
 
 /// The error with its causes. Of an error that the server reports only its code: its text can quote an id.
-fn describe(error: &tokio_postgres::Error) -> String {
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(code) = error.code() {
         return format!("the server reports SQLSTATE {}", code.code());
     }

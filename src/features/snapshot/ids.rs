@@ -87,6 +87,10 @@ impl IdIndex {
         self.keys.len()
     }
 
+    pub(super) fn get_ref(&self, row: usize) -> Option<IdRef<'_>> {
+        self.keys.get(row)
+    }
+
     pub(super) fn get(&self, row: usize) -> Option<EntityId> {
         Some(match self.keys.get(row)? {
             IdRef::Text(id) => EntityId::Text(id.to_owned()),

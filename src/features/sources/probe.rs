@@ -42,7 +42,10 @@ impl Sources {
 }
 
 /// Times round trips, without the first one, which connects.
-async fn measure<F: Future<Output = Result<StoreIdentity, String>>>(
+///
+/// # Errors
+/// The store did not answer.
+pub(crate) async fn measure<F: Future<Output = Result<StoreIdentity, String>>>(
     first: F,
     next: impl Fn() -> Option<F>,
 ) -> Result<StoreAnswer, String> {

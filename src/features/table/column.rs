@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::values::cell::Cell;
+use crate::words::shorten::shorten;
 
 /// Some rows of a table.
 #[derive(Debug)]
@@ -18,6 +19,17 @@ pub struct TableBatch {
     pub columns: Vec<Column>,
     /// Bytes of the file read when the batch was complete.
     pub position: u64,
+    /// The rows that no row could be read from; their cells are null. In the order of the rows.
+    pub broken: Vec<BrokenRow>,
+}
+
+/// A record of a file that is no row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokenRow {
+    /// Its position in the batch.
+    pub row: usize,
+    /// What is wrong.
+    pub message: String,
 }
 
 /// The cells of one column.
@@ -32,6 +44,51 @@ pub enum Column {
     Time(Vec<Option<i64>>),
     /// Cells of several kinds (JSON): `Text` cells hold an index into the texts.
     Mixed(Vec<JsonCell>, TextColumn),
+    /// A column with other cells in some of its rows.
+    Patched(Box<Column>, Vec<Patch>),
+}
+
+/// A cell that its column has no place for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Its row in the batch.
+    row: usize,
+    text: String,
+    /// What it is, if nothing can take it; `None` for the digits of a number.
+    unfit: Option<&'static str>,
+}
+
+impl Patch {
+    /// A number as digits, which are rounded once as those of a CSV file are.
+    pub(super) fn digits(row: usize, text: String) -> Self {
+        let unfit = None;
+        Self { row, text, unfit }
+    }
+
+    /// A value that nothing can take, and what it is.
+    pub(super) fn unfit(row: usize, text: &str, what: &'static str) -> Self {
+        Self {
+            row,
+            text: shorten(text),
+            unfit: Some(what),
+        }
+    }
+
+    /// The row and the message of a value that nothing can take, where such ones are refused.
+    pub(super) fn refusal(&self) -> Option<(usize, String)> {
+        let what = self.unfit?;
+        Some((self.row, format!("expected one value, found {what}")))
+    }
+
+    fn cell(&self) -> Cell<'_> {
+        match self.unfit {
+            None => Cell::Untyped(&self.text),
+            Some(what) => Cell::Unfit {
+                shown: &self.text,
+                what,
+            },
+        }
+    }
 }
 
 /// A cell of [`Column::Mixed`].
@@ -75,6 +132,14 @@ impl TextColumn {
 }
 
 impl Column {
+    /// The column with other cells in some rows, which are in their order.
+    pub(super) fn patched(self, patches: Vec<Patch>) -> Self {
+        match patches.is_empty() {
+            true => self,
+            false => Self::Patched(Box::new(self), patches),
+        }
+    }
+
     /// The cell of a row; null beyond the end.
     pub fn cell(&self, row: usize) -> Cell<'_> {
         fn at<T: Copy>(values: &[Option<T>], row: usize) -> Option<T> {
@@ -94,6 +159,12 @@ impl Column {
                 JsonCell::Float(value) => Some(Cell::Float(value)),
                 JsonCell::Text(index) => texts.get(index).map(Cell::Text),
             }),
+            Self::Patched(column, patches) => {
+                Some(match patches.binary_search_by_key(&row, |patch| patch.row) {
+                    Ok(found) => patches[found].cell(),
+                    Err(_) => column.cell(row),
+                })
+            }
         };
         cell.unwrap_or(Cell::Null)
     }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use csv::{Reader, ReaderBuilder, StringRecord};
 
 use super::limits::{BoundedRecords, RecordBudget, check_columns};
-use super::{BATCH_ROWS, BatchReader, Column, FileKind, TableBatch, TableError, TextColumn, open_text};
+use super::{
+    BATCH_ROWS, BatchReader, BrokenRecords, BrokenRow, Column, FileKind, TableBatch, TableError, TextColumn,
+    open_text,
+};
 
 type BoundedReader = Reader<BoundedRecords<Box<dyn Read>>>;
 
@@ -19,11 +22,12 @@ pub(super) struct CsvFile {
     /// Position in the record of each chosen column.
     chosen: Vec<usize>,
     row: u64,
+    broken: BrokenRecords,
 }
 
 pub(super) fn columns(path: &Path, kind: FileKind) -> Result<Vec<String>, TableError> {
-    let (mut reader, _) = reader(path, kind)?;
-    header(path, &mut reader)
+    let (mut reader, budget) = reader(path, kind)?;
+    header(path, &mut reader, &budget)
 }
 
 fn reader(path: &Path, kind: FileKind) -> Result<(BoundedReader, RecordBudget), TableError> {
@@ -36,7 +40,11 @@ fn reader(path: &Path, kind: FileKind) -> Result<(BoundedReader, RecordBudget), 
     Ok((reader, budget))
 }
 
-fn header(path: &Path, reader: &mut BoundedReader) -> Result<Vec<String>, TableError> {
+/// The message of a quote that makes all that follows one cell, in which rows would be lost.
+const OPEN_QUOTE: &str =
+    "a quote opens and does not close until the end of the file; expected \"…\", and \"\" for a quote inside";
+
+fn header(path: &Path, reader: &mut BoundedReader, budget: &RecordBudget) -> Result<Vec<String>, TableError> {
     let header = reader
         .headers()
         .map_err(|error| TableError::file(path, describe(&error)))?;
@@ -51,6 +59,9 @@ fn header(path: &Path, reader: &mut BoundedReader) -> Result<Vec<String>, TableE
             path,
             "the file is empty; expected a header line with column names",
         ));
+    }
+    if budget.has_ended() {
+        return Err(TableError::file(path, format!("in the header {OPEN_QUOTE}")));
     }
     match names.as_slice() {
         [only] if only.contains([';', '\t', '|']) => Err(TableError::file(
@@ -74,10 +85,23 @@ fn describe(error: &csv::Error) -> String {
     }
 }
 
+/// Whether the reader has gone past a record that it could not read.
+fn is_past(error: &csv::Error) -> bool {
+    matches!(
+        error.kind(),
+        csv::ErrorKind::UnequalLengths { .. } | csv::ErrorKind::Utf8 { .. }
+    )
+}
+
 impl CsvFile {
-    pub(super) fn open(path: &Path, kind: FileKind, chosen: &[String]) -> Result<Self, TableError> {
+    pub(super) fn open(
+        path: &Path,
+        kind: FileKind,
+        chosen: &[String],
+        broken: BrokenRecords,
+    ) -> Result<Self, TableError> {
         let (mut reader, budget) = reader(path, kind)?;
-        let names = header(path, &mut reader)?;
+        let names = header(path, &mut reader, &budget)?;
         let chosen = chosen
             .iter()
             .map(|name| {
@@ -92,6 +116,7 @@ impl CsvFile {
             record: StringRecord::new(),
             chosen,
             row: 0,
+            broken,
         })
     }
 }
@@ -100,14 +125,25 @@ impl BatchReader for CsvFile {
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         let first_row = self.row + 1;
         let mut columns: Vec<TextColumn> = self.chosen.iter().map(|_| TextColumn::default()).collect();
+        let mut broken = Vec::new();
         let mut rows = 0;
         while rows < BATCH_ROWS {
             self.budget.renew();
             let read = self.reader.read_record(&mut self.record);
+            if !matches!(read, Ok(false)) && self.budget.has_ended() {
+                return Err(TableError::row(&self.path, self.row + 1, OPEN_QUOTE));
+            }
             match read {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => return Err(TableError::row(&self.path, self.row + 1, describe(&error))),
+                Err(error) => {
+                    let message = describe(&error);
+                    if self.broken == BrokenRecords::Refuse || !is_past(&error) {
+                        return Err(TableError::row(&self.path, self.row + 1, message));
+                    }
+                    broken.push(BrokenRow { row: rows, message });
+                    self.record.clear();
+                }
             }
             for (column, &position) in columns.iter_mut().zip(&self.chosen) {
                 column.push(self.record.get(position));
@@ -123,6 +159,7 @@ impl BatchReader for CsvFile {
             rows,
             columns,
             position,
+            broken,
         };
         Ok((rows > 0).then_some(batch))
     }

@@ -11,10 +11,15 @@ use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
-use values::{big_endian, decimals, half};
+pub use values::decimals;
+use values::{big_endian, half};
 
+use super::column::Patch;
 use super::limits::check_columns;
-use super::{BATCH_ROWS, BatchReader, Column, FileColumns, TableBatch, TableError, TextColumn, open_file};
+use super::{
+    BATCH_ROWS, BatchReader, BrokenRecords, Column, FileColumns, TableBatch, TableError, TextColumn,
+    open_file,
+};
 use crate::values::uuid;
 
 pub(super) struct ParquetFile {
@@ -29,6 +34,7 @@ pub(super) struct ParquetFile {
     row: u64,
     rows: u64,
     bytes: u64,
+    broken: BrokenRecords,
 }
 
 /// A column of the file and what its numbers mean.
@@ -82,7 +88,7 @@ fn open(path: &Path) -> Result<SerializedFileReader<std::fs::File>, TableError> 
 }
 
 impl ParquetFile {
-    pub(super) fn open(path: &Path, chosen: &[String]) -> Result<Self, TableError> {
+    pub(super) fn open(path: &Path, chosen: &[String], broken: BrokenRecords) -> Result<Self, TableError> {
         let reader = open(path)?;
         let schema = reader.metadata().file_metadata().schema_descr();
         let chosen = chosen
@@ -107,6 +113,7 @@ impl ParquetFile {
             row: 0,
             rows,
             bytes,
+            broken,
         })
     }
 
@@ -132,6 +139,26 @@ impl ParquetFile {
 }
 
 impl BatchReader for ParquetFile {
+    fn skip(&mut self, rows: u64) -> Result<u64, TableError> {
+        let mut skipped = 0;
+        // Whole row groups need not be read.
+        while self.left == 0 && self.group < self.reader.num_row_groups() {
+            let group = self.reader.metadata().row_group(self.group).num_rows();
+            let group = u64::try_from(group).unwrap_or(0);
+            if skipped + group > rows {
+                break;
+            }
+            self.group += 1;
+            self.row += group;
+            skipped += group;
+        }
+        while skipped < rows {
+            let Some(batch) = self.next()? else { break };
+            skipped += batch.rows as u64;
+        }
+        Ok(skipped)
+    }
+
     fn next(&mut self) -> Result<Option<TableBatch>, TableError> {
         if !self.open_group()? {
             return Ok(None);
@@ -139,15 +166,16 @@ impl BatchReader for ParquetFile {
         let rows = self.left.min(BATCH_ROWS);
         let mut columns = Vec::with_capacity(self.chosen.len());
         for (leaf, reader) in self.chosen.iter().zip(&mut self.open) {
-            let column = read(reader, leaf, rows).map_err(|(row, message)| {
-                TableError::cell(
-                    &self.path,
-                    self.row + row as u64 + 1,
-                    leaf.descriptor.name(),
-                    message,
-                )
-            })?;
-            columns.push(column);
+            let fail = |(row, message): (usize, String)| {
+                let number = self.row + row as u64 + 1;
+                TableError::cell(&self.path, number, leaf.descriptor.name(), message)
+            };
+            let (column, patches) = read(reader, leaf, rows).map_err(fail)?;
+            let unfit = patches.iter().find_map(Patch::refusal);
+            if let Some(refusal) = unfit.filter(|_| self.broken == BrokenRecords::Refuse) {
+                return Err(fail(refusal));
+            }
+            columns.push(column.patched(patches));
         }
         let first_row = self.row + 1;
         self.left -= rows;
@@ -159,6 +187,7 @@ impl BatchReader for ParquetFile {
             rows,
             columns,
             position,
+            broken: Vec::new(),
         }))
     }
 }
@@ -212,18 +241,22 @@ fn meaning(column: &ColumnDescPtr) -> Result<Meaning, String> {
     })
 }
 
+/// Cells, and those among them that their column has no place for.
+type Patched = (Column, Vec<Patch>);
+
 /// Reads `rows` cells; an error names the row within the batch.
-fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (usize, String)> {
+fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Patched, (usize, String)> {
     let column = &leaf.descriptor;
-    match reader {
-        ColumnReader::BoolColumnReader(reader) => Ok(Column::Bool(cells(reader, column, rows)?)),
+    let plain = |column| (column, Vec::new());
+    Ok(match reader {
+        ColumnReader::BoolColumnReader(reader) => plain(Column::Bool(cells(reader, column, rows)?)),
         ColumnReader::FloatColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
-            Ok(Column::Float(
+            plain(Column::Float(
                 values.into_iter().map(|value| value.map(f64::from)).collect(),
             ))
         }
-        ColumnReader::DoubleColumnReader(reader) => Ok(Column::Float(cells(reader, column, rows)?)),
+        ColumnReader::DoubleColumnReader(reader) => plain(Column::Float(cells(reader, column, rows)?)),
         ColumnReader::Int32ColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
             let unsigned = matches!(leaf.meaning, Meaning::Unsigned);
@@ -242,14 +275,14 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
         ColumnReader::Int64ColumnReader(reader) => whole(cells(reader, column, rows)?, leaf.meaning),
         ColumnReader::Int96ColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
-            Ok(Column::Time(
+            plain(Column::Time(
                 values
                     .into_iter()
                     .map(|value| value.map(|time| time.to_micros()))
                     .collect(),
             ))
         }
-        ColumnReader::ByteArrayColumnReader(reader) => bytes(cells(reader, column, rows)?, leaf.meaning),
+        ColumnReader::ByteArrayColumnReader(reader) => bytes(cells(reader, column, rows)?, leaf.meaning)?,
         ColumnReader::FixedLenByteArrayColumnReader(reader) => {
             let values = cells(reader, column, rows)?;
             bytes(
@@ -258,41 +291,41 @@ fn read(reader: &mut ColumnReader, leaf: &Leaf, rows: usize) -> Result<Column, (
                     .map(|value| value.map(ByteArray::from))
                     .collect(),
                 leaf.meaning,
-            )
+            )?
         }
-    }
+    })
 }
 
 /// Reads values that are stored as bytes by their meaning.
-fn bytes(values: Vec<Option<ByteArray>>, meaning: Meaning) -> Result<Column, (usize, String)> {
+fn bytes(values: Vec<Option<ByteArray>>, meaning: Meaning) -> Result<Patched, (usize, String)> {
+    let mut patches = Vec::new();
     let values = values.into_iter();
-    match meaning {
+    let column = match meaning {
         Meaning::Text | Meaning::Plain => {
             let mut texts = TextColumn::default();
             for (row, value) in values.enumerate() {
-                let text = value
-                    .as_ref()
-                    .map(|bytes| std::str::from_utf8(bytes.data()))
-                    .transpose();
-                texts.push(text.map_err(|_| (row, "not UTF-8 text".to_owned()))?);
+                let text = value.as_ref().map(|bytes| std::str::from_utf8(bytes.data()));
+                texts.push(text.and_then(Result::ok));
+                if let (Some(bytes), Some(Err(_))) = (&value, text) {
+                    let shown = String::from_utf8_lossy(bytes.data());
+                    patches.push(Patch::unfit(row, &shown, "bytes that are not UTF-8 text"));
+                }
             }
-            Ok(Column::Text(texts))
+            Column::Text(texts)
         }
         Meaning::Decimal(scale) => {
             let number = |(row, value): (usize, Option<ByteArray>)| {
-                let value = value.map(|bytes| big_endian(bytes.data())).transpose();
-                value.map_err(|message| (row, message))
+                let number = value.map(|bytes| big_endian(bytes.data()));
+                if let Some(Err(what)) = number {
+                    patches.push(Patch::unfit(row, "", what));
+                }
+                number.and_then(Result::ok)
             };
-            Ok(decimals(
-                values.enumerate().map(number).collect::<Result<_, _>>()?,
-                scale,
-            ))
+            decimals(values.enumerate().map(number).collect(), scale)
         }
         Meaning::Half => {
             let number = |bytes: ByteArray| Some(half(bytes.data().try_into().ok()?));
-            Ok(Column::Float(
-                values.map(|value| value.and_then(number)).collect(),
-            ))
+            Column::Float(values.map(|value| value.and_then(number)).collect())
         }
         Meaning::Uuid => {
             let mut texts = TextColumn::default();
@@ -300,46 +333,45 @@ fn bytes(values: Vec<Option<ByteArray>>, meaning: Meaning) -> Result<Column, (us
                 let uuid = value.and_then(|bytes| Some(uuid::text(bytes.data().try_into().ok()?)));
                 texts.push(uuid.as_deref());
             }
-            Ok(Column::Text(texts))
+            Column::Text(texts)
         }
-        Meaning::Unsigned | Meaning::Time(..) => Err((
-            0,
-            "columns of bytes with this meaning are not read; write numbers or text".to_owned(),
-        )),
-    }
+        Meaning::Unsigned | Meaning::Time(..) => {
+            let message = "columns of bytes with this meaning are not read; write numbers or text";
+            return Err((0, message.to_owned()));
+        }
+    };
+    Ok((column, patches))
 }
 
-fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Result<Column, (usize, String)> {
-    match meaning {
-        Meaning::Plain | Meaning::Text | Meaning::Half | Meaning::Uuid => Ok(Column::Int(values)),
-        Meaning::Unsigned => match values
-            .iter()
-            .position(|value| value.is_some_and(|value| value < 0))
-        {
-            Some(row) => Err((row, "an unsigned number beyond 2^63".to_owned())),
-            None => Ok(Column::Int(values)),
-        },
-        Meaning::Time(times, over) => {
-            let scale = |(row, value): (usize, Option<i64>)| match value {
-                None => Ok(None),
-                Some(value) => value
-                    .checked_mul(times)
-                    .map(|value| Some(value.div_euclid(over)))
-                    .ok_or_else(|| (row, "a timestamp out of range".to_owned())),
+/// Reads values that are stored as whole numbers by their meaning.
+fn whole(values: Vec<Option<i64>>, meaning: Meaning) -> Patched {
+    let mut patches = Vec::new();
+    let column = match meaning {
+        Meaning::Plain | Meaning::Text | Meaning::Half | Meaning::Uuid => Column::Int(values),
+        Meaning::Unsigned => {
+            let number = |(row, value): (usize, Option<i64>)| {
+                let beyond = value.filter(|value| *value < 0);
+                patches.extend(beyond.map(|value| Patch::digits(row, value.cast_unsigned().to_string())));
+                value.filter(|value| *value >= 0)
             };
-            Ok(Column::Time(
-                values
-                    .into_iter()
-                    .enumerate()
-                    .map(scale)
-                    .collect::<Result<_, _>>()?,
-            ))
+            Column::Int(values.into_iter().enumerate().map(number).collect())
         }
-        Meaning::Decimal(scale) => Ok(decimals(
+        Meaning::Time(times, over) => {
+            let micros = |(row, value): (usize, Option<i64>)| {
+                let micros = value?.checked_mul(times).map(|value| value.div_euclid(over));
+                if let (Some(value), None) = (value, micros) {
+                    patches.push(Patch::unfit(row, &value.to_string(), "a timestamp out of range"));
+                }
+                micros
+            };
+            Column::Time(values.into_iter().enumerate().map(micros).collect())
+        }
+        Meaning::Decimal(scale) => decimals(
             values.into_iter().map(|value| value.map(i128::from)).collect(),
             scale,
-        )),
-    }
+        ),
+    };
+    (column, patches)
 }
 
 /// Decodes `rows` cells of a flat column.

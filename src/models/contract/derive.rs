@@ -1,5 +1,5 @@
 //! Derived features: computed from other features at request time. Their definitions are few and exact to the bit, because
-//! training must apply the same ones (`models/evergreen_derive.py`).
+//! training must apply the same ones (`derive` of the Python package).
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use jiff::SignedDuration;
 use serde::Deserialize;
 
+use super::log::in_log;
 use super::{Derivation, Wording};
+use crate::config::LogPolicy;
 use crate::values::feature_type::FeatureType;
 use crate::values::feature_type::Parse;
 
@@ -45,9 +47,53 @@ pub struct FeatureContract {
     /// The words for the feature in reasons.
     #[serde(default)]
     pub reason: Wording,
+    /// In which direction somebody can change the value, such as with an offer; missing: in none. What-if proposes such changes
+    /// only.
+    pub actionable: Option<Actionable>,
+    /// The least change of the value that is possible, such as 1 for a number of things.
+    pub step: Option<f64>,
+    /// What the prediction log has of the value: `true` the value, `"hash"` its hash, `false` nothing. Scores without the value
+    /// of every feature cannot be replayed.
+    #[serde(default, deserialize_with = "in_log")]
+    pub log: LogPolicy,
     /// The parsed `max_age`.
     #[serde(skip)]
     pub max_age_duration: Option<SignedDuration>,
+}
+
+/// In which direction somebody can change a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Actionable {
+    /// It can rise.
+    Up,
+    /// It can fall.
+    Down,
+    /// Both; for a category, any other category.
+    Any,
+}
+
+impl Actionable {
+    /// All directions.
+    pub const ALL: [Self; 3] = [Self::Up, Self::Down, Self::Any];
+
+    /// The name in contracts and answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Any => "any",
+        }
+    }
+
+    /// Whether the value can become `to`.
+    pub fn allows(self, from: f64, to: f64) -> bool {
+        match self {
+            Self::Up => to > from,
+            Self::Down => to < from,
+            Self::Any => true,
+        }
+    }
 }
 
 /// Policy for a value outside its range.
@@ -96,6 +142,9 @@ impl FeatureContract {
             parse: Parse::default(),
             derive: None,
             reason: Wording::default(),
+            actionable: None,
+            step: None,
+            log: LogPolicy::default(),
             max_age_duration: None,
         }
     }
@@ -150,6 +199,9 @@ impl FeatureContract {
             && !self.required
             && self.label.is_none()
             && self.reason.is_empty()
+            && self.actionable.is_none()
+            && self.step.is_none()
+            && self.log == LogPolicy::Plain
     }
 
     pub(super) fn validate(&mut self) -> Result<(), String> {
@@ -174,6 +226,7 @@ impl FeatureContract {
             return Err("derive: source and max_age belong to the operands".to_owned());
         }
         self.reason.validate(self.kind)?;
+        self.validate_action()?;
         let mut seen = HashSet::new();
         if let Some(twice) = self.categories.iter().find(|name| !seen.insert(name.as_str())) {
             return Err(format!("categories: duplicate {twice:?}"));
@@ -190,5 +243,39 @@ impl FeatureContract {
             self.max_age_duration = Some(parsed);
         }
         Ok(())
+    }
+
+    fn validate_action(&self) -> Result<(), String> {
+        let is_number = matches!(self.kind, FeatureType::Int | FeatureType::Float);
+        let kind = self.kind.label();
+        match self.actionable {
+            Some(_) if self.derive.is_some() => {
+                return Err("actionable: a derived feature changes with its operands only".to_owned());
+            }
+            Some(Actionable::Up | Actionable::Down) if self.kind == FeatureType::Category => {
+                return Err(
+                    "actionable: expected \"any\" for a category, which has no up and down".to_owned(),
+                );
+            }
+            Some(_) if self.kind == FeatureType::Timestamp => {
+                return Err("actionable: not valid with type = \"timestamp\"".to_owned());
+            }
+            _ => {}
+        }
+        match self.step {
+            Some(_) if !is_number => Err(format!(
+                "step: only valid with type = \"int\" or \"float\", found type = \"{kind}\""
+            )),
+            Some(_) if self.actionable.is_none() => {
+                Err("step: only valid with actionable = \"up\", \"down\" or \"any\"".to_owned())
+            }
+            Some(step) if !(step > 0.0 && step.is_finite()) => Err(format!(
+                "step: expected a number above 0, such as 1, found {step}"
+            )),
+            Some(step) if self.kind == FeatureType::Int && step.fract() != 0.0 => Err(format!(
+                "step: expected a whole number with type = \"int\", found {step}"
+            )),
+            _ => Ok(()),
+        }
     }
 }

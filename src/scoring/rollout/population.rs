@@ -15,6 +15,7 @@ use crate::scoring::explain::Wanted;
 use crate::scoring::outcome::{EntityScore, Outcome, Score};
 use crate::scoring::request::Entity;
 use crate::scoring::servable::Servable;
+use crate::spans::RequestSpan;
 use crate::values::entity_id::EntityId;
 use crate::values::time;
 
@@ -143,13 +144,15 @@ fn score(
         .collect();
     let now = time::now();
     let deadline = Some(Instant::now() + FETCH_TIMEOUT);
-    let fetched = runtime.block_on(fetch(servable, &entities, now, deadline));
+    let fetched = runtime.block_on(fetch(servable, &entities, now, deadline, &RequestSpan::default()));
     let batch = EntityBatch {
         servable,
         entities,
         explain: Wanted::default(),
         fetched,
         now,
+        span: RequestSpan::default(),
+        recording: None,
     };
     batch.score(&metrics.scoring)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::Share;
 use super::comparison::{Comparison, ScoreAndBand};
 use super::unread_metrics::UnreadMetrics;
-use super::{Share, id_hash};
 use crate::os;
 use crate::scoring::batch::{EntityBatch, fetch};
 use crate::scoring::explain::Wanted;
@@ -16,7 +16,9 @@ use crate::scoring::metrics::ScoringMetrics;
 use crate::scoring::outcome::{EntityScore, Outcome};
 use crate::scoring::request::Entity;
 use crate::scoring::servable::Servable;
+use crate::spans::RequestSpan;
 use crate::values::band::Band;
+use crate::values::id_hash::IdHasher;
 use crate::values::time;
 
 /// Requests that may wait for the thread; further ones are dropped.
@@ -143,19 +145,21 @@ fn work(jobs: &Receiver<ShadowJob>) {
 }
 
 fn compare(job: ShadowJob, other: &Servable, metrics: &ScoringMetrics) {
+    let ids = IdHasher::new(&other.model.name);
     let customers: Vec<Option<u64>> = job
         .entities
         .iter()
-        .map(|entity| {
-            entity
-                .id
-                .as_ref()
-                .map(|id| id_hash(&other.model.name, id.as_ref()))
-        })
+        .map(|entity| entity.id.as_ref().map(|id| ids.hash(id.as_ref())))
         .collect();
     let now = time::now();
     let deadline = Some(Instant::now() + FETCH_TIMEOUT);
-    let fetched = job.runtime.block_on(fetch(other, &job.entities, now, deadline));
+    let fetched = job.runtime.block_on(fetch(
+        other,
+        &job.entities,
+        now,
+        deadline,
+        &RequestSpan::default(),
+    ));
     let count = job.entities.len();
     let batch = EntityBatch {
         servable: other,
@@ -163,6 +167,8 @@ fn compare(job: ShadowJob, other: &Servable, metrics: &ScoringMetrics) {
         explain: Wanted::default(),
         fetched,
         now,
+        span: RequestSpan::default(),
+        recording: None,
     };
     let Ok(scores) = batch.score(metrics) else {
         job.comparison.dropped(count);

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from evergreen_testing.processes import free_port, program, wait_for
 
@@ -139,7 +140,8 @@ class Postgres:
 
     process: subprocess.Popen[bytes]
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, *, fsync: bool = False) -> None:
+        self.fsync = fsync
         self.folder, self.port = Path(folder) / "postgres", free_port()
         self.programs = Path(program("initdb", "usr/lib/postgresql/*/bin")).resolve().parent
         self.user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -169,7 +171,7 @@ class Postgres:
     def start(self) -> Self:
         """Starts the server and waits until it answers."""
         settings = ["-p", str(self.port), "-k", str(self.folder)]
-        settings += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+        settings += ["-c", "listen_addresses=127.0.0.1", "-c", f"fsync={'on' if self.fsync else 'off'}"]
         command = self.command("postgres", "-D", str(self.folder / "data"), *settings)
         path = self.folder.parent / "postgres.log"
         with path.open("a") as log:
@@ -192,6 +194,35 @@ class Postgres:
         command += ["-v", "ON_ERROR_STOP=1", "-q", "-c", text]
         subprocess.run(command, check=True, capture_output=True, cwd="/", text=True)
 
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Returns the rows of a query, each by the names of its columns."""
+        command = self.command(
+            "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
+        )
+        command += ["-v", "ON_ERROR_STOP=1", "-q", "-At", "-c"]
+        wrapped = f"SELECT coalesce(json_agg(r), '[]') FROM ({query}) r"
+        done = subprocess.run([*command, wrapped], check=True, capture_output=True, cwd="/", text=True)
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    @contextlib.contextmanager
+    def locked(self, *tables: str) -> Iterator[None]:
+        """Keeps every statement on these tables waiting for the length of a block."""
+        command = self.command(
+            "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "evergreen", "-d", "postgres"
+        )
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen([*command, "-q", "-At"], cwd="/", **pipes) as psql:
+            assert psql.stdin and psql.stdout
+            psql.stdin.write(f"BEGIN; LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE; SELECT 1;\n")
+            psql.stdin.flush()
+            assert psql.stdout.readline() == "1\n"
+            try:
+                yield
+            finally:
+                # The end of its input ends the session, and with it the lock.
+                psql.stdin.close()
+
     def kill(self) -> None:
         """Stops the server as in a crash: connections break off. SIGQUIT is its immediate shutdown."""
         self.process.send_signal(signal.SIGQUIT)
@@ -199,9 +230,9 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def postgres_server(folder: Path | str) -> Iterator[Postgres]:
-    """Runs a PostgreSQL for the length of a block."""
-    postgres = Postgres(folder).start()
+def postgres_server(folder: Path | str, *, fsync: bool = False) -> Iterator[Postgres]:
+    """Runs a PostgreSQL for the length of a block. Without `fsync` it is fast, and a power failure would damage it."""
+    postgres = Postgres(folder, fsync=fsync).start()
     try:
         yield postgres
     finally:

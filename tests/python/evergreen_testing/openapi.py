@@ -11,10 +11,11 @@ import httpx
 from jsonschema_rs import Draft202012Validator
 
 # Paths of pages; the document describes the API only.
-PAGES = re.compile(r"/|/openapi\.json|/docs(/.*)?")
+PAGES = re.compile(r"/|/model|/(customers|assets)/.*|/openapi\.json|/docs(/.*)?")
 
 LINES = "application/x-ndjson"
 BINARY = "application/octet-stream"
+TABLE = "text/csv"
 HEAD_LENGTH = "inference-header-content-length"
 
 
@@ -141,6 +142,8 @@ class Description:
         elif media_type == BINARY:
             head: dict[str, Any] = {"$ref": "#/components/schemas/InferResponse"}
             self.keep(head, component(head), json.loads(body[: int(headers[HEAD_LENGTH])]))
+        elif media_type == TABLE:
+            assert self.document["components"]["schemas"][name]["type"] == "string" and body.decode()
         else:
             self.keep(schema, pointer or component(schema), json.loads(body))
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
+import xgboost
 
-from evergreen_testing.paths import CUSTOMERS
+from evergreen_testing.paths import CUSTOMERS, MODELS
 from evergreen_testing.server_process import Server
 
 FRAME = pd.read_parquet(CUSTOMERS)
@@ -17,6 +18,17 @@ IDS: list[str] = list(FRAME[ID])
 FEATURES: list[str] = [column for column in FRAME.columns if column not in (ID, "as_of")]
 #: One dictionary per customer, by column.
 ROWS: list[dict[str, Any]] = FRAME.astype(object).to_dict("records")
+
+
+def library_scores(frame: pd.DataFrame = FRAME) -> pd.Series:
+    """Returns XGBoost's own scores of the shipped model by id, as 32-bit floats."""
+    booster = xgboost.Booster(model_file=MODELS / "churn/1/model.ubj")
+    assert booster.feature_names and booster.feature_types
+    rows = frame[booster.feature_names].copy()
+    for name, kind in zip(booster.feature_names, booster.feature_types):
+        if kind == "c":
+            rows[name] = pd.Categorical(rows[name], categories=sorted(FRAME[name].dropna().unique()))
+    return pd.Series(booster.inplace_predict(rows), index=frame[ID])
 
 
 def text(value: Any) -> str:

@@ -2,6 +2,7 @@
 seen."""
 
 import contextlib
+import functools
 import http.client
 import json
 import signal
@@ -177,3 +178,36 @@ def with_request_under_way(binary: str, folder: Path | str, duration: float) -> 
             answer = b"".join(iter(lambda: client.recv(65536), b""))
         code, seconds = stopped(instance, start)
         return {"code": code, "seconds": seconds, "answer": answer, "refused": refused}
+
+
+def with_new_connections(binary: str, folder: Path | str, clients: int) -> dict[str, int]:
+    """Sends SIGTERM while `clients` threads open a connection for each of their requests. Returns the exit `code`, how
+    many connections were `answered`, and how many were accepted and `lost`."""
+    asked = f"GET {PATH} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode()
+    answered: list[bytes] = []
+    lost: list[bytes] = []
+
+    def ask(port: int) -> None:
+        while True:
+            try:
+                client = socket.create_connection(("127.0.0.1", port), timeout=30)
+            except ConnectionRefusedError:
+                return
+            with client:
+                try:
+                    client.sendall(asked)
+                    answer = b"".join(iter(functools.partial(client.recv, 65536), b""))
+                except ConnectionError as error:
+                    answer = repr(error).encode()
+            (answered if answer.startswith(b"HTTP/1.1 200 ") else lost).append(answer)
+
+    with Instance(binary, folder, config="[server]\ndrain_seconds = 0\n") as instance:
+        instance.start()
+        threads = [threading.Thread(target=ask, args=[instance.ports["http"]]) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        code, _ = instance.stop()
+        for thread in threads:
+            thread.join()
+    return {"code": code, "answered": len(answered), "lost": len(lost)}

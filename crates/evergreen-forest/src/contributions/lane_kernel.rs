@@ -2,19 +2,21 @@
 
 use std::ops::Range;
 
+use crate::contributions::ROWS_OF_A_VECTOR;
 use crate::contributions::lane_walk::{self, ColumnSums, CreditSink, WalkFrame, WalkRows};
 #[cfg(target_arch = "x86_64")]
+use crate::contributions::lanes::PerNode;
+#[cfg(target_arch = "x86_64")]
 use crate::contributions::lanes::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use crate::contributions::lanes::node_lanes::NodeIsa;
 use crate::contributions::lanes::portable::Portable;
 use crate::contributions::lanes::{BinLine, LANES, LaneIsa, LaneSet, Line};
-use crate::contributions::pair_sums::{PairSums, PathEdge};
+use crate::contributions::pair_sums::{PairPlaces, PairSums, PathEdge};
 use crate::contributions::tree_program::{TreePass, TreePrograms};
 
 /// Additions to a column, on average, after which its `f32` sums are added to the `f64` sums.
 const ADDITIONS: usize = 64;
-
-/// Most sums that a scratch keeps for later calls.
-const KEPT_SUMS: usize = 1 << 15;
 
 /// A tree's part in an output group.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ pub(super) struct LaneKernel {
     /// In the order of groups.
     terms: Vec<TreeTerm>,
     spans: Vec<TermSpan>,
+    /// Columns of bins.
+    columns: usize,
     /// Numbers per leaf.
     outputs: usize,
     /// Frames that a walk needs.
@@ -56,6 +60,9 @@ pub(super) struct LaneBuffers {
     /// For each vector of rows one line per column.
     pub(super) bins: Vec<BinLine>,
     sums: Vec<Line>,
+    /// Of one row: a number for each quadrature node.
+    #[cfg(target_arch = "x86_64")]
+    node_sums: Vec<PerNode>,
     frames: Vec<WalkFrame>,
     edges: Vec<PathEdge>,
 }
@@ -68,6 +75,8 @@ impl LaneKernel {
         (columns, outputs): (usize, usize),
         isa: LaneSet,
     ) -> Self {
+        // The walk relies on it.
+        assert!(programs.columns() <= columns, "all columns of the programs");
         // Stable: the order of trees within a group stays.
         terms.sort_by_key(|term| (term.group, term.only));
         let mut spans: Vec<TermSpan> = Vec::new();
@@ -95,6 +104,7 @@ impl LaneKernel {
             programs,
             terms,
             spans,
+            columns,
             outputs,
         }
     }
@@ -115,21 +125,22 @@ impl LaneKernel {
     }
 
     /// Adds the contributions of up to `8 · vectors` rows, of all trees or of those that no other kernel takes.
-    /// `buffers.bins` holds `columns` lines for each vector. `add(lane, group, column, sum)` takes the sums; `lane` counts
+    /// `buffers.bins` holds a line per column for each vector. `add(lane, group, column, sum)` takes the sums; `lane` counts
     /// the rows of all vectors.
     pub(super) fn add(
         &self,
         all: bool,
-        columns: usize,
         buffers: &mut LaneBuffers,
         mut add: impl FnMut(usize, usize, usize, f32),
     ) {
+        let columns = self.columns;
         let LaneBuffers {
             bins, sums, frames, ..
         } = buffers;
         if frames.len() < self.frames {
             frames.resize(self.frames, WalkFrame::default());
         }
+        // Also after a panic in an earlier call.
         sums.clear();
         sums.resize(bins.len(), Line::default());
         for span in self.spans.iter().filter(|span| all || span.only) {
@@ -151,11 +162,21 @@ impl LaneKernel {
         }
     }
 
-    /// Adds the interactions of one vector of rows, whose bins are in `buffers.bins`. `places` numbers the features of the
-    /// columns from 0 to `used - 1`. `add(lane, group, place, other, sum)` takes for each pair of places a part of their
-    /// interaction index, and for equal places the contribution.
+    /// Returns how many of so many rows should be given to [`Self::add_interactions`] at once.
+    pub(super) fn rows_of_interactions(&self, rows: usize) -> usize {
+        if rows < ROWS_OF_A_VECTOR && self.isa != LaneSet::Portable {
+            1
+        } else {
+            LANES
+        }
+    }
+
+    /// Adds the interactions of `rows` rows, at most a vector of them, whose bins are in `buffers.bins`. `places` numbers the
+    /// features of the columns from 0 to `used - 1`. `add(row, group, place, other, sum)` takes for each pair of places a
+    /// part of their interaction index, and for equal places the contribution.
     pub(super) fn add_interactions(
         &self,
+        rows: usize,
         (places, used): (&[u32], usize),
         buffers: &mut LaneBuffers,
         mut add: impl FnMut(usize, usize, usize, usize, f32),
@@ -165,29 +186,38 @@ impl LaneKernel {
             frames,
             edges,
             sums,
+            #[cfg(target_arch = "x86_64")]
+            node_sums,
         } = buffers;
+        // The walk relies on it.
+        assert!(bins.len() >= self.columns, "a line of bins for each column");
         frames.resize(self.frames.max(frames.len()), WalkFrame::default());
         edges.resize(self.frames.max(edges.len()), PathEdge::default());
-        sums.clear();
-        sums.resize(used * used, Line::default());
+        let mut walk_rows = WalkRows { bins, frames };
+        let mut pairs = PairPlaces { used, places, edges };
         for span in &self.spans {
-            let mut pairs = PairSums {
-                used,
-                places,
-                sums,
-                edges,
-            };
-            self.walk_pairs(span, &mut WalkRows { bins, frames }, &mut pairs);
-            for (pair, line) in sums.iter_mut().enumerate() {
-                for (lane, sum) in line.0.iter().enumerate() {
-                    add(lane, span.group, pair / used, pair % used, *sum);
+            match self.isa {
+                #[cfg(target_arch = "x86_64")]
+                LaneSet::Avx2 if rows == 1 => {
+                    let add = |place, other, nodes: &PerNode| {
+                        add(0, span.group, place, other, nodes.0.iter().sum());
+                    };
+                    // SAFETY: the set is chosen only where it is available.
+                    let walk = |pairs: &mut PairSums<'_, _>| unsafe {
+                        self.walk_pairs_of_one(span, &mut walk_rows, pairs);
+                    };
+                    pairs.sum(node_sums, walk, add);
                 }
-                *line = Line::default();
+                _ => {
+                    let add = |place, other, line: &Line| {
+                        for (row, sum) in line.0[..rows].iter().enumerate() {
+                            add(row, span.group, place, other, *sum);
+                        }
+                    };
+                    let walk = |pairs: &mut PairSums<'_, _>| self.walk_pairs(span, &mut walk_rows, pairs);
+                    pairs.sum(sums, walk, add);
+                }
             }
-        }
-        // Pairs of many features take much memory, and are rarely asked for.
-        if sums.len() > KEPT_SUMS {
-            *sums = Vec::new();
         }
     }
 
@@ -216,20 +246,16 @@ impl LaneKernel {
                 let vectors = block.bins.chunks_exact(block.columns);
                 for (bins, sums) in vectors.zip(block.sums.chunks_exact_mut(block.columns)) {
                     let frames = &mut *block.frames;
-                    walk_pass(
-                        isa,
-                        nodes,
-                        &pass,
-                        &mut WalkRows { bins, frames },
-                        &mut ColumnSums(sums),
-                    );
+                    let mut rows = WalkRows { bins, frames };
+                    // SAFETY: bins and sums have all columns, and there are frames for the deepest tree; see `add`.
+                    unsafe { walk_pass(isa, nodes, &pass, &mut rows, &mut ColumnSums(sums)) };
                 }
             }
         }
     }
 
     /// Walks the trees of a span for interactions.
-    fn walk_pairs(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_>) {
+    fn walk_pairs(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_, Line>) {
         match self.isa {
             LaneSet::Portable => self.walk_pairs_in(Portable, span, rows, pairs),
             // SAFETY: the set is chosen only where it is available.
@@ -240,38 +266,64 @@ impl LaneKernel {
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    fn walk_pairs_avx2(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_>) {
+    fn walk_pairs_avx2(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_, Line>) {
         // SAFETY: this function is compiled for the ISA.
         self.walk_pairs_in(unsafe { Avx2::new() }, span, rows, pairs);
     }
 
+    /// As [`Self::walk_pairs_avx2`], with the quadrature nodes of the first row as lanes.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    fn walk_pairs_of_one(&self, span: &TermSpan, rows: &mut WalkRows<'_>, pairs: &mut PairSums<'_, PerNode>) {
+        // SAFETY: this function is compiled for the ISA.
+        let isa = unsafe { NodeIsa::new() };
+        for term in &self.terms[span.terms.clone()] {
+            for pass in self.programs.passes(term.tree, term.output, self.outputs) {
+                // SAFETY: bins have all columns, and there are frames for the deepest tree; see `add_interactions`.
+                unsafe { lane_walk::walk::<NodeIsa, 1>(isa, &pass, rows, pairs) };
+            }
+        }
+    }
+
     #[inline(always)]
-    fn walk_pairs_in<S: LaneIsa>(
+    fn walk_pairs_in<S: LaneIsa<Packed = Line>>(
         &self,
         isa: S,
         span: &TermSpan,
         rows: &mut WalkRows<'_>,
-        pairs: &mut PairSums<'_>,
+        pairs: &mut PairSums<'_, Line>,
     ) {
         for term in &self.terms[span.terms.clone()] {
             let nodes = self.programs.nodes(term.tree);
             for pass in self.programs.passes(term.tree, term.output, self.outputs) {
-                walk_pass(isa, nodes, &pass, rows, pairs);
+                // SAFETY: as in `walk_pairs_of_one`.
+                unsafe { walk_pass(isa, nodes, &pass, rows, pairs) };
             }
         }
     }
 }
 
 /// Walks a tree for one pass of `nodes` quadrature nodes.
+///
+/// # Safety
+/// As [`lane_walk::walk`].
 #[inline(always)]
-fn walk_pass<S: LaneIsa, C>(isa: S, nodes: usize, pass: &TreePass<'_>, rows: &mut WalkRows<'_>, sink: &mut C)
-where
+unsafe fn walk_pass<S: LaneIsa, C>(
+    isa: S,
+    nodes: usize,
+    pass: &TreePass<'_>,
+    rows: &mut WalkRows<'_>,
+    sink: &mut C,
+) where
     C: CreditSink<S, 2> + CreditSink<S, 3> + CreditSink<S, 4>,
 {
-    match nodes {
-        2 => lane_walk::walk::<S, 2>(isa, pass, rows, sink),
-        3 => lane_walk::walk::<S, 3>(isa, pass, rows, sink),
-        _ => lane_walk::walk::<S, 4>(isa, pass, rows, sink),
+    // SAFETY: guaranteed by the caller.
+    unsafe {
+        match nodes {
+            2 => lane_walk::walk::<S, 2>(isa, pass, rows, sink),
+            3 => lane_walk::walk::<S, 3>(isa, pass, rows, sink),
+            _ => lane_walk::walk::<S, 4>(isa, pass, rows, sink),
+        }
     }
 }
 

@@ -1,12 +1,22 @@
-//! Vectors of eight `f32`, one lane per row: in plain Rust and with AVX2.
+//! Vectors of `f32`: in plain Rust and with AVX2. A lane is a row, or a quadrature node of one row.
 //!
 //! A mask is a vector whose lanes have all bits set or none.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod node_lanes;
 pub(super) mod portable;
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
+
+/// Most quadrature nodes of a pass.
+pub(super) const PASS_NODES: usize = 4;
+
+/// A number for each quadrature node of a pass.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(16))]
+pub(super) struct PerNode(pub(super) [f32; PASS_NODES]);
 
 /// Rows per vector.
 pub(super) const LANES: usize = 8;
@@ -45,16 +55,26 @@ impl LaneSet {
 pub(super) trait LaneIsa: Copy {
     /// A vector.
     type Lanes: Lanes;
+    /// A vector in memory, no longer than it must be.
+    type Packed: Copy + Default;
     /// Returns a vector of equal numbers.
     fn splat(self, x: f32) -> Self::Lanes;
+    /// Returns the numbers of the first `Q` quadrature nodes: a vector for each, or one vector where lanes are nodes.
+    fn nodes<const Q: usize>(self, numbers: &PerNode) -> [Self::Lanes; Q];
     /// Reads a vector.
     fn load(self, line: &Line) -> Self::Lanes;
+    /// Reads a packed vector.
+    fn unpack(self, packed: &Self::Packed) -> Self::Lanes;
+    /// Writes a packed vector.
+    fn pack(self, lanes: Self::Lanes, packed: &mut Self::Packed);
     /// Returns the mask of the bins that are greater than `bound`, or of the others if `flip` is −1 and not 0.
     fn greater(self, bins: &BinLine, bound: i32, flip: i32) -> Self::Lanes;
 }
 
 /// Arithmetic on vectors.
-pub(super) trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+pub(super) trait Lanes:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
     /// Writes a vector.
     fn store(self, line: &mut Line);
     /// Returns `self * by + plus`.

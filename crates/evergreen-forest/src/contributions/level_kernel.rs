@@ -5,12 +5,11 @@
 //! turns of its path as bits, so that a split on a repeated feature knows whether the row is still there.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_andnot_si256, _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmpeq_epi32,
-    _mm256_cmpgt_epi32, _mm256_cvtepi8_epi32, _mm256_cvtepu16_epi32, _mm256_fmadd_ps, _mm256_fnmadd_ps,
-    _mm256_i32gather_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
-    _mm256_sub_ps,
+    __m256, __m256i, _mm_loadl_epi64, _mm256_and_si256, _mm256_andnot_ps, _mm256_andnot_si256,
+    _mm256_blendv_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_cmpeq_epi32, _mm256_cmpgt_epi32,
+    _mm256_cvtepi8_epi32, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_permutevar8x32_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setzero_ps, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use crate::contributions::lanes::{LANES, avx2};
@@ -88,7 +87,9 @@ pub(super) unsafe fn add_row(
                     3 => evaluate::<3>(chunk, vectors, rule, factors, &lanes),
                     4 => evaluate::<4>(chunk, vectors, rule, factors, &lanes),
                     5 => evaluate::<5>(chunk, vectors, rule, factors, &lanes),
-                    _ => evaluate::<6>(chunk, vectors, rule, factors, &lanes),
+                    6 => evaluate::<6>(chunk, vectors, rule, factors, &lanes),
+                    7 => evaluate::<7>(chunk, vectors, rule, factors, &lanes),
+                    _ => evaluate::<8>(chunk, vectors, rule, factors, &lanes),
                 }
             }
         }
@@ -225,10 +226,11 @@ fn load_bytes(bytes: &[u8; LANES]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn decide(vector: &LevelVector, lanes: &ChunkLanes) -> __m256 {
-    // SAFETY: the arrays are vectors long; the caller guarantees the columns.
+    // Eight reads take less time than a gather on the CPUs that were measured.
+    // SAFETY: the caller guarantees the columns; the bounds are a vector long.
     unsafe {
-        let columns = _mm256_cvtepu16_epi32(_mm_loadu_si128(vector.columns.as_ptr().cast()));
-        let bins = _mm256_i32gather_epi32::<4>(lanes.bins, columns);
+        let [a, b, c, d, e, f, g, h] = vector.columns.map(|column| *lanes.bins.add(usize::from(column)));
+        let bins = _mm256_setr_epi32(a, b, c, d, e, f, g, h);
         let bounds = _mm256_loadu_si256(vector.bounds.as_ptr().cast());
         _mm256_castsi256_ps(_mm256_cmpgt_epi32(bins, bounds))
     }

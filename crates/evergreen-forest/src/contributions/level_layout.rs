@@ -5,7 +5,7 @@
 //! the trees, and only its last vector is padded.
 
 use crate::contributions::lanes::LANES;
-use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
+use crate::contributions::quadrature::{QuadratureNode, gauss_legendre, node_count};
 use crate::contributions::tree_source::TreeSource;
 use crate::ensemble::{ChildRef, ChildTarget};
 use crate::number::Real;
@@ -13,14 +13,15 @@ use crate::number::Real;
 /// Most levels: a path's turns are kept as bits of an `f32` lane.
 pub(super) const MAX_LEVELS: usize = 32;
 
-/// Most splits of a tree: the working memory is 56 bytes for each.
+/// Most splits of a tree: the working memory is 72 bytes for each.
 pub(super) const MAX_SPLITS: usize = 1 << 14;
 
-/// Splits of a chunk, unless its only tree has more: working memory and constants stay in the L1 cache.
-const CHUNK_SPLITS: usize = 512;
+/// Splits of a chunk, unless its only tree has more: enough for full vectors on most levels, and few enough for the working
+/// memory to stay in the L2 cache.
+const CHUNK_SPLITS: usize = 1024;
 
 /// Most quadrature nodes of a pass.
-pub(super) const LEVEL_NODES: usize = 6;
+pub(super) const LEVEL_NODES: usize = 8;
 
 /// Marks a child that is a leaf in [`LevelVector::picks`].
 const LEAF: u8 = 0x80;
@@ -248,8 +249,7 @@ impl LevelLayout {
             }
             level = next;
         }
-        // Exact: the polynomial has one degree less than there are features.
-        let order = distinct.div_ceil(2).max(1);
+        let order = node_count(distinct);
         let passes = order.div_ceil(LEVEL_NODES);
         let nodes = order.div_ceil(passes).max(2);
         let mut rule = gauss_legendre(order);

@@ -115,7 +115,7 @@ impl PatternTables {
             });
             buffers.bins.clear();
             buffers.bins.extend(bins);
-            kernel.add(true, levels.len(), &mut buffers, |lane, output, level, sum| {
+            kernel.add(true, &mut buffers, |lane, output, level, sum| {
                 let pattern = vector * LANES + lane;
                 if pattern < patterns {
                     self.sums[first_sum + (output * patterns + pattern) * count + places[level]] += sum;

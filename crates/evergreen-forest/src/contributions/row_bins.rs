@@ -6,8 +6,12 @@
 
 use crate::ensemble::{Ensemble, Split, SplitTest, ThresholdRule, ZERO};
 use crate::kernel::KernelFloat;
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::isa::avx2::{self, Avx2};
+use crate::kernel::isa::{Isa, portable::Portable};
 use crate::kernel::predicate::{equal_sets, thresholds};
 use crate::kernel::scalar;
+use crate::kernel::threshold_search::ThresholdSearch;
 
 /// The bin of a missing value that goes right.
 const RIGHT: i32 = i32::MAX;
@@ -96,10 +100,31 @@ enum ColumnRule<T> {
 #[derive(Debug)]
 pub(super) struct RowBins<T> {
     columns: Vec<BinColumn<T>>,
-    /// The ascending thresholds of all features, one feature after the other.
+    /// By feature.
+    searches: Vec<ThresholdSearch>,
+    /// The thresholds of all searches.
     thresholds: Vec<T>,
-    /// Where each feature's thresholds begin, and the end of the last one's.
-    first: Vec<u32>,
+    isa: SearchSet,
+}
+
+/// The instruction set of the searches.
+#[derive(Clone, Copy, Debug)]
+enum SearchSet {
+    Portable,
+    /// Only where it is available.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl SearchSet {
+    /// Returns the fastest one that this CPU has.
+    fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if avx2::available() {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
 }
 
 impl<T: KernelFloat> RowBins<T> {
@@ -139,15 +164,17 @@ impl<T: KernelFloat> RowBins<T> {
             },
         });
         let tests = tests.collect();
-        let mut first = vec![0];
-        first.extend(of_feature.iter().scan(0, |end, thresholds| {
-            *end += thresholds.len() as u32;
-            Some(*end)
-        }));
+        let mut all = Vec::new();
+        let searches = of_feature
+            .iter()
+            .map(|thresholds| ThresholdSearch::new(thresholds, &mut all))
+            .collect();
+        all.shrink_to_fit();
         let bins = Self {
             columns,
-            thresholds: of_feature.concat(),
-            first,
+            searches,
+            thresholds: all,
+            isa: SearchSet::best(),
         };
         (bins, tests)
     }
@@ -177,12 +204,49 @@ impl<T: KernelFloat> RowBins<T> {
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.columns.as_slice())
             + size_of_val(self.thresholds.as_slice())
-            + size_of_val(self.first.as_slice())
+            + size_of_val(self.searches.as_slice())
     }
 
     /// Writes a prepared row's bins, one for each column.
     #[inline]
     pub(super) fn fill<'a>(
+        &self,
+        ensemble: &Ensemble<T>,
+        row: &[T],
+        into: impl Iterator<Item = &'a mut i32>,
+    ) {
+        match self.isa {
+            // SAFETY: plain Rust runs everywhere.
+            SearchSet::Portable => unsafe { self.fill_in::<Portable>(ensemble, row, into) },
+            // SAFETY: the set is chosen only where it is available.
+            #[cfg(target_arch = "x86_64")]
+            SearchSet::Avx2 => unsafe { self.fill_avx2(ensemble, row, into) },
+        }
+    }
+
+    /// # Safety
+    /// [`avx2::available`].
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+    unsafe fn fill_avx2<'a>(
+        &self,
+        ensemble: &Ensemble<T>,
+        row: &[T],
+        into: impl Iterator<Item = &'a mut i32>,
+    ) {
+        // SAFETY: guaranteed by the caller.
+        unsafe {
+            match ensemble.comparison {
+                ThresholdRule::Less => self.fill_in::<Avx2<false>>(ensemble, row, into),
+                ThresholdRule::LessEqual => self.fill_in::<Avx2<true>>(ensemble, row, into),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The CPU supports `M`.
+    #[inline(always)]
+    unsafe fn fill_in<'a, M: Isa>(
         &self,
         ensemble: &Ensemble<T>,
         row: &[T],
@@ -200,22 +264,14 @@ impl<T: KernelFloat> RowBins<T> {
                 } if x.to_f64().abs() <= f64::from(ZERO) => *missing,
                 ColumnRule::Count { .. } => {
                     if counted.0 != column.feature {
-                        counted = (column.feature, self.count(ensemble.comparison, column.feature, x));
+                        let search = &self.searches[column.feature as usize];
+                        // SAFETY: guaranteed by the caller.
+                        let count = unsafe { search.bin::<T, M>(&self.thresholds, ensemble.comparison, x) };
+                        counted = (column.feature, count as i32);
                     }
                     counted.1
                 }
             };
         }
-    }
-
-    /// Counts the thresholds of a feature that `x` has passed: those at which it goes right.
-    fn count(&self, comparison: ThresholdRule, feature: u32, x: T) -> i32 {
-        let feature = feature as usize;
-        let thresholds = &self.thresholds[self.first[feature] as usize..self.first[feature + 1] as usize];
-        let count = match comparison {
-            ThresholdRule::Less => thresholds.partition_point(|threshold| *threshold <= x),
-            ThresholdRule::LessEqual => thresholds.partition_point(|threshold| *threshold < x),
-        };
-        count as i32
     }
 }

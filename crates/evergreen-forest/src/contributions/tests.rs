@@ -338,9 +338,9 @@ fn interact_in<T: KernelFloat>(shape: &ForestShape) {
     let ensemble = forest::<T>(&mut random, shape);
     let side = shape.features + 1;
     let width = shape.groups * side * side;
-    let rows = 9;
-    let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
-    for isa in [LaneSet::best(), LaneSet::Portable] {
+    // A vector of rows and one row; rows that are too few for a vector.
+    for (rows, isa) in [(9, LaneSet::best()), (3, LaneSet::best()), (9, LaneSet::Portable)] {
+        let values: Vec<T> = (0..rows * shape.features).map(|_| number(&mut random)).collect();
         let choice = KernelChoice { isa, ..lanes_only() };
         let explainer = Explainer::of(&ensemble, choice);
         let mut found = vec![f64::NAN; rows * width];

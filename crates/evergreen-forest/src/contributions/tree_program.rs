@@ -5,13 +5,11 @@
 
 use std::ops::Range;
 
-use crate::contributions::quadrature::{QuadratureNode, gauss_legendre};
+use crate::contributions::lanes::{PASS_NODES, PerNode};
+use crate::contributions::quadrature::{QuadratureNode, gauss_legendre, node_count};
 use crate::contributions::tree_source::TreeSource;
 use crate::ensemble::{ChildRef, ChildTarget, Tree};
 use crate::number::Real;
-
-/// Most quadrature nodes of a pass. Trees that need more are walked several times.
-pub(super) const PASS_NODES: usize = 4;
 
 /// What a kernel does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,17 +48,20 @@ pub(super) struct WalkStep {
 /// `g = t + z (1 - t)`, `v = (1 - t) z / g` and `p = z / g²`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RepeatFactors {
-    pub(super) v: [f32; PASS_NODES],
-    pub(super) p: [f32; PASS_NODES],
+    pub(super) v: PerNode,
+    pub(super) p: PerNode,
 }
 
-/// Quadrature nodes that are evaluated together.
-#[derive(Clone, Copy, Debug, Default)]
+/// Quadrature nodes that are evaluated together. Trees that need more are walked several times. Places without a node
+/// have the weight 0.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct PassRule {
-    pub(super) t: [f32; PASS_NODES],
+    pub(super) t: PerNode,
     /// `1 - t`
-    pub(super) u: [f32; PASS_NODES],
-    pub(super) weight: [f32; PASS_NODES],
+    pub(super) u: PerNode,
+    /// `-1 / u`
+    pub(super) off: PerNode,
+    pub(super) weight: PerNode,
 }
 
 /// The quadrature for trees with a number of features on a path.
@@ -134,8 +135,7 @@ impl TreePrograms {
             self.leaves
                 .extend(of_tree.iter().map(|leaf| source.leaf(*leaf, output, *mean)));
         }
-        // Exact: the polynomial has one degree less than there are features.
-        let rule = self.rule(distinct.div_ceil(2).max(1));
+        let rule = self.rule(node_count(distinct));
         for pass in &self.passes[self.rules[rule].passes.clone()] {
             self.repeats.extend(earlier.iter().map(|z| factors(pass, *z)));
         }
@@ -160,15 +160,7 @@ impl TreePrograms {
         let mut rule = gauss_legendre(order);
         rule.resize(passes * nodes, QuadratureNode::PADDING);
         let first = self.passes.len();
-        self.passes.extend(rule.chunks(nodes).map(|nodes| {
-            let mut pass = PassRule::default();
-            for (at, node) in nodes.iter().enumerate() {
-                pass.t[at] = node.t as f32;
-                pass.u[at] = (1.0 - node.t) as f32;
-                pass.weight[at] = node.weight as f32;
-            }
-            pass
-        }));
+        self.passes.extend(rule.chunks(nodes).map(pass_rule));
         self.rules.push(RuleEntry {
             order,
             nodes,
@@ -200,6 +192,12 @@ impl TreePrograms {
     /// Returns the most splits on a path of any tree.
     pub(super) fn most_depth(&self) -> usize {
         self.spans.iter().map(|span| span.depth).max().unwrap_or(0)
+    }
+
+    /// Returns the number of columns that the steps name: one more than the last of them.
+    pub(super) fn columns(&self) -> usize {
+        let columns = self.steps.iter().map(|step| step.column as usize + 1);
+        columns.max().unwrap_or(0)
     }
 
     /// Yields the passes of a tree for one of `outputs` outputs.
@@ -244,14 +242,25 @@ impl TreePrograms {
     }
 }
 
+fn pass_rule(nodes: &[QuadratureNode]) -> PassRule {
+    let mut all = [QuadratureNode::PADDING; PASS_NODES];
+    all[..nodes.len()].copy_from_slice(nodes);
+    let each = |number: fn(&QuadratureNode) -> f64| PerNode(all.map(|node| number(&node) as f32));
+    PassRule {
+        t: each(|node| node.t),
+        u: each(|node| 1.0 - node.t),
+        off: each(|node| -1.0 / (1.0 - node.t)),
+        weight: each(|node| node.weight),
+    }
+}
+
 fn factors(rule: &PassRule, z: f64) -> RepeatFactors {
     let mut factors = RepeatFactors::default();
-    for (at, t) in rule.t.iter().enumerate() {
-        let (t, u) = (f64::from(*t), f64::from(rule.u[at]));
-        // Nodes that the pass does not use are 0.
-        let g = (t + z * u).max(f64::MIN_POSITIVE);
-        factors.v[at] = (u * z / g) as f32;
-        factors.p[at] = (z / (g * g)) as f32;
+    for (at, (t, u)) in rule.t.0.into_iter().zip(rule.u.0).enumerate() {
+        let (t, u) = (f64::from(t), f64::from(u));
+        let g = t + z * u;
+        factors.v.0[at] = (u * z / g) as f32;
+        factors.p.0[at] = (z / (g * g)) as f32;
     }
     factors
 }

@@ -1,14 +1,14 @@
 //! Operations that depend on the instruction set (ISA): [`portable`] and [`avx2`].
 
 #[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
-pub(super) mod portable;
+pub(crate) mod avx2;
+pub(crate) mod portable;
 
 use crate::ensemble::ThresholdRule;
 use crate::kernel::KernelFloat;
 
 /// Compares numbers with thresholds.
-pub(in crate::kernel) trait Isa {
+pub(crate) trait Isa {
     /// Counts the thresholds of a block that `x` has passed.
     ///
     /// # Safety

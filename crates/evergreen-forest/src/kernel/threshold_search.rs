@@ -16,7 +16,7 @@ const MANY: usize = 8 * BLOCK;
 /// The position of one feature's thresholds: blocks padded with NaN, which no number passes. The last
 /// threshold of every block but the last is a pivot; pivots are in blocks of their own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ThresholdSearch {
+pub(crate) struct ThresholdSearch {
     blocks: u32,
     pivots: u32,
     pivot_blocks: u32,
@@ -29,7 +29,7 @@ impl ThresholdSearch {
         clippy::cast_possible_truncation,
         reason = "there are fewer thresholds than splits, which are u32"
     )]
-    pub(super) fn new<T: KernelFloat>(thresholds: &[T], into: &mut Vec<T>) -> Self {
+    pub(crate) fn new<T: KernelFloat>(thresholds: &[T], into: &mut Vec<T>) -> Self {
         let pad = |into: &mut Vec<T>| into.resize(into.len().next_multiple_of(BLOCK), T::cast(f32::NAN));
         let pivots: Vec<T> = thresholds
             .chunks_exact(BLOCK)
@@ -61,7 +61,7 @@ impl ThresholdSearch {
     /// The CPU supports `M`.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a block is sixteen")]
-    pub(super) unsafe fn bin<T: KernelFloat, M: Isa>(
+    pub(crate) unsafe fn bin<T: KernelFloat, M: Isa>(
         &self,
         all: &[T],
         comparison: ThresholdRule,

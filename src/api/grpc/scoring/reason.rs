@@ -4,13 +4,13 @@ use super::{feature_value, proto};
 use crate::models::ModelVersion;
 use crate::models::sentence::Direction;
 use crate::models::usual::{Usual, UsualRange};
-use crate::scoring::outcome::{Explanation, Reason, ReasonView, Score};
+use crate::scoring::outcome::{Explanation, Reason, ReasonView};
 
 /// The reasons for a score.
-pub(super) fn messages(model: &ModelVersion, scored: &Score) -> Vec<proto::Reason> {
-    let reasons = scored.reasons.iter();
+pub(super) fn messages(model: &ModelVersion, score: f64, reasons: &[Reason]) -> Vec<proto::Reason> {
+    let reasons = reasons.iter();
     reasons
-        .filter_map(|reason| message(model, scored.score, reason))
+        .filter_map(|reason| message(model, score, reason))
         .collect()
 }
 
@@ -54,6 +54,7 @@ fn message(model: &ModelVersion, score: f64, reason: &Reason) -> Option<proto::R
         value: feature_value(&input.present(value)),
         contribution: reason.contribution,
         text: texts.text,
+        phrase: texts.phrase,
         direction: message_of(direction).into(),
         effect: reason.effect,
         group: group.map(str::to_owned),

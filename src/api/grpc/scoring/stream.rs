@@ -38,7 +38,7 @@ impl BatchStream {
     pub(super) fn new(app: &App, metrics: &RequestMetrics) -> Self {
         Self {
             scorer: app.scorer.clone(),
-            counters: metrics.counters("grpc", "score_stream"),
+            counters: metrics.stream_counters("grpc", "score_stream"),
             concurrency: app.config.streams.batches,
             max_duration: Duration::from_secs(app.config.streams.seconds),
             closing: app.closing.clone(),

@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::super::schema::{FeatureValue, labels};
-use crate::models::contract::ScoreKind;
+use super::super::score::reason::UsualBody;
+use crate::models::contract::{Actionable, ScoreKind};
 use crate::models::report::{GateStep, StepOutcome};
 use crate::models::status::VersionState;
 use crate::scoring::rollout::comparison::TrialKind;
@@ -29,6 +30,11 @@ labels! {
 labels! {
     /// The kind of a trial.
     TrialKindName = [TrialKind::Canary, TrialKind::Shadow].map(TrialKind::label)
+}
+
+labels! {
+    /// In which direction somebody can change a value.
+    ActionableName = Actionable::ALL.map(Actionable::label)
 }
 
 labels! {
@@ -253,6 +259,18 @@ pub(super) struct ModelFeatureBody {
     /// Type of the values.
     #[schema(value_type = FeatureTypeName, example = "float")]
     pub(super) r#type: &'static str,
+    /// The unit of the values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "EUR")]
+    pub(super) unit: Option<String>,
+    /// The group of the feature in reasons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "Support")]
+    pub(super) group: Option<String>,
+    /// What was usual at training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(super) usual: Option<UsualBody>,
     /// The categories that the model knows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -268,4 +286,12 @@ pub(super) struct ModelFeatureBody {
     /// Age from which a value is stale, such as `36h`.
     #[schema(required = true)]
     pub(super) max_age: Option<String>,
+    /// In which direction somebody can change the value, such as with an offer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = ActionableName, required = false, example = "up")]
+    pub(super) actionable: Option<&'static str>,
+    /// The least change of the value that is possible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 1.0)]
+    pub(super) step: Option<f64>,
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use crate::values::json::{BEYOND, Scalar};
+use crate::values::json::Scalar;
 
 /// `data` as a flat list, from a nested or a flat one.
 #[derive(Debug, Default)]
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for ElementVisitor<'_> {
     }
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
         self.flat
-            .push(i64::try_from(value).map_or(Scalar::Other(BEYOND), Scalar::Int));
+            .push(i64::try_from(value).map_or_else(|_| Scalar::Digits(value.to_string()), Scalar::Int));
         Ok(())
     }
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {

@@ -186,6 +186,7 @@ fn described(value: &Scalar) -> String {
         Scalar::Int(value) => value.to_string(),
         Scalar::Float(value) => value.to_string(),
         Scalar::Text(text) => format!("{text:?}"),
+        Scalar::Digits(digits) => digits.clone(),
         Scalar::Other(what) => (*what).to_owned(),
     }
 }

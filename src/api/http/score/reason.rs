@@ -7,7 +7,7 @@ use super::super::schema::{FeatureValue, labels};
 use crate::models::ModelVersion;
 use crate::models::sentence::Direction;
 use crate::models::usual::{Usual, UsualRange};
-use crate::scoring::outcome::{Explanation, Reason, ReasonView, Score};
+use crate::scoring::outcome::{Explanation, Reason, ReasonView};
 
 labels! {
     /// What a reason does to the score.
@@ -16,7 +16,7 @@ labels! {
 
 /// A reason for a score: a feature, or a group of features.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ReasonBody<'a> {
+pub(in crate::api::http) struct ReasonBody<'a> {
     /// The feature's name; of a group, its strongest feature.
     #[schema(example = "support_calls_30d")]
     feature: &'a str,
@@ -49,6 +49,9 @@ pub(super) struct ReasonBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 0.18)]
     effect: Option<f64>,
+    /// The value in words, the beginning of `text`.
+    #[schema(example = "7 support calls in 30 days")]
+    phrase: String,
     /// The reason as a sentence, safe in HTML and in tables.
     #[schema(
         example = "7 support calls in 30 days, usually 0 to 2. This raises the risk of leaving: 64 in 100 instead of 46."
@@ -70,7 +73,7 @@ pub(super) struct ReasonBody<'a> {
 
 /// What was usual at training: the middle half of the numbers, or the most common category, true or false.
 #[derive(Debug, Serialize, ToSchema)]
-struct UsualBody {
+pub(in crate::api::http) struct UsualBody {
     /// A quarter of the values are below.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = FeatureValue, required = false)]
@@ -136,11 +139,13 @@ impl From<&Explanation> for ExplanationBody {
 }
 
 /// The reasons for a score.
-pub(super) fn bodies<'a>(model: &'a ModelVersion, scored: &Score) -> Vec<ReasonBody<'a>> {
-    let reasons = scored.reasons.iter();
-    reasons
-        .filter_map(|reason| body(model, scored.score, reason))
-        .collect()
+pub(in crate::api::http) fn bodies<'a>(
+    model: &'a ModelVersion,
+    score: f64,
+    reasons: &[Reason],
+) -> Vec<ReasonBody<'a>> {
+    let reasons = reasons.iter();
+    reasons.filter_map(|reason| body(model, score, reason)).collect()
 }
 
 fn body<'a>(model: &'a ModelVersion, score: f64, reason: &Reason) -> Option<ReasonBody<'a>> {
@@ -170,6 +175,7 @@ fn body<'a>(model: &'a ModelVersion, score: f64, reason: &Reason) -> Option<Reas
         contribution: reason.contribution,
         direction: direction.label(),
         effect: reason.effect,
+        phrase: texts.phrase,
         text: texts.text,
         say: texts.say,
         advice: texts.advice,
@@ -177,7 +183,11 @@ fn body<'a>(model: &'a ModelVersion, score: f64, reason: &Reason) -> Option<Reas
     })
 }
 
-fn usual_body(usual: &Usual, present: impl Fn(f64) -> serde_json::Value) -> UsualBody {
+/// What is usual; `present` writes a value as JSON.
+pub(in crate::api::http) fn usual_body(
+    usual: &Usual,
+    present: impl Fn(f64) -> serde_json::Value,
+) -> UsualBody {
     let (low, high, share) = match usual.range {
         UsualRange::Between { low, high } => (Some(present(low)), Some(present(high)), None),
         UsualRange::Share(share) => (None, None, Some(share)),

@@ -39,7 +39,7 @@ pub(in crate::api::http) struct ScoreBody {
     label: Option<String>,
     /// The entities to score; at least one.
     #[schema(min_items = 1)]
-    entities: Vec<EntityBody>,
+    pub(super) entities: Vec<EntityBody>,
     /// Number of reasons per score, whatever their direction. Default: 0.
     #[serde(default)]
     #[schema(example = 3)]
@@ -140,6 +140,10 @@ pub(in crate::api::http) struct ResultBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 4)]
     pub(in crate::api::http) version: Option<u64>,
+    /// `true` if nobody is to contact this customer, who is in the hold-out that measures the effect of contact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    hold_out: Option<bool>,
     /// The wanted reasons, the largest contribution first. Contributions are on the margin's scale (log-odds for a
     /// probability).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -245,7 +249,9 @@ impl From<EntityBody> for Entity {
 }
 
 /// Deserializes an id from a text or a whole number.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EntityId>, D::Error> {
+pub(in crate::api::http) fn id<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<EntityId>, D::Error> {
     struct IdVisitor;
     impl Visitor<'_> for IdVisitor {
         type Value = Option<EntityId>;
@@ -339,13 +345,14 @@ impl<'a> ResultBody<'a> {
         let model = canary.unwrap_or(model);
         let empty = ResultBody {
             version: canary.map(|model| model.version),
+            hold_out: result.hold_out.then_some(true),
             ..Self::without_score(result.id.as_ref(), result.result())
         };
         match &result.outcome {
             Outcome::Scored(scored) => ResultBody {
                 score: Some(scored.score),
                 band: scored.band.as_deref(),
-                reasons: Some(reason::bodies(model, scored)),
+                reasons: Some(reason::bodies(model, scored.score, &scored.reasons)),
                 explanation: scored.explanation.as_ref().map(Into::into),
                 features: Some(FeaturesBody::new(model, scored)),
                 ..empty
@@ -372,6 +379,7 @@ impl<'a> ResultBody<'a> {
             score: None,
             band: None,
             version: None,
+            hold_out: None,
             reasons: None,
             explanation: None,
             features: None,

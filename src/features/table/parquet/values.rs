@@ -21,7 +21,7 @@ pub(super) fn half(bytes: [u8; 2]) -> f64 {
 
 /// Decimals `number ÷ 10^scale` as cells: whole numbers as such, others as floats where one division is exact, and the rest
 /// as digits, which are rounded once as those of a CSV file are.
-pub(super) fn decimals(values: Vec<Option<i128>>, scale: i32) -> Column {
+pub fn decimals(values: Vec<Option<i128>>, scale: i32) -> Column {
     let all = |fits: &dyn Fn(i128) -> bool| values.iter().flatten().all(|&value| fits(value));
     if scale == 0 && all(&|value| i64::try_from(value).is_ok()) {
         let whole = values.iter().map(|value| i64::try_from((*value)?).ok());
@@ -63,7 +63,7 @@ fn digits(value: i128, scale: i32) -> String {
 }
 
 /// A whole number in big-endian two's complement, as decimals are stored.
-pub(super) fn big_endian(bytes: &[u8]) -> Result<i128, String> {
+pub(super) fn big_endian(bytes: &[u8]) -> Result<i128, &'static str> {
     let sign = if bytes.first().is_some_and(|&byte| byte >= 0x80) {
         -1i128
     } else {
@@ -72,7 +72,7 @@ pub(super) fn big_endian(bytes: &[u8]) -> Result<i128, String> {
     let number = bytes.iter().try_fold(sign, |number, &byte| {
         Some(number.checked_mul(256)? | i128::from(byte))
     });
-    number.ok_or_else(|| "a decimal beyond 128 bits".to_owned())
+    number.ok_or("a decimal beyond 128 bits")
 }
 
 #[cfg(test)]

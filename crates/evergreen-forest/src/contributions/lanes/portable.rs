@@ -1,8 +1,8 @@
 //! Vectors in plain Rust, for every CPU. The loops have fixed lengths, so that compilers vectorise them.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Sub};
 
-use super::{BinLine, LANES, LaneIsa, Lanes, Line};
+use super::{BinLine, LANES, LaneIsa, Lanes, Line, PerNode};
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -29,6 +29,7 @@ fn bits(a: PortableLanes, b: PortableLanes, each: impl Fn(u32, u32) -> u32) -> P
 
 impl LaneIsa for Portable {
     type Lanes = PortableLanes;
+    type Packed = Line;
 
     #[inline(always)]
     fn splat(self, x: f32) -> PortableLanes {
@@ -36,8 +37,27 @@ impl LaneIsa for Portable {
     }
 
     #[inline(always)]
+    fn nodes<const Q: usize>(self, numbers: &PerNode) -> [PortableLanes; Q] {
+        let mut nodes = [self.splat(0.0); Q];
+        for (node, number) in nodes.iter_mut().zip(numbers.0) {
+            *node = self.splat(number);
+        }
+        nodes
+    }
+
+    #[inline(always)]
     fn load(self, line: &Line) -> PortableLanes {
         PortableLanes(line.0)
+    }
+
+    #[inline(always)]
+    fn unpack(self, packed: &Line) -> PortableLanes {
+        self.load(packed)
+    }
+
+    #[inline(always)]
+    fn pack(self, lanes: PortableLanes, packed: &mut Line) {
+        lanes.store(packed);
     }
 
     #[inline(always)]
@@ -72,6 +92,14 @@ impl Mul for PortableLanes {
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
         zip(self, other, |a, b| a * b)
+    }
+}
+
+impl Div for PortableLanes {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        zip(self, other, |a, b| a / b)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::kernel::isa::Isa;
 pub(crate) use count_passed::CountPassed;
 
 /// Returns whether this CPU has AVX2, BMI1, BMI2 and POPCNT.
-pub(in crate::kernel) fn available() -> bool {
+pub(crate) fn available() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
@@ -80,7 +80,7 @@ pub(in crate::kernel) unsafe fn slice<T: KernelFloat>(
 }
 
 /// AVX2, for models of one rule to compare with thresholds.
-struct Avx2<const STRICTLY: bool>;
+pub(crate) struct Avx2<const STRICTLY: bool>;
 
 impl<const STRICTLY: bool> Isa for Avx2<STRICTLY> {
     #[inline(always)]

@@ -26,7 +26,7 @@ pub(in crate::kernel) fn slice<T: KernelFloat>(
 }
 
 /// Plain Rust.
-struct Portable;
+pub(crate) struct Portable;
 
 impl Isa for Portable {
     #[inline(always)]

@@ -1,0 +1,12 @@
+//! The interface of what learns of answered scores, such as the store that compares them with outcomes.
+
+use std::fmt::Debug;
+
+use super::outcome::Scores;
+
+/// Learns of the scores that answer requests. Shadow scores and offline scores are not told.
+pub trait ScoreListener: Debug + Send + Sync {
+    /// Takes note of an answer. `overridden` says of each result whether the request gave a feature of its entity. Runs on
+    /// the request path: must neither wait nor do long work.
+    fn answered(&self, scores: &Scores, overridden: &[bool]);
+}
