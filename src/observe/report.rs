@@ -1,10 +1,15 @@
 //! What has moved: compares a window with training, feature by feature.
 
+mod causes;
 mod describe;
+
+use causes::Compared;
+
+pub use causes::Cause;
 
 use super::bins::{BinRule, FeatureBins, ModelBins};
 
-use super::distance::{Distance, discoveries, share_at_least};
+use super::distance::{Distance, discoveries};
 use super::window::Window;
 use crate::config::DriftSection;
 use crate::models::ModelVersion;
@@ -16,10 +21,6 @@ const LEAST_ROWS: u64 = 200;
 
 /// Least rows for each bin of a feature: with fewer, χ² does not hold.
 const ROWS_PER_BIN: u64 = 20;
-
-/// Divided by the values at training: the share of all values that may be beyond them by chance. What is below the least and
-/// above the greatest of `n` values has the distribution Beta(2, n - 1), which is above 14 / n once in 80,000 times.
-const BEYOND_BY_CHANCE: f64 = 14.0;
 
 /// From which size on a difference is drift.
 #[derive(Clone, Copy, Debug)]
@@ -78,22 +79,6 @@ pub struct FeatureDrift {
     pub text: String,
 }
 
-/// What has moved in a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The distribution of its values.
-    Values,
-    /// Values are below the least or above the greatest at training. The outer bins have no end, so that the distribution
-    /// alone may not show it.
-    BeyondTraining,
-    /// Values are out of range, or categories unknown at training.
-    OutOfRange,
-    /// Values are too old.
-    Stale,
-    /// No source has it.
-    Missing,
-}
-
 /// A distribution compared with training.
 #[derive(Clone, Debug)]
 pub struct Drift {
@@ -109,28 +94,6 @@ pub struct Drift {
     pub expected: Vec<f64>,
     /// The share of each bin in the window.
     pub observed: Vec<f64>,
-}
-
-impl Cause {
-    /// Every cause.
-    pub const ALL: [Self; 5] = [
-        Self::Values,
-        Self::BeyondTraining,
-        Self::OutOfRange,
-        Self::Stale,
-        Self::Missing,
-    ];
-
-    /// The name in answers.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Values => "values",
-            Self::BeyondTraining => "beyond_training",
-            Self::OutOfRange => "out_of_range",
-            Self::Stale => "stale",
-            Self::Missing => "missing",
-        }
-    }
 }
 
 impl FeatureDrift {
@@ -158,20 +121,21 @@ impl DriftReport {
             ..thresholds
         };
         let features = drifts.into_iter().enumerate().map(|(input, values)| {
-            let expected = &bins.inputs[input].expected;
-            let trained = (expected.last().copied().unwrap_or(0), expected.iter().sum());
+            let compared = Compared {
+                input: &model.inputs[input],
+                position: input,
+                bins: &bins.inputs[input],
+                counts: &counts[input],
+                window,
+                values: &values,
+            };
+            let causes = compared.causes(each);
             let mut feature = FeatureDrift {
                 input,
                 weight: model.known.importance(input),
                 beyond: share(window.beyond(input), window.rows),
                 statuses: window.statuses(input).map(|count| share(count, window.rows)),
-                causes: causes(
-                    &values,
-                    window,
-                    (input, model.inputs[input].contract.kind),
-                    trained,
-                    each,
-                ),
+                causes,
                 values,
                 text: String::new(),
             };
@@ -247,42 +211,6 @@ fn mark(drifts: &mut [Drift], model: &ModelVersion, thresholds: Thresholds) {
             .is_some_and(|distance| distance.psi >= thresholds.psi);
         drift.drifted = found && far;
     }
-}
-
-/// What has moved in a feature; `trained` are the rows without a value at training, and all rows.
-fn causes(
-    values: &Drift,
-    window: &Window,
-    (input, kind): (usize, FeatureType),
-    trained: (u64, u64),
-    thresholds: Thresholds,
-) -> Vec<Cause> {
-    let [missing, null, stale, out_of_range, _] = window.statuses(input);
-    let rises = |count: u64, usual: f64| {
-        window.rows >= LEAST_ROWS && share_at_least(count, window.rows) > usual + thresholds.share
-    };
-    // Training knows how often there is no value, but not whether a source lacked it. That share is itself from a sample, and
-    // there are many features: the rise must be a discovery on its own.
-    let usual = values.expected.last().copied().unwrap_or(0.0);
-    let (trained_missing, trained) = trained;
-    let absent = (missing + null).min(window.rows);
-    let missing_rises = Distance::of(
-        &[trained - trained_missing, trained_missing],
-        &[window.rows - absent, absent],
-    )
-    .is_some_and(|distance| distance.p_value <= thresholds.level);
-    #[expect(clippy::cast_precision_loss, reason = "a number of rows")]
-    let by_chance = BEYOND_BY_CHANCE / (trained - trained_missing).max(1) as f64;
-    let beyond = kind != FeatureType::Timestamp && rises(window.beyond(input), by_chance);
-    let candidates = [
-        (Cause::Values, values.drifted),
-        (Cause::BeyondTraining, beyond),
-        (Cause::OutOfRange, rises(out_of_range, 0.0)),
-        (Cause::Stale, rises(stale, 0.0)),
-        (Cause::Missing, missing_rises && rises(missing + null, usual)),
-    ];
-    let found = candidates.into_iter().filter(|(_, found)| *found);
-    found.map(|(cause, _)| cause).collect()
 }
 
 /// Whether a window has enough rows to be judged.

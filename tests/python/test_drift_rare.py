@@ -187,6 +187,34 @@ def test_a_shift_within_the_range_of_training_is_named(evergreen, bundle, tmp_pa
     assert feature["p_value"] == pytest.approx(p_value, rel=1e-6, abs=1e-300)
 
 
+def test_a_default_that_replaces_rare_values_is_named(evergreen, tmp_path):
+    """A store that lost a feature where few customers have another value than the default."""
+    rng = np.random.default_rng(6)
+    frame = population(ROWS, seed=1).assign(rarest=rare(rng, ROWS, 0.01, [1.0]))
+    defaults = {"flag": 0.0, "rarest": 0.0}
+    bundle = save_bundle(trained(frame), frame, tmp_path / "churn/1", defaults=defaults)
+    now = population(3000, seed=9).assign(rarest=rare(rng, 3000, 0.01, [1.0]))
+    # Half of the customers have no value, but as many as before another one than the default.
+    half = now.assign(rarest=now["rarest"].where((now["rarest"] == 1) | (now.index % 2 == 0)))
+    # At 3 % the distribution shows it.
+    for rows, expected in (
+        (now, {}),
+        (half, {}),
+        (now.assign(flag=np.nan), {"flag": ["values"]}),
+        (now.assign(rarest=np.nan), {"rarest": ["default"]}),
+        (now.assign(rarest=np.nan).head(500), {}),
+    ):
+        [window] = drift(evergreen, bundle, rows, tmp_path)
+        drifted = [feature for feature in window["features"] if feature["drifted"]]
+        assert {feature["feature"]: feature["causes"] for feature in drifted} == expected
+        text = by_name(window)["rarest"]["text"]
+        if "rarest" in expected:
+            assert text == (
+                "rarest: the default stands for 100% of 3,000 customers; 0% have another value, at training "
+                f"{100 * frame['rarest'].mean():.1f}%"
+            )
+
+
 def test_rare_events_raise_no_false_alarms(evergreen, bundle, tmp_path):
     """As of all features: of 300 windows without drift at most 2 name one."""
     windows = drift(evergreen, bundle, population(300 * 300, seed=11), tmp_path, window=300)

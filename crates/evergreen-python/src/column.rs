@@ -1,7 +1,7 @@
 //! The cells of one column, as the library that made it stores them.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowPrimitiveType, ArrowTimestampType, Decimal32Type, Decimal64Type};
+use arrow_array::types::{ArrowPrimitiveType, Decimal32Type, Decimal64Type};
 use arrow_array::types::{
     Date32Type, Date64Type, Decimal128Type, DecimalType, Int8Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
@@ -47,8 +47,9 @@ pub(crate) enum Column<'a> {
     LargeText(&'a LargeStringArray),
     TextView(&'a StringViewArray),
     Dictionary(Dictionary<'a>),
-    /// Times and decimals, converted as those of a Parquet file are.
+    /// Decimals, converted as those of a Parquet file are.
     Converted(table::Column),
+    Times(Times),
     /// A column of a matrix: the numbers from its first one on, and the distance from one to the next.
     Matrix32(&'a [f32], usize),
     /// As `Matrix32`.
@@ -66,6 +67,14 @@ pub(crate) struct Dictionary<'a> {
     pub(crate) values: Box<Column<'a>>,
     /// Number of values.
     pub(crate) len: usize,
+}
+
+/// Times in microseconds since the Unix epoch.
+#[derive(Debug)]
+pub(crate) struct Times {
+    micros: Vec<Option<i64>>,
+    /// The rows of times that are beyond 64 bits in microseconds, ascending.
+    beyond: Vec<usize>,
 }
 
 impl Dictionary<'_> {
@@ -100,7 +109,7 @@ impl<'a> Column<'a> {
             DataType::LargeUtf8 => Self::LargeText(array.as_string()),
             DataType::Utf8View => Self::TextView(array.as_string_view()),
             DataType::Dictionary(_, _) => Self::Dictionary(dictionary(array)?),
-            DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => Self::Converted(times(array)?),
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, _) => Self::Times(times(array)),
             DataType::Decimal32(_, scale) => Self::Converted(decimal::<Decimal32Type>(array, *scale)),
             DataType::Decimal64(_, scale) => Self::Converted(decimal::<Decimal64Type>(array, *scale)),
             DataType::Decimal128(_, scale) => Self::Converted(decimal::<Decimal128Type>(array, *scale)),
@@ -115,7 +124,7 @@ impl<'a> Column<'a> {
     /// The cell of a row.
     ///
     /// # Errors
-    /// An unsigned number beyond 2^63.
+    /// An unsigned number beyond 2^63, and a time beyond 64 bits in microseconds.
     pub(crate) fn cell(&self, row: usize) -> Result<Cell<'_>, String> {
         fn int<T: ArrowPrimitiveType>(array: &PrimitiveArray<T>, row: usize) -> Cell<'_>
         where
@@ -164,6 +173,7 @@ impl<'a> Column<'a> {
                 Some(key) => return dictionary.values.cell(key),
             },
             Self::Converted(column) => column.cell(row),
+            Self::Times(times) => return times.cell(row),
             Self::Matrix32(numbers, width) => Cell::Float(numbers[row * width].into()),
             Self::Matrix64(numbers, width) => Cell::Float(numbers[row * width]),
             Self::Row(cell) => match cell {
@@ -200,41 +210,49 @@ fn dictionary(array: &ArrayRef) -> Result<Dictionary<'_>, String> {
 
 /// Times in microseconds since the Unix epoch, as those of a Parquet file: nanoseconds are rounded down. A time zone is only
 /// how a time is shown.
-fn times(array: &ArrayRef) -> Result<table::Column, String> {
+fn times(array: &ArrayRef) -> Times {
     const MICROS_A_DAY: i64 = 86_400_000_000;
-    let micros: Option<Vec<Option<i64>>> = match array.data_type() {
+    match array.data_type() {
         DataType::Date32 => scaled::<Date32Type>(array, MICROS_A_DAY, 1),
         DataType::Date64 => scaled::<Date64Type>(array, 1000, 1),
-        DataType::Timestamp(unit, _) => match unit {
-            TimeUnit::Second => scaled_time::<TimestampSecondType>(array, 1_000_000, 1),
-            TimeUnit::Millisecond => scaled_time::<TimestampMillisecondType>(array, 1000, 1),
-            TimeUnit::Microsecond => scaled_time::<TimestampMicrosecondType>(array, 1, 1),
-            TimeUnit::Nanosecond => scaled_time::<TimestampNanosecondType>(array, 1, 1000),
-        },
-        _ => None,
-    };
-    micros
-        .map(table::Column::Time)
-        .ok_or_else(|| "a timestamp out of range".to_owned())
+        DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(array, 1_000_000, 1),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => scaled::<TimestampMillisecondType>(array, 1000, 1),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => scaled::<TimestampNanosecondType>(array, 1, 1000),
+        _ => scaled::<TimestampMicrosecondType>(array, 1, 1),
+    }
 }
 
-fn scaled_time<T: ArrowTimestampType>(array: &ArrayRef, times: i64, over: i64) -> Option<Vec<Option<i64>>> {
-    scaled::<T>(array, times, over)
-}
-
-/// The values times `times`, divided by `over`; `None` if one is beyond 64 bits.
-fn scaled<T: ArrowPrimitiveType>(array: &ArrayRef, times: i64, over: i64) -> Option<Vec<Option<i64>>>
+/// The values times `times`, divided by `over`.
+fn scaled<T: ArrowPrimitiveType>(array: &ArrayRef, times: i64, over: i64) -> Times
 where
     T::Native: Into<i64>,
 {
-    let scale = |value: Option<T::Native>| match value {
-        None => Some(None),
-        Some(value) => value
-            .into()
-            .checked_mul(times)
-            .map(|value| Some(value.div_euclid(over))),
+    let mut beyond = Vec::new();
+    let scale = |(row, value): (usize, Option<T::Native>)| {
+        let micros = value?.into().checked_mul(times);
+        if micros.is_none() {
+            beyond.push(row);
+        }
+        micros.map(|micros| micros.div_euclid(over))
     };
-    array.as_primitive::<T>().iter().map(scale).collect()
+    Times {
+        micros: array.as_primitive::<T>().iter().enumerate().map(scale).collect(),
+        beyond,
+    }
+}
+
+impl Times {
+    fn cell(&self, row: usize) -> Result<Cell<'_>, String> {
+        match self.micros[row] {
+            Some(micros) => Ok(Cell::Time(micros)),
+            None if self.beyond.binary_search(&row).is_ok() => Err(
+                "a time that does not fit into 64 bits as microseconds since 1970; expected one between the years \
+                 -290307 and 294247"
+                    .to_owned(),
+            ),
+            None => Ok(Cell::Null),
+        }
+    }
 }
 
 fn decimal<T: DecimalType>(array: &ArrayRef, scale: i8) -> table::Column

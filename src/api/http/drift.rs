@@ -99,7 +99,7 @@ struct FeatureDriftBody {
     /// Whether anything about it has moved.
     drifted: bool,
     /// What has moved: the distribution of its `values`, or the share of those that are `beyond_training`, `out_of_range` (or
-    /// unknown categories), `stale` or `missing`.
+    /// unknown categories), `stale` or `missing`, or the contract's `default` stands where training had other values.
     #[schema(value_type = Vec<CauseName>)]
     causes: Vec<&'static str>,
     /// A sentence.

@@ -1,6 +1,7 @@
 //! Drift in words: "support_calls_30d moved: usually 0 to 2, now 3 to 6; PSI 0.31 over 12,400 customers".
 
-use super::{Cause, Drift, DriftReport, FeatureDrift, edges};
+use super::causes::others;
+use super::{Cause, Drift, DriftReport, FeatureDrift, edges, share};
 
 use crate::models::ModelVersion;
 use crate::models::contract::safe;
@@ -94,6 +95,15 @@ pub(super) fn feature(
                 "{name} has no value for {} of {over}, at training {}{replaced}",
                 percent(missing + null),
                 percent(usual)
+            )
+        }
+        Cause::Default => {
+            let (usual, now) = others(input, bins, counts).unwrap_or_default();
+            format!(
+                "{name}: the default stands for {} of {over}; {} have another value, at training {}",
+                percent(default),
+                percent(share(now, window.rows)),
+                percent(share(usual, bins.expected.iter().sum()))
             )
         }
     });

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::interface::CustomerEvent;
+use super::interface::{CustomerEvent, there_until};
 use super::{ActionTaken, CustomerResult, OutcomeRecord};
 
 /// Most outcomes of a customer that are shown.
@@ -41,7 +41,9 @@ impl LastContact {
             });
         }
         if let Some(result) = record.result
-            && self.result.is_none_or(|(_, at)| at <= record.at)
+            && self
+                .result
+                .is_none_or(|(known, at)| in_order(known, at) <= in_order(result, record.at))
         {
             self.result = Some((result, record.at));
         }
@@ -55,14 +57,25 @@ impl LastContact {
 
 /// The events that [`LastContact`] is made from: the last contact and the last result.
 pub(super) fn last(events: &[CustomerEvent]) -> [Option<usize>; 2] {
-    let latest = |wanted: fn(&CustomerEvent) -> bool| {
-        let events = events.iter().enumerate().filter(|(_, event)| wanted(event));
-        events.max_by_key(|(_, event)| event.at).map(|(place, _)| place)
+    let latest = |time: fn(&CustomerEvent) -> Option<i64>| {
+        let times = events.iter().enumerate();
+        let times = times.filter_map(|(place, event)| Some((time(event)?, place)));
+        times.max().map(|(_, place)| place)
     };
-    [
-        latest(|event| event.action.is_some_and(ActionTaken::is_contact)),
-        latest(|event| event.result.is_some()),
-    ]
+    let contact = |event: &CustomerEvent| {
+        let contact = event.action.is_some_and(ActionTaken::is_contact);
+        contact.then_some(event.at)
+    };
+    let result = |event: &CustomerEvent| Some(in_order(event.result?, event.at));
+    [latest(contact), latest(result)]
+}
+
+/// The time by which results are ordered: who left on a day and was there on it was there before.
+fn in_order(result: CustomerResult, at: i64) -> i64 {
+    match result {
+        CustomerResult::Left => there_until(at),
+        CustomerResult::Stayed => at,
+    }
 }
 
 /// Whether a customer was contacted at `since` or later, in microseconds since the Unix epoch, or has left.
@@ -81,6 +94,7 @@ pub(super) fn newest(records: &mut Vec<OutcomeRecord>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::outcomes::DAY;
 
     fn event(at: i64, action: Option<ActionTaken>, result: Option<CustomerResult>) -> CustomerEvent {
         CustomerEvent { at, action, result }
@@ -95,6 +109,31 @@ mod tests {
         assert!(is_handled(&[call], 10) && !is_handled(&[call], 11));
         assert!(!is_handled(&[nothing, call], 11) && !is_handled(&[], 0));
         assert!(is_handled(&[left], 99) && !is_handled(&[left, stayed], 99));
+    }
+
+    #[test]
+    fn a_date_of_leaving_comes_after_all_of_its_day() {
+        let left = event(3 * DAY, None, Some(CustomerResult::Left));
+        for (at, stayed_last) in [(3 * DAY, false), (4 * DAY - 2, false), (4 * DAY, true)] {
+            let stayed = event(at, None, Some(CustomerResult::Stayed));
+            for events in [[left, stayed], [stayed, left]] {
+                let mut contact = LastContact::default();
+                for (number, event) in events.into_iter().enumerate() {
+                    contact.add(OutcomeRecord {
+                        model: "churn".to_owned(),
+                        customer: "a".to_owned(),
+                        key: number.to_string(),
+                        at: event.at,
+                        action: None,
+                        detail: None,
+                        result: event.result,
+                    });
+                }
+                assert_eq!(is_handled(&events, 5 * DAY), !stayed_last);
+                let result = contact.result.map(|(result, _)| result);
+                assert_eq!(result == Some(CustomerResult::Stayed), stayed_last);
+            }
+        }
     }
 
     #[test]

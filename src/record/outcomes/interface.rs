@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ActionTaken, CustomerResult, ScoreRecord};
+use super::{ActionTaken, CustomerResult, DAY, ScoreRecord};
 use crate::error::Error;
 
 /// Why a store cannot do something now.
@@ -54,6 +54,17 @@ pub struct CustomerEvent {
     pub action: Option<ActionTaken>,
     /// Whether the customer was there.
     pub result: Option<CustomerResult>,
+}
+
+/// Until when a customer was there who left at a time, as far as scores, contacts and `stayed` are concerned. Midnight (UTC)
+/// stands for a date: the customer left at some time of that day. Otherwise those who leave on the day of their score would
+/// count nowhere, as customers who had left before.
+pub fn there_until(left: i64) -> i64 {
+    if left.rem_euclid(DAY) == 0 {
+        left + DAY - 1
+    } else {
+        left
+    }
 }
 
 /// Takes the scores of a model, each with all that happened to its customer.

@@ -3,7 +3,7 @@
 
 use super::days;
 use crate::models::contract::{Absent, OutcomeSection};
-use crate::record::outcomes::interface::CustomerEvent;
+use crate::record::outcomes::interface::{CustomerEvent, there_until};
 use crate::record::outcomes::{ActionTaken, CustomerResult, DAY};
 
 /// The rules of a contract, with times in microseconds.
@@ -79,17 +79,6 @@ pub fn label(rules: LabelRules, at: i64, events: &[CustomerEvent], now: i64) -> 
         ScoreState::Unknown
     };
     Label { state, contacted }
-}
-
-/// Until when a customer was there who left at a time, as far as scores, contacts and `stayed` are concerned. Midnight (UTC)
-/// stands for a date: the customer left at some time of that day. Otherwise those who leave on the day of their score would
-/// count nowhere, as customers who had left before.
-fn there_until(left: i64) -> i64 {
-    if left.rem_euclid(DAY) == 0 {
-        left + DAY - 1
-    } else {
-        left
-    }
 }
 
 /// Whether a customer who left was there again within the grace period.

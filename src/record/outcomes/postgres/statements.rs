@@ -16,6 +16,11 @@ pub(super) const MOST_EVENTS: i64 = 1_000_000;
 /// Rows that one statement deletes.
 pub(super) const EXPIRE: i64 = 50_000;
 
+/// The time by which results are ordered, as in [`contact`](crate::record::outcomes::contact): a date of leaving, midnight,
+/// comes after all of its day.
+const IN_ORDER: &str = "at + CASE WHEN result = 'left' AND at = date_trunc('day', at, 'UTC') THEN interval '1 day' - \
+                        interval '1 microsecond' ELSE interval '0' END";
+
 /// The statements, with the names of the tables.
 pub(super) struct Statements {
     /// The tables of outcomes and of scores, as statements name them.
@@ -83,8 +88,8 @@ impl Statements {
             ),
             handled: format!(
                 "SELECT customer FROM {outcomes} WHERE model = $1 GROUP BY customer HAVING max(at) FILTER (WHERE action IN \
-                 ('call', 'offer')) >= $2 OR (array_agg(result ORDER BY at DESC) FILTER (WHERE result IS NOT NULL))[1] = \
-                 'left' LIMIT {MOST_EVENTS}"
+                 ('call', 'offer')) >= $2 OR (array_agg(result ORDER BY {IN_ORDER} DESC) FILTER (WHERE result IS NOT \
+                 NULL))[1] = 'left' LIMIT {MOST_EVENTS}"
             ),
             expire: [&outcomes, &scores].map(|table| {
                 format!(
