@@ -315,16 +315,14 @@ impl Scorer {
         Ok(scores)
     }
 
-    /// By entity, whether the request replaces what feature sources hold of it; empty if nobody wants to know. Without a source,
-    /// features of the request are the customer's own.
+    /// By entity, whether the request replaces what feature sources hold of it; empty if it replaces nothing, or if nobody wants
+    /// to know. Without a source, features of the request are the customer's own.
     fn overridden(&self, servable: &Servable, entities: &[Entity]) -> Vec<bool> {
-        if self.listeners.is_empty() {
+        let overrides = |entity: &Entity| !entity.features.is_empty();
+        if self.listeners.is_empty() || servable.plan.is_none() || !entities.iter().any(overrides) {
             return Vec::new();
         }
-        entities
-            .iter()
-            .map(|entity| servable.plan.is_some() && !entity.features.is_empty())
-            .collect()
+        entities.iter().map(overrides).collect()
     }
 
     /// Scores entities by one version; the other side of a trial, if any, scores copies afterwards.

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::Extensions;
@@ -19,7 +18,7 @@ pub struct PeerAddress(pub IpAddr);
 /// Returns the client of a request.
 pub(super) fn of(extensions: &Extensions) -> Client {
     let client = extensions.get::<Client>().cloned().unwrap_or_default();
-    let client = client.with_request(extensions.get::<Arc<RequestIds>>().cloned());
+    let client = client.with_request(extensions.get::<RequestIds>().cloned());
     match extensions.get::<RequestSpan>() {
         Some(span) => client.with_span(span.clone()),
         None => client,

@@ -7,7 +7,6 @@ mod trace;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -22,7 +21,7 @@ use tracing::{Level, Span};
 use super::latency;
 use crate::app::App;
 use crate::metrics::Histogram;
-use crate::scoring::client::RequestIds;
+use crate::scoring::client::{RequestId, RequestIds};
 use crate::spans::{Exporter, RequestSpan};
 use trace::Trace;
 
@@ -134,7 +133,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future> {
         let start = Instant::now();
         let headers = request.headers();
-        let request_id = request_id(headers);
+        let (request_id, own) = request_id(headers);
         let mut trace = Trace::read(headers);
         let exported = self.layer.begin_span(&request, &request_id, trace.as_ref());
         if let Some(exported) = &exported {
@@ -148,8 +147,10 @@ where
             request.extensions_mut().insert(deadline);
         }
         if self.layer.recorded {
-            let ids = request_ids(&request_id, trace.as_ref());
-            request.extensions_mut().insert(Arc::new(ids));
+            request.extensions_mut().insert(RequestIds {
+                request_id: own.map_or_else(|| given(&request_id), RequestId::Own),
+                trace_id: trace.as_ref().map(|trace| trace.id().0),
+            });
         }
         ResponseFuture {
             inner: self.inner.call(request).instrument(span),
@@ -163,29 +164,23 @@ where
     }
 }
 
-/// Returns the client's id if it is printable and short enough, otherwise a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+/// Returns the client's id if it is printable and short enough, otherwise a new one and its number.
+fn request_id(headers: &HeaderMap) -> (HeaderValue, Option<u128>) {
     let usable = |id: &&HeaderValue| {
         (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     };
-    let new = || {
-        let id = format!("{:032x}", fastrand::u128(..));
-        // Cannot fail: hexadecimal digits are a valid header value.
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("none"))
-    };
-    headers
-        .get(REQUEST_ID)
-        .filter(usable)
-        .cloned()
-        .unwrap_or_else(new)
+    if let Some(id) = headers.get(REQUEST_ID).filter(usable) {
+        return (id.clone(), None);
+    }
+    let number = fastrand::u128(..);
+    // Cannot fail: hexadecimal digits are a valid header value.
+    let header = HeaderValue::try_from(RequestId::Own(number).to_string());
+    (header.unwrap_or(HeaderValue::from_static("none")), Some(number))
 }
 
-/// The ids of a request for the prediction log.
-fn request_ids(request_id: &HeaderValue, trace: Option<&Trace>) -> RequestIds {
-    RequestIds {
-        request_id: request_id.to_str().unwrap_or_default().to_owned(),
-        trace_id: trace.map(|trace| trace.id().0),
-    }
+/// The id of a client for the prediction log.
+fn given(request_id: &HeaderValue) -> RequestId {
+    RequestId::Given(request_id.to_str().unwrap_or_default().into())
 }
 
 fn span(request_id: &HeaderValue, trace: Option<&Trace>) -> Span {

@@ -22,16 +22,34 @@ pub struct Client {
     /// The span of its request, if that is sampled.
     span: RequestSpan,
     /// The ids of its request, if the prediction log wants them.
-    request: Option<Arc<RequestIds>>,
+    request: Option<RequestIds>,
 }
 
 /// The ids of a request, under which the prediction log has it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestIds {
     /// The id that the answer has in `x-request-id`.
-    pub request_id: String,
+    pub request_id: RequestId,
     /// The id of the client's trace (W3C Trace Context).
     pub trace_id: Option<u128>,
+}
+
+/// The id of a request. Nearly all have one of this server, so that one needs no memory of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// A random number of this server; its text is the 32 hexadecimal digits.
+    Own(u128),
+    /// The client's text.
+    Given(Arc<str>),
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(number) => write!(f, "{number:032x}"),
+            Self::Given(text) => f.write_str(text),
+        }
+    }
 }
 
 /// A client with limits.
@@ -63,11 +81,11 @@ impl Client {
 
     /// The same client with the ids of its request.
     #[must_use]
-    pub fn with_request(self, request: Option<Arc<RequestIds>>) -> Self {
+    pub fn with_request(self, request: Option<RequestIds>) -> Self {
         Self { request, ..self }
     }
 
-    pub(super) fn request(&self) -> Option<&Arc<RequestIds>> {
+    pub(super) fn request(&self) -> Option<&RequestIds> {
         self.request.as_ref()
     }
 

@@ -6,7 +6,7 @@ use super::outcome::Scores;
 
 /// Learns of the scores that answer requests. Shadow scores and offline scores are not told.
 pub trait ScoreListener: Debug + Send + Sync {
-    /// Takes note of an answer. `overridden` says of each result whether the request gave a feature of its entity. Runs on
-    /// the request path: must neither wait nor do long work.
+    /// Takes note of an answer. `overridden` says of each result whether the request gave a feature of its entity; it is empty
+    /// if none has any. Runs on the request path: must neither wait nor do long work.
     fn answered(&self, scores: &Scores, overridden: &[bool]);
 }

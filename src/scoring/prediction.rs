@@ -56,7 +56,7 @@ pub struct Predictions {
     /// The version.
     pub model: Arc<ModelVersion>,
     /// The ids of the request; `None` for work that no request asked for.
-    pub request: Option<Arc<RequestIds>>,
+    pub request: Option<RequestIds>,
     /// Why this version.
     pub arm: Arm,
     /// The time, in seconds since the Unix epoch.
@@ -124,7 +124,7 @@ impl Prediction {
 pub(super) struct Recording {
     pub(super) recorder: Arc<dyn PredictionRecorder>,
     pub(super) arm: Arm,
-    pub(super) request: Option<Arc<RequestIds>>,
+    pub(super) request: Option<RequestIds>,
 }
 
 /// The predictions of a batch in the making.
@@ -165,7 +165,7 @@ impl<'a> Draft<'a> {
 
     /// Samples the entity at this position of the batch.
     pub(super) fn choose(&mut self, position: usize, entity: &Entity) {
-        let request = self.recording.request.as_deref();
+        let request = self.recording.request.as_ref();
         if !is_sampled(self.sample, entity.id.as_ref(), request, position) {
             return;
         }
@@ -255,7 +255,7 @@ fn is_sampled(
         (Some(id), _) => SAMPLE.hash(id.as_ref()),
         (None, Some(request)) => {
             let position = i64::try_from(position).unwrap_or(i64::MAX);
-            IdHasher::new(&request.request_id).hash(IdRef::Int(position))
+            IdHasher::new(&request.request_id.to_string()).hash(IdRef::Int(position))
         }
         (None, None) => fastrand::u64(..),
     })
@@ -264,10 +264,11 @@ fn is_sampled(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scoring::client::RequestId;
 
     fn ids(request_id: &str) -> RequestIds {
         RequestIds {
-            request_id: request_id.to_owned(),
+            request_id: RequestId::Given(request_id.into()),
             trace_id: None,
         }
     }

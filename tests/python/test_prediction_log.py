@@ -373,14 +373,16 @@ def test_row_groups_are_bounded_by_bytes(evergreen, tmp_path):
 
 
 def test_kill_loses_at_most_the_open_row_group(evergreen, tmp_path):
-    kills = kill_repeatedly(evergreen, tmp_path, kills=3, group_seconds=1)
+    # Long, so that the time to write a group, on a busy machine too, is short beside it.
+    seconds = 2
+    kills = kill_repeatedly(evergreen, tmp_path, kills=3, group_seconds=seconds)
     for kill in kills:
         assert kill.answered > 0
         # The next start reports no fewer rows than are lost, but for those of the writer's last moment.
         assert kill.lost <= kill.reported + 10, kill
-        # Rows of about one row group.
+        # Rows of one row group, and those that came while it was written.
         rate = kill.answered / kill.seconds
-        assert kill.lost <= 2.5 * rate + 50, kill
+        assert kill.lost <= 2.5 * seconds * rate + 50, kill
 
 
 def small_disk(folder):

@@ -14,69 +14,102 @@ use crate::{Result, Settings, load};
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// One server's part of a line.
+#[derive(Default)]
 struct Measured {
-    throughput: f64,
-    micros: Histogram<u64>,
+    /// Requests a second, by round.
+    throughputs: Vec<f64>,
+    /// Microseconds of the processors for a request, by round.
+    cpu_micros: Vec<f64>,
+    micros: Option<Histogram<u64>>,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The value that a part of the values is not above.
+fn quantile(values: &[f64], part: f64) -> f64 {
+    let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "a position among a few rounds"
+    )]
+    let at = (part * (values.len().max(1) - 1) as f64).round() as usize;
+    values.get(at).copied().unwrap_or(f64::NAN)
 }
 
-/// Measures two servers in turn: the machine's mood is the same for both.
-async fn pair(settings: &Settings, one: &Target, other: &Target) -> Result<[Measured; 2]> {
-    let targets = [one, other];
-    let mut throughputs = [Vec::new(), Vec::new()];
+fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// Measures two servers in turn, and who begins alternates: the machine's mood is the same for both.
+async fn pair(settings: &Settings, servers: [&Server; 2], targets: [&Target; 2]) -> Result<[Measured; 2]> {
+    let mut measured = [Measured::default(), Measured::default()];
     for target in targets {
         load::closed(target, 1.0).await?;
     }
-    for _ in 0..settings.rounds {
-        for (target, throughputs) in targets.iter().zip(&mut throughputs) {
-            throughputs.push(load::closed(target, settings.seconds).await?);
+    for round in 0..settings.rounds {
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            let before = servers[which].cpu_seconds()?;
+            let (requests, seconds) = load::closed(targets[which], settings.seconds).await?;
+            let cpu = servers[which].cpu_seconds()? - before;
+            measured[which].throughputs.push(requests / seconds);
+            measured[which].cpu_micros.push(cpu * 1e6 / requests);
         }
     }
-    let [one, other] = throughputs.map(median);
-    let rate = one.min(other) * settings.load;
-    let mut histograms = [Histogram::new(3)?, Histogram::new(3)?];
+    let [one, other] = &measured;
+    let rate = median(&one.throughputs).min(median(&other.throughputs)) * settings.load;
     for _ in 0..settings.rounds {
-        for (target, all) in targets.iter().zip(&mut histograms) {
-            all.add(load::open(target, rate, settings.seconds).await?)?;
+        for (target, measured) in targets.iter().zip(&mut measured) {
+            let more = load::open(target, rate, settings.seconds).await?;
+            match &mut measured.micros {
+                Some(all) => all.add(more)?,
+                none => *none = Some(more),
+            }
         }
     }
-    let [first, second] = histograms;
-    Ok([
-        Measured {
-            throughput: one,
-            micros: first,
-        },
-        Measured {
-            throughput: other,
-            micros: second,
-        },
-    ])
+    Ok(measured)
 }
 
 fn heading(other: &str) {
     println!(
-        "| what | Evergreen, requests/s | {other}, requests/s | ratio | Evergreen p50, p99 µs | {other} p50, p99 µs | p99 ratio |"
+        "| what | Evergreen, requests/s | {other}, requests/s | ratio by rounds: median (quartiles) | server's CPU, µs | {other} | \
+         ratio | Evergreen p50, p99 µs | {other} p50, p99 µs | p99 ratio |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
 }
 
 fn line(what: &str, [evergreen, other]: &[Measured; 2]) {
     let quantiles = |measured: &Measured| {
-        let at = |quantile| measured.micros.value_at_quantile(quantile);
+        let at = |part| {
+            measured
+                .micros
+                .as_ref()
+                .map_or(0, |micros| micros.value_at_quantile(part))
+        };
         (at(0.5), at(0.99))
     };
     let (ours, theirs) = (quantiles(evergreen), quantiles(other));
     #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    let ratio = ours.1 as f64 / theirs.1 as f64;
+    let p99 = ours.1 as f64 / theirs.1 as f64;
+    let ratios = |ours: &[f64], theirs: &[f64]| -> Vec<f64> {
+        ours.iter()
+            .zip(theirs)
+            .map(|(ours, theirs)| ours / theirs)
+            .collect()
+    };
+    let throughput = ratios(&evergreen.throughputs, &other.throughputs);
+    let cpu = ratios(&evergreen.cpu_micros, &other.cpu_micros);
     println!(
-        "| {what} | {:.0} | {:.0} | {:.2} | {}, {} | {}, {} | {ratio:.2} |",
-        evergreen.throughput,
-        other.throughput,
-        evergreen.throughput / other.throughput,
+        "| {what} | {:.0} | {:.0} | {:.3} ({:.3} to {:.3}) | {:.1} | {:.1} | {:.3} | {}, {} | {}, {} | {p99:.2} |",
+        median(&evergreen.throughputs),
+        median(&other.throughputs),
+        median(&throughput),
+        quantile(&throughput, 0.25),
+        quantile(&throughput, 0.75),
+        median(&evergreen.cpu_micros),
+        median(&other.cpu_micros),
+        median(&cpu),
         ours.0,
         ours.1,
         theirs.0,
@@ -127,7 +160,7 @@ pub async fn bare(settings: &Settings) -> Result<()> {
     let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
     let models = Path::new(REPOSITORY).join("models");
     let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
-    let _evergreen = start(&mut command, &rest(&ours_rest, 1)).await?;
+    let evergreen = start(&mut command, &rest(&ours_rest, 1)).await?;
     heading("bare handler");
     for count in [1, 100] {
         let (ours, other) = (rest(&ours_rest, count), grpc(&ours_grpc, count));
@@ -142,11 +175,11 @@ pub async fn bare(settings: &Settings) -> Result<()> {
         command
             .args(["answer", &bare_rest, &bare_grpc])
             .args([&rest_bytes, &grpc_bytes]);
-        let _bare = start(&mut command, &rest(&bare_rest, count)).await?;
+        let bare = start(&mut command, &rest(&bare_rest, count)).await?;
         std::fs::remove_dir_all(folder)?;
-        let measured = pair(settings, &ours, &rest(&bare_rest, count)).await?;
+        let measured = pair(settings, [&evergreen, &bare], [&ours, &rest(&bare_rest, count)]).await?;
         line(&format!("REST, {count} entities"), &measured);
-        let measured = pair(settings, &other, &grpc(&bare_grpc, count)).await?;
+        let measured = pair(settings, [&evergreen, &bare], [&other, &grpc(&bare_grpc, count)]).await?;
         line(&format!("gRPC, {count} entities"), &measured);
     }
     Ok(())
@@ -158,15 +191,25 @@ pub async fn builds(settings: &Settings, other: &Path) -> Result<()> {
     let models = Path::new(REPOSITORY).join("models");
     let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
     let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
-    let _ours = start(&mut command, &rest(&ours_rest, 1)).await?;
+    let ours = start(&mut command, &rest(&ours_rest, 1)).await?;
     let (other_rest, other_grpc) = (free_address()?, free_address()?);
     let mut command = evergreen(other, &models, &other_rest, &other_grpc)?;
-    let _other = start(&mut command, &rest(&other_rest, 1)).await?;
+    let other = start(&mut command, &rest(&other_rest, 1)).await?;
     heading("other build");
     for count in [1, 100] {
-        let measured = pair(settings, &rest(&ours_rest, count), &rest(&other_rest, count)).await?;
+        let measured = pair(
+            settings,
+            [&ours, &other],
+            [&rest(&ours_rest, count), &rest(&other_rest, count)],
+        )
+        .await?;
         line(&format!("REST, {count} entities"), &measured);
-        let measured = pair(settings, &grpc(&ours_grpc, count), &grpc(&other_grpc, count)).await?;
+        let measured = pair(
+            settings,
+            [&ours, &other],
+            [&grpc(&ours_grpc, count), &grpc(&other_grpc, count)],
+        )
+        .await?;
         line(&format!("gRPC, {count} entities"), &measured);
     }
     Ok(())
@@ -190,12 +233,22 @@ pub async fn monitored(settings: &Settings, sample: &str) -> Result<()> {
     let (other_rest, other_grpc) = (free_address()?, free_address()?);
     let mut command = evergreen(&settings.evergreen, &models, &other_rest, &other_grpc)?;
     command.env("EVERGREEN_DRIFT__ENABLED", "false");
-    let _other = start(&mut command, &rest(&other_rest, 1)).await?;
+    let other = start(&mut command, &rest(&other_rest, 1)).await?;
     heading("without monitoring");
     for count in [1, 100] {
-        let measured = pair(settings, &rest(&ours_rest, count), &rest(&other_rest, count)).await?;
+        let measured = pair(
+            settings,
+            [&ours, &other],
+            [&rest(&ours_rest, count), &rest(&other_rest, count)],
+        )
+        .await?;
         line(&format!("REST, {count} entities"), &measured);
-        let measured = pair(settings, &grpc(&ours_grpc, count), &grpc(&other_grpc, count)).await?;
+        let measured = pair(
+            settings,
+            [&ours, &other],
+            [&grpc(&ours_grpc, count), &grpc(&other_grpc, count)],
+        )
+        .await?;
         line(&format!("gRPC, {count} entities"), &measured);
     }
     end(ours);
@@ -209,7 +262,7 @@ pub async fn explained(settings: &Settings) -> Result<()> {
     let models = Path::new(REPOSITORY).join("models");
     let (address, grpc_address) = (free_address()?, free_address()?);
     let mut command = evergreen(&settings.evergreen, &models, &address, &grpc_address)?;
-    let _server = start(&mut command, &rest(&address, 1)).await?;
+    let server = start(&mut command, &rest(&address, 1)).await?;
     heading("without reasons");
     for count in [1, 100] {
         let plain = rest(&address, count);
@@ -218,7 +271,7 @@ pub async fn explained(settings: &Settings) -> Result<()> {
             body: text.replacen('{', r#"{"explain":3,"#, 1).into(),
             ..rest(&address, count)
         };
-        let measured = pair(settings, &explained, &plain).await?;
+        let measured = pair(settings, [&server, &server], [&explained, &plain]).await?;
         line(&format!("REST, {count} entities"), &measured);
     }
     Ok(())
@@ -282,7 +335,7 @@ pub async fn peers(settings: &Settings, python: &Path) -> Result<()> {
         &ours_rest,
         &ours_grpc,
     )?;
-    let _evergreen = start(&mut command, &infer_rest(&ours_rest, 1)).await?;
+    let ours = start(&mut command, &infer_rest(&ours_rest, 1)).await?;
     let (rest, grpc) = (free_address()?, free_address()?);
     {
         let server = start(&mut run(&["mlserver", &rest, &grpc]), &infer_rest(&rest, 1)).await?;
@@ -290,28 +343,28 @@ pub async fn peers(settings: &Settings, python: &Path) -> Result<()> {
         for count in [1, 100] {
             let measured = pair(
                 settings,
-                &infer_rest(&ours_rest, count),
-                &infer_rest(&rest, count),
+                [&ours, &server],
+                [&infer_rest(&ours_rest, count), &infer_rest(&rest, count)],
             )
             .await?;
             line(&format!("Open Inference REST, {count} rows"), &measured);
-            let (ours, theirs) = (infer_grpc(&ours_grpc, count)?, infer_grpc(&grpc, count)?);
+            let (one, other) = (infer_grpc(&ours_grpc, count)?, infer_grpc(&grpc, count)?);
             line(
                 &format!("Open Inference gRPC, {count} rows"),
-                &pair(settings, &ours, &theirs).await?,
+                &pair(settings, [&ours, &server], [&one, &other]).await?,
             );
         }
         end(server);
     }
     let rest = free_address()?;
-    let _server = start(&mut run(&["fastapi", &rest]), &infer_rest(&rest, 1)).await?;
+    let server = start(&mut run(&["fastapi", &rest]), &infer_rest(&rest, 1)).await?;
     println!();
     heading("FastAPI + XGBoost");
     for count in [1, 100] {
         let measured = pair(
             settings,
-            &infer_rest(&ours_rest, count),
-            &infer_rest(&rest, count),
+            [&ours, &server],
+            [&infer_rest(&ours_rest, count), &infer_rest(&rest, count)],
         )
         .await?;
         line(&format!("REST, {count} rows"), &measured);

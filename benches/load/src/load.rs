@@ -16,8 +16,8 @@ fn senders(target: &Target) -> (usize, usize) {
     if target.grpc { (4, 8) } else { (16, 1) }
 }
 
-/// Requests a second with every sender busy.
-pub async fn closed(target: &Target, seconds: f64) -> Result<f64> {
+/// Requests, and the seconds they took, with every sender busy.
+pub async fn closed(target: &Target, seconds: f64) -> Result<(f64, f64)> {
     let (connections, each) = senders(target);
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(seconds);
@@ -36,7 +36,7 @@ pub async fn closed(target: &Target, seconds: f64) -> Result<f64> {
     while let Some(count) = tasks.join_next().await {
         total += f64::from(count??);
     }
-    Ok(total / start.elapsed().as_secs_f64())
+    Ok((total, start.elapsed().as_secs_f64()))
 }
 
 /// Microseconds from due to answered, at a rate.

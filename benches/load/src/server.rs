@@ -17,6 +17,24 @@ impl Drop for Server {
     }
 }
 
+/// Ticks of the times in `/proc` in a second: `USER_HZ`, which is 100 on Linux.
+const TICKS: f64 = 100.0;
+
+impl Server {
+    /// Seconds that processors have worked for its process since its start.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        // The second field is a name in brackets; user and system time are the 14th and 15th.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: f64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
+        Ok(ticks / TICKS)
+    }
+}
+
 /// A port that was free a moment ago.
 pub fn free_address() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?

@@ -234,11 +234,19 @@ impl Forest {
     /// ```
     pub fn from_bytes(bytes: &[u8], options: &LoadOptions) -> Result<Self, FormatError> {
         let mut forest = format::read(bytes, options)?;
-        match &mut forest.trees {
-            Trees::F32(trees) => trees.choose(options.kernel)?,
-            Trees::F64(trees) => trees.choose(options.kernel)?,
-        }
+        forest.use_kernel(options.kernel)?;
         Ok(forest)
+    }
+
+    /// Evaluates with this kernel from now on, or with the fastest one. All give the same bits.
+    ///
+    /// # Errors
+    /// The kernel cannot evaluate this model on this CPU. The one before stays.
+    pub fn use_kernel(&mut self, kernel: Option<KernelName>) -> Result<(), FormatError> {
+        match &mut self.trees {
+            Trees::F32(trees) => trees.choose(kernel),
+            Trees::F64(trees) => trees.choose(kernel),
+        }
     }
 
     /// Returns the kernels that evaluate the model.

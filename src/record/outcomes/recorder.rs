@@ -137,10 +137,11 @@ impl ScoreRecorder {
         if !counts(model) {
             return None;
         }
-        let of_period = IdHasher::new(&model.name).hash(IdRef::Int(period));
+        let hasher = self.hasher;
+        let of_model = hasher.id(IdRef::Text(&model.name)) ^ hasher.number(model.version);
         Some(ScoreKeys {
-            hasher: self.hasher,
-            of_version: self.hasher.number(of_period ^ self.hasher.number(model.version)),
+            hasher,
+            of_version: hasher.number(hasher.number(of_model) ^ period.unsigned_abs()),
         })
     }
 
@@ -155,7 +156,8 @@ impl ScoreListener for ScoreRecorder {
         let period = period(at, self.score_days);
         let live = self.keys(&scores.model, period);
         let (mut records, mut repeated) = (Vec::new(), 0);
-        for (result, overridden) in scores.results.iter().zip(overridden) {
+        for (position, result) in scores.results.iter().enumerate() {
+            let overridden = overridden.get(position).is_some_and(|&overridden| overridden);
             let (Some(id), Outcome::Scored(score), false) = (&result.id, &result.outcome, overridden) else {
                 continue;
             };

@@ -98,9 +98,11 @@ impl ColumnsWriter<'_, '_> {
         let group = self.group;
         let (model, policies, common) = (&*group.model, self.policies, self.common);
         match field {
-            LogColumn::RequestId => {
-                self.texts(|row| row.of.request.as_ref().map_or("", |ids| &ids.request_id).into())
-            }
+            LogColumn::RequestId => self.texts(|row| {
+                let ids = row.of.request.as_ref();
+                let id = ids.map(|ids| ids.request_id.to_string());
+                id.unwrap_or_default().into_bytes().into()
+            }),
             LogColumn::TraceId => self.optional_texts(|row| {
                 let trace = row.of.request.as_ref()?.trace_id?;
                 Some(format!("{trace:032x}"))

@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-from evergreen_testing.prediction_logs import Sender, files, log_settings, rows, unfinished
+from evergreen_testing.prediction_logs import Sender, log_settings, rows, unfinished
 from evergreen_testing.sample_customers import IDS
 from evergreen_testing.server_process import Instance
 
@@ -60,9 +60,13 @@ def kill_repeatedly(binary: str, work: Path, kills: int, group_seconds: int, see
             seen |= new
             reported = killed_metric(instance)
             found.append(Kill(len(answered), len(new & set(answered)), reported, seconds))
+        # The last one ends in order, and has written all.
+        with Sender(f"http://127.0.0.1:{instance.ports['http']}", IDS) as sender:
+            time.sleep(0.5)
+        answered = sender.all()
         instance.stop()
+    assert answered and set(answered) <= {row["request_id"] for row in rows(log)}
     keys = [(row["writer"], row["sequence"]) for row in rows(log)]
     assert len(keys) == len(set(keys)), "a sequence number is in the log twice"
     assert not unfinished(log), unfinished(log)
-    assert files(log)
     return found
