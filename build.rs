@@ -80,7 +80,7 @@ fn decode_cost_table(files: &[FileDescriptorProto]) -> String {
             .field
             .iter()
             .filter_map(|field| {
-                let cost = cost(field, &index)?;
+                let cost = cost(field, &messages, &index)?;
                 Some(format!("({}, FieldCost::{cost}), ", field.number()))
             })
             .collect();
@@ -106,14 +106,31 @@ fn is_repeated(field: &FieldDescriptorProto) -> bool {
     field.label() == Label::Repeated
 }
 
+/// Whether the field is a map, whose entries are messages.
+fn is_map(field: &FieldDescriptorProto, messages: &Messages<'_>) -> bool {
+    let entry = messages.get(field.type_name());
+    entry.is_some_and(|entry| entry.options.as_ref().is_some_and(|options| options.map_entry()))
+}
+
 /// What each occurrence of a field costs beside its message; `None` if nothing.
-fn cost(field: &FieldDescriptorProto, index: &impl Fn(&str) -> usize) -> Option<String> {
+fn cost(
+    field: &FieldDescriptorProto,
+    messages: &Messages<'_>,
+    index: &impl Fn(&str) -> usize,
+) -> Option<String> {
     let repeated = is_repeated(field);
     Some(match field.r#type() {
-        Type::Message => format!(
-            "Message {{ index: {}, repeated: {repeated} }}",
-            index(field.type_name())
-        ),
+        Type::Message => {
+            let place = match (repeated, is_map(field, messages)) {
+                (false, _) => "Alone",
+                (true, false) => "List",
+                (true, true) => "Map",
+            };
+            format!(
+                "Message {{ index: {}, place: Place::{place} }}",
+                index(field.type_name())
+            )
+        }
         Type::String | Type::Bytes => format!("Text {{ repeated: {repeated} }}"),
         _ if !repeated => return None,
         Type::Double | Type::Fixed64 | Type::Sfixed64 => "Numbers { least: 8 }".to_owned(),
@@ -125,11 +142,7 @@ fn cost(field: &FieldDescriptorProto, index: &impl Fn(&str) -> usize) -> Option<
 /// An upper bound of the size of a message in memory, without what its fields point to.
 fn size(message: &DescriptorProto, messages: &Messages<'_>) -> usize {
     let field_size = |field: &FieldDescriptorProto| match (is_repeated(field), field.r#type()) {
-        (true, Type::Message) => {
-            let inner = messages.get(field.type_name());
-            let map = inner.is_some_and(|inner| inner.options.as_ref().is_some_and(|o| o.map_entry()));
-            if map { MAP } else { LIST }
-        }
+        (true, Type::Message) if is_map(field, messages) => MAP,
         (true, _) => LIST,
         (false, Type::Message) => messages
             .get(field.type_name())

@@ -28,12 +28,23 @@ struct MessageCost {
 /// What an occurrence of a field takes.
 #[derive(Clone, Copy)]
 enum FieldCost {
-    /// A message; a repeated one is an element of a list or a map.
-    Message { index: usize, repeated: bool },
+    /// A message.
+    Message { index: usize, place: Place },
     /// A text or bytes.
     Text { repeated: bool },
     /// A list of numbers of at least `least` bytes on the wire each.
     Numbers { least: usize },
+}
+
+/// Where a message stands.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the message itself.
+    Alone,
+    /// In a list.
+    List,
+    /// In a map, as one of its entries.
+    Map,
 }
 
 /// Bytes that the allocator adds to a text, or a map to an entry.
@@ -46,13 +57,45 @@ const NUMBER: usize = 8;
 /// A growing list has room for up to twice its elements.
 const GROWTH: usize = 2;
 
+/// A growing map has an old and a new table for a moment.
+const MAP_GROWTH: usize = 3;
+
+/// The first element of a list or a map makes room for so many more than growth counts.
+const FIRST_ROOM: usize = 2;
+
+impl FieldCost {
+    /// Bytes of an element of a list or a map; 0 if the field is neither.
+    fn element(self) -> usize {
+        match self {
+            Self::Message {
+                place: Place::Alone, ..
+            }
+            | Self::Text { repeated: false } => 0,
+            Self::Message { index, .. } => MESSAGES.get(index).map_or(0, |message| message.size),
+            Self::Text { repeated: true } => TEXT,
+            Self::Numbers { .. } => NUMBER,
+        }
+    }
+}
+
 /// Adds to `total` an upper bound of the bytes that a message takes when it is decoded, up to the first fault: what stands
 /// before it is decoded all the same. Returns `None` at a fault.
 fn count(message: &MessageCost, mut wire: &[u8], total: &mut usize) -> Option<()> {
+    // By field, whether it has come before.
+    let mut begun = 0_u64;
     while !wire.is_empty() {
         let (number, wire_type) = decode_key(&mut wire).ok()?;
-        let field = message.fields.iter().find(|(known, _)| *known == number);
-        let field = field.map(|&(_, cost)| cost);
+        let position = message.fields.iter().position(|(known, _)| *known == number);
+        let field = position.map(|position| message.fields[position].1);
+        if let (Some(field), Some(position)) = (field, position) {
+            let bit = 1 << position.min(63);
+            *total += if begun & bit == 0 {
+                FIRST_ROOM * field.element()
+            } else {
+                0
+            };
+            begun |= bit;
+        }
         match (field, wire_type) {
             // prost reads an entry of a map whatever wire type it announces, and refuses any other message then.
             (Some(FieldCost::Message { .. }), _) | (_, WireType::LengthDelimited) => {
@@ -83,9 +126,13 @@ fn count(message: &MessageCost, mut wire: &[u8], total: &mut usize) -> Option<()
 /// Adds what a part with a length takes: a message, a text or a list of numbers.
 fn count_part(field: Option<FieldCost>, part: &[u8], total: &mut usize) -> Option<()> {
     match field {
-        Some(FieldCost::Message { index, repeated }) => {
+        Some(FieldCost::Message { index, place }) => {
             let inner = MESSAGES.get(index)?;
-            *total += if repeated { inner.size * GROWTH + BLOCK } else { 0 };
+            *total += match place {
+                Place::Alone => 0,
+                Place::List => inner.size * GROWTH + BLOCK,
+                Place::Map => inner.size * MAP_GROWTH + BLOCK,
+            };
             count(inner, part, total)?;
         }
         Some(FieldCost::Text { repeated }) => {
@@ -210,6 +257,34 @@ mod tests {
             ..Default::default()
         };
         assert!(bytes_of(&contents) >= 2 * 16_000);
+    }
+
+    /// A list of one has room for four, and so has a map.
+    #[test]
+    fn messages_with_lists_of_one_element_are_large() {
+        let input = inference::model_infer_request::InferInputTensor {
+            parameters: [("p".to_owned(), inference::InferParameter::default())].into(),
+            shape: vec![1],
+            ..Default::default()
+        };
+        let entry = size_of::<(String, inference::InferParameter)>();
+        let tensor = size_of::<inference::model_infer_request::InferInputTensor>();
+        let one = bytes_of(&input) - bytes_of(&inference::model_infer_request::InferInputTensor::default());
+        assert!(one >= 4 * entry + 4 * size_of::<i64>(), "{one}");
+        let request = |inputs| inference::ModelInferRequest {
+            inputs,
+            ..Default::default()
+        };
+        let all = bytes_of(&request(vec![input])) - bytes_of(&request(Vec::new()));
+        assert!(all >= 4 * tensor + one, "{all}");
+        // Beside the new table of 64 places there is the old one of 32.
+        let parameters = |count: i32| inference::model_infer_request::InferInputTensor {
+            parameters: (0..count)
+                .map(|number| (number.to_string(), inference::InferParameter::default()))
+                .collect(),
+            ..Default::default()
+        };
+        assert!(bytes_of(&parameters(29)) >= 96 * (entry + 1));
     }
 
     #[test]
