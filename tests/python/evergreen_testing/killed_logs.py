@@ -34,7 +34,9 @@ def killed_metric(instance: Instance) -> int:
     return int(found[1])
 
 
-def kill_repeatedly(binary: str, work: Path, kills: int, group_seconds: int, seed: int = 1) -> list[Kill]:
+def kill_repeatedly(
+    binary: str, work: Path, kills: int, group_seconds: int, threads: int = 2, seed: int = 1
+) -> list[Kill]:
     """Kills a server so many times under load, after up to three row groups. Asserts that no row is in the log
     twice and no file is torn."""
     chance = random.Random(seed)
@@ -46,7 +48,7 @@ def kill_repeatedly(binary: str, work: Path, kills: int, group_seconds: int, see
         instance.start()
         for _ in range(kills):
             start = time.monotonic()
-            with Sender(f"http://127.0.0.1:{instance.ports['http']}", IDS) as sender:
+            with Sender(f"http://127.0.0.1:{instance.ports['http']}", IDS, threads) as sender:
                 time.sleep(chance.uniform(0.2, 3.0 * group_seconds))
                 instance.process.kill()
                 instance.process.wait()
