@@ -95,6 +95,8 @@ pub struct Scorer {
 /// What the parts of one request share.
 #[derive(Clone)]
 struct PartContext {
+    /// The time of the request in seconds since the Unix epoch.
+    now: f64,
     explain: Wanted,
     deadline: Option<Instant>,
     permit: Arc<Permit>,
@@ -250,7 +252,9 @@ impl Scorer {
     ) -> Result<Scores, Error> {
         let start = Instant::now();
         servable.scorable()?;
+        let now = time::now();
         let context = PartContext {
+            now,
             explain: request.explain,
             deadline: request.deadline,
             permit: Arc::new(permit),
@@ -310,7 +314,7 @@ impl Scorer {
             result.hold_out = self.hold_out.includes(result.id.as_ref());
         }
         for listener in &self.listeners {
-            listener.answered(&scores, &overridden);
+            listener.answered(now, &scores, &overridden);
         }
         Ok(scores)
     }
@@ -349,6 +353,7 @@ impl Scorer {
         context: PartContext,
     ) -> Result<Vec<EntityScore>, Error> {
         let PartContext {
+            now,
             explain,
             deadline,
             permit,
@@ -356,7 +361,6 @@ impl Scorer {
             recording,
         } = context;
         check_deadline(deadline)?;
-        let now = time::now();
         let start = Instant::now();
         let fetched = fetch(by, &entities, now, deadline, &span).await;
         self.metrics.fetch.observe(start.elapsed().as_secs_f64());

@@ -38,6 +38,7 @@ use crate::log::Pace;
 use crate::memory::{MemoryBudget, Reservation};
 use crate::scoring::prediction::{PredictionRecorder, Predictions};
 use crate::storage::Storage;
+use crate::values::time;
 use file_writer::FileWriter;
 use hash::Hasher;
 pub use metrics::LogMetrics;
@@ -129,7 +130,7 @@ impl PredictionLog {
         let (queue, messages) = sync_channel(MESSAGES);
         let log = Arc::new(Self {
             queue,
-            share: AdaptiveShare::new(settings),
+            share: AdaptiveShare::new(settings, seconds(time::now())),
             sequence: Arc::default(),
             queued: Arc::default(),
             queue_bytes: settings.queue_bytes,
@@ -187,9 +188,19 @@ impl PredictionLog {
     }
 }
 
+/// Whole seconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "of this age; the cast saturates"
+)]
+fn seconds(at: f64) -> u64 {
+    at as u64
+}
+
 impl PredictionRecorder for PredictionLog {
-    fn sample(&self) -> f64 {
-        let (share, is_new) = self.share.get();
+    fn sample(&self, at: f64) -> f64 {
+        let (share, is_new) = self.share.get(seconds(at));
         if is_new {
             self.metrics.set_share(share);
         }

@@ -8,5 +8,7 @@ use super::outcome::Scores;
 pub trait ScoreListener: Debug + Send + Sync {
     /// Takes note of an answer. `overridden` says of each result whether the request gave a feature of its entity; it is empty
     /// if none has any. Runs on the request path: must neither wait nor do long work.
-    fn answered(&self, scores: &Scores, overridden: &[bool]);
+    ///
+    /// `at` is the time of the request in seconds since the Unix epoch.
+    fn answered(&self, at: f64, scores: &Scores, overridden: &[bool]);
 }

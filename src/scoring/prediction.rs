@@ -21,8 +21,8 @@ const REASON_BYTES: usize = 256;
 
 /// Records predictions.
 pub trait PredictionRecorder: Debug + Send + Sync {
-    /// The share of the entities to record now, 0 to 1.
-    fn sample(&self) -> f64;
+    /// The share of the entities to record at this time in seconds since the Unix epoch, 0 to 1.
+    fn sample(&self, at: f64) -> f64;
 
     /// Takes predictions, or drops them. Never waits.
     fn record(&self, predictions: Predictions);
@@ -151,7 +151,7 @@ struct Sampled {
 impl<'a> Draft<'a> {
     /// Begins the predictions of `model` at the time `at`.
     pub(super) fn new(recording: &'a Recording, model: &'a Arc<ModelVersion>, at: f64) -> Self {
-        let share = recording.recorder.sample();
+        let share = recording.recorder.sample(at);
         Self {
             share,
             sample: HashShare::new(share),

@@ -151,8 +151,8 @@ impl ScoreRecorder {
 }
 
 impl ScoreListener for ScoreRecorder {
-    fn answered(&self, scores: &Scores, overridden: &[bool]) {
-        let at = now();
+    fn answered(&self, at: f64, scores: &Scores, overridden: &[bool]) {
+        let at = micros(at);
         let period = period(at, self.score_days);
         let live = self.keys(&scores.model, period);
         let (mut records, mut repeated) = (Vec::new(), 0);
@@ -218,12 +218,17 @@ fn record(model: &ModelVersion, id: &EntityId, score: f64, hold_out: bool, at: i
 
 /// The present time in microseconds since the Unix epoch.
 pub fn now() -> i64 {
+    micros(time::now())
+}
+
+/// Seconds since the Unix epoch in microseconds.
+fn micros(seconds: f64) -> i64 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "seconds of this age times a million"
     )]
-    let now = (time::now() * SECOND as f64) as i64;
-    now
+    let micros = (seconds * SECOND as f64) as i64;
+    micros
 }
 
 struct Writer {

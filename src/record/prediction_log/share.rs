@@ -2,7 +2,6 @@
 //! server scores so many entities that a fixed share of them would take a processor.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use crate::config::PredictionLogSection;
 
@@ -19,32 +18,31 @@ pub(super) struct AdaptiveShare {
     wanted: f64,
     /// Most rows in a second; `None` for no limit.
     most: Option<f64>,
-    start: Instant,
     /// The bits of the present share.
     share: AtomicU64,
-    /// The second, from 1, that `rows` were counted in.
+    /// The second of the Unix epoch that `rows` were counted in.
     second: AtomicU64,
     rows: AtomicU64,
 }
 
 impl AdaptiveShare {
-    pub(super) fn new(settings: &PredictionLogSection) -> Self {
+    /// The share of the settings, from the second `now` of the Unix epoch on.
+    pub(super) fn new(settings: &PredictionLogSection, now: u64) -> Self {
         // Who wants everything gets everything.
         let is_part = settings.sample < 1.0 && settings.most_rows_per_second > 0;
         Self {
             wanted: settings.sample,
             most: is_part.then(|| f64::from(settings.most_rows_per_second)),
-            start: Instant::now(),
             share: AtomicU64::new(settings.sample.to_bits()),
-            second: AtomicU64::new(1),
+            second: AtomicU64::new(now),
             rows: AtomicU64::new(0),
         }
     }
 
-    /// The present share, and whether this call has set it anew. A smaller one has some of the entities of a larger one, and
+    /// The share in the second `now` of the Unix epoch, and whether this call has set it anew. A smaller one has some of the entities of a larger one, and
     /// no others.
-    pub(super) fn get(&self) -> (f64, bool) {
-        let is_new = self.most.is_some() && self.adjust(self.start.elapsed().as_secs() + 1);
+    pub(super) fn get(&self, now: u64) -> (f64, bool) {
+        let is_new = self.most.is_some() && self.adjust(now);
         (f64::from_bits(self.share.load(Ordering::Relaxed)), is_new)
     }
 
@@ -66,7 +64,8 @@ impl AdaptiveShare {
     /// Sets the share by the rows of the last second, once in each. Returns whether this call did.
     fn adjust(&self, now: u64) -> bool {
         let last = self.second.load(Ordering::Relaxed);
-        let (true, Some(most)) = (now > last, self.most) else {
+        // The clock of the system may be set back.
+        let (true, Some(most)) = (now != last, self.most) else {
             return false;
         };
         let taken = self
@@ -76,7 +75,7 @@ impl AdaptiveShare {
             return false;
         }
         #[expect(clippy::cast_precision_loss, reason = "rows and seconds")]
-        let rate = self.rows.swap(0, Ordering::Relaxed) as f64 / (now - last) as f64;
+        let rate = self.rows.swap(0, Ordering::Relaxed) as f64 / now.saturating_sub(last).max(1) as f64;
         let share = f64::from_bits(self.share.load(Ordering::Relaxed));
         // Rows come in proportion to the share. At most twice as many at once: the next second may be a busy one.
         let next = match rate {
@@ -94,11 +93,12 @@ mod tests {
     use super::*;
 
     fn share(sample: f64, most_rows_per_second: u32) -> AdaptiveShare {
-        AdaptiveShare::new(&PredictionLogSection {
+        let settings = PredictionLogSection {
             sample,
             most_rows_per_second,
             ..PredictionLogSection::default()
-        })
+        };
+        AdaptiveShare::new(&settings, 1)
     }
 
     fn present(share: &AdaptiveShare) -> f64 {
@@ -141,6 +141,12 @@ mod tests {
             log.adjust(second);
         }
         assert_eq!(present(&log), 0.01, "doubled each second without rows");
+        log.count(2000);
+        assert_eq!(
+            log.get(3),
+            (0.01 / 8.0 / 2.0, true),
+            "after the clock was set back"
+        );
     }
 
     #[test]
