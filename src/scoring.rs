@@ -259,8 +259,7 @@ impl Scorer {
             deadline: request.deadline,
             permit: Arc::new(permit),
             span: request.client.span().clone(),
-            recording: self.recorder.as_ref().map(|recorder| Recording {
-                recorder: recorder.clone(),
+            recording: self.recorder.as_ref().map(|_| Recording {
                 arm: match request.model.version {
                     VersionSelector::Live => Arm::Live,
                     VersionSelector::Number(_) | VersionSelector::Label(_) => Arm::Chosen,
@@ -385,7 +384,7 @@ impl Scorer {
                 span,
                 recording,
             };
-            let results = batch.score(&scorer.metrics);
+            let results = batch.score(&scorer.metrics, scorer.recorder.as_deref());
             // The permit ends with the work.
             drop(permit);
             results

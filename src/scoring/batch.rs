@@ -8,7 +8,7 @@ use super::evaluate::{Evaluation, evaluate};
 use super::explain::Wanted;
 use super::metrics::ScoringMetrics;
 use super::outcome::{EntityScore, Outcome};
-use super::prediction::{Draft, Recording};
+use super::prediction::{Draft, PredictionRecorder, Recording};
 use super::request::Entity;
 use super::servable::Servable;
 use crate::error::Error;
@@ -61,11 +61,15 @@ pub(super) struct EntityBatch<'a> {
 }
 
 impl EntityBatch<'_> {
-    /// Scores every entity, in their order.
+    /// Scores every entity, in their order. `recorder` takes the predictions if the batch is to be recorded.
     ///
     /// # Errors
     /// The model lacks an output that the request needs. Errors of single entities are in their outcomes.
-    pub(super) fn score(self, metrics: &ScoringMetrics) -> Result<Vec<EntityScore>, Error> {
+    pub(super) fn score(
+        self,
+        metrics: &ScoringMetrics,
+        recorder: Option<&dyn PredictionRecorder>,
+    ) -> Result<Vec<EntityScore>, Error> {
         let Self {
             servable,
             entities,
@@ -76,9 +80,9 @@ impl EntityBatch<'_> {
             recording,
         } = self;
         let model = &*servable.model;
-        let mut draft = recording
-            .as_ref()
-            .map(|recording| Draft::new(recording, &servable.model, now));
+        let mut draft = recorder
+            .zip(recording.as_ref())
+            .map(|(recorder, recording)| Draft::new(recorder, recording, &servable.model, now));
         let start = Instant::now();
         let part = span.part("assemble");
         let suggestions = Suggestions::default();

@@ -122,13 +122,13 @@ impl Prediction {
 /// How the predictions of one request by one version are recorded.
 #[derive(Clone, Debug)]
 pub(super) struct Recording {
-    pub(super) recorder: Arc<dyn PredictionRecorder>,
     pub(super) arm: Arm,
     pub(super) request: Option<RequestIds>,
 }
 
 /// The predictions of a batch in the making.
 pub(super) struct Draft<'a> {
+    recorder: &'a dyn PredictionRecorder,
     recording: &'a Recording,
     share: f64,
     sample: HashShare,
@@ -150,11 +150,17 @@ struct Sampled {
 
 impl<'a> Draft<'a> {
     /// Begins the predictions of `model` at the time `at`.
-    pub(super) fn new(recording: &'a Recording, model: &'a Arc<ModelVersion>, at: f64) -> Self {
-        let share = recording.recorder.sample(at);
+    pub(super) fn new(
+        recorder: &'a dyn PredictionRecorder,
+        recording: &'a Recording,
+        model: &'a Arc<ModelVersion>,
+        at: f64,
+    ) -> Self {
+        let share = recorder.sample(at);
         Self {
             share,
             sample: HashShare::new(share),
+            recorder,
             recording,
             model,
             at,
@@ -208,7 +214,7 @@ impl<'a> Draft<'a> {
         if rows.is_empty() {
             return;
         }
-        self.recording.recorder.record(Predictions {
+        self.recorder.record(Predictions {
             model: self.model.clone(),
             request: self.recording.request.clone(),
             arm: self.recording.arm,

@@ -154,7 +154,7 @@ fn score(
         span: RequestSpan::default(),
         recording: None,
     };
-    batch.score(&metrics.scoring)
+    batch.score(&metrics.scoring, None)
 }
 
 /// Whether an outcome is due to the sources, not to the version.

@@ -170,7 +170,7 @@ fn compare(job: ShadowJob, other: &Servable, metrics: &ScoringMetrics) {
         span: RequestSpan::default(),
         recording: None,
     };
-    let Ok(scores) = batch.score(metrics) else {
+    let Ok(scores) = batch.score(metrics, None) else {
         job.comparison.dropped(count);
         return;
     };
