@@ -666,6 +666,15 @@ def test_dates_and_timestamps_are_instants(scorer_class, tmp_path):
         assert scorer.score(row | {"since": since})["score"] == truth[0]
     for nothing in (None, pd.NaT, np.datetime64("NaT"), pd.NA):
         assert scorer.score(row | {"since": nothing}, "missing")["missing"] == 1
+    # Beyond 64 bits as microseconds: a bad cell of its row alone.
+    late = table["since"].cast(pa.timestamp("s")).cast(pa.int64()).to_pylist()
+    late[3] = 2**60
+    data = table.set_column(0, "since", pa.array(late, pa.timestamp("s")))
+    with pytest.raises(ValueError, match=r"^row 3, column `since`: a time that does not fit into 64 bits"):
+        scorer.score(data)
+    scores = scorer.score(data, ["score", "error"], on_error="null")
+    assert "does not fit" in scores["error"][3].as_py() and scores["score"].null_count == 1
+    assert differing(scores["score"].drop_null(), np.delete(truth, 3)) == 0
     days = X.assign(since=np.floor(seconds / 86400) * 86400)
     dates = table.set_column(0, "since", table["since"].cast(pa.date32()))
     assert differing(scorer.score(dates)["score"], gbm.predict(days)) == 0
