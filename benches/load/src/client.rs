@@ -1,5 +1,6 @@
-//! Connections that repeat one prepared request at low cost: the load generator shares the cores with the server.
+//! Connections that repeat prepared requests at low cost: the load generator shares the cores with the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Target {
     pub address: String,
     pub path: String,
-    pub body: Bytes,
+    /// Every sender asks these in turn, from a place of its own.
+    pub bodies: Arc<[Bytes]>,
     pub grpc: bool,
 }
 
 impl Target {
-    fn request(&self) -> Result<Request<Full<Bytes>>> {
+    fn request(&self, number: usize) -> Result<Request<Full<Bytes>>> {
+        let body = self
+            .bodies
+            .get(number % self.bodies.len().max(1))
+            .ok_or("no bodies")?;
         let uri = if self.grpc {
             format!("http://{}{}", self.address, self.path)
         } else {
@@ -38,23 +44,23 @@ impl Target {
                 .header("te", "trailers")
         } else {
             let request = request.header(CONTENT_TYPE, "application/json");
-            request.header(CONTENT_LENGTH, self.body.len())
+            request.header(CONTENT_LENGTH, body.len())
         };
-        Ok(request.body(Full::new(self.body.clone()))?)
+        Ok(request.body(Full::new(body.clone()))?)
     }
 }
 
-/// One connection; over gRPC, many requests can be on their way in it.
-#[derive(Clone)]
-pub struct Connection {
-    target: Target,
-    grpc: Option<http2::SendRequest<Full<Bytes>>>,
+/// One connection; over gRPC, many requests can be on their way in it, with HTTP/1.1 one.
+enum Connection {
+    Rest(Target, http1::SendRequest<Full<Bytes>>),
+    Grpc(Target, http2::SendRequest<Full<Bytes>>),
 }
 
-/// A connection with HTTP/1.1 has one request on its way.
-pub enum Sender {
-    Rest(Target, http1::SendRequest<Full<Bytes>>),
-    Grpc(Connection),
+/// Sends one request after the other.
+pub struct Sender {
+    connection: Connection,
+    /// The number of the next request.
+    next: usize,
 }
 
 impl Sender {
@@ -72,18 +78,20 @@ impl Sender {
                     .handshake(io)
                     .await?;
                 tokio::spawn(connection);
-                let connection = Connection {
-                    target: target.clone(),
-                    grpc: Some(sender),
-                };
-                senders.extend((0..each).map(|_| Self::Grpc(connection.clone())));
+                senders.extend((0..each).map(|_| Connection::Grpc(target.clone(), sender.clone())));
             } else {
                 let (sender, connection) = http1::handshake(io).await?;
                 tokio::spawn(connection);
-                senders.push(Self::Rest(target.clone(), sender));
+                senders.push(Connection::Rest(target.clone(), sender));
             }
         }
-        Ok(senders)
+        let apart = (target.bodies.len() / senders.len().max(1)).max(1);
+        let senders = senders.into_iter().enumerate();
+        let senders = senders.map(|(number, connection)| Self {
+            connection,
+            next: number * apart,
+        });
+        Ok(senders.collect())
     }
 
     /// Asks once and returns the answer's bytes.
@@ -93,15 +101,16 @@ impl Sender {
     }
 
     async fn exchange(&mut self) -> Result<Bytes> {
-        let response = match self {
-            Self::Rest(target, sender) => {
+        let number = self.next;
+        self.next += 1;
+        let response = match &mut self.connection {
+            Connection::Rest(target, sender) => {
                 sender.ready().await?;
-                sender.send_request(target.request()?).await?
+                sender.send_request(target.request(number)?).await?
             }
-            Self::Grpc(connection) => {
-                let sender = connection.grpc.as_mut().ok_or("no connection")?;
+            Connection::Grpc(target, sender) => {
                 sender.ready().await?;
-                sender.send_request(connection.target.request()?).await?
+                sender.send_request(target.request(number)?).await?
             }
         };
         read(response).await

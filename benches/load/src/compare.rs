@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -44,6 +45,17 @@ fn median(values: &[f64]) -> f64 {
 /// Measures two servers in turn, and who begins alternates: the machine's mood is the same for both.
 async fn pair(settings: &Settings, servers: [&Server; 2], targets: [&Target; 2]) -> Result<[Measured; 2]> {
     let mut measured = [Measured::default(), Measured::default()];
+    measure(settings, servers, targets, &mut measured).await?;
+    Ok(measured)
+}
+
+/// Adds the rounds of two servers.
+async fn measure(
+    settings: &Settings,
+    servers: [&Server; 2],
+    targets: [&Target; 2],
+    measured: &mut [Measured; 2],
+) -> Result<()> {
     for target in targets {
         load::closed(target, 1.0).await?;
     }
@@ -57,10 +69,10 @@ async fn pair(settings: &Settings, servers: [&Server; 2], targets: [&Target; 2])
             measured[which].cpu_micros.push(cpu * 1e6 / requests);
         }
     }
-    let [one, other] = &measured;
+    let [one, other] = &*measured;
     let rate = median(&one.throughputs).min(median(&other.throughputs)) * settings.load;
     for _ in 0..settings.rounds {
-        for (target, measured) in targets.iter().zip(&mut measured) {
+        for (target, measured) in targets.iter().zip(&mut *measured) {
             let more = load::open(target, rate, settings.seconds).await?;
             match &mut measured.micros {
                 Some(all) => all.add(more)?,
@@ -68,7 +80,7 @@ async fn pair(settings: &Settings, servers: [&Server; 2], targets: [&Target; 2])
             }
         }
     }
-    Ok(measured)
+    Ok(())
 }
 
 fn heading(other: &str) {
@@ -117,34 +129,40 @@ fn line(what: &str, [evergreen, other]: &[Measured; 2]) {
     );
 }
 
-fn ids(count: usize) -> Vec<String> {
-    // Most of these are customers of the sample.
-    (0..count).map(|number| format!("C-{}", 1 + number * 7)).collect()
+/// Different requests: what is kept of a customer must not depend on who that is.
+const REQUESTS: usize = 100;
+
+/// The customers of a request. Most of them are in the sample.
+fn ids(request: usize, count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("C-{}", 1 + (request + number) % REQUESTS * 7))
 }
 
 fn rest(address: &str, count: usize) -> Target {
-    let entities: Vec<String> = ids(count)
-        .iter()
-        .map(|id| format!(r#"{{"id":"{id}"}}"#))
-        .collect();
+    let body = |request| {
+        let entities = ids(request, count).map(|id| format!(r#"{{"id":"{id}"}}"#));
+        let entities: Vec<String> = entities.collect();
+        format!(r#"{{"model":"churn","entities":[{}]}}"#, entities.join(",")).into()
+    };
     Target {
         address: address.to_owned(),
         path: "/v1/score".to_owned(),
-        body: format!(r#"{{"model":"churn","entities":[{}]}}"#, entities.join(",")).into(),
+        bodies: (0..REQUESTS).map(body).collect(),
         grpc: false,
     }
 }
 
 fn grpc(address: &str, count: usize) -> Target {
     let entity = |id| Entity { text_id: Some(id) };
-    let request = ScoreRequest {
-        model: "churn".to_owned(),
-        entities: ids(count).into_iter().map(entity).collect(),
+    let body = |request| {
+        framed(&ScoreRequest {
+            model: "churn".to_owned(),
+            entities: ids(request, count).map(entity).collect(),
+        })
     };
     Target {
         address: address.to_owned(),
         path: "/evergreen.v1.ScoringService/Score".to_owned(),
-        body: framed(&request),
+        bodies: (0..REQUESTS).map(body).collect(),
         grpc: true,
     }
 }
@@ -185,32 +203,73 @@ pub async fn bare(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// A server with the sample, and its addresses.
+struct Started {
+    server: Server,
+    rest: String,
+    grpc: String,
+}
+
+impl Started {
+    async fn with(program: &Path, environment: &[(&str, String)]) -> Result<Self> {
+        let models = Path::new(REPOSITORY).join("models");
+        let (rest_address, grpc_address) = (free_address()?, free_address()?);
+        let mut command = evergreen(program, &models, &rest_address, &grpc_address)?;
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
+        Ok(Self {
+            server: start(&mut command, &rest(&rest_address, 1)).await?,
+            rest: rest_address,
+            grpc: grpc_address,
+        })
+    }
+}
+
+/// How a server of a comparison is started.
+struct Side<'a> {
+    program: &'a Path,
+    environment: Vec<(&'a str, String)>,
+}
+
+/// Compares two sides, with new servers again and again: two servers of the same build differ by up to 4 %, each for as long
+/// as it runs. Who is started first alternates.
+async fn sides(settings: &Settings, count: usize, sides: [&Side<'_>; 2]) -> Result<()> {
+    let [mut over_rest, mut over_grpc] = [(); 2].map(|()| [Measured::default(), Measured::default()]);
+    for number in 0..settings.servers {
+        let begin = |at: usize| Started::with(sides[at].program, &sides[at].environment);
+        let first = begin(number % 2).await?;
+        let second = begin(1 - number % 2).await?;
+        let [one, other] = if number % 2 == 0 {
+            [first, second]
+        } else {
+            [second, first]
+        };
+        let servers = [&one.server, &other.server];
+        let targets = [&rest(&one.rest, count), &rest(&other.rest, count)];
+        measure(settings, servers, targets, &mut over_rest).await?;
+        let targets = [&grpc(&one.grpc, count), &grpc(&other.grpc, count)];
+        measure(settings, servers, targets, &mut over_grpc).await?;
+    }
+    line(&format!("REST, {count} entities"), &over_rest);
+    line(&format!("gRPC, {count} entities"), &over_grpc);
+    Ok(())
+}
+
+/// Each server would choose its kernel by timing, and the two might differ: the fastest one for so many rows.
+fn kernel(count: usize) -> (&'static str, String) {
+    let kernel = if count == 1 { "binned" } else { "bit-sliced" };
+    ("EVERGREEN_MODELS__KERNEL", kernel.to_owned())
+}
+
 /// Two builds with the sample.
 pub async fn builds(settings: &Settings, other: &Path) -> Result<()> {
     println!("The driver and the servers share the cores.\n");
-    let models = Path::new(REPOSITORY).join("models");
-    let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
-    let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
-    let ours = start(&mut command, &rest(&ours_rest, 1)).await?;
-    let (other_rest, other_grpc) = (free_address()?, free_address()?);
-    let mut command = evergreen(other, &models, &other_rest, &other_grpc)?;
-    let other = start(&mut command, &rest(&other_rest, 1)).await?;
     heading("other build");
     for count in [1, 100] {
-        let measured = pair(
-            settings,
-            [&ours, &other],
-            [&rest(&ours_rest, count), &rest(&other_rest, count)],
-        )
-        .await?;
-        line(&format!("REST, {count} entities"), &measured);
-        let measured = pair(
-            settings,
-            [&ours, &other],
-            [&grpc(&ours_grpc, count), &grpc(&other_grpc, count)],
-        )
-        .await?;
-        line(&format!("gRPC, {count} entities"), &measured);
+        let [one, other] = [&settings.evergreen, other].map(|program| Side {
+            program,
+            environment: vec![kernel(count)],
+        });
+        sides(settings, count, [&one, &other]).await?;
     }
     Ok(())
 }
@@ -221,41 +280,24 @@ pub async fn monitored(settings: &Settings, sample: &str) -> Result<()> {
         "The driver and the servers share the cores. The first column counts drift, keeps scores for outcomes, and logs {sample} \
          of the entities.\n"
     );
-    let models = Path::new(REPOSITORY).join("models");
     let folder = std::env::temp_dir().join(format!("evergreen-monitored-{}", std::process::id()));
+    let path = |name| folder.join(name).to_string_lossy().into_owned();
     heading("without monitoring");
-    // Each server would choose its kernel by timing, and the two might differ: these are the fastest ones for so many rows.
-    for (count, kernel) in [(1, "binned"), (100, "bit-sliced")] {
-        let (ours_rest, ours_grpc) = (free_address()?, free_address()?);
-        let mut command = evergreen(&settings.evergreen, &models, &ours_rest, &ours_grpc)?;
-        command
-            .env("EVERGREEN_MODELS__KERNEL", kernel)
-            .env("EVERGREEN_PREDICTION_LOG__LOCATION", folder.join("log"))
-            .env("EVERGREEN_OUTCOMES__FOLDER", folder.join("outcomes"))
-            .env("EVERGREEN_PREDICTION_LOG__SAMPLE", sample);
-        let ours = start(&mut command, &rest(&ours_rest, 1)).await?;
-        let (other_rest, other_grpc) = (free_address()?, free_address()?);
-        let mut command = evergreen(&settings.evergreen, &models, &other_rest, &other_grpc)?;
-        command
-            .env("EVERGREEN_MODELS__KERNEL", kernel)
-            .env("EVERGREEN_DRIFT__ENABLED", "false");
-        let other = start(&mut command, &rest(&other_rest, 1)).await?;
-        let servers = [&ours, &other];
-        let measured = pair(
-            settings,
-            servers,
-            [&rest(&ours_rest, count), &rest(&other_rest, count)],
-        )
-        .await?;
-        line(&format!("REST, {count} entities"), &measured);
-        let measured = pair(
-            settings,
-            servers,
-            [&grpc(&ours_grpc, count), &grpc(&other_grpc, count)],
-        )
-        .await?;
-        line(&format!("gRPC, {count} entities"), &measured);
-        end(ours);
+    for count in [1, 100] {
+        let ours = Side {
+            program: &settings.evergreen,
+            environment: vec![
+                kernel(count),
+                ("EVERGREEN_PREDICTION_LOG__LOCATION", path("log")),
+                ("EVERGREEN_OUTCOMES__FOLDER", path("outcomes")),
+                ("EVERGREEN_PREDICTION_LOG__SAMPLE", sample.to_owned()),
+            ],
+        };
+        let other = Side {
+            program: &settings.evergreen,
+            environment: vec![kernel(count), ("EVERGREEN_DRIFT__ENABLED", "false".to_owned())],
+        };
+        sides(settings, count, [&ours, &other]).await?;
     }
     std::fs::remove_dir_all(folder)?;
     Ok(())
@@ -271,9 +313,12 @@ pub async fn explained(settings: &Settings) -> Result<()> {
     heading("without reasons");
     for count in [1, 100] {
         let plain = rest(&address, count);
-        let text = String::from_utf8(plain.body.to_vec())?;
+        let body = |body: &Bytes| {
+            let text = String::from_utf8_lossy(body);
+            text.replacen('{', r#"{"explain":3,"#, 1).into()
+        };
         let explained = Target {
-            body: text.replacen('{', r#"{"explain":3,"#, 1).into(),
+            bodies: plain.bodies.iter().map(body).collect(),
             ..rest(&address, count)
         };
         let measured = pair(settings, [&server, &server], [&explained, &plain]).await?;
@@ -295,8 +340,9 @@ fn infer_rest(address: &str, count: usize) -> Target {
     Target {
         address: address.to_owned(),
         path: "/v2/models/bench/infer".to_owned(),
-        body: format!(r#"{{"inputs":[{{"name":"x","shape":{shape},"datatype":"FP32","data":[{data}]}}]}}"#)
-            .into(),
+        bodies: Arc::new([Bytes::from(format!(
+            r#"{{"inputs":[{{"name":"x","shape":{shape},"datatype":"FP32","data":[{data}]}}]}}"#
+        ))]),
         grpc: false,
     }
 }
@@ -314,7 +360,7 @@ fn infer_grpc(address: &str, count: usize) -> Result<Target> {
     Ok(Target {
         address: address.to_owned(),
         path: "/inference.GRPCInferenceService/ModelInfer".to_owned(),
-        body: framed(&request),
+        bodies: Arc::new([framed(&request)]),
         grpc: true,
     })
 }

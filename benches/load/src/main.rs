@@ -73,6 +73,9 @@ pub struct Settings {
     /// Measurements of each server, in turn; the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Pairs of servers that `builds` and `monitored` start, one after the other, with so many rounds each
+    #[arg(long, default_value_t = 1)]
+    servers: usize,
     /// Open-loop rate, as a part of the lesser of the two servers' greatest throughputs
     #[arg(long, default_value_t = 0.5)]
     load: f64,
