@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use default_budget::{DefaultBudget, available_memory, container_limit};
-pub use request::{ConnectionMemory, RequestMemory, current};
+pub use request::{BodyMeter, ConnectionMemory, RequestMemory, current};
 
 use crate::error::Error;
 

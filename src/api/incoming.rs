@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use tower::util::MapRequestLayer;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::memory::{NoMemory, RequestMemory};
+use crate::memory::{BodyMeter, NoMemory, RequestMemory};
+use crate::scoring::Client;
 
 /// Time between two looks at the rate of a body.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,7 +45,7 @@ const LEAST_PART: usize = 4;
 pub(super) const MOST_RATIO: usize = 100;
 
 /// Why a body ended early.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum BodyEnded {
     /// It did not arrive in time.
     #[error("the body did not arrive within {} s (server.body_seconds)", .0.as_secs())]
@@ -64,6 +66,9 @@ pub(super) enum BodyEnded {
         "the body unpacks to more than 1 MiB and more than {MOST_RATIO} times its packed size; send it unpacked"
     )]
     TooDense,
+    /// Its client is in debt for earlier bodies.
+    #[error("{0}")]
+    AboveRate(Error),
     /// It was slow while memory was short.
     #[error("the server is short of memory and ends requests whose body arrives slowly; retry shortly")]
     Evicted,
@@ -77,6 +82,7 @@ impl From<BodyEnded> for Error {
             BodyEnded::NoMemory(error) => error.into(),
             BodyEnded::TooDense => Self::too_large(ended.to_string()),
             BodyEnded::Evicted => Self::overloaded(ended.to_string()),
+            BodyEnded::AboveRate(error) => error,
         }
     }
 }
@@ -128,6 +134,27 @@ struct BodyWatch {
     failure: fn(BodyEnded) -> axum::Error,
 }
 
+/// Charges a client for the bytes that are decoded: that takes time, whatever comes of them.
+#[derive(Debug)]
+struct BodyCharge {
+    client: Client,
+    /// Bytes so far.
+    bytes: AtomicUsize,
+}
+
+/// Bytes of a body that cost as much as an entity. The first ones are free: the usual small body costs nothing.
+const BYTES_PER_ENTITY: usize = 1 << 10;
+
+impl BodyMeter for BodyCharge {
+    fn decoding(&self, bytes: usize) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let cost = (before + bytes) / BYTES_PER_ENTITY - before / BYTES_PER_ENTITY;
+        if cost > 0 {
+            self.client.charge_body(cost);
+        }
+    }
+}
+
 impl BodyWatch {
     fn apply(self: &Arc<Self>, mut request: Request) -> Request {
         if HttpBody::is_end_stream(request.body()) {
@@ -137,6 +164,13 @@ impl BodyWatch {
         let route = request.extensions().get::<MatchedPath>();
         let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
         let memory = request.extensions().get::<RequestMemory>().cloned();
+        let client = limited_client(&mut request);
+        if let (Some(memory), Some(client)) = (&memory, &client) {
+            memory.set_meter(Box::new(BodyCharge {
+                client: client.clone(),
+                bytes: AtomicUsize::new(0),
+            }));
+        }
         match timeout {
             BodyTimeout::Conversation => {
                 let stopped = self.stop.clone().cancelled_owned();
@@ -148,6 +182,8 @@ impl BodyWatch {
                     parts: Parts::default(),
                     body,
                     memory,
+                    // A stream waits for the rate of its client instead.
+                    client: client.filter(|_| timeout == BodyTimeout::Whole),
                     watch: self.clone(),
                     timed: timeout == BodyTimeout::Whole,
                     progress: None,
@@ -156,6 +192,16 @@ impl BodyWatch {
             }),
         }
     }
+}
+
+/// The client of a request, if its rate is limited, ready to pay for the body.
+fn limited_client(request: &mut Request) -> Option<Client> {
+    let client = request.extensions_mut().get_mut::<Client>()?;
+    if !client.has_rate() {
+        return None;
+    }
+    *client = std::mem::take(client).with_body();
+    Some(client.clone())
 }
 
 /// How a body arrives, from its first wait for data: most arrive with the headers.
@@ -257,6 +303,8 @@ pin_project! {
         parts: Parts,
         body: Body,
         memory: Option<RequestMemory>,
+        // Asked once, before the first part, whether it is in debt.
+        client: Option<Client>,
         watch: Arc<BodyWatch>,
         timed: bool,
         progress: Option<Progress>,
@@ -284,6 +332,11 @@ impl HttpBody for IncomingBody {
         let this = &mut *self;
         if this.ended {
             return Poll::Ready(None);
+        }
+        if let Some(client) = this.client.take()
+            && let Err(error) = client.charge(0)
+        {
+            return this.end(BodyEnded::AboveRate(error));
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             let bytes = match &frame {

@@ -1,7 +1,8 @@
 //! The account of one request: its body, what the body decodes to, and the answer until the client has taken it.
 
-use std::sync::Arc;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::{MemoryBudget, NoMemory, Reservation};
 
@@ -27,6 +28,13 @@ struct Account {
     answer: AtomicUsize,
     /// Bytes of the pieces of the answer that the transport has, and of decoders.
     pieces: AtomicUsize,
+    meter: OnceLock<Box<dyn BodyMeter>>,
+}
+
+/// Learns of the work that a body makes.
+pub trait BodyMeter: Debug + Send + Sync {
+    /// So many more bytes of the body, unpacked, are about to be decoded.
+    fn decoding(&self, bytes: usize);
 }
 
 tokio::task_local! {
@@ -74,7 +82,21 @@ impl RequestMemory {
             decoded: AtomicUsize::new(0),
             answer: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
+            meter: OnceLock::new(),
         }))
+    }
+
+    /// Sets what learns of [`Self::decoding`], once.
+    pub fn set_meter(&self, meter: Box<dyn BodyMeter>) {
+        // A second one cannot come: the layer of the bodies runs once for a request.
+        let _ = self.0.meter.set(meter);
+    }
+
+    /// Tells that so many more bytes of the body, unpacked, are about to be decoded.
+    pub fn decoding(&self, bytes: usize) {
+        if let Some(meter) = self.0.meter.get() {
+            meter.decoding(bytes);
+        }
     }
 
     /// Polls or runs `work` with this account as [`current`].

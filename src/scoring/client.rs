@@ -6,7 +6,7 @@ mod rate;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
 use crate::spans::RequestSpan;
@@ -23,6 +23,8 @@ pub struct Client {
     span: RequestSpan,
     /// The ids of its request, if the prediction log wants them.
     request: Option<RequestIds>,
+    /// What its request has paid for its body and has not had scored yet, if its rate has a limit.
+    prepaid: Option<Arc<AtomicUsize>>,
 }
 
 /// The ids of a request, under which the prediction log has it.
@@ -134,18 +136,50 @@ impl Client {
         }
     }
 
-    /// Charges the rate of the client for work of this cost.
+    /// The same client at the beginning of a request with a body, which [`Self::charge_body`] is called for. What that takes
+    /// counts as paid when the same request is charged for its entities.
+    #[must_use]
+    pub fn with_body(self) -> Self {
+        let prepaid = self.limit().map(|_| Arc::default());
+        Self { prepaid, ..self }
+    }
+
+    /// Charges for a part of the body, in entities. It is never refused: what arrives is decoded, whatever comes of it, and what
+    /// the client does next waits for it.
+    pub fn charge_body(&self, cost: usize) {
+        if let (Some((limit, known)), Some(prepaid)) = (self.limit(), &self.prepaid) {
+            known.usage.rate.charge_anyway(limit, cost);
+            prepaid.fetch_add(cost, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what the client does costs its rate.
+    pub fn has_rate(&self) -> bool {
+        self.limit().is_some()
+    }
+
+    fn limit(&self) -> Option<(RateLimit, &KnownClient)> {
+        let known = self.known.as_ref()?;
+        Some((known.profile.rate?, known))
+    }
+
+    /// Charges the rate of the client for work of this cost. What the request has paid for its body counts. A cost of 0 asks
+    /// whether the client is in debt.
     ///
     /// # Errors
     /// The client is above its rate; the error says when to try again.
     pub fn charge(&self, cost: usize) -> Result<(), Error> {
-        let Some(KnownClient { profile, usage }) = &self.known else {
+        let Some((limit, KnownClient { profile, usage })) = self.limit() else {
             return Ok(());
         };
-        let Some(limit) = profile.rate else {
+        let prepaid = self.prepaid.as_deref().map_or(0, |prepaid| take(prepaid, cost));
+        if prepaid > 0 && prepaid == cost {
             return Ok(());
-        };
-        usage.rate.charge(limit, cost).map_err(|wait| {
+        }
+        usage.rate.charge(limit, cost, prepaid).map_err(|wait| {
+            if let Some(all) = &self.prepaid {
+                all.fetch_add(prepaid, Ordering::Relaxed);
+            }
             profile.refused.rate.inc();
             let (rate, seconds) = (limit.per_second(), wait.as_secs_f64());
             let setting = profile.setting("rate");
@@ -155,6 +189,13 @@ impl Client {
             .after(wait)
         })
     }
+}
+
+/// Takes at most this much; returns what it took.
+fn take(from: &AtomicUsize, most: usize) -> usize {
+    let rest = |there: usize| Some(there - there.min(most));
+    let there = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+    there.unwrap_or_else(|there| there).min(most)
 }
 
 /// What a client may do.
@@ -277,5 +318,20 @@ pub(super) mod tests {
             "{error}"
         );
         assert!(Client::default().charge(usize::MAX).is_ok());
+    }
+
+    #[test]
+    fn a_body_is_paid_for_and_its_entities_are_not_paid_twice() {
+        let known = client(RateLimit::new(2.0, 10), 1.0, None);
+        let request = known.clone().with_body();
+        request.charge_body(6);
+        // Six of the eight are paid; the last two of the burst are left.
+        assert!(request.charge(5).is_ok() && request.charge(3).is_ok());
+        assert!(known.charge(2).is_ok() && known.charge(1).is_err());
+        // A body above the limit is not refused, but what comes next is.
+        let failing = known.clone().with_body();
+        failing.charge_body(100);
+        assert!(known.charge(0).is_err() && known.with_body().charge(0).is_err());
+        Client::default().with_body().charge_body(5);
     }
 }

@@ -1,6 +1,8 @@
 """Limits of each client: rate, share, and the models of a key; over REST, gRPC and bulk lines."""
 
+import gzip
 import json
+import re
 import threading
 import time
 from types import SimpleNamespace
@@ -22,6 +24,8 @@ ENTRIES = {
     "free": "",
     "slow": "rate = 0.001\nburst = 6\n",
     "steady": "rate = 1000\nburst = 500\n",
+    "owing": "rate = 100\nburst = 10\n",
+    "exact": "rate = 0.001\nburst = 300\n",
     "small": "share = 0.2\n",
     "churn-only": 'models = ["churn"]\n',
     "upsell-only": 'models = ["upsell-*"]\n',
@@ -152,6 +156,62 @@ def test_batches_of_a_stream_wait_for_the_rate(guarded):
         with pytest.raises(grpc.RpcError) as ended:
             list(Client(channel).stream(batches, metadata=metadata(guarded, "slow"), timeout=1))
         assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def broken(kind, guarded):
+    """Sends a body of 100 KiB, once it is unpacked, that fails. Returns whether it failed as it should."""
+    text, headers = b'{"model": "churn", "entities": [' + b" " * 102_400, bearer(guarded.keys["owing"])
+    http = guarded.server.http
+    if kind == "rest":
+        return http.post("/v1/score", content=text, headers=headers).status_code == 400
+    if kind == "packed":
+        headers["content-encoding"] = "gzip"
+        return http.post("/v1/score", content=gzip.compress(text), headers=headers).status_code == 400
+    if kind == "lines":
+        answer = http.post("/v1/models/churn/scores", content=b'{"idd": 1}\n' * 9310, headers=headers)
+        return {json.loads(line)["status"] for line in answer.text.splitlines()} == {"error"}
+    with grpc.insecure_channel(guarded.server.grpc) as channel:
+        # Field 3 is a list of messages; this one does not end.
+        method = channel.unary_unary("/evergreen.v1.ScoringService/Score")
+        compression = grpc.Compression.Gzip if kind == "packed gRPC" else grpc.Compression.NoCompression
+        with pytest.raises(grpc.RpcError) as failed:
+            method(
+                b"\x0a\x05churn\x1a\xff\xff\x7f" + b"\0" * 102_400,
+                metadata=metadata(guarded, "owing"),
+                timeout=10,
+                compression=compression,
+            )
+        return failed.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+@pytest.mark.parametrize("kind", ["rest", "packed", "lines", "gRPC", "packed gRPC"])
+def test_a_body_that_fails_is_paid_for(kind, guarded):
+    http, owing = guarded.server.http, bearer(guarded.keys["owing"])
+    small = {"model": "churn", "entities": [{"id": "C-1042"}]}
+    score = lambda: http.post("/v1/score", json=small, headers=owing)  # noqa: E731
+    until(lambda: score().status_code == 200)
+    # Ten at once after a pause; then a body of 100 KiB costs another second.
+    time.sleep(0.2)
+    assert broken(kind, guarded)
+    refused = score()
+    assert refused.status_code == 429 and refused.json()["type"] == "urn:evergreen:problem:client_limit"
+    wait = float(re.search(r"retry in ([\d.]+) s", refused.json()["detail"])[1])
+    assert 0.5 < wait <= 1
+    error = call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}])
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "RetryInfo" in details(error)
+    time.sleep(wait)
+    assert score().status_code == 200
+    # Nobody else has to wait.
+    assert http.get(SCORE, headers=bearer(guarded.keys["free"])).status_code == 200
+
+
+def test_entities_and_their_bytes_are_not_paid_twice(guarded):
+    http, exact = guarded.server.http, bearer(guarded.keys["exact"])
+    entities = [{"id": "C-1042", "features": {}}] * 250
+    body = json.dumps({"model": "churn", "entities": entities}) + " " * 102_400
+    assert http.post("/v1/score", content=body, headers=exact).status_code == 200
+    assert http.post("/v1/score", json={"model": "churn", "entities": entities[:50]}, headers=exact).is_success
+    assert http.get(SCORE, headers=exact).status_code == 429
 
 
 def test_a_key_has_at_most_its_share_in_progress(guarded):

@@ -21,6 +21,7 @@ import json
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -107,11 +108,12 @@ def sigterm(binary, work, rows=3_000_000, idle=500, duration=10):
 class Flood:
     """Raw HTTP/1.1 over asyncio: the client must use less CPU than the server."""
 
-    def __init__(self, port, entities, explain):
+    def __init__(self, port, entities, explain, key):
         body = json.dumps(
             {"model": "churn", "explain": explain, "entities": [{"id": "C-1042"}] * entities}
         ).encode()
-        head = f"POST /v1/score HTTP/1.1\r\nhost: x\r\naccept-encoding: identity\r\ncontent-length: {len(body)}\r\n\r\n"
+        lines = (f"authorization: Bearer {key}", "accept-encoding: identity", f"content-length: {len(body)}")
+        head = "\r\n".join(("POST /v1/score HTTP/1.1", "host: x", *lines, "", ""))
         self.port, self.message, self.seen = port, head.encode() + body, []
 
     async def one(self, streams):
@@ -166,13 +168,13 @@ def probing(instance, done, times):
 
 
 @contextlib.contextmanager
-def hostile_client(instance):
-    """Runs one hostile client, with its four threads, for the length of a block."""
+def hostile_client(instance, key):
+    """Runs one hostile client, with its four threads and a key, for the length of a block."""
     import soak_attacks
 
     stop, results = multiprocessing.Event(), multiprocessing.Queue()
     ports = [f"127.0.0.1:{instance.ports[port]}" for port in ("http", "grpc", "ops")]
-    process = multiprocessing.Process(target=soak_attacks.work, args=(0, (*ports, "", "none"), stop, results))
+    process = multiprocessing.Process(target=soak_attacks.work, args=(0, (*ports, "", key), stop, results))
     process.start()
     try:
         yield
@@ -194,20 +196,42 @@ def own_cores():
         os.sched_setaffinity(0, cores)
 
 
+def make_key(binary, name, limits=""):
+    """Returns a key that may score, and its entry of the key file with these limits."""
+    command = [binary, "key", name, "--role", "score"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True)
+    return made.stderr.split()[-1], made.stdout + limits
+
+
 def overload(
-    binary, work, seconds=60, warm=8, entities=100, explain=3, in_flight=10_000, factor=10, hostile=False
+    binary,
+    work,
+    seconds=60,
+    warm=8,
+    entities=100,
+    explain=3,
+    in_flight=10_000,
+    factor=10,
+    hostile=False,
+    hostile_rate=0,
 ):
     """Returns goodput relative to the peak, p99 of admitted requests, probes, memory and recovery time. Server and
     clients have their own cores, as on machines of their own: else what a hostile client computes would count against
-    the server."""
+    the server. The hostile client has a key of its own, with `hostile_rate` entities a second; 0: no limit."""
     from evergreen_testing.server_process import Instance
     from evergreen_testing.traffic import percentile
 
+    key, entry = make_key(binary, "front-end")
+    hostile_key, hostile_entry = make_key(
+        binary, "hostile", f"rate = {float(hostile_rate)}\n" if hostile_rate else ""
+    )
+    (work / "keys.toml").write_text(entry + hostile_entry)
     config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
+    config += f"[auth]\nfile = '{work}/keys.toml'\n"
     with own_cores() as clients, Instance(binary, work, config=config) as instance:
         instance.start()
         clients()
-        flood = Flood(instance.ports["http"], entities, explain)
+        flood = Flood(instance.ports["http"], entities, explain, key)
         # Two requests in flight per two cores, and two more, keep the server busy; further ones would only wait.
         peak_seen = asyncio.run(flood.run(warm, workers=4))
         peak = sum(status == 200 for _, _, status, _ in peak_seen) / warm
@@ -216,7 +240,7 @@ def overload(
         done, probes = threading.Event(), []
         prober = threading.Thread(target=probing, args=(instance, done, probes))
         prober.start()
-        with hostile_client(instance) if hostile else contextlib.nullcontext():
+        with hostile_client(instance, hostile_key) if hostile else contextlib.nullcontext():
             seen = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
             memory.append(instance.resident())
         done.set()
@@ -226,7 +250,7 @@ def overload(
         end = time.perf_counter() + 3
         while time.perf_counter() < end:
             start = time.perf_counter()
-            status, _ = instance.ask("/v1/models/churn/scores/C-1042", port="http")
+            status, _ = instance.ask("/v1/models/churn/scores/C-1042", port="http", key=key)
             after.append((start - end + 3, time.perf_counter() - start, status))
         time.sleep(2)
         memory.append(instance.resident())
@@ -342,8 +366,11 @@ def main():
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
     parser.add_argument("--old", help="rolling: the binary of another release")
     parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
+    parser.add_argument(
+        "--hostile-rate", type=float, default=0, help="entities a second that its key may have scored; 0: no limit"
+    )
     options = parser.parse_args()
-    more = {"hostile": True} if options.hostile else {}
+    more = {"hostile": True, "hostile_rate": options.hostile_rate} if options.hostile else {}
     if options.old:
         more["old"] = str(Path(options.old).resolve())
     with tempfile.TemporaryDirectory(prefix="evergreen-delivery-") as work:

@@ -194,6 +194,9 @@ impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
 
     fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         work::in_place(wire.remaining(), || {
+            if let Some(memory) = memory::current() {
+                memory.decoding(wire.remaining());
+            }
             take_decoded::<U>(wire.chunk())?;
             let message = U::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
             if let Some(memory) = memory::current() {

@@ -73,6 +73,7 @@ async fn collect(request: Request) -> Result<Bytes, Error> {
         };
         if let Some(memory) = &memory {
             memory.take_body(bytes.len())?;
+            memory.decoding(bytes.len());
         }
         if whole.is_empty() && body.is_end_stream() && bytes.len() <= limit {
             return Ok(bytes);
@@ -99,7 +100,7 @@ pub(super) fn failed(error: &axum::Error) -> Error {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(ended) = cause.downcast_ref::<BodyEnded>() {
-            return (*ended).into();
+            return ended.clone().into();
         }
         if let Some(no_memory) = cause.downcast_ref::<NoMemory>() {
             return (*no_memory).into();

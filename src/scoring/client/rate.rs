@@ -45,6 +45,17 @@ impl RateLimit {
     pub(super) fn per_second(&self) -> f64 {
         NANOS_PER_SECOND / self.interval
     }
+
+    /// Nanoseconds that work of this cost takes.
+    fn price(&self, cost: usize) -> u64 {
+        #[expect(clippy::cast_precision_loss, reason = "costs are far below 2^53")]
+        nanos(cost as f64 * self.interval)
+    }
+}
+
+/// Nanoseconds since the meters started.
+fn now() -> u64 {
+    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a client has used.
@@ -52,26 +63,37 @@ impl RateLimit {
 pub(super) struct RateMeter(AtomicU64);
 
 impl RateMeter {
-    /// Charges for work of this cost.
+    /// Charges for work of this cost, of which `prepaid` is paid already.
     ///
     /// # Errors
     /// The client is above its limit; the time after which the same work would be admitted.
-    pub(super) fn charge(&self, limit: RateLimit, cost: usize) -> Result<(), Duration> {
-        let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.charge_at(now, limit, cost)
+    pub(super) fn charge(&self, limit: RateLimit, cost: usize, prepaid: usize) -> Result<(), Duration> {
+        self.charge_at(now(), limit, cost, prepaid)
     }
 
-    fn charge_at(&self, now: u64, limit: RateLimit, cost: usize) -> Result<(), Duration> {
-        #[expect(clippy::cast_precision_loss, reason = "costs are far below 2^53")]
-        let price = nanos(cost as f64 * limit.interval);
-        let burst = nanos(limit.burst);
+    /// Charges for work that is done already, also above the limit: whatever comes next waits for it.
+    pub(super) fn charge_anyway(&self, limit: RateLimit, cost: usize) {
+        self.charge_anyway_at(now(), limit, cost);
+    }
+
+    fn charge_anyway_at(&self, now: u64, limit: RateLimit, cost: usize) {
+        let add = |paid: u64| Some(paid.max(now).saturating_add(limit.price(cost)));
+        // The closure always gives a time.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    fn charge_at(&self, now: u64, limit: RateLimit, cost: usize, prepaid: usize) -> Result<(), Duration> {
+        let (burst, own) = (nanos(limit.burst), limit.price(prepaid));
         let charged = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
-            let after = paid.max(now).saturating_add(price);
+            let after = paid
+                .max(now)
+                .saturating_add(limit.price(cost - prepaid.min(cost)));
             // Work above the whole burst is admitted after a full pause, or it never would be.
-            (after - now <= burst || paid <= now).then_some(after)
+            (after - now <= burst || paid <= now.saturating_add(own)).then_some(after)
         });
         charged.map(drop).map_err(|paid| {
-            let after = paid.max(now).saturating_add(price);
+            // The next try has to pay everything again.
+            let after = paid.max(now).saturating_add(limit.price(cost));
             let fits = (after - now).saturating_sub(burst).min(paid.saturating_sub(now));
             Duration::from_nanos(fits).min(LONGEST_WAIT)
         })
@@ -97,44 +119,75 @@ mod tests {
     #[test]
     fn a_client_gets_its_burst_and_then_its_rate() {
         let (meter, limit) = (RateMeter::default(), RateLimit::new(10.0, 20).unwrap());
-        assert!(meter.charge_at(SECOND, limit, 20).is_ok());
-        assert_eq!(meter.charge_at(SECOND, limit, 1), Err(Duration::from_millis(100)));
-        assert_eq!(meter.charge_at(SECOND, limit, 5), Err(Duration::from_millis(500)));
+        assert!(meter.charge_at(SECOND, limit, 20, 0).is_ok());
+        assert_eq!(
+            meter.charge_at(SECOND, limit, 1, 0),
+            Err(Duration::from_millis(100))
+        );
+        assert_eq!(
+            meter.charge_at(SECOND, limit, 5, 0),
+            Err(Duration::from_millis(500))
+        );
         // Refused work costs nothing.
         let mut admitted = 0;
         for step in 0..100 {
-            admitted += u64::from(meter.charge_at(SECOND + step * SECOND / 10, limit, 1).is_ok());
+            admitted += u64::from(meter.charge_at(SECOND + step * SECOND / 10, limit, 1, 0).is_ok());
         }
         assert_eq!(admitted, 99);
         // After a pause the burst is whole again, and not more.
-        assert!(meter.charge_at(100 * SECOND, limit, 20).is_ok());
-        assert!(meter.charge_at(100 * SECOND, limit, 1).is_err());
+        assert!(meter.charge_at(100 * SECOND, limit, 20, 0).is_ok());
+        assert!(meter.charge_at(100 * SECOND, limit, 1, 0).is_err());
     }
 
     #[test]
     fn work_above_the_burst_waits_for_a_full_pause_and_is_paid_for() {
         let (meter, limit) = (RateMeter::default(), RateLimit::new(10.0, 20).unwrap());
-        assert!(meter.charge_at(SECOND, limit, 1).is_ok());
+        assert!(meter.charge_at(SECOND, limit, 1, 0).is_ok());
         assert_eq!(
-            meter.charge_at(SECOND, limit, 100),
+            meter.charge_at(SECOND, limit, 100, 0),
             Err(Duration::from_millis(100))
         );
-        assert!(meter.charge_at(2 * SECOND, limit, 100).is_ok());
+        assert!(meter.charge_at(2 * SECOND, limit, 100, 0).is_ok());
         assert_eq!(
-            meter.charge_at(2 * SECOND, limit, 1),
+            meter.charge_at(2 * SECOND, limit, 1, 0),
             Err(Duration::from_millis(8100))
         );
-        assert!(meter.charge_at(11 * SECOND, limit, 1).is_ok());
+        assert!(meter.charge_at(11 * SECOND, limit, 1, 0).is_ok());
+    }
+
+    #[test]
+    fn what_is_paid_already_counts_once_and_a_debt_is_waited_for() {
+        let (meter, limit) = (RateMeter::default(), RateLimit::new(10.0, 20).unwrap());
+        meter.charge_anyway_at(SECOND, limit, 15);
+        // 15 of the 18 are paid.
+        assert!(meter.charge_at(SECOND, limit, 18, 15).is_ok());
+        assert!(meter.charge_at(SECOND, limit, 2, 0).is_ok());
+        assert!(meter.charge_at(SECOND, limit, 1, 0).is_err());
+        // A debt of five seconds is waited for before anything else.
+        meter.charge_anyway_at(SECOND, limit, 50);
+        assert_eq!(meter.charge_at(SECOND, limit, 0, 0), Err(Duration::from_secs(5)));
+        assert!(meter.charge_at(6 * SECOND, limit, 0, 0).is_ok());
+        // Work above the burst, half of which is paid, is admitted after a full pause; before one it waits for all of it.
+        meter.charge_anyway_at(10 * SECOND, limit, 50);
+        assert!(meter.charge_at(10 * SECOND, limit, 100, 50).is_ok());
+        meter.charge_anyway_at(19 * SECOND, limit, 50);
+        assert_eq!(
+            meter.charge_at(19 * SECOND, limit, 100, 50),
+            Err(Duration::from_secs(6))
+        );
     }
 
     #[test]
     fn extreme_limits_neither_overflow_nor_wait_for_ever() {
         let meter = RateMeter::default();
         let slow = RateLimit::new(0.001, 0).unwrap();
-        assert!(meter.charge_at(u64::MAX / 4, slow, usize::MAX).is_ok());
-        assert_eq!(meter.charge_at(u64::MAX / 4, slow, usize::MAX), Err(LONGEST_WAIT));
+        assert!(meter.charge_at(u64::MAX / 4, slow, usize::MAX, 0).is_ok());
+        assert_eq!(
+            meter.charge_at(u64::MAX / 4, slow, usize::MAX, 0),
+            Err(LONGEST_WAIT)
+        );
         assert!(RateLimit::new(0.0, 5).is_none());
         let fast = RateLimit::new(1e9, u64::MAX).unwrap();
-        assert!(RateMeter::default().charge_at(0, fast, usize::MAX).is_ok());
+        assert!(RateMeter::default().charge_at(0, fast, usize::MAX, 0).is_ok());
     }
 }

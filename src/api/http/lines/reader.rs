@@ -81,10 +81,10 @@ impl BodyLines {
     fn keep(&mut self, next: Option<Result<Bytes, axum::Error>>) {
         match next {
             Some(Ok(bytes)) => {
-                let taken = self
-                    .memory
-                    .as_ref()
-                    .map_or(Ok(()), |memory| memory.take_body(bytes.len()));
+                let taken = self.memory.as_ref().map_or(Ok(()), |memory| {
+                    memory.decoding(bytes.len());
+                    memory.take_body(bytes.len())
+                });
                 match taken {
                     Ok(()) => self.buffer.extend_from_slice(&bytes),
                     Err(error) => self.error = Some(error.into()),
