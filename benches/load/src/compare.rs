@@ -264,7 +264,7 @@ fn kernel(count: usize) -> (&'static str, String) {
 pub async fn builds(settings: &Settings, other: &Path) -> Result<()> {
     println!("The driver and the servers share the cores.\n");
     heading("other build");
-    for count in [1, 100] {
+    for &count in &settings.entities {
         let [one, other] = [&settings.evergreen, other].map(|program| Side {
             program,
             environment: vec![kernel(count)],
@@ -283,7 +283,7 @@ pub async fn monitored(settings: &Settings, sample: &str) -> Result<()> {
     let folder = std::env::temp_dir().join(format!("evergreen-monitored-{}", std::process::id()));
     let path = |name| folder.join(name).to_string_lossy().into_owned();
     heading("without monitoring");
-    for count in [1, 100] {
+    for &count in &settings.entities {
         let ours = Side {
             program: &settings.evergreen,
             environment: vec![

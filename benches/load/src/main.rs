@@ -76,6 +76,9 @@ pub struct Settings {
     /// Pairs of servers that `builds` and `monitored` start, one after the other, with so many rounds each
     #[arg(long, default_value_t = 1)]
     servers: usize,
+    /// Entities in a request of `builds` and `monitored`
+    #[arg(long, value_delimiter = ',', default_value = "1,100")]
+    entities: Vec<usize>,
     /// Open-loop rate, as a part of the lesser of the two servers' greatest throughputs
     #[arg(long, default_value_t = 0.5)]
     load: f64,

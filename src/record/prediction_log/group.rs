@@ -20,6 +20,8 @@ pub(super) struct LogGroup {
     pub(super) model: Arc<ModelVersion>,
     /// The day of all rows in UTC, such as `2026-11-29`.
     pub(super) date: String,
+    /// The same in days since the Unix epoch.
+    day: i64,
     pub(super) opened: Instant,
     pub(super) rows: usize,
     pub(super) bytes: usize,
@@ -42,6 +44,7 @@ impl LogGroup {
         Self {
             model: rows.predictions.model.clone(),
             date: date(rows.predictions.at),
+            day: day(rows.predictions.at),
             opened: Instant::now(),
             rows: 0,
             bytes: 0,
@@ -51,7 +54,7 @@ impl LogGroup {
 
     /// Whether rows belong here.
     pub(super) fn takes(&self, rows: &QueuedRows) -> bool {
-        Arc::ptr_eq(&self.model, &rows.predictions.model) && self.date == date(rows.predictions.at)
+        Arc::ptr_eq(&self.model, &rows.predictions.model) && self.day == day(rows.predictions.at)
     }
 
     /// Adds rows.
@@ -94,6 +97,12 @@ impl LogGroup {
         }
         found
     }
+}
+
+/// The day of a time in UTC, in days since the Unix epoch.
+#[expect(clippy::cast_possible_truncation, reason = "days since the epoch; the cast saturates")]
+fn day(at: f64) -> i64 {
+    (at / 86400.0).floor() as i64
 }
 
 /// The day of a time in UTC.

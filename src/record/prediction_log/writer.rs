@@ -1,7 +1,7 @@
 //! The thread that collects rows by version and day, and has each group written to a file of its own.
 //!
-//! It does little, so that rows wait in the queue for no longer than it takes to wake up, and the marker counts them. Files are
-//! written by a thread of low priority, one file at a time.
+//! It does little, so that rows wait in the queue for no longer than [`PAUSE`], and the marker counts them. Files are written by a
+//! thread of low priority, one file at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,6 +19,10 @@ use crate::heartbeat::{Busy, Heartbeat};
 use crate::log::Pace;
 use crate::memory::MemoryBudget;
 use crate::os;
+
+/// The time between two looks at the queue while rows arrive. A request that finds the thread asleep need not wake it, which
+/// would cost a call to the system for every row.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest wait for rows.
 const TICK: Duration = Duration::from_millis(250);
@@ -45,6 +49,10 @@ pub(super) struct LogWriter {
     metrics: LogMetrics,
     /// `None` while it cannot be made.
     marker: Option<Marker>,
+    /// The sequence number at the last look at the queue, and the rows that came between that and the one before: about as many
+    /// come until the next one.
+    seen: u64,
+    coming: u64,
     /// Rows that wait for room in memory.
     held: Option<QueuedRows>,
     groups: Vec<LogGroup>,
@@ -74,6 +82,8 @@ impl LogWriter {
             memory: log.memory.clone(),
             metrics,
             marker: None,
+            seen: 0,
+            coming: 0,
             held: None,
             groups: Vec::new(),
             writing: None,
@@ -86,17 +96,24 @@ impl LogWriter {
     pub(super) fn run(mut self, messages: &Receiver<LogMessage>, heartbeat: &Heartbeat) {
         self.mark();
         loop {
-            match self.next(messages) {
-                Ok(LogMessage::Rows(rows)) => self.held = Some(rows),
-                Ok(LogMessage::Close(end)) => {
-                    let _busy = heartbeat.begin("closing the prediction log", None);
-                    return self.close(messages, end);
+            let first = self.next(messages);
+            if let Err(RecvTimeoutError::Disconnected) = first {
+                return self.close(messages, Instant::now());
+            }
+            let mut next = first.ok();
+            while let Some(message) = next {
+                match message {
+                    LogMessage::Rows(rows) => self.held = Some(rows),
+                    LogMessage::Close(end) => {
+                        let _busy = heartbeat.begin("closing the prediction log", None);
+                        return self.close(messages, end);
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.close(messages, Instant::now()),
+                self.place();
+                next = self.held.is_none().then(|| messages.try_recv().ok()).flatten();
             }
             self.place();
-            self.mark();
+            self.look();
             if self
                 .writing
                 .as_ref()
@@ -108,12 +125,24 @@ impl LogWriter {
                 self.start_file(due, heartbeat);
             }
             self.delete_old(heartbeat);
+            if self.coming > 0 {
+                std::thread::sleep(PAUSE);
+            }
         }
+    }
+
+    /// Counts the rows that have come since the last look, in the marker, too.
+    fn look(&mut self) {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        self.coming = sequence - self.seen;
+        self.seen = sequence;
+        self.mark();
     }
 
     /// The next message, or a timeout: while rows wait for room, those after them stay in the queue.
     fn next(&self, messages: &Receiver<LogMessage>) -> Result<LogMessage, RecvTimeoutError> {
         let wait = match self.writing {
+            _ if self.coming > 0 => PAUSE,
             Some(_) => WRITING_TICK,
             None => TICK,
         };
@@ -289,7 +318,8 @@ impl LogWriter {
         let settled = self.metrics.rows() + self.metrics.dropped();
         let counts = RowCounts {
             settled,
-            numbered: self.sequence.load(Ordering::Relaxed),
+            // With those that come until the next look, so that it is not too small if the process is killed before.
+            numbered: self.sequence.load(Ordering::Relaxed) + self.coming,
         };
         if let Some(Err(error)) = self.marker.as_mut().map(|marker| marker.update(counts)) {
             static PACE: Pace = Pace::new();
