@@ -1,7 +1,7 @@
 //! What the standard library has no words for: giving memory back to the system, stepping behind other threads, signals.
 
-/// Gives memory that was freed back to the system. The allocator keeps it otherwise, and a server that reloads large
-/// models would seem to grow.
+/// Gives memory that was freed back to the system. glibc's allocator keeps it otherwise, and a server that reloads large
+/// models would seem to grow. jemalloc does so by itself.
 pub(crate) fn release_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator's own call")]
