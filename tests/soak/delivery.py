@@ -139,13 +139,15 @@ class Flood:
         streams[1].close()
 
     async def run(self, seconds, workers, rate=None):
-        """Closed loop: each worker sends its next request after an answer."""
+        """Closed loop: each worker sends its next request after an answer. With a rate, requests are due at fixed times
+        and are timed from those. Returns what was asked, and the answers with scores in a second."""
         self.seen = []
-        end = time.perf_counter() + seconds
+        start = time.perf_counter()
+        end = start + seconds
         queue = asyncio.Queue() if rate else None
-        tasks = [asyncio.create_task(self.worker(queue, end + 60 if rate else end)) for _ in range(workers)]
+        tasks = [asyncio.create_task(self.worker(queue, end)) for _ in range(workers)]
         if rate:
-            start, count = time.perf_counter(), 0
+            count = 0
             while time.perf_counter() < end:
                 due = int((time.perf_counter() - start) * rate) - count
                 for _ in range(due):
@@ -155,7 +157,9 @@ class Flood:
             for _ in tasks:
                 queue.put_nowait(None)
         await asyncio.gather(*tasks)
-        return self.seen
+        # Answers that came later do not count.
+        good = sum(status == 200 and due + took <= end for due, took, status, _ in self.seen)
+        return self.seen, good / seconds
 
 
 def probing(instance, done, times):
@@ -208,7 +212,7 @@ def overload(
     work,
     seconds=60,
     warm=8,
-    entities=100,
+    entities=400,
     explain=3,
     in_flight=10_000,
     factor=10,
@@ -233,15 +237,14 @@ def overload(
         clients()
         flood = Flood(instance.ports["http"], entities, explain, key)
         # Two requests in flight per two cores, and two more, keep the server busy; further ones would only wait.
-        peak_seen = asyncio.run(flood.run(warm, workers=4))
-        peak = sum(status == 200 for _, _, status, _ in peak_seen) / warm
+        peak_seen, peak = asyncio.run(flood.run(warm, workers=4))
         calm = percentile([took for _, took, status, _ in peak_seen if status == 200], 0.99)
         memory = [instance.resident()]
         done, probes = threading.Event(), []
         prober = threading.Thread(target=probing, args=(instance, done, probes))
         prober.start()
         with hostile_client(instance, hostile_key) if hostile else contextlib.nullcontext():
-            seen = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
+            seen, goodput = asyncio.run(flood.run(seconds, workers=400, rate=factor * peak))
             memory.append(instance.resident())
         done.set()
         prober.join()
@@ -260,7 +263,8 @@ def overload(
         return {
             "peak_per_s": round(peak, 1),
             "offered_per_s": round(factor * peak, 1),
-            "goodput_to_peak": round(len(good) / seconds / peak, 3),
+            "asked_per_s": round(len(seen) / seconds, 1),
+            "goodput_to_peak": round(goodput / peak, 3),
             "other_answers": len(seen) - len(good) - len(refused),
             "refused": len(refused),
             "with_retry_after": sum(retry for _, _, status, retry in seen if status == 429),
