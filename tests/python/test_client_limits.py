@@ -210,7 +210,9 @@ def test_entities_and_their_bytes_are_not_paid_twice(guarded):
     entities = [{"id": "C-1042", "features": {}}] * 250
     body = json.dumps({"model": "churn", "entities": entities}) + " " * 102_400
     assert http.post("/v1/score", content=body, headers=exact).status_code == 200
-    assert http.post("/v1/score", json={"model": "churn", "entities": entities[:50]}, headers=exact).is_success
+    assert http.post(
+        "/v1/score", json={"model": "churn", "entities": entities[:50]}, headers=exact
+    ).is_success
     assert http.get(SCORE, headers=exact).status_code == 429
 
 

@@ -371,7 +371,10 @@ def main():
     parser.add_argument("--old", help="rolling: the binary of another release")
     parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
     parser.add_argument(
-        "--hostile-rate", type=float, default=0, help="entities a second that its key may have scored; 0: no limit"
+        "--hostile-rate",
+        type=float,
+        default=0,
+        help="entities a second that its key may have scored; 0: no limit",
     )
     options = parser.parse_args()
     more = {"hostile": True, "hostile_rate": options.hostile_rate} if options.hostile else {}
