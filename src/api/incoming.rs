@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::memory::{BodyMeter, NoMemory, RequestMemory};
 use crate::scoring::Client;
+use crate::scoring::client::BodyLimits;
 
 /// Time between two looks at the rate of a body.
 const TICK: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ pub(super) enum BodyEnded {
         "the body unpacks to more than 1 MiB and more than {MOST_RATIO} times its packed size; send it unpacked"
     )]
     TooDense,
-    /// Its client is in debt for earlier bodies.
+    /// Its client owes for earlier bodies.
     #[error("{0}")]
     AboveRate(Error),
     /// It was slow while memory was short.
@@ -134,24 +135,42 @@ struct BodyWatch {
     failure: fn(BodyEnded) -> axum::Error,
 }
 
-/// Charges a client for the bytes that are decoded: that takes time, whatever comes of them.
+/// Bytes of a body that cost nothing: the usual small request is not refused because of large ones.
+const FREE_BYTES: usize = 1 << 10;
+
+/// Most bytes that a packed one can become (deflate).
+const MOST_UNPACKED: usize = 1032;
+
+/// Charges a client for one body.
 #[derive(Debug)]
 struct BodyCharge {
-    client: Client,
+    limits: BodyLimits,
+    most: usize,
     /// Bytes so far.
     bytes: AtomicUsize,
+    /// What packed messages may become whose decoding has not begun.
+    packed: AtomicUsize,
 }
-
-/// Bytes of a body that cost as much as an entity. The first ones are free: the usual small body costs nothing.
-const BYTES_PER_ENTITY: usize = 1 << 10;
 
 impl BodyMeter for BodyCharge {
     fn decoding(&self, bytes: usize) {
+        self.packed.store(0, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let cost = (before + bytes) / BYTES_PER_ENTITY - before / BYTES_PER_ENTITY;
-        if cost > 0 {
-            self.client.charge_body(cost);
-        }
+        let beyond = |bytes: usize| bytes.saturating_sub(FREE_BYTES);
+        self.limits.charge(beyond(before + bytes) - beyond(before));
+    }
+
+    fn packed(&self, bytes: usize) {
+        let most = bytes.saturating_mul(MOST_UNPACKED).min(self.most);
+        self.packed.fetch_add(most, Ordering::Relaxed);
+    }
+}
+
+impl Drop for BodyCharge {
+    /// A message that could not be unpacked took as long as one that could.
+    fn drop(&mut self) {
+        let packed = *self.packed.get_mut();
+        self.decoding(packed);
     }
 }
 
@@ -164,11 +183,13 @@ impl BodyWatch {
         let route = request.extensions().get::<MatchedPath>();
         let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
         let memory = request.extensions().get::<RequestMemory>().cloned();
-        let client = limited_client(&mut request);
-        if let (Some(memory), Some(client)) = (&memory, &client) {
+        let limits = request.extensions().get::<Client>().and_then(Client::body_limits);
+        if let (Some(memory), Some(limits)) = (&memory, &limits) {
             memory.set_meter(Box::new(BodyCharge {
-                client: client.clone(),
+                limits: limits.clone(),
+                most: self.limit.0,
                 bytes: AtomicUsize::new(0),
+                packed: AtomicUsize::new(0),
             }));
         }
         match timeout {
@@ -182,8 +203,8 @@ impl BodyWatch {
                     parts: Parts::default(),
                     body,
                     memory,
-                    // A stream waits for the rate of its client instead.
-                    client: client.filter(|_| timeout == BodyTimeout::Whole),
+                    limits,
+                    debt: None,
                     watch: self.clone(),
                     timed: timeout == BodyTimeout::Whole,
                     progress: None,
@@ -192,16 +213,6 @@ impl BodyWatch {
             }),
         }
     }
-}
-
-/// The client of a request, if its rate is limited, ready to pay for the body.
-fn limited_client(request: &mut Request) -> Option<Client> {
-    let client = request.extensions_mut().get_mut::<Client>()?;
-    if !client.has_rate() {
-        return None;
-    }
-    *client = std::mem::take(client).with_body();
-    Some(client.clone())
 }
 
 /// How a body arrives, from its first wait for data: most arrive with the headers.
@@ -255,6 +266,8 @@ struct Frames {
     header: [u8; 5],
     have: usize,
     rest: usize,
+    /// Bytes of compressed messages that were announced.
+    packed: usize,
 }
 
 impl Frames {
@@ -270,10 +283,11 @@ impl Frames {
             self.have += part.len();
             bytes = after;
             if self.have == self.header.len() {
-                let [_, a, b, c, d] = self.header;
+                let [compressed, a, b, c, d] = self.header;
                 self.rest = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
                 self.have = 0;
                 announced += self.rest.min(limit);
+                self.packed += self.rest.min(limit) * usize::from(compressed.min(1));
             }
         }
         announced
@@ -303,8 +317,9 @@ pin_project! {
         parts: Parts,
         body: Body,
         memory: Option<RequestMemory>,
-        // Asked once, before the first part, whether it is in debt.
-        client: Option<Client>,
+        limits: Option<BodyLimits>,
+        // Until its client has paid for earlier bodies.
+        debt: Option<Pin<Box<Sleep>>>,
         watch: Arc<BodyWatch>,
         timed: bool,
         progress: Option<Progress>,
@@ -318,6 +333,32 @@ impl IncomingBody {
         // hyper closes the stream or the connection for what has not arrived.
         self.body = Body::empty();
         Poll::Ready(Some(Err((self.watch.failure)(why))))
+    }
+
+    /// Ready if its client does not owe for earlier bodies. A body that is read whole is refused, a stream waits.
+    fn paid(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyEnded>> {
+        loop {
+            if let Some(debt) = &mut self.debt {
+                ready!(debt.as_mut().poll(context));
+                self.debt = None;
+            }
+            let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+            let limits = self.limits.as_ref();
+            let Some(limits) = limits.filter(|_| self.parts.bytes.saturating_add(announced) > FREE_BYTES)
+            else {
+                return Poll::Ready(Ok(()));
+            };
+            let debt = limits.debt();
+            if self.timed {
+                let refused = debt.map(|debt| limits.refuse(debt));
+                self.limits = None;
+                return Poll::Ready(refused.map_or(Ok(()), |error| Err(BodyEnded::AboveRate(error))));
+            }
+            let Some(debt) = debt else {
+                return Poll::Ready(Ok(()));
+            };
+            self.debt = Some(Box::pin(tokio::time::sleep(debt)));
+        }
     }
 }
 
@@ -333,10 +374,10 @@ impl HttpBody for IncomingBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        if let Some(client) = this.client.take()
-            && let Err(error) = client.charge(0)
-        {
-            return this.end(BodyEnded::AboveRate(error));
+        match this.paid(context) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(why)) => return this.end(why),
+            Poll::Pending => return Poll::Pending,
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
             let bytes = match &frame {
@@ -354,6 +395,7 @@ impl HttpBody for IncomingBody {
                 && let Some(data) = frame.data_ref()
             {
                 let announced = this.frames.announced(data, this.watch.limit.0);
+                memory.packed(std::mem::take(&mut this.frames.packed));
                 if let Err(error) = memory.take_body(announced) {
                     return this.end(error.into());
                 }
@@ -432,6 +474,9 @@ mod tests {
         bytes.extend([0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
         let whole = Frames::default().announced(&bytes, 1 << 20);
         assert_eq!(whole, 3 + 65_536 + (1 << 20));
+        let mut packed = Frames::default();
+        packed.announced(&bytes, 1 << 20);
+        assert_eq!(packed.packed, 65_536, "the second message");
         let mut single = Frames::default();
         let parts: usize = bytes.iter().map(|byte| single.announced(&[*byte], 1 << 20)).sum();
         assert_eq!(parts, whole);

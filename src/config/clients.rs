@@ -9,8 +9,8 @@ use crate::values::network::Network;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientsSection {
-    /// Entities per second that a client may have scored; an explained one counts as ten, or as its reasons if they are more. A
-    /// request costs at least one entity per KiB of its unpacked body, also if it fails. Requests beyond it are refused
+    /// Entities per second that a client may have scored; an explained one counts as ten, or as its reasons if they are more. With
+    /// each come 8 KiB of bodies, also of requests that fail. Requests beyond either are refused
     /// (429, RESOURCE_EXHAUSTED) with the time of the next try. 0: no limit.
     pub rate: f64,
     /// Entities that a client may have scored at once after a pause. 0: those of one second of `rate`.

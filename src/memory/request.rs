@@ -35,6 +35,9 @@ struct Account {
 pub trait BodyMeter: Debug + Send + Sync {
     /// So many more bytes of the body, unpacked, are about to be decoded.
     fn decoding(&self, bytes: usize);
+
+    /// A packed message of so many bytes was announced. If it cannot be unpacked, its decoding never begins.
+    fn packed(&self, bytes: usize);
 }
 
 tokio::task_local! {
@@ -90,6 +93,13 @@ impl RequestMemory {
     pub fn set_meter(&self, meter: Box<dyn BodyMeter>) {
         // A second one cannot come: the layer of the bodies runs once for a request.
         let _ = self.0.meter.set(meter);
+    }
+
+    /// Tells that packed messages of so many bytes were announced.
+    pub fn packed(&self, bytes: usize) {
+        if let (Some(meter), 1..) = (self.0.meter.get(), bytes) {
+            meter.packed(bytes);
+        }
     }
 
     /// Tells that so many more bytes of the body, unpacked, are about to be decoded.

@@ -6,13 +6,18 @@ mod rate;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::spans::RequestSpan;
 use metrics::RefusalCounters;
 pub use rate::RateLimit;
 use rate::RateMeter;
+
+/// Bytes of bodies that come with each entity of a client's rate: more than nearly all entities take with their features.
+/// Decoding so many takes about ten times as long as scoring one.
+const BODY_BYTES: u32 = 8 << 10;
 
 /// The client of a request. The default has no limits, for work that no client asked for.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +28,6 @@ pub struct Client {
     span: RequestSpan,
     /// The ids of its request, if the prediction log wants them.
     request: Option<RequestIds>,
-    /// What its request has paid for its body and has not had scored yet, if its rate has a limit.
-    prepaid: Option<Arc<AtomicUsize>>,
 }
 
 /// The ids of a request, under which the prediction log has it.
@@ -136,50 +139,27 @@ impl Client {
         }
     }
 
-    /// The same client at the beginning of a request with a body, which [`Self::charge_body`] is called for. What that takes
-    /// counts as paid when the same request is charged for its entities.
-    #[must_use]
-    pub fn with_body(self) -> Self {
-        let prepaid = self.limit().map(|_| Arc::default());
-        Self { prepaid, ..self }
+    /// What limits its bodies, if its rate is limited.
+    pub fn body_limits(&self) -> Option<BodyLimits> {
+        let client = self.known.as_ref()?;
+        Some(BodyLimits {
+            client: client.clone(),
+            limit: client.profile.rate?.times(BODY_BYTES.into()),
+        })
     }
 
-    /// Charges for a part of the body, in entities. It is never refused: what arrives is decoded, whatever comes of it, and what
-    /// the client does next waits for it.
-    pub fn charge_body(&self, cost: usize) {
-        if let (Some((limit, known)), Some(prepaid)) = (self.limit(), &self.prepaid) {
-            known.usage.rate.charge_anyway(limit, cost);
-            prepaid.fetch_add(cost, Ordering::Relaxed);
-        }
-    }
-
-    /// Whether what the client does costs its rate.
-    pub fn has_rate(&self) -> bool {
-        self.limit().is_some()
-    }
-
-    fn limit(&self) -> Option<(RateLimit, &KnownClient)> {
-        let known = self.known.as_ref()?;
-        Some((known.profile.rate?, known))
-    }
-
-    /// Charges the rate of the client for work of this cost. What the request has paid for its body counts. A cost of 0 asks
-    /// whether the client is in debt.
+    /// Charges the rate of the client for work of this cost.
     ///
     /// # Errors
     /// The client is above its rate; the error says when to try again.
     pub fn charge(&self, cost: usize) -> Result<(), Error> {
-        let Some((limit, KnownClient { profile, usage })) = self.limit() else {
+        let Some(KnownClient { profile, usage }) = &self.known else {
             return Ok(());
         };
-        let prepaid = self.prepaid.as_deref().map_or(0, |prepaid| take(prepaid, cost));
-        if prepaid > 0 && prepaid == cost {
+        let Some(limit) = profile.rate else {
             return Ok(());
-        }
-        usage.rate.charge(limit, cost, prepaid).map_err(|wait| {
-            if let Some(all) = &self.prepaid {
-                all.fetch_add(prepaid, Ordering::Relaxed);
-            }
+        };
+        usage.rate.charge(limit, cost).map_err(|wait| {
             profile.refused.rate.inc();
             let (rate, seconds) = (limit.per_second(), wait.as_secs_f64());
             let setting = profile.setting("rate");
@@ -191,11 +171,36 @@ impl Client {
     }
 }
 
-/// Takes at most this much; returns what it took.
-fn take(from: &AtomicUsize, most: usize) -> usize {
-    let rest = |there: usize| Some(there - there.min(most));
-    let there = from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
-    there.unwrap_or_else(|there| there).min(most)
+/// The bodies of a client whose rate is limited. They are charged as they are decoded, whatever comes of them.
+#[derive(Clone, Debug)]
+pub struct BodyLimits {
+    client: KnownClient,
+    limit: RateLimit,
+}
+
+impl BodyLimits {
+    /// Charges for bytes that are about to be decoded.
+    pub fn charge(&self, bytes: usize) {
+        self.client.usage.bodies.charge_anyway(self.limit, bytes);
+    }
+
+    /// How long it takes until the client has paid for its earlier bodies; `None` if it has.
+    pub fn debt(&self) -> Option<Duration> {
+        self.client.usage.bodies.debt(self.limit)
+    }
+
+    /// The error of a body that is not read because of this debt.
+    pub fn refuse(&self, debt: Duration) -> Error {
+        let KnownClient { profile, .. } = &self.client;
+        profile.refused.rate.inc();
+        let (rate, seconds) = (self.limit.per_second(), debt.as_secs_f64());
+        let setting = profile.setting("rate");
+        Error::client_limit(format!(
+            "{profile} is above {rate} bytes of bodies per second ({} KiB for each entity of {setting}); retry in {seconds:.3} s",
+            BODY_BYTES >> 10
+        ))
+        .after(debt)
+    }
 }
 
 /// What a client may do.
@@ -236,6 +241,8 @@ impl fmt::Display for ClientProfile {
 #[derive(Debug, Default)]
 pub struct Usage {
     rate: RateMeter,
+    /// Bytes of bodies.
+    bodies: RateMeter,
     /// Cost of its entities that are being scored.
     pub(super) held: AtomicUsize,
 }
@@ -306,6 +313,30 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_client_owes_for_its_bodies_and_not_for_its_entities() {
+        let known = client(RateLimit::new(2.0, 10), 1.0, None);
+        let bodies = known.body_limits().unwrap();
+        bodies.charge(10 << 13);
+        assert_eq!(bodies.debt(), None);
+        bodies.charge(6 << 13);
+        let debt = bodies.debt().unwrap();
+        assert!((2.5..=3.0).contains(&debt.as_secs_f64()), "{debt:?}");
+        let error = bodies.refuse(debt);
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::ClientLimit, Some(debt))
+        );
+        assert!(
+            error
+                .to_string()
+                .contains("above 16384 bytes of bodies per second"),
+            "{error}"
+        );
+        assert!(known.charge(10).is_ok());
+        assert!(client(None, 1.0, None).body_limits().is_none() && Client::default().body_limits().is_none());
+    }
+
+    #[test]
     fn a_client_above_its_rate_is_told_when_to_retry() {
         let client = client(RateLimit::new(2.0, 10), 1.0, None);
         assert!(client.charge(10).is_ok());
@@ -318,20 +349,5 @@ pub(super) mod tests {
             "{error}"
         );
         assert!(Client::default().charge(usize::MAX).is_ok());
-    }
-
-    #[test]
-    fn a_body_is_paid_for_and_its_entities_are_not_paid_twice() {
-        let known = client(RateLimit::new(2.0, 10), 1.0, None);
-        let request = known.clone().with_body();
-        request.charge_body(6);
-        // Six of the eight are paid; the last two of the burst are left.
-        assert!(request.charge(5).is_ok() && request.charge(3).is_ok());
-        assert!(known.charge(2).is_ok() && known.charge(1).is_err());
-        // A body above the limit is not refused, but what comes next is.
-        let failing = known.clone().with_body();
-        failing.charge_body(100);
-        assert!(known.charge(0).is_err() && known.with_body().charge(0).is_err());
-        Client::default().with_body().charge_body(5);
     }
 }

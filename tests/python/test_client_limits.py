@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
+from evergreen_testing import hostile
 from evergreen_testing.grpc_client import Client, details
 from evergreen_testing.model_repository import bundle, put
 from evergreen_testing.processes import until
@@ -24,7 +25,7 @@ ENTRIES = {
     "free": "",
     "slow": "rate = 0.001\nburst = 6\n",
     "steady": "rate = 1000\nburst = 500\n",
-    "owing": "rate = 100\nburst = 10\n",
+    **dict.fromkeys(("owing", "packing", "lines", "batches"), "rate = 10\nburst = 10\n"),
     "exact": "rate = 0.001\nburst = 300\n",
     "small": "share = 0.2\n",
     "churn-only": 'models = ["churn"]\n',
@@ -158,25 +159,27 @@ def test_batches_of_a_stream_wait_for_the_rate(guarded):
         assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def large(count=1):
+    """Returns a valid request of two KiB."""
+    return json.dumps({"model": "churn", "entities": [{"id": "C-1042"}] * count}).encode() + b" " * 2048
+
+
 def broken(kind, guarded):
-    """Sends a body of 100 KiB, once it is unpacked, that fails. Returns whether it failed as it should."""
-    text, headers = b'{"model": "churn", "entities": [' + b" " * 102_400, bearer(guarded.keys["owing"])
+    """Sends a body of 260 KiB, once it is unpacked, that fails. Returns whether it failed as it should."""
+    text, headers = b'{"model": "churn", "entities": [' + b" " * 266_240, bearer(guarded.keys["owing"])
     http = guarded.server.http
     if kind == "rest":
         return http.post("/v1/score", content=text, headers=headers).status_code == 400
     if kind == "packed":
         headers["content-encoding"] = "gzip"
         return http.post("/v1/score", content=gzip.compress(text), headers=headers).status_code == 400
-    if kind == "lines":
-        answer = http.post("/v1/models/churn/scores", content=b'{"idd": 1}\n' * 9310, headers=headers)
-        return {json.loads(line)["status"] for line in answer.text.splitlines()} == {"error"}
     with grpc.insecure_channel(guarded.server.grpc) as channel:
         # Field 3 is a list of messages; this one does not end.
         method = channel.unary_unary("/evergreen.v1.ScoringService/Score")
         compression = grpc.Compression.Gzip if kind == "packed gRPC" else grpc.Compression.NoCompression
         with pytest.raises(grpc.RpcError) as failed:
             method(
-                b"\x0a\x05churn\x1a\xff\xff\x7f" + b"\0" * 102_400,
+                b"\x0a\x05churn\x1a\xff\xff\x7f" + b"\0" * 266_240,
                 metadata=metadata(guarded, "owing"),
                 timeout=10,
                 compression=compression,
@@ -184,35 +187,72 @@ def broken(kind, guarded):
         return failed.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
 
 
-@pytest.mark.parametrize("kind", ["rest", "packed", "lines", "gRPC", "packed gRPC"])
+@pytest.mark.parametrize("kind", ["rest", "packed", "gRPC", "packed gRPC"])
 def test_a_body_that_fails_is_paid_for(kind, guarded):
     http, owing = guarded.server.http, bearer(guarded.keys["owing"])
-    small = {"model": "churn", "entities": [{"id": "C-1042"}]}
-    score = lambda: http.post("/v1/score", json=small, headers=owing)  # noqa: E731
+    score = lambda: http.post("/v1/score", content=large(), headers=owing)  # noqa: E731
     until(lambda: score().status_code == 200)
-    # Ten at once after a pause; then a body of 100 KiB costs another second.
-    time.sleep(0.2)
+    # 80 KiB at once after a pause, and 80 in each second.
+    time.sleep(1.2)
     assert broken(kind, guarded)
     refused = score()
     assert refused.status_code == 429 and refused.json()["type"] == "urn:evergreen:problem:client_limit"
-    wait = float(re.search(r"retry in ([\d.]+) s", refused.json()["detail"])[1])
-    assert 0.5 < wait <= 1
-    error = call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}])
-    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "RetryInfo" in details(error)
-    time.sleep(wait)
+    assert "`owing` is above 81920 bytes of bodies per second (8 KiB for each entity" in refused.text
+    assert 1 < float(re.search(r"retry in ([\d.]+) s", refused.text)[1]) < 2.3
+    error = call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}] * 200)
+    assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "bytes of bodies" in error.details()
+    # Small bodies cost nothing.
+    assert http.post("/v1/score", content=large()[:-2048], headers=owing).status_code == 200
+    assert call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}]).results
+    wait = details(error)["RetryInfo"].retry_delay
+    time.sleep(wait.seconds + wait.nanos / 1e9)
     assert score().status_code == 200
     # Nobody else has to wait.
-    assert http.get(SCORE, headers=bearer(guarded.keys["free"])).status_code == 200
+    assert http.post("/v1/score", content=large(), headers=bearer(guarded.keys["free"])).status_code == 200
 
 
-def test_entities_and_their_bytes_are_not_paid_twice(guarded):
+def test_a_message_that_cannot_be_unpacked_is_paid_for(guarded):
+    packed = gzip.compress(b"\0" * (4 << 20))
+    client = hostile.Http2(guarded.server.grpc)
+    body = hostile.message(packed[:-8] + b"\1" * 8, compressed=True)
+    headers = (("grpc-encoding", "gzip"), *metadata(guarded, "packing"))
+    stream = client.call(hostile.SCORE, body, *headers)
+    client.answers([stream], 10)
+    client.close()
+    http, packing = guarded.server.http, bearer(guarded.keys["packing"])
+    until(lambda: http.post("/v1/score", content=large(), headers=packing).status_code == 429)
+    assert http.post("/v1/score", content=large()[:-2048], headers=packing).status_code == 200
+
+
+def test_streams_wait_for_the_rate_of_bodies(guarded):
+    lines = b'{"idd": 1}\n' * 25_000
+    start = time.monotonic()
+    answer = guarded.server.http.post(
+        "/v1/models/churn/scores", content=lines, headers=bearer(guarded.keys["lines"])
+    )
+    assert {json.loads(line)["status"] for line in answer.text.splitlines()} == {"error"}
+    assert answer.text.count("\n") == 25_000
+    # 268 KiB, of which 80 are the burst; the last ones need not be paid before they are answered.
+    assert time.monotonic() - start > 1.7
+    with grpc.insecure_channel(guarded.server.grpc) as channel:
+        # The names of models that do not exist.
+        batches = [
+            {"batch_id": str(number), "request": {"model": "x" * 40_000, "entities": [{"text_id": "C-1042"}]}}
+            for number in range(7)
+        ]
+        start = time.monotonic()
+        answers = list(Client(channel).stream(batches, metadata=metadata(guarded, "batches"), timeout=30))
+        assert [answer.error.code for answer in answers] == [grpc.StatusCode.NOT_FOUND.value[0]] * 7
+        assert time.monotonic() - start > 1.5
+
+
+def test_what_a_body_costs_is_not_taken_from_the_entities(guarded):
     http, exact = guarded.server.http, bearer(guarded.keys["exact"])
     entities = [{"id": "C-1042", "features": {}}] * 250
     body = json.dumps({"model": "churn", "entities": entities}) + " " * 102_400
     assert http.post("/v1/score", content=body, headers=exact).status_code == 200
-    assert http.post(
-        "/v1/score", json={"model": "churn", "entities": entities[:50]}, headers=exact
-    ).is_success
+    body = json.dumps({"model": "churn", "entities": entities[:50]}) + " " * 102_400
+    assert http.post("/v1/score", content=body, headers=exact).status_code == 200
     assert http.get(SCORE, headers=exact).status_code == 429
 
 

@@ -377,6 +377,8 @@ def main():
         help="entities a second that its key may have scored; 0: no limit",
     )
     options = parser.parse_args()
+    if options.hostile_rate and not options.hostile:
+        parser.error("--hostile-rate needs --hostile")
     more = {"hostile": True, "hostile_rate": options.hostile_rate} if options.hostile else {}
     if options.old:
         more["old"] = str(Path(options.old).resolve())

@@ -100,15 +100,17 @@ impl LogGroup {
 }
 
 /// The day of a time in UTC, in days since the Unix epoch.
-#[expect(clippy::cast_possible_truncation, reason = "days since the epoch; the cast saturates")]
 fn day(at: f64) -> i64 {
-    (at / 86400.0).floor() as i64
+    stamp(at).as_second().div_euclid(86_400)
 }
 
 /// The day of a time in UTC.
 fn date(at: f64) -> String {
-    let time = instant(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    TimeZone::UTC.to_datetime(time).date().to_string()
+    TimeZone::UTC.to_datetime(stamp(at)).date().to_string()
+}
+
+fn stamp(at: f64) -> jiff::Timestamp {
+    instant(at).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -120,5 +122,18 @@ mod tests {
         assert_eq!(date(1_795_996_799.999), "2026-11-29");
         assert_eq!(date(1_795_996_800.0), "2026-11-30");
         assert_eq!(date(f64::NAN), "1970-01-01");
+        for at in [
+            1_795_996_799.999,
+            1_795_996_799.999_999_9,
+            1_795_996_800.0,
+            f64::NAN,
+        ] {
+            let of_day = jiff::Timestamp::from_second(day(at) * 86_400).unwrap();
+            assert_eq!(
+                date(at),
+                TimeZone::UTC.to_datetime(of_day).date().to_string(),
+                "{at}"
+            );
+        }
     }
 }

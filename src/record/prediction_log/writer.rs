@@ -14,7 +14,7 @@ use super::group::LogGroup;
 use super::marker::{Marker, RowCounts};
 use super::metrics::{LogMetrics, Loss};
 use super::retention::Retention;
-use super::{LogMessage, PredictionLog, QueuedRows, ROW_GROUP_PART};
+use super::{LogMessage, MESSAGES, PredictionLog, QueuedRows, ROW_GROUP_PART};
 use crate::heartbeat::{Busy, Heartbeat};
 use crate::log::Pace;
 use crate::memory::MemoryBudget;
@@ -100,8 +100,9 @@ impl LogWriter {
             if let Err(RecvTimeoutError::Disconnected) = first {
                 return self.close(messages, Instant::now());
             }
-            let mut next = first.ok();
-            while let Some(message) = next {
+            let (mut next, mut taken) = (first.ok(), 0);
+            while let Some(message) = next.take() {
+                taken += 1;
                 match message {
                     LogMessage::Rows(rows) => self.held = Some(rows),
                     LogMessage::Close(end) => {
@@ -110,7 +111,9 @@ impl LogWriter {
                     }
                 }
                 self.place();
-                next = self.held.is_none().then(|| messages.try_recv().ok()).flatten();
+                if self.held.is_none() && taken < MESSAGES {
+                    next = messages.try_recv().ok();
+                }
             }
             self.place();
             self.look();
