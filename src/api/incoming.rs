@@ -18,7 +18,7 @@ use tower::util::MapRequestLayer;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::memory::{BodyMeter, NoMemory, RequestMemory};
+use crate::memory::{self, BodyMeter, NoMemory, RequestMemory};
 use crate::scoring::Client;
 use crate::scoring::client::BodyLimits;
 
@@ -182,7 +182,7 @@ impl BodyWatch {
         request.extensions_mut().insert(self.limit);
         let route = request.extensions().get::<MatchedPath>();
         let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
-        let memory = request.extensions().get::<RequestMemory>().cloned();
+        let memory = memory::current();
         let limits = request.extensions().get::<Client>().and_then(Client::body_limits);
         if let (Some(memory), Some(limits)) = (&memory, &limits) {
             memory.set_meter(Box::new(BodyCharge {

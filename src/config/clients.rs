@@ -10,7 +10,7 @@ use crate::values::network::Network;
 #[serde(deny_unknown_fields, default)]
 pub struct ClientsSection {
     /// Entities per second that a client may have scored; an explained one counts as ten, or as its reasons if they are more. With
-    /// each come 8 KiB of bodies, also of requests that fail. Requests beyond either are refused
+    /// each come 4 KiB of bodies, also of requests that fail. Requests beyond either are refused
     /// (429, RESOURCE_EXHAUSTED) with the time of the next try. 0: no limit.
     pub rate: f64,
     /// Entities that a client may have scored at once after a pause. 0: those of one second of `rate`.

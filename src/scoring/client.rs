@@ -16,8 +16,8 @@ pub use rate::RateLimit;
 use rate::RateMeter;
 
 /// Bytes of bodies that come with each entity of a client's rate: more than nearly all entities take with their features.
-/// Decoding so many takes about ten times as long as scoring one.
-const BODY_BYTES: u32 = 8 << 10;
+/// Decoding so many takes several times as long as scoring one.
+const BODY_BYTES: u32 = 4 << 10;
 
 /// The client of a request. The default has no limits, for work that no client asked for.
 #[derive(Clone, Debug, Default)]
@@ -316,9 +316,9 @@ pub(super) mod tests {
     fn a_client_owes_for_its_bodies_and_not_for_its_entities() {
         let known = client(RateLimit::new(2.0, 10), 1.0, None);
         let bodies = known.body_limits().unwrap();
-        bodies.charge(10 << 13);
+        bodies.charge(10 << 12);
         assert_eq!(bodies.debt(), None);
-        bodies.charge(6 << 13);
+        bodies.charge(6 << 12);
         let debt = bodies.debt().unwrap();
         assert!((2.5..=3.0).contains(&debt.as_secs_f64()), "{debt:?}");
         let error = bodies.refuse(debt);
@@ -329,7 +329,7 @@ pub(super) mod tests {
         assert!(
             error
                 .to_string()
-                .contains("above 16384 bytes of bodies per second"),
+                .contains("above 8192 bytes of bodies per second"),
             "{error}"
         );
         assert!(known.charge(10).is_ok());

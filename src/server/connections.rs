@@ -319,7 +319,6 @@ async fn serve_http<I>(
         let pipelined = http1 && pipeline.was_buffered();
         let memory = RequestMemory::new(held.clone());
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(memory.clone());
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }

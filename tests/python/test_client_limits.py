@@ -25,7 +25,7 @@ ENTRIES = {
     "free": "",
     "slow": "rate = 0.001\nburst = 6\n",
     "steady": "rate = 1000\nburst = 500\n",
-    **dict.fromkeys(("owing", "packing", "lines", "batches"), "rate = 10\nburst = 10\n"),
+    **dict.fromkeys(("owing", "packing", "lines", "batches"), "rate = 20\nburst = 20\n"),
     "exact": "rate = 0.001\nburst = 300\n",
     "small": "share = 0.2\n",
     "churn-only": 'models = ["churn"]\n',
@@ -197,7 +197,7 @@ def test_a_body_that_fails_is_paid_for(kind, guarded):
     assert broken(kind, guarded)
     refused = score()
     assert refused.status_code == 429 and refused.json()["type"] == "urn:evergreen:problem:client_limit"
-    assert "`owing` is above 81920 bytes of bodies per second (8 KiB for each entity" in refused.text
+    assert "`owing` is above 81920 bytes of bodies per second (4 KiB for each entity" in refused.text
     assert 1 < float(re.search(r"retry in ([\d.]+) s", refused.text)[1]) < 2.3
     error = call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}] * 200)
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "bytes of bodies" in error.details()

@@ -166,8 +166,8 @@ def probing(instance, done, times):
     while not done.is_set():
         for path in ("/livez", "/readyz"):
             start = time.perf_counter()
-            status, _ = instance.ask(path)
-            times.append((time.perf_counter() - start, status))
+            status, text = instance.ask(path)
+            times.append((time.perf_counter() - start, status, text))
         time.sleep(0.05)
 
 
@@ -272,8 +272,9 @@ def overload(
             "p99_admitted_ms": round(percentile(good, 0.99), 1),
             "p99_refused_ms": round(percentile(refused, 0.99), 1) if refused else None,
             "probes": len(probes),
-            "probes_failed": sum(status != 200 for _, status in probes),
-            "p99_probe_ms": round(percentile([took for took, _ in probes], 0.99), 1),
+            "probes_failed": sum(status != 200 for _, status, _ in probes),
+            "first_failed": [text for _, status, text in probes if status != 200][:3],
+            "p99_probe_ms": round(percentile([took for took, *_ in probes], 0.99), 1),
             "resident_mb": [round(each) for each in memory],
             "normal_after_s": round(max(slow, default=0), 2),
         }

@@ -56,7 +56,7 @@ impl<S: Sync> FromRequest<S> for Body {
 async fn collect(request: Request) -> Result<Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>();
     let limit = limit.map_or(OPERATIONS_BODY, |limit| limit.0);
-    let memory = request.extensions().get::<RequestMemory>().cloned();
+    let memory = memory::current();
     let mut body = request.into_body();
     // Before the first poll, which sends `100 Continue` to a client that waits for it.
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);

@@ -19,7 +19,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::problem::unknown_encoding;
 use crate::api::incoming::{BodyEnded, MOST_RATIO};
-use crate::memory::RequestMemory;
+use crate::memory::{self, RequestMemory};
 use crate::work::INLINE_BYTES;
 
 /// Maximum window of zstd, as RFC 9659 sets it for HTTP: 8 MiB.
@@ -42,7 +42,7 @@ pub(super) fn check(request: &mut Request) -> Option<Response> {
         return None;
     }
     request.headers_mut().remove(header::CONTENT_LENGTH);
-    let memory = request.extensions().get::<RequestMemory>().cloned();
+    let memory = memory::current();
     let packed = std::mem::take(request.body_mut());
     *request.body_mut() = decoder.body(packed, memory);
     None
