@@ -141,6 +141,10 @@ const FREE_BYTES: usize = 1 << 10;
 /// Most bytes that a packed one can become (deflate).
 const MOST_UNPACKED: usize = 1032;
 
+/// Bytes of memory that cost as much as a byte of the body. Usual entities take less; a body of many small elements, such as `{}`, takes
+/// hundreds of times its bytes, and the time to fill them.
+const MEMORY_PER_BYTE: usize = 16;
+
 /// Charges a client for one body.
 #[derive(Debug)]
 struct BodyCharge {
@@ -158,6 +162,10 @@ impl BodyMeter for BodyCharge {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let beyond = |bytes: usize| bytes.saturating_sub(FREE_BYTES);
         self.limits.charge(beyond(before + bytes) - beyond(before));
+    }
+
+    fn decoded(&self, bytes: usize) {
+        self.decoding(bytes / MEMORY_PER_BYTE);
     }
 
     fn packed(&self, bytes: usize) {

@@ -36,6 +36,9 @@ pub trait BodyMeter: Debug + Send + Sync {
     /// So many more bytes of the body, unpacked, are about to be decoded.
     fn decoding(&self, bytes: usize);
 
+    /// What is decoded takes so many bytes of memory.
+    fn decoded(&self, bytes: usize);
+
     /// A packed message of so many bytes was announced. If it cannot be unpacked, its decoding never begins.
     fn packed(&self, bytes: usize);
 }
@@ -137,7 +140,11 @@ impl RequestMemory {
     /// # Errors
     /// Too little is free.
     pub fn take_decoded(&self, bytes: usize) -> Result<(), NoMemory> {
-        self.take(&self.0.decoded, bytes)
+        self.take(&self.0.decoded, bytes)?;
+        if let Some(meter) = self.0.meter.get() {
+            meter.decoded(bytes);
+        }
+        Ok(())
     }
 
     /// Checks that this many bytes would be granted, without taking them: a client that announces a body may not send it.

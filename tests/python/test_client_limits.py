@@ -25,7 +25,7 @@ ENTRIES = {
     "free": "",
     "slow": "rate = 0.001\nburst = 6\n",
     "steady": "rate = 1000\nburst = 500\n",
-    **dict.fromkeys(("owing", "packing", "lines", "batches"), "rate = 20\nburst = 20\n"),
+    **dict.fromkeys(("owing", "packing", "lines", "batches", "elements"), "rate = 20\nburst = 20\n"),
     "exact": "rate = 0.001\nburst = 300\n",
     "small": "share = 0.2\n",
     "churn-only": 'models = ["churn"]\n',
@@ -187,6 +187,15 @@ def broken(kind, guarded):
         return failed.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
 
 
+def test_small_elements_cost_what_they_take(guarded):
+    http, small = guarded.server.http, bearer(guarded.keys["elements"])
+    body = b'{"model": "churn", "entities": [' + b"{}," * 10_000 + b"{}]}"
+    # 30 kB, far below the burst of 80 KiB; a second one finds the debt of the first.
+    assert http.post("/v1/score", content=body, headers=small).status_code == 413
+    refused = http.post("/v1/score", content=body, headers=small)
+    assert refused.status_code == 429 and "bytes of bodies" in refused.text
+
+
 @pytest.mark.parametrize("kind", ["rest", "packed", "gRPC", "packed gRPC"])
 def test_a_body_that_fails_is_paid_for(kind, guarded):
     http, owing = guarded.server.http, bearer(guarded.keys["owing"])
@@ -197,8 +206,11 @@ def test_a_body_that_fails_is_paid_for(kind, guarded):
     assert broken(kind, guarded)
     refused = score()
     assert refused.status_code == 429 and refused.json()["type"] == "urn:evergreen:problem:client_limit"
+    # Its body is not read, so the connection ends.
+    assert refused.headers["connection"] == "close"
     assert "`owing` is above 81920 bytes of bodies per second (4 KiB for each entity" in refused.text
-    assert 1 < float(re.search(r"retry in ([\d.]+) s", refused.text)[1]) < 2.3
+    # What is decoded costs a sixteenth of its memory.
+    assert 1 < float(re.search(r"retry in ([\d.]+) s", refused.text)[1]) < 4
     error = call(guarded, "owing", "Score", model="churn", entities=[{"text_id": "C-1042"}] * 200)
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED and "bytes of bodies" in error.details()
     # Small bodies cost nothing.

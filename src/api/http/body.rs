@@ -100,7 +100,12 @@ pub(super) fn failed(error: &axum::Error) -> Error {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     loop {
         if let Some(ended) = cause.downcast_ref::<BodyEnded>() {
-            return ended.clone().into();
+            let error = Error::from(ended.clone());
+            return match ended {
+                // It is not read.
+                BodyEnded::AboveRate(_) => error.about(BODY),
+                _ => error,
+            };
         }
         if let Some(no_memory) = cause.downcast_ref::<NoMemory>() {
             return (*no_memory).into();

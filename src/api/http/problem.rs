@@ -137,8 +137,8 @@ impl IntoResponse for Error {
         let detail = status::message(&self);
         let body_unread = match self.kind() {
             ErrorKind::Unauthenticated | ErrorKind::Forbidden | ErrorKind::TooSlow => true,
-            // A request of too many entities has been read.
-            ErrorKind::TooLarge => self.field() == Some(BODY),
+            // A request of too many entities has been read, and so has one that is above the rate of its client.
+            ErrorKind::TooLarge | ErrorKind::ClientLimit => self.field() == Some(BODY),
             _ => false,
         };
         let problem = Problem::new(status.http, status.label, status.title, detail, body_unread);
