@@ -140,11 +140,12 @@ class Instance:
         timeout: float = 10,
         key: str = "",
     ) -> tuple[int | None, str]:
-        """Sends a request over a new connection, with a key if there is one. Returns the status and the text of the answer; without an
-        answer, None and the error."""
+        """Sends a request over a new connection, with a key if there is one. Returns the status and the text of the
+        answer; without an answer, None and the error."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=timeout)
         try:
-            connection.request(method, path, body, {"authorization": f"Bearer {key}"} if key else {})
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
