@@ -1,10 +1,11 @@
 //! Request bodies while they arrive: their time limit (`server.body_seconds`), their least rate, and the memory that they
 //! take. Bulk and streaming endpoints have their own limits in `[streams]`.
 
+mod charge;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use tower::util::MapRequestLayer;
 
 use crate::app::App;
 use crate::error::Error;
-use crate::memory::{self, BodyMeter, NoMemory, RequestMemory};
+use crate::memory::{self, NoMemory, RequestMemory};
 use crate::scoring::Client;
 use crate::scoring::client::BodyLimits;
+use charge::{BodyCharge, FREE_BYTES};
 
 /// Time between two looks at the rate of a body.
 const TICK: Duration = Duration::from_secs(1);
@@ -135,53 +137,6 @@ struct BodyWatch {
     failure: fn(BodyEnded) -> axum::Error,
 }
 
-/// Bytes of a body that cost nothing: the usual small request is not refused because of large ones.
-const FREE_BYTES: usize = 1 << 10;
-
-/// Most bytes that a packed one can become (deflate).
-const MOST_UNPACKED: usize = 1032;
-
-/// Bytes of memory that cost as much as a byte of the body. Usual entities take less; a body of many small elements, such as `{}`, takes
-/// hundreds of times its bytes, and the time to fill them.
-const MEMORY_PER_BYTE: usize = 16;
-
-/// Charges a client for one body.
-#[derive(Debug)]
-struct BodyCharge {
-    limits: BodyLimits,
-    most: usize,
-    /// Bytes so far.
-    bytes: AtomicUsize,
-    /// What packed messages may become whose decoding has not begun.
-    packed: AtomicUsize,
-}
-
-impl BodyMeter for BodyCharge {
-    fn decoding(&self, bytes: usize) {
-        self.packed.store(0, Ordering::Relaxed);
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let beyond = |bytes: usize| bytes.saturating_sub(FREE_BYTES);
-        self.limits.charge(beyond(before + bytes) - beyond(before));
-    }
-
-    fn decoded(&self, bytes: usize) {
-        self.decoding(bytes / MEMORY_PER_BYTE);
-    }
-
-    fn packed(&self, bytes: usize) {
-        let most = bytes.saturating_mul(MOST_UNPACKED).min(self.most);
-        self.packed.fetch_add(most, Ordering::Relaxed);
-    }
-}
-
-impl Drop for BodyCharge {
-    /// A message that could not be unpacked took as long as one that could.
-    fn drop(&mut self) {
-        let packed = *self.packed.get_mut();
-        self.decoding(packed);
-    }
-}
-
 impl BodyWatch {
     fn apply(self: &Arc<Self>, mut request: Request) -> Request {
         if HttpBody::is_end_stream(request.body()) {
@@ -193,12 +148,7 @@ impl BodyWatch {
         let memory = memory::current();
         let limits = request.extensions().get::<Client>().and_then(Client::body_limits);
         if let (Some(memory), Some(limits)) = (&memory, &limits) {
-            memory.set_meter(Box::new(BodyCharge {
-                limits: limits.clone(),
-                most: self.limit.0,
-                bytes: AtomicUsize::new(0),
-                packed: AtomicUsize::new(0),
-            }));
+            memory.set_meter(Box::new(BodyCharge::new(limits.clone(), self.limit.0)));
         }
         match timeout {
             BodyTimeout::Conversation => {
