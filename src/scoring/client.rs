@@ -142,9 +142,10 @@ impl Client {
     /// What limits its bodies, if its rate is limited.
     pub fn body_limits(&self) -> Option<BodyLimits> {
         let client = self.known.as_ref()?;
+        let limit = client.profile.rate?.times(BODY_BYTES.into());
         Some(BodyLimits {
             client: client.clone(),
-            limit: client.profile.rate?.times(BODY_BYTES.into()),
+            limit,
         })
     }
 
