@@ -12,10 +12,15 @@ impl<'a> Input<'a> {
         std::array::from_fn(|at| head.get(at).copied().unwrap_or(0))
     }
 
-    /// A number below `end`, which is at most 256.
+    /// A number below `end`, which is at most 2³²: of one byte, two or four. A choice of one takes none.
     pub fn below(&mut self, end: usize) -> usize {
-        let [byte] = self.bytes();
-        usize::from(byte) % end.max(1)
+        let number = match end {
+            0 | 1 => 0,
+            2..=0x100 => u32::from_le_bytes([self.bytes::<1>()[0], 0, 0, 0]),
+            0x101..=0x1_0000 => u32::from(u16::from_le_bytes(self.bytes())),
+            _ => u32::from_le_bytes(self.bytes()),
+        };
+        number as usize % end.max(1)
     }
 
     /// The rest in chunks whose sizes are choices, too.

@@ -1,11 +1,9 @@
-//! What the fuzz targets share: measures of memory and time, the check of models, and generated models.
+//! What the fuzz targets share: measures of memory and time, and the check of models.
 
-mod generated;
 mod input;
 mod memory;
 mod models;
 
-pub use generated::kernels_agree;
 pub use input::Input;
 pub use memory::peak;
 pub use models::load_and_predict;

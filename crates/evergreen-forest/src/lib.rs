@@ -34,6 +34,8 @@ mod contributions;
 mod document;
 mod ensemble;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod kernel;
 mod load;
 mod number;

@@ -1,0 +1,113 @@
+//! What a fuzzer calls: whoever chooses the numbers decides shapes, tests, thresholds and rows. Only with the
+//! feature `fuzzing`. The forests are built without a file, so that most of the time goes into the kernels; parsers have targets of their own.
+
+use crate::ensemble::{CodeRule, ThresholdRule};
+use crate::kernel::random_forest::{ForestShape, difference, forest, reference, rows};
+use crate::kernel::{Kernel, KernelFloat, KernelName, KernelScratch};
+
+/// Most leaves of all trees. Small forests are quick, and differ as much.
+const MOST_LEAVES: usize = 130;
+
+/// Most paths: trees times rows.
+const MOST_PATHS: usize = 300;
+
+/// Compares every kernel with the reference, for a forest and rows that `choose` decides: it returns numbers below its argument,
+/// which is at most 2³².
+///
+/// # Panics
+/// A bit differs.
+pub fn kernels_agree(mut choose: impl FnMut(usize) -> usize) {
+    let shape = shape(&mut choose);
+    if choose(2) == 0 {
+        agree::<f32>(&shape, &mut choose);
+    } else {
+        agree::<f64>(&shape, &mut choose);
+    }
+}
+
+fn one_of<T: Copy>(choose: &mut impl FnMut(usize) -> usize, choices: &[T]) -> T {
+    choices[choose(choices.len())]
+}
+
+/// Chooses a shape. Large ones are rare, as they are slow.
+fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
+    let groups = one_of(choose, &[1, 1, 1, 1, 1, 2, 3, 4]);
+    let leaves = match choose(32) {
+        31 => one_of(choose, &[63, 64, 65, 128]),
+        30 => one_of(choose, &[16, 31, 32, 33]),
+        choice => 1 + choice % 10,
+    };
+    let trees = match choose(32) {
+        31 => one_of(choose, &[31, 32, 33, 65]),
+        30 => one_of(choose, &[7, 8, 9, 16]),
+        choice => 1 + choice % 4,
+    };
+    let flags = choose(64);
+    ForestShape {
+        trees: trees.min(MOST_LEAVES / leaves).max(1),
+        leaves,
+        depth: one_of(choose, &[1, 2, 3, 6, 8, 9, 40, 200]),
+        features: match choose(32) {
+            31 => one_of(choose, &[63, 64, 65, 130]),
+            choice => 1 + choice % 9,
+        },
+        groups,
+        thresholds: one_of(choose, &[1, 2, 4, 8, 12, 17, 73, 257]),
+        categorical: one_of(choose, &[0, 0, 0, 0, 0, 1, 4, 8]),
+        uneven: flags & 1 > 0,
+        symmetric: flags & 6 == 6,
+        special: flags & 8 > 0,
+        vectors: flags & 16 > 0 && groups > 1,
+        comparison: if flags & 32 > 0 {
+            ThresholdRule::Less
+        } else {
+            ThresholdRule::LessEqual
+        },
+        codes: one_of(
+            choose,
+            &[
+                CodeRule::NonNegative,
+                CodeRule::NonNegativeElseMissing,
+                CodeRule::Truncated,
+            ],
+        ),
+    }
+}
+
+fn agree<T: KernelFloat>(shape: &ForestShape, choose: &mut impl FnMut(usize) -> usize) {
+    // One row, a few, and blocks of the kernels with their ends.
+    let count = match choose(64) {
+        63 => one_of(choose, &[256, 257]),
+        62 => one_of(choose, &[63, 64, 65, 130]),
+        choice => 1 + choice % 9,
+    };
+    let ensemble = forest::<T>(choose, shape);
+    let count = count.min(MOST_PATHS / shape.trees);
+    let values = rows::<T>(choose, shape, count);
+    let expected = reference(&ensemble, &values, count);
+    for name in KernelName::ALL.into_iter().filter(|name| *name != KernelName::Scalar) {
+        // A kernel need not take every forest.
+        if let Some(kernel) = Kernel::of(name, &ensemble) {
+            let found = difference(&kernel, &ensemble, &values, &expected, &mut KernelScratch::default());
+            assert_eq!(found, None, "{name}, {shape:?}, {count} rows");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_agree_whatever_is_chosen() {
+        for seed in 0..2000u64 {
+            let mut state = seed;
+            kernels_agree(|end| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from((state >> 31) % end as u64).unwrap()
+            });
+        }
+    }
+}
