@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use default_budget::{DefaultBudget, available_memory, container_limit};
-pub use request::{BodyMeter, ConnectionMemory, RequestMemory, current};
+pub use request::{BodyMeter, ConnectionMemory, RequestMemory, current, with_current};
 
 use crate::error::Error;
 
@@ -136,30 +136,41 @@ impl MemoryBudget {
 
     /// Takes bytes for a holder that has `held` already.
     fn take(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
+        self.granted(held, bytes, |most| {
+            let grow = |used: usize| used.checked_add(bytes).filter(|&used| used <= most);
+            let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grow);
+            taken.is_ok()
+        })
+    }
+
+    /// Checks that [`Self::take`] would take.
+    fn check(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
+        self.granted(held, bytes, |most| self.used().saturating_add(bytes) <= most)
+    }
+
+    /// Judges a wish by what its holder may have at most; `is_free` says whether that much is free.
+    fn granted(
+        &self,
+        held: usize,
+        bytes: usize,
+        is_free: impl FnOnce(usize) -> bool,
+    ) -> Result<(), NoMemory> {
         let limit = self.limit();
-        let total = held.saturating_add(bytes);
-        let most = if total <= SMALL_REQUEST {
+        let needed = held.saturating_add(bytes);
+        let most = if needed <= SMALL_REQUEST {
             limit
         } else {
             limit - limit / 4
         };
-        let refusal = if total > most {
-            Some(NoMemory::TooLarge { needed: total, limit })
+        let refusal = if needed > most {
+            NoMemory::TooLarge { needed, limit }
+        } else if is_free(most) {
+            return Ok(());
         } else {
-            let taken = self
-                .used
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                    used.checked_add(bytes).filter(|&used| used <= most)
-                });
-            taken.err().map(|_| NoMemory::InUse { limit })
+            NoMemory::InUse { limit }
         };
-        match refusal {
-            None => Ok(()),
-            Some(refusal) => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                Err(refusal)
-            }
-        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(refusal)
     }
 
     /// Returns bytes.

@@ -52,6 +52,11 @@ pub fn current() -> Option<RequestMemory> {
     CURRENT.try_with(Clone::clone).ok()
 }
 
+/// Uses the account of [`current`] where it is; `work` must not enter a scope of another one.
+pub fn with_current<T>(work: impl FnOnce(&RequestMemory) -> T) -> Option<T> {
+    CURRENT.try_with(work).ok()
+}
+
 impl ConnectionMemory {
     /// The account of a new connection.
     pub fn new(budget: Arc<MemoryBudget>) -> Arc<Self> {
@@ -64,18 +69,35 @@ impl ConnectionMemory {
     /// Takes bytes for a request that holds `held`. A connection that holds an eighth of the budget gets no more; below
     /// that any size passes, so that large requests do not need an idle connection.
     fn take(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
-        if self.held.load(Ordering::Relaxed) > self.budget.limit() / 8 && held == 0 {
-            self.budget.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(NoMemory::ConnectionShare);
-        }
+        self.has_share(held)?;
         self.budget.take(held, bytes)?;
         self.held.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.budget.give_back(bytes);
+    /// Checks that bytes would be granted to a request that holds `held`, without taking them.
+    fn check(&self, held: usize, bytes: usize) -> Result<(), NoMemory> {
+        self.has_share(held)?;
+        self.budget.check(held, bytes)
+    }
+
+    fn has_share(&self, held: usize) -> Result<(), NoMemory> {
+        if held == 0 && self.held.load(Ordering::Relaxed) > self.budget.limit() / 8 {
+            self.budget.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(NoMemory::ConnectionShare);
+        }
+        Ok(())
+    }
+
+    /// Holds `after` bytes instead of `before`, in one step and without a check. All cores share the budget's counter, so each
+    /// change of it costs.
+    fn change(&self, before: usize, after: usize) {
+        if before != after {
+            // Less is a difference that wraps around, as the counters do.
+            let difference = after.wrapping_sub(before);
+            self.held.fetch_add(difference, Ordering::Relaxed);
+            self.budget.used.fetch_add(difference, Ordering::Relaxed);
+        }
     }
 }
 
@@ -152,9 +174,7 @@ impl RequestMemory {
     /// # Errors
     /// Too little is free.
     pub fn check(&self, bytes: usize) -> Result<(), NoMemory> {
-        self.0.connection.take(self.held(), bytes)?;
-        self.0.connection.give_back(bytes);
-        Ok(())
+        self.0.connection.check(self.held(), bytes)
     }
 
     /// The bytes of the body that are buffered.
@@ -206,27 +226,27 @@ impl RequestMemory {
     /// Holds an answer of this many bytes instead of the body and what it was decoded to. It is not refused: the batch
     /// that it comes from was admitted with room for it.
     pub fn hold_answer(&self, bytes: usize) {
-        self.set(&self.0.answer, bytes);
-        self.set(&self.0.body, 0);
-        self.set(&self.0.decoded, 0);
+        let account = &*self.0;
+        let before = account.answer.swap(bytes, Ordering::Relaxed)
+            + account.body.swap(0, Ordering::Relaxed)
+            + account.decoded.swap(0, Ordering::Relaxed);
+        account.connection.change(before, bytes);
     }
 
-    /// Holds this many bytes of the answer that are not in pieces yet.
-    pub fn keep_answer(&self, bytes: usize) {
-        self.set(&self.0.answer, bytes);
-    }
-
-    /// Holds a piece of the answer until [`Self::drop_piece`].
-    pub fn hold_piece(&self, bytes: usize) {
-        self.0.pieces.fetch_add(bytes, Ordering::Relaxed);
-        self.0.connection.held.fetch_add(bytes, Ordering::Relaxed);
-        self.0.connection.budget.used.fetch_add(bytes, Ordering::Relaxed);
+    /// Holds a piece of the answer until [`Self::drop_piece`]; `rest` bytes of it are not in pieces yet. Without `rest`, the
+    /// answer is held beside its pieces.
+    pub fn hold_piece(&self, bytes: usize, rest: Option<usize>) {
+        let account = &*self.0;
+        account.pieces.fetch_add(bytes, Ordering::Relaxed);
+        let before = rest.map(|rest| account.answer.swap(rest, Ordering::Relaxed));
+        let after = bytes + rest.unwrap_or(0);
+        account.connection.change(before.unwrap_or(0), after);
     }
 
     /// Returns the bytes of a piece of an answer.
     pub fn drop_piece(&self, bytes: usize) {
         self.0.pieces.fetch_sub(bytes, Ordering::Relaxed);
-        self.0.connection.give_back(bytes);
+        self.0.connection.change(bytes, 0);
     }
 
     fn take(&self, part: &AtomicUsize, bytes: usize) -> Result<(), NoMemory> {
@@ -245,10 +265,7 @@ impl RequestMemory {
 
     fn set(&self, part: &AtomicUsize, bytes: usize) {
         let before = part.swap(bytes, Ordering::Relaxed);
-        let connection = &self.0.connection;
-        connection.held.fetch_add(bytes, Ordering::Relaxed);
-        connection.budget.used.fetch_add(bytes, Ordering::Relaxed);
-        connection.give_back(before);
+        self.0.connection.change(before, bytes);
     }
 }
 
@@ -261,7 +278,7 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         let held = self.parts().map(|part| part.load(Ordering::Relaxed));
-        self.connection.give_back(held.iter().sum());
+        self.connection.change(held.iter().sum(), 0);
     }
 }
 
@@ -279,7 +296,7 @@ mod tests {
         assert_eq!(budget.used(), 6000);
         memory.hold_answer(300);
         assert_eq!(budget.used(), 300);
-        memory.hold_piece(50);
+        memory.hold_piece(50, None);
         let clone = memory.clone();
         drop(memory);
         assert_eq!(budget.used(), 350);

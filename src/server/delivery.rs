@@ -40,7 +40,8 @@ pub(super) struct Delivery {
     budget: Arc<MemoryBudget>,
     start: Instant,
     limit: Duration,
-    bucket: Duration,
+    /// Milliseconds of a bucket.
+    bucket: u64,
     pieces: [AtomicU32; BUCKETS],
 }
 
@@ -52,7 +53,7 @@ impl Delivery {
             start: Instant::now(),
             limit,
             // A piece lives for twice the limit at most, and a second until that is noticed.
-            bucket: Duration::from_secs(1).max(limit * 4 / 64),
+            bucket: milliseconds(limit * 4 / 64).max(1000),
             pieces: [const { AtomicU32::new(0) }; BUCKETS],
         })
     }
@@ -65,25 +66,28 @@ impl Delivery {
         }
     }
 
-    fn bucket_of(&self, age: Duration) -> usize {
-        let number = age.as_millis() / self.bucket.as_millis().max(1);
-        usize::try_from(number % BUCKETS as u128).unwrap_or(0)
+    /// Milliseconds since the connection began.
+    fn age(&self) -> u64 {
+        milliseconds(self.start.elapsed())
     }
 
-    fn now_bucket(&self) -> usize {
-        self.bucket_of(self.start.elapsed())
+    fn bucket_of(&self, age: u64) -> usize {
+        usize::try_from(age / self.bucket % BUCKETS as u64).unwrap_or(0)
     }
 
     /// Whether a piece is older than `times` the limit.
     pub(super) fn is_stalled(&self, times: u32) -> bool {
-        let most = self.limit() * times;
-        let buckets = most.as_millis().div_ceil(self.bucket.as_millis().max(1)) + 1;
+        let buckets = milliseconds(self.limit() * times).div_ceil(self.bucket) + 1;
         let recent = usize::try_from(buckets).unwrap_or(BUCKETS);
-        let now = self.now_bucket();
+        let now = self.bucket_of(self.age());
         // From the oldest bucket of the ring to the first that is recent.
         (1..BUCKETS.saturating_sub(recent))
             .any(|ahead| self.pieces[(now + ahead) % BUCKETS].load(Ordering::Relaxed) > 0)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The pieces of one HTTP/2 stream.
@@ -96,19 +100,18 @@ struct StreamProgress {
 }
 
 impl StreamProgress {
-    fn now(&self) -> u64 {
-        u64::try_from(self.delivery.start.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn add(&self) {
+    /// Adds a piece at this age of the connection.
+    fn add(&self, age: u64) {
         if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.since.store(self.now(), Ordering::Relaxed);
+            self.since.store(age, Ordering::Relaxed);
         }
     }
 
     fn taken(&self) {
-        self.since.store(self.now(), Ordering::Relaxed);
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        // Without another piece the time has no meaning.
+        if self.waiting.fetch_sub(1, Ordering::Relaxed) > 1 {
+            self.since.store(self.delivery.age(), Ordering::Relaxed);
+        }
     }
 
     fn is_waiting(&self) -> bool {
@@ -116,8 +119,8 @@ impl StreamProgress {
     }
 
     fn is_stalled(&self) -> bool {
-        let waited = self.now().saturating_sub(self.since.load(Ordering::Relaxed));
-        self.is_waiting() && u128::from(waited) > self.delivery.limit().as_millis()
+        let waited = self.delivery.age().saturating_sub(self.since.load(Ordering::Relaxed));
+        self.is_waiting() && waited > milliseconds(self.delivery.limit())
     }
 }
 
@@ -270,16 +273,15 @@ impl HttpBody for OutgoingBody {
         if bytes.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        let bucket = this.delivery.now_bucket();
+        let age = this.delivery.age();
+        let bucket = this.delivery.bucket_of(age);
         this.delivery.pieces[bucket].fetch_add(1, Ordering::Relaxed);
         let stream = STREAM.try_with(Arc::clone).ok();
         if let Some(stream) = &stream {
-            stream.add();
+            stream.add(age);
         }
-        this.memory.hold_piece(length);
-        if !*this.compressed {
-            this.memory.keep_answer(this.rest.len());
-        }
+        let rest = (!*this.compressed).then_some(this.rest.len());
+        this.memory.hold_piece(length, rest);
         let piece = Piece {
             bytes,
             delivery: this.delivery.clone(),
@@ -342,10 +344,10 @@ mod tests {
             budget: budget.clone(),
             start: Instant::now(),
             limit: Duration::from_secs(4),
-            bucket: Duration::from_secs(1),
+            bucket: 1000,
             pieces: [const { AtomicU32::new(0) }; BUCKETS],
         };
-        delivery.pieces[delivery.now_bucket()].fetch_add(1, Ordering::Relaxed);
+        delivery.pieces[delivery.bucket_of(delivery.age())].fetch_add(1, Ordering::Relaxed);
         let Some(earlier) = Instant::now().checked_sub(Duration::from_secs(5)) else {
             return;
         };

@@ -11,7 +11,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
 use crate::error::Error;
-use crate::memory;
+use crate::memory::{self, RequestMemory};
 use crate::work;
 
 include!(concat!(env!("OUT_DIR"), "/decode_costs.rs"));
@@ -194,24 +194,17 @@ impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
 
     fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         work::in_place(wire.remaining(), || {
-            if let Some(memory) = memory::current() {
-                memory.decoding(wire.remaining());
-            }
-            take_decoded::<U>(wire.chunk())?;
+            memory::with_current(|memory| take_decoded::<U>(memory, wire.chunk())).unwrap_or(Ok(()))?;
             let message = U::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
-            if let Some(memory) = memory::current() {
-                memory.keep_body(0);
-            }
+            memory::with_current(|memory| memory.keep_body(0));
             Ok(Some(message))
         })
     }
 }
 
 /// Takes the memory for a message of type `U`.
-fn take_decoded<U: Message + Name>(wire: &[u8]) -> Result<(), Status> {
-    let Some(memory) = memory::current() else {
-        return Ok(());
-    };
+fn take_decoded<U: Message + Name>(memory: &RequestMemory, wire: &[u8]) -> Result<(), Status> {
+    memory.decoding(wire.len());
     memory
         .take_decoded(decoded_bytes::<U>(wire))
         .map_err(|error| Error::from(error).into())

@@ -36,10 +36,8 @@ pub(super) use with_options;
 /// Builds a response that is compressed from `compress_bytes` on.
 pub(super) fn respond<T: Message>(message: T, compress_bytes: usize) -> Response<T> {
     let bytes = message.encoded_len();
-    if let Some(memory) = memory::current() {
-        // The message and its encoded form.
-        memory.hold_answer(2 * bytes);
-    }
+    // The message and its encoded form.
+    memory::with_current(|memory| memory.hold_answer(2 * bytes));
     let small = bytes < compress_bytes;
     let mut response = Response::new(message);
     if small {

@@ -175,10 +175,8 @@ pub(super) async fn parsed_in<T: Send + 'static>(
 /// # Errors
 /// Too little is free.
 fn take_parsed(text: &[u8]) -> Result<(), Error> {
-    let Some(memory) = memory::current() else {
-        return Ok(());
-    };
-    Ok(memory.take_decoded(parsed_bytes(text))?)
+    let taken = memory::with_current(|memory| memory.take_decoded(parsed_bytes(text)));
+    Ok(taken.unwrap_or(Ok(()))?)
 }
 
 /// An upper bound of the bytes that a JSON text is parsed to.
@@ -190,9 +188,7 @@ pub(super) fn parsed_bytes(text: &[u8]) -> usize {
 
 /// Counts an answer of this many bytes instead of the request that it is for.
 pub(super) fn hold_answer(bytes: usize) {
-    if let Some(memory) = memory::current() {
-        memory.hold_answer(bytes);
-    }
+    memory::with_current(|memory| memory.hold_answer(bytes));
 }
 
 /// Parses JSON.
