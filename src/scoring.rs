@@ -5,6 +5,7 @@
 mod admission;
 mod assemble;
 mod batch;
+mod batch_bytes;
 pub(crate) mod calibration;
 pub mod changes;
 pub mod client;
@@ -55,6 +56,7 @@ use crate::values::time;
 use crate::work::off_thread;
 use admission::Admission;
 use batch::{EntityBatch, fetch};
+use batch_bytes::batch_bytes;
 use hold_out::HoldOut;
 use listener::ScoreListener;
 use metrics::ScoringMetrics;
@@ -232,6 +234,25 @@ impl Scorer {
         let servable = live.find(&request.model)?.clone();
         let rollout = live.trials(&request.model).cloned();
         self.answer_admitted(servable, rollout, request, permit).await
+    }
+
+    /// Checks that a client's request would be admitted, before the request is parsed. `outline` reads the number of entities and
+    /// the wanted reasons; it is asked only where the server may be full.
+    ///
+    /// # Errors
+    /// As for [`Self::answer`] on overload.
+    pub fn has_room(
+        &self,
+        client: &Client,
+        outline: impl FnOnce() -> Option<(usize, Wanted)>,
+    ) -> Result<(), Error> {
+        if self.admission.has_free_half() {
+            return Ok(());
+        }
+        outline().map_or(Ok(()), |(entities, explain)| {
+            self.admission
+                .check(client, entities, Self::cost(entities, explain))
+        })
     }
 
     fn admit(&self, live: &LiveSet, request: &ScoreRequest) -> Result<Permit, Error> {
@@ -418,38 +439,6 @@ impl Scorer {
         client.charge(cost)?;
         Ok(permit.with_memory(memory))
     }
-}
-
-/// Bytes that an entity's result takes without reasons, in memory and as text.
-const RESULT_BYTES: usize = 768;
-
-/// Bytes that a value takes in the reply of a store and in the vector that is made from it.
-const REPLY_BYTES: usize = 64;
-
-/// Bytes that a reason takes, in memory and as text.
-const REASON_BYTES: usize = 2048;
-
-/// Bytes that the contribution of one feature of a group takes, in memory and as text.
-const PART_BYTES: usize = 256;
-
-/// The memory of a batch from its rows to the text of its answer, in bytes. An estimate from above.
-fn batch_bytes(servable: &Servable, request: &ScoreRequest) -> usize {
-    let width = servable.model.inputs.len();
-    // Two rows of 64-bit numbers: the assembled one, and the one that the kernel reads.
-    let row = width * 2 * size_of::<f64>();
-    let is_remote = servable.plan.as_ref().is_some_and(|plan| plan.is_remote());
-    let reply = if is_remote { width * REPLY_BYTES } else { 0 };
-    let reasons = match request.explain.any() {
-        true => {
-            let contributions = servable.model.forest.summary().groups * (width + 1) * size_of::<f64>();
-            request.explain.most().min(width) * REASON_BYTES + width * PART_BYTES + contributions
-        }
-        false => 0,
-    };
-    request
-        .entities
-        .len()
-        .saturating_mul(row + reply + RESULT_BYTES + reasons)
 }
 
 /// Checks that the client still waits.

@@ -2,6 +2,7 @@
 //! take. Bulk and streaming endpoints have their own limits in `[streams]`.
 
 mod charge;
+mod frames;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
+use axum::http::header;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -23,6 +25,7 @@ use crate::memory::{self, NoMemory, RequestMemory};
 use crate::scoring::Client;
 use crate::scoring::client::BodyLimits;
 use charge::{BodyCharge, FREE_BYTES};
+use frames::{Frames, LEAST_PART, Parts};
 
 /// Time between two looks at the rate of a body.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,13 +39,6 @@ const LEAST_BYTES: usize = 5 << 10;
 
 /// Bytes that must arrive within a tick while memory is short.
 const LEAST_BYTES_SHORT: usize = 64 << 10;
-
-/// Parts that a body may have, whatever their size. A part is a chunk of HTTP/1.1 or a DATA frame of HTTP/2; each costs
-/// far more work than its bytes.
-const FREE_PARTS: usize = 4096;
-
-/// Bytes that the parts beyond [`FREE_PARTS`] must have on average. A line of its own per part is longer.
-const LEAST_PART: usize = 4;
 
 /// Unpacked bytes that a body may have per packed byte. JSON seldom shrinks to a fiftieth.
 pub(super) const MOST_RATIO: usize = 100;
@@ -145,6 +141,8 @@ impl BodyWatch {
         request.extensions_mut().insert(self.limit);
         let route = request.extensions().get::<MatchedPath>();
         let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
+        let encoding = request.headers().get(header::CONTENT_ENCODING);
+        let packed = encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
         let memory = memory::current();
         let limits = request.extensions().get::<Client>().and_then(Client::body_limits);
         if let (Some(memory), Some(limits)) = (&memory, &limits) {
@@ -160,6 +158,7 @@ impl BodyWatch {
                     frames: Frames::default(),
                     parts: Parts::default(),
                     body,
+                    packed,
                     memory,
                     limits,
                     debt: None,
@@ -217,63 +216,14 @@ impl Progress {
     }
 }
 
-/// Follows the frames of gRPC: five bytes, the last four of which are the length of the message after them. The decoder
-/// reserves that length as soon as it is announced.
-#[derive(Debug, Default)]
-struct Frames {
-    header: [u8; 5],
-    have: usize,
-    rest: usize,
-    /// Bytes of compressed messages that were announced.
-    packed: usize,
-}
-
-impl Frames {
-    /// Returns the bytes that the frames announce whose header is complete with `bytes`, each at most `limit`.
-    fn announced(&mut self, mut bytes: &[u8], limit: usize) -> usize {
-        let mut announced = 0;
-        while !bytes.is_empty() {
-            let skipped = self.rest.min(bytes.len());
-            self.rest -= skipped;
-            bytes = &bytes[skipped..];
-            let (part, after) = bytes.split_at((self.header.len() - self.have).min(bytes.len()));
-            self.header[self.have..self.have + part.len()].copy_from_slice(part);
-            self.have += part.len();
-            bytes = after;
-            if self.have == self.header.len() {
-                let [compressed, a, b, c, d] = self.header;
-                self.rest = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-                self.have = 0;
-                announced += self.rest.min(limit);
-                self.packed += self.rest.min(limit) * usize::from(compressed.min(1));
-            }
-        }
-        announced
-    }
-}
-
-/// The parts of a body that have arrived.
-#[derive(Debug, Default)]
-struct Parts {
-    count: usize,
-    bytes: usize,
-}
-
-impl Parts {
-    /// Adds a part; returns whether the body may go on.
-    fn add(&mut self, bytes: usize) -> bool {
-        self.count += 1;
-        self.bytes += bytes;
-        self.count <= FREE_PARTS || self.bytes / self.count >= LEAST_PART
-    }
-}
-
 pin_project! {
     /// A body that is watched while it arrives.
     struct IncomingBody {
         frames: Frames,
         parts: Parts,
         body: Body,
+        // Whether it unpacks to more than its bytes.
+        packed: bool,
         memory: Option<RequestMemory>,
         limits: Option<BodyLimits>,
         // Until its client has paid for earlier bodies.
@@ -293,29 +243,68 @@ impl IncomingBody {
         Poll::Ready(Some(Err((self.watch.failure)(why))))
     }
 
+    /// Takes note of a part.
+    fn arrived(&mut self, data: &[u8]) -> Result<(), BodyEnded> {
+        if let Some(progress) = &mut self.progress {
+            progress.add(data.len());
+        }
+        if !self.parts.add(data.len()) {
+            return Err(BodyEnded::TinyParts);
+        }
+        let counts = self.watch.counted && self.memory.is_some();
+        let announced = if counts {
+            self.frames.announced(data, self.watch.limit.0)
+        } else {
+            0
+        };
+        let packed = std::mem::take(&mut self.frames.packed);
+        self.packed |= packed > 0;
+        if self.timed {
+            self.affordable()?;
+        }
+        if let Some(memory) = self.memory.as_ref().filter(|_| counts) {
+            memory.packed(packed);
+            memory.take_body(announced)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is a usual small body, as far as is known.
+    fn is_small(&self) -> bool {
+        let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
+        !self.packed && self.parts.bytes.saturating_add(announced) <= FREE_BYTES
+    }
+
     /// Ready if its client does not owe for earlier bodies. A body that is read whole is refused, a stream waits.
     fn paid(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BodyEnded>> {
+        if self.timed {
+            return Poll::Ready(self.affordable());
+        }
         loop {
             if let Some(debt) = &mut self.debt {
                 ready!(debt.as_mut().poll(context));
                 self.debt = None;
             }
-            let announced = usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX);
-            let limits = self.limits.as_ref();
-            let Some(limits) = limits.filter(|_| self.parts.bytes.saturating_add(announced) > FREE_BYTES)
-            else {
-                return Poll::Ready(Ok(()));
-            };
-            let debt = limits.debt();
-            if self.timed {
-                let refused = debt.map(|debt| limits.refuse(debt));
-                self.limits = None;
-                return Poll::Ready(refused.map_or(Ok(()), |error| Err(BodyEnded::AboveRate(error))));
-            }
-            let Some(debt) = debt else {
+            let limits = self.limits.as_ref().filter(|_| !self.is_small());
+            let Some(debt) = limits.and_then(BodyLimits::debt) else {
                 return Poll::Ready(Ok(()));
             };
             self.debt = Some(Box::pin(tokio::time::sleep(debt)));
+        }
+    }
+
+    /// Refuses a body that is read whole once it is known not to be small, if its client owes for earlier bodies.
+    fn affordable(&mut self) -> Result<(), BodyEnded> {
+        if self.limits.is_none() || self.is_small() {
+            return Ok(());
+        }
+        // Asked once: what this body costs must not end it.
+        let Some(limits) = self.limits.take() else {
+            return Ok(());
+        };
+        match limits.debt() {
+            Some(debt) => Err(BodyEnded::AboveRate(limits.refuse(debt))),
+            None => Ok(()),
         }
     }
 }
@@ -338,25 +327,10 @@ impl HttpBody for IncomingBody {
             Poll::Pending => return Poll::Pending,
         }
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            let bytes = match &frame {
-                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
-                _ => 0,
-            };
-            if let Some(progress) = &mut this.progress {
-                progress.add(bytes);
-            }
-            if matches!(frame, Some(Ok(_))) && !this.parts.add(bytes) {
-                return this.end(BodyEnded::TinyParts);
-            }
-            if let Some(memory) = this.memory.as_ref().filter(|_| this.watch.counted)
-                && let Some(Ok(frame)) = &frame
-                && let Some(data) = frame.data_ref()
+            if let Some(Ok(frame)) = &frame
+                && let Err(why) = this.arrived(frame.data_ref().map_or(&[], |data| &data[..]))
             {
-                let announced = this.frames.announced(data, this.watch.limit.0);
-                memory.packed(std::mem::take(&mut this.frames.packed));
-                if let Err(error) = memory.take_body(announced) {
-                    return this.end(error.into());
-                }
+                return this.end(why);
             }
             return Poll::Ready(frame);
         }
@@ -423,33 +397,6 @@ impl<E: Future<Output = ()>> HttpBody for ConversationBody<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn messages_are_counted_when_they_are_announced() {
-        let mut bytes = vec![0, 0, 0, 0, 3, 7, 7, 7];
-        bytes.extend([1, 0, 1, 0, 0]);
-        bytes.extend(vec![9; 65_536]);
-        bytes.extend([0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
-        let whole = Frames::default().announced(&bytes, 1 << 20);
-        assert_eq!(whole, 3 + 65_536 + (1 << 20));
-        let mut packed = Frames::default();
-        packed.announced(&bytes, 1 << 20);
-        assert_eq!(packed.packed, 65_536, "the second message");
-        let mut single = Frames::default();
-        let parts: usize = bytes.iter().map(|byte| single.announced(&[*byte], 1 << 20)).sum();
-        assert_eq!(parts, whole);
-        let mut started = Frames::default();
-        assert_eq!(started.announced(&bytes[..4], 100), 0);
-        assert_eq!(started.announced(&bytes[4..6], 100), 3);
-    }
-
-    #[test]
-    fn tiny_parts_end_a_body_after_some_thousands() {
-        let mut tiny = Parts::default();
-        assert_eq!((0..10_000).take_while(|_| tiny.add(1)).count(), FREE_PARTS);
-        let mut lines = Parts::default();
-        assert!((0..100_000).all(|number| lines.add(if number % 2 == 0 { 11 } else { 1 })));
-    }
 
     #[tokio::test]
     async fn a_body_must_keep_arriving() {

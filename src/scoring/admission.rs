@@ -27,6 +27,22 @@ pub struct Permit {
     _memory: Option<Reservation>,
 }
 
+/// What a request counts against the limit.
+#[derive(Debug)]
+struct Wish {
+    limit: usize,
+    cost: usize,
+    /// How much may be in use with this request.
+    most: usize,
+}
+
+impl Wish {
+    /// Whether it may start beside what is busy. Bulk work above half of the limit runs alone.
+    fn fits(&self, busy: usize) -> bool {
+        busy == 0 || busy.saturating_add(self.cost) <= self.most
+    }
+}
+
 impl Permit {
     /// Holds the memory of the work as long as the permit.
     pub(super) fn with_memory(mut self, memory: Reservation) -> Self {
@@ -56,6 +72,25 @@ impl Admission {
         )
     }
 
+    /// Whether half of the limit is free: nearly all requests are admitted then.
+    pub(super) fn has_free_half(&self) -> bool {
+        let (limit, busy) = self.state();
+        busy <= limit / 2
+    }
+
+    /// Checks that [`Self::enter`] would admit, at present.
+    ///
+    /// # Errors
+    /// As for [`Self::enter`].
+    pub(super) fn check(&self, client: &Client, entities: usize, cost: usize) -> Result<(), Error> {
+        let wish = self.wish(client, entities, cost)?;
+        let busy = self.busy.load(Ordering::Relaxed);
+        match wish.fits(busy) {
+            true => Ok(()),
+            false => Err(self.refusal(client, &wish, busy)),
+        }
+    }
+
     /// Admits this many entities of a client at this cost.
     ///
     /// # Errors
@@ -66,6 +101,20 @@ impl Admission {
         entities: usize,
         cost: usize,
     ) -> Result<Permit, Error> {
+        let wish = self.wish(client, entities, cost)?;
+        let more = |busy| wish.fits(busy).then(|| busy + wish.cost);
+        let admitted = self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        match admitted {
+            Ok(_) => Ok(self.permit(client, wish.cost)),
+            Err(busy) => Err(self.refusal(client, &wish, busy)),
+        }
+    }
+
+    /// What a client's request counts, and how far it may fill the limit.
+    ///
+    /// # Errors
+    /// The client would exceed its own share.
+    fn wish(&self, client: &Client, entities: usize, cost: usize) -> Result<Wish, Error> {
         let limit = self.limit.load(Ordering::Relaxed);
         // Above half of the limit only the number of entities counts, or costly requests would need an idle server. A
         // request above the whole limit runs alone.
@@ -79,24 +128,21 @@ impl Admission {
         } else {
             limit
         };
-        let admitted = self
-            .busy
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |busy| {
-                // Bulk work above half of the limit runs alone.
-                let alone = busy == 0;
-                busy.checked_add(cost).filter(|&total| total <= most || alone)
-            });
-        match admitted {
-            Ok(_) => Ok(self.permit(client, cost)),
-            Err(busy) if busy + cost <= limit && client.is_bulk() => Err(Error::overloaded(format!(
+        Ok(Wish { limit, cost, most })
+    }
+
+    fn refusal(&self, client: &Client, wish: &Wish, busy: usize) -> Error {
+        let (limit, would_fit) = (wish.limit, busy + wish.cost <= wish.limit);
+        if would_fit && client.is_bulk() {
+            return Error::overloaded(format!(
                 "bulk requests may use half of limits.in_flight ({limit}), so that others need not wait; retry shortly"
-            ))),
-            Err(busy) => Err(match client.known().filter(|_| busy + cost <= limit) {
-                Some(known) => self.over_equal_share(&known.profile, limit),
-                None => Error::overloaded(format!(
-                    "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"
-                )),
-            }),
+            ));
+        }
+        match client.known().filter(|_| would_fit) {
+            Some(known) => self.over_equal_share(&known.profile, limit),
+            None => Error::overloaded(format!(
+                "the server is scoring as many entities as limits.in_flight allows ({limit}); retry shortly"
+            )),
         }
     }
 
@@ -227,6 +273,7 @@ mod tests {
         let admission = Arc::new(Admission::new(100));
         let (client, bulk) = (client(None, 1.0, None), client(None, 1.0, None).in_bulk());
         let first = admission.enter(&bulk, 40, 40).unwrap();
+        assert!(admission.check(&bulk, 20, 20).is_err() && admission.check(&client, 60, 60).is_ok());
         assert_eq!(
             admission.enter(&bulk, 20, 20).unwrap_err().kind(),
             ErrorKind::Overloaded

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Permit;
+use super::batch_bytes::RESULT_BYTES;
 use super::calibration::calibrate;
 use super::client::Client;
 use super::explain::Wanted;
@@ -17,7 +18,7 @@ use super::request::{Entity, ModelRef, ScoreRequest};
 use super::rollout::Rollout;
 use super::servable::Servable;
 use super::tensor::{Datatype, Elements, Tensor};
-use super::{RESULT_BYTES, Scorer, explain_walks, off_thread_if_long};
+use super::{Scorer, explain_walks, off_thread_if_long};
 use crate::error::Error;
 use crate::models::ModelVersion;
 use crate::models::contract::OutputSection;

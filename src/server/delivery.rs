@@ -119,7 +119,10 @@ impl StreamProgress {
     }
 
     fn is_stalled(&self) -> bool {
-        let waited = self.delivery.age().saturating_sub(self.since.load(Ordering::Relaxed));
+        let waited = self
+            .delivery
+            .age()
+            .saturating_sub(self.since.load(Ordering::Relaxed));
         self.is_waiting() && waited > milliseconds(self.delivery.limit())
     }
 }

@@ -85,10 +85,19 @@ fn agree<T: KernelFloat>(shape: &ForestShape, choose: &mut impl FnMut(usize) -> 
     let count = count.min(MOST_PATHS / shape.trees);
     let values = rows::<T>(choose, shape, count);
     let expected = reference(&ensemble, &values, count);
-    for name in KernelName::ALL.into_iter().filter(|name| *name != KernelName::Scalar) {
+    for name in KernelName::ALL
+        .into_iter()
+        .filter(|name| *name != KernelName::Scalar)
+    {
         // A kernel need not take every forest.
         if let Some(kernel) = Kernel::of(name, &ensemble) {
-            let found = difference(&kernel, &ensemble, &values, &expected, &mut KernelScratch::default());
+            let found = difference(
+                &kernel,
+                &ensemble,
+                &values,
+                &expected,
+                &mut KernelScratch::default(),
+            );
             assert_eq!(found, None, "{name}, {shape:?}, {count} rows");
         }
     }

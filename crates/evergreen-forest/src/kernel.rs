@@ -35,7 +35,7 @@ mod ordered_key;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub(crate) mod predicate;
 #[cfg(any(test, feature = "fuzzing"))]
-#[cfg_attr(not(test), expect(clippy::unwrap_used, reason = "the forests are valid by their making"))]
+#[expect(clippy::unwrap_used, reason = "the forests are valid by their making")]
 pub(crate) mod random_forest;
 pub(crate) mod scalar;
 #[cfg(test)]

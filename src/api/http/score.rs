@@ -1,5 +1,6 @@
 //! `POST /v1/score` and `GET /v1/models/{model}/scores/{id}`: scores of a batch or of one entity.
 
+mod outline;
 pub(super) mod reason;
 pub(super) mod wire;
 
@@ -41,7 +42,8 @@ pub(super) async fn score(
     let mut counters = &state.counters.score;
     let result = async {
         let deadline = deadline?;
-        let body: ScoreBody = body.json().await?;
+        let room = |text: &[u8]| state.scorer.has_room(&client, || outline::outline(text));
+        let body: ScoreBody = body.json_if(room).await?;
         record_model(&body.model);
         if body.entities.len() == 1 {
             counters = &state.counters.score_one;

@@ -193,6 +193,12 @@ impl Template {
 
 /// Replaces what is not safe in HTML and tables by a similar character; `text` is what a cell would hold.
 pub fn safe(text: &str) -> String {
+    // Nearly all texts are safe. A control character beyond ASCII begins with the byte C2, and one that reorders with E2.
+    let is_plain = |byte: u8| !matches!(byte, ..0x20 | 0x7f | b'<' | b'>' | b'"' | b'\'' | 0xc2 | 0xe2);
+    let starts_plain = text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    if starts_plain && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
     let safe = |letter: char| match letter {
         '<' => '‹',
         '>' => '›',
@@ -229,6 +235,10 @@ mod tests {
         assert_eq!(filled.fill("", "<b>\"x\"\n"), "‹b›”x” ");
         assert_eq!(filled.fill("", " =HYPERLINK(1)"), "’=HYPERLINK(1)");
         assert_eq!(template("In {value}").unwrap().fill("", "+49's"), "In +49’s");
+        assert_eq!(
+            safe("A price of 5 € – high\u{85}\u{202e}\u{7f}"),
+            "A price of 5 € – high   "
+        );
     }
 
     #[test]

@@ -178,7 +178,9 @@ pub(crate) fn forest<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestSh
 
 /// Draws rows.
 pub(crate) fn rows<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestShape, rows: usize) -> Vec<T> {
-    (0..rows * shape.features).map(|_| number(choose, shape)).collect()
+    (0..rows * shape.features)
+        .map(|_| number(choose, shape))
+        .collect()
 }
 
 /// Draws a number that is likely to expose a difference between kernels.
