@@ -1,7 +1,7 @@
 //! The account of one request: its body, what the body decodes to, and the answer until the client has taken it.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{MemoryBudget, NoMemory, Reservation};
@@ -28,6 +28,10 @@ struct Account {
     answer: AtomicUsize,
     /// Bytes of the pieces of the answer that the transport has, and of decoders.
     pieces: AtomicUsize,
+    /// Number of the pieces that the transport has.
+    waiting: AtomicU32,
+    /// When the client last took a piece of several, or the first one was made: milliseconds of the connection.
+    since: AtomicU64,
     meter: OnceLock<Box<dyn BodyMeter>>,
 }
 
@@ -110,6 +114,8 @@ impl RequestMemory {
             decoded: AtomicUsize::new(0),
             answer: AtomicUsize::new(0),
             pieces: AtomicUsize::new(0),
+            waiting: AtomicU32::new(0),
+            since: AtomicU64::new(0),
             meter: OnceLock::new(),
         }))
     }
@@ -192,7 +198,7 @@ impl RequestMemory {
         self.set(&self.0.body, bytes);
     }
 
-    /// Takes the bytes of a decoder; [`Self::drop_piece`] returns them.
+    /// Takes the bytes of a decoder; [`Self::drop_decoder`] returns them.
     ///
     /// # Errors
     /// Too little is free.
@@ -234,17 +240,39 @@ impl RequestMemory {
     }
 
     /// Holds a piece of the answer until [`Self::drop_piece`]; `rest` bytes of it are not in pieces yet. Without `rest`, the
-    /// answer is held beside its pieces.
-    pub fn hold_piece(&self, bytes: usize, rest: Option<usize>) {
+    /// answer is held beside its pieces. `now`: milliseconds of the connection.
+    pub fn hold_piece(&self, bytes: usize, rest: Option<usize>, now: u64) {
         let account = &*self.0;
+        if account.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            account.since.store(now, Ordering::Relaxed);
+        }
         account.pieces.fetch_add(bytes, Ordering::Relaxed);
         let before = rest.map(|rest| account.answer.swap(rest, Ordering::Relaxed));
         let after = bytes + rest.unwrap_or(0);
         account.connection.change(before.unwrap_or(0), after);
     }
 
-    /// Returns the bytes of a piece of an answer.
-    pub fn drop_piece(&self, bytes: usize) {
+    /// Returns the bytes of a piece of an answer, which the client has taken.
+    pub fn drop_piece(&self, bytes: usize, now: impl FnOnce() -> u64) {
+        // Without another piece the time has no meaning.
+        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) > 1 {
+            self.0.since.store(now(), Ordering::Relaxed);
+        }
+        self.drop_decoder(bytes);
+    }
+
+    /// Whether the transport has pieces of the answer.
+    pub fn has_pieces(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the client has taken no piece for more than `limit`, although there are some; both in milliseconds.
+    pub fn is_stalled(&self, now: u64, limit: u64) -> bool {
+        self.has_pieces() && now.saturating_sub(self.0.since.load(Ordering::Relaxed)) > limit
+    }
+
+    /// Returns the bytes of a decoder.
+    pub fn drop_decoder(&self, bytes: usize) {
         self.0.pieces.fetch_sub(bytes, Ordering::Relaxed);
         self.0.connection.change(bytes, 0);
     }
@@ -296,13 +324,30 @@ mod tests {
         assert_eq!(budget.used(), 6000);
         memory.hold_answer(300);
         assert_eq!(budget.used(), 300);
-        memory.hold_piece(50, None);
+        memory.hold_piece(50, None, 0);
         let clone = memory.clone();
         drop(memory);
         assert_eq!(budget.used(), 350);
-        clone.drop_piece(50);
+        clone.drop_piece(50, || 0);
         drop(clone);
         assert_eq!((budget.used(), connection.held.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_stalls_while_no_piece_is_taken() {
+        let memory = RequestMemory::new(ConnectionMemory::new(MemoryBudget::new(1 << 20)));
+        assert!(!memory.is_stalled(9000, 10));
+        for now in [1000, 2000] {
+            memory.hold_piece(50, None, now);
+        }
+        assert!(memory.is_stalled(1011, 10) && !memory.is_stalled(1010, 10));
+        memory.drop_piece(50, || 3000);
+        assert!(memory.has_pieces() && !memory.is_stalled(3005, 10) && memory.is_stalled(3011, 10));
+        memory.drop_piece(50, || 4000);
+        assert!(!memory.has_pieces() && !memory.is_stalled(9000, 10));
+        memory.hold_piece(50, None, 9000);
+        assert!(!memory.is_stalled(9005, 10));
+        memory.drop_piece(50, || 9000);
     }
 
     #[test]

@@ -333,7 +333,10 @@ async fn serve_http<I>(
             }
             let response = response.await?;
             let compressed = response.headers().contains_key(header::CONTENT_ENCODING);
-            let mut response = response.map(|body| OutgoingBody::new(body, delivery, memory, compressed));
+            let mut response = response.map(|body| {
+                let body = OutgoingBody::new(body, delivery, memory, compressed);
+                if http1 { body } else { body.of_stream() }
+            });
             if http1 && draining.is_cancelled() {
                 response
                     .headers_mut()

@@ -8,10 +8,11 @@
 //!
 //! While memory is short, [`SHORT_OF_MEMORY`] takes the place of the setting.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -90,45 +91,9 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The pieces of one HTTP/2 stream.
-#[derive(Debug)]
-struct StreamProgress {
-    delivery: Arc<Delivery>,
-    waiting: AtomicUsize,
-    /// Milliseconds of the connection at which the client last took a piece, or the first one was made.
-    since: AtomicU64,
-}
-
-impl StreamProgress {
-    /// Adds a piece at this age of the connection.
-    fn add(&self, age: u64) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.since.store(age, Ordering::Relaxed);
-        }
-    }
-
-    fn taken(&self) {
-        // Without another piece the time has no meaning.
-        if self.waiting.fetch_sub(1, Ordering::Relaxed) > 1 {
-            self.since.store(self.delivery.age(), Ordering::Relaxed);
-        }
-    }
-
-    fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    fn is_stalled(&self) -> bool {
-        let waited = self
-            .delivery
-            .age()
-            .saturating_sub(self.since.load(Ordering::Relaxed));
-        self.is_waiting() && waited > milliseconds(self.delivery.limit())
-    }
-}
-
-tokio::task_local! {
-    static STREAM: Arc<StreamProgress>;
+thread_local! {
+    /// The account of the answer that a stream began in the poll that runs on this thread.
+    static BEGUN: Cell<Option<RequestMemory>> = const { Cell::new(None) };
 }
 
 /// Runs the streams of an HTTP/2 connection, and drops those whose client does not take the answer; hyper resets a stream
@@ -149,17 +114,12 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let progress = Arc::new(StreamProgress {
-            delivery: self.delivery.clone(),
-            waiting: AtomicUsize::new(0),
-            since: AtomicU64::new(0),
-        });
-        let watched = WatchedStream {
+        tokio::spawn(WatchedStream {
             future,
-            progress: progress.clone(),
+            delivery: self.delivery.clone(),
+            answer: None,
             tick: None,
-        };
-        tokio::spawn(STREAM.scope(progress, watched));
+        });
     }
 }
 
@@ -168,7 +128,9 @@ pin_project! {
     struct WatchedStream<F> {
         #[pin]
         future: F,
-        progress: Arc<StreamProgress>,
+        delivery: Arc<Delivery>,
+        // The account of its answer, once there is one.
+        answer: Option<RequestMemory>,
         tick: Option<Pin<Box<tokio::time::Sleep>>>,
     }
 }
@@ -178,18 +140,23 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.future.poll(context).is_ready() {
+        let ended = this.future.poll(context);
+        if let Some(begun) = BEGUN.take() {
+            *this.answer = Some(begun);
+        }
+        if ended.is_ready() {
             return Poll::Ready(());
         }
-        if !this.progress.is_waiting() {
+        let Some(answer) = this.answer.as_ref().filter(|answer| answer.has_pieces()) else {
             *this.tick = None;
             return Poll::Pending;
-        }
+        };
         let tick = this
             .tick
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(TICK)));
         while tick.as_mut().poll(context).is_ready() {
-            if this.progress.is_stalled() {
+            let limit = milliseconds(this.delivery.limit());
+            if answer.is_stalled(this.delivery.age(), limit) {
                 tracing::debug!("stream reset: the client does not take the answer");
                 return Poll::Ready(());
             }
@@ -204,7 +171,6 @@ struct Piece {
     bytes: Bytes,
     delivery: Arc<Delivery>,
     bucket: usize,
-    stream: Option<Arc<StreamProgress>>,
     memory: RequestMemory,
 }
 
@@ -217,10 +183,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         self.delivery.pieces[self.bucket].fetch_sub(1, Ordering::Relaxed);
-        if let Some(stream) = &self.stream {
-            stream.taken();
-        }
-        self.memory.drop_piece(self.bytes.len());
+        self.memory.drop_piece(self.bytes.len(), || self.delivery.age());
     }
 }
 
@@ -237,6 +200,12 @@ pin_project! {
 }
 
 impl OutgoingBody {
+    /// Tells the stream of HTTP/2 that is being polled on this thread whose answer it is.
+    pub(super) fn of_stream(self) -> Self {
+        BEGUN.set(Some(self.memory.clone()));
+        self
+    }
+
     /// `compressed`: the body holds the whole answer while it compresses it part by part.
     pub(super) fn new(body: Body, delivery: Arc<Delivery>, memory: RequestMemory, compressed: bool) -> Self {
         Self {
@@ -259,10 +228,8 @@ impl HttpBody for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut this = self.project();
         if this.rest.is_empty() {
-            // A body that makes its messages here, such as those of gRPC, finds its account. To encode or compress a large
-            // answer takes long.
-            let poll = || this.memory.scope(|| this.body.as_mut().poll_frame(context));
-            let frame = work::in_place(this.memory.answer(), poll);
+            // To encode or compress a large answer takes long.
+            let frame = work::in_place(this.memory.answer(), || this.body.as_mut().poll_frame(context));
             match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => *this.rest = data,
@@ -279,17 +246,12 @@ impl HttpBody for OutgoingBody {
         let age = this.delivery.age();
         let bucket = this.delivery.bucket_of(age);
         this.delivery.pieces[bucket].fetch_add(1, Ordering::Relaxed);
-        let stream = STREAM.try_with(Arc::clone).ok();
-        if let Some(stream) = &stream {
-            stream.add(age);
-        }
         let rest = (!*this.compressed).then_some(this.rest.len());
-        this.memory.hold_piece(length, rest);
+        this.memory.hold_piece(length, rest, age);
         let piece = Piece {
             bytes,
             delivery: this.delivery.clone(),
             bucket,
-            stream,
             memory: this.memory.clone(),
         };
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_owner(piece)))))

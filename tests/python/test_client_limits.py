@@ -25,7 +25,7 @@ ENTRIES = {
     "free": "",
     "slow": "rate = 0.001\nburst = 6\n",
     "steady": "rate = 1000\nburst = 500\n",
-    **dict.fromkeys(("owing", "packing", "lines", "batches", "elements"), "rate = 20\nburst = 20\n"),
+    **dict.fromkeys(("owing", "packing", "dense", "lines", "batches", "elements"), "rate = 20\nburst = 20\n"),
     "exact": "rate = 0.001\nburst = 300\n",
     "small": "share = 0.2\n",
     "churn-only": 'models = ["churn"]\n',
@@ -236,6 +236,27 @@ def test_a_message_that_cannot_be_unpacked_is_paid_for(guarded):
     assert http.post("/v1/score", content=large()[:-2048], headers=packing).status_code == 200
 
 
+def test_a_packed_body_is_never_a_small_one(guarded):
+    http, packed = guarded.server.http, bearer(guarded.keys["dense"])
+    client = hostile.Http2(guarded.server.grpc)
+    # A kilobyte that becomes a megabyte; all of it comes in one frame.
+    bomb = hostile.message(gzip.compress(b"\0" * (1 << 20)), compressed=True)
+    assert len(bomb) < 1200
+    headers = (("grpc-encoding", "gzip"), *metadata(guarded, "dense"))
+    codes = []
+    for _ in range(3):
+        stream = client.call(hostile.SCORE, bomb, *headers)
+        client.answers([stream], 10)
+        codes.append(client.status[stream]["grpc-status"])
+    client.close()
+    # The first one owes for the others, which are not unpacked.
+    assert codes[0] != "8" and codes[1:] == ["8", "8"]
+    body, headers = gzip.compress(large()[:-2048]), packed | {"content-encoding": "gzip"}
+    refused = http.post("/v1/score", content=body, headers=headers)
+    assert refused.status_code == 429 and "bytes of bodies" in refused.text
+    assert http.post("/v1/score", content=large()[:-2048], headers=packed).status_code == 200
+
+
 def test_streams_wait_for_the_rate_of_bodies(guarded):
     lines = b'{"idd": 1}\n' * 25_000
     start = time.monotonic()
@@ -298,6 +319,29 @@ def test_a_key_has_at_most_its_share_in_progress(guarded):
     assert "`share` of its entry" in refused.json()["detail"] and refused.headers["retry-after"] == "1"
     assert 200 in statuses
     assert metric(guarded.server, "evergreen_client_refusals_total", client="small", reason="share") >= 1
+
+
+def test_a_full_server_refuses_a_request_before_it_is_parsed(guarded):
+    http, free = guarded.server.http, bearer(guarded.keys["free"])
+    heavy = {"model": "churn", "entities": [{"id": "C-1042"}] * 2000, "explain": 3}
+    broken = {"model": "churn", "entities": [{"idd": "C-1042"}] * 200}
+    assert http.post("/v1/score", json=broken, headers=free).status_code == 400
+    done = threading.Event()
+
+    def work():
+        while not done.is_set():
+            http.post("/v1/score", json=heavy, headers=free)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        ask = lambda: http.post("/v1/score", json=broken, headers=free)  # noqa: E731
+        refused = until(lambda: next((answer for answer in [ask()] if answer.status_code == 429), None))
+    finally:
+        done.set()
+        thread.join()
+    assert "has 2000 entities in progress" in refused.json()["detail"] and refused.headers["retry-after"] == "1"
+    assert http.post("/v1/score", json=broken, headers=free).status_code == 400
 
 
 def test_a_key_sees_and_uses_only_its_models(guarded):

@@ -230,7 +230,8 @@ def overload(
         binary, "hostile", f"rate = {float(hostile_rate)}\n" if hostile_rate else ""
     )
     (work / "keys.toml").write_text(entry + hostile_entry)
-    config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\n[log]\nlevel = 'warn'\n"
+    # The default would be half of this machine; 200 MiB are that of a container of 512.
+    config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\nmemory = {200 << 20}\n[log]\nlevel = 'warn'\n"
     config += f"[auth]\nfile = '{work}/keys.toml'\n"
     with own_cores() as clients, Instance(binary, work, config=config) as instance:
         instance.start()

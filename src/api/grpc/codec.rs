@@ -1,6 +1,7 @@
 //! The codec of gRPC messages: prost, after the memory for what a message decodes to was taken from the budget. Two bytes on
 //! the wire may become hundreds in memory, and a message may be compressed; so a scan over the wire format counts first.
 
+use std::cmp::Ordering;
 use std::marker::PhantomData;
 
 use bytes::Buf as _;
@@ -146,13 +147,23 @@ fn count_part(field: Option<FieldCost>, part: &[u8], total: &mut usize) -> Optio
 
 /// Returns an upper bound of the bytes that decoding a message of type `U` takes, whether it is valid or not.
 pub(super) fn decoded_bytes<U: Message + Name>(wire: &[u8]) -> usize {
-    let name = U::full_name();
-    let message = MESSAGES.binary_search_by_key(&name.as_str(), |message| message.name);
+    let message = MESSAGES.binary_search_by(|message| compare(message.name, U::PACKAGE, U::NAME));
     let message = message.ok().and_then(|position| MESSAGES.get(position));
     let mut total = message.map_or(wire.len(), |message| message.size);
     // A fault is reported by the decoder.
     let _ = message.and_then(|message| count(message, wire, &mut total));
     total
+}
+
+/// Compares a full name with that of a message in a package, without building it.
+fn compare(full: &str, package: &str, name: &str) -> Ordering {
+    let full = full.as_bytes();
+    let (head, rest) = full.split_at(package.len().min(full.len()));
+    head.cmp(package.as_bytes())
+        .then_with(|| match rest.split_first() {
+            Some((first, rest)) => first.cmp(&b'.').then_with(|| rest.cmp(name.as_bytes())),
+            None => Ordering::Less,
+        })
 }
 
 /// The codec of the generated services.
@@ -180,13 +191,20 @@ where
     }
 
     fn decoder(&mut self) -> CountedDecoder<U> {
-        CountedDecoder(PhantomData)
+        CountedDecoder {
+            memory: memory::current(),
+            message: PhantomData,
+        }
     }
 }
 
-/// Decodes messages within the memory budget of the request.
+/// Decodes messages within the memory budget of the request. It knows the account, as the messages of a stream may be decoded
+/// where the account is not the current one.
 #[derive(Debug)]
-pub(super) struct CountedDecoder<U>(PhantomData<U>);
+pub(super) struct CountedDecoder<U> {
+    memory: Option<RequestMemory>,
+    message: PhantomData<U>,
+}
 
 impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
     type Item = U;
@@ -194,9 +212,13 @@ impl<U: Message + Name + Default> Decoder for CountedDecoder<U> {
 
     fn decode(&mut self, wire: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         work::in_place(wire.remaining(), || {
-            memory::with_current(|memory| take_decoded::<U>(memory, wire.chunk())).unwrap_or(Ok(()))?;
+            if let Some(memory) = &self.memory {
+                take_decoded::<U>(memory, wire.chunk())?;
+            }
             let message = U::decode(wire).map_err(|error| Status::internal(error.to_string()))?;
-            memory::with_current(|memory| memory.keep_body(0));
+            if let Some(memory) = &self.memory {
+                memory.keep_body(0);
+            }
             Ok(Some(message))
         })
     }
@@ -225,6 +247,19 @@ mod tests {
     #[test]
     fn messages_are_sorted_and_no_smaller_than_in_memory() {
         assert!(MESSAGES.is_sorted_by_key(|message| message.name));
+        for (full, package, name) in [
+            ("a.B", "a", "B"),
+            ("a.B", "a", "C"),
+            ("a", "a", "B"),
+            ("a.b.C", "a", "b"),
+            ("ab.C", "a", "C"),
+        ] {
+            assert_eq!(
+                compare(full, package, name),
+                full.cmp(&format!("{package}.{name}")),
+                "{full}"
+            );
+        }
         bytes_of(&proto::Entity::default());
         bytes_of(&proto::ScoreStreamRequest::default());
         bytes_of(&inference::ModelInferRequest::default());

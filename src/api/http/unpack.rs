@@ -157,7 +157,7 @@ impl Stream for Unpacked {
 impl Drop for Unpacked {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.as_ref().filter(|_| self.started) {
-            memory.drop_piece(self.window);
+            memory.drop_decoder(self.window);
         }
     }
 }
