@@ -8,6 +8,8 @@ ARG RUST=1.95
 
 FROM rust:${RUST}-bookworm AS build
 WORKDIR /src
+# An image for ARM must also run where memory has pages of 64 KiB; jemalloc would take the size of the machine that builds.
+RUN [ "$(uname -m)" != aarch64 ] || printf '[env]\nJEMALLOC_SYS_WITH_LG_PAGE = "16"\n' > "$CARGO_HOME/config.toml"
 # Build the dependencies first, in a layer of their own, as they change less often than the code. Cargo needs a file for
 # every target in the manifest.
 COPY Cargo.toml Cargo.lock build.rs ./

@@ -14,7 +14,10 @@ fuzz_target!(|bytes: &[u8]| {
     let line = bounded(bytes, most, || entity(bytes));
     assert!(request.is_err() || line.is_err(), "both a request and a line");
     let records = bounded(bytes, most, || outcomes(bytes));
-    assert!(request.is_err() || records.is_err(), "both a request and outcomes");
+    assert!(
+        request.is_err() || records.is_err(),
+        "both a request and outcomes"
+    );
     let rewritten = standard(bytes);
     assert!(
         matches!(standard(&rewritten), Cow::Borrowed(_)),
