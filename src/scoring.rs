@@ -236,23 +236,31 @@ impl Scorer {
         self.answer_admitted(servable, rollout, request, permit).await
     }
 
-    /// Checks that a client's request would be admitted, before the request is parsed. `outline` reads the number of entities and
-    /// the wanted reasons; it is asked only where the server may be full.
+    /// Whether half of `limits.in_flight` is free: nearly all requests are admitted then.
+    pub fn has_free_half(&self) -> bool {
+        self.admission.has_free_half()
+    }
+
+    /// Checks that a client's request for a model, by name, would be admitted, before the request is parsed. What waiting does not
+    /// change is left to [`Self::answer`], which has the better error.
     ///
     /// # Errors
     /// As for [`Self::answer`] on overload.
     pub fn has_room(
         &self,
         client: &Client,
-        outline: impl FnOnce() -> Option<(usize, Wanted)>,
+        model: &str,
+        entities: usize,
+        explain: Wanted,
     ) -> Result<(), Error> {
-        if self.admission.has_free_half() {
+        let is_valid = (1..=self.limits().batch).contains(&entities)
+            && client.may_use(model)
+            && self.live().entry(model).is_ok();
+        if !is_valid {
             return Ok(());
         }
-        outline().map_or(Ok(()), |(entities, explain)| {
-            self.admission
-                .check(client, entities, Self::cost(entities, explain))
-        })
+        self.admission
+            .check(client, entities, Self::cost(entities, explain))
     }
 
     fn admit(&self, live: &LiveSet, request: &ScoreRequest) -> Result<Permit, Error> {

@@ -38,11 +38,12 @@ const FLOORS: [&[&str]; 14] = [
 ];
 
 /// The top-level modules of the engine from the ground up.
-const ENGINE_FLOORS: [&[&str]; 6] = [
+const ENGINE_FLOORS: [&[&str]; 7] = [
     &["number", "output", "precision", "summary", "transform"],
     &["category", "ensemble"],
-    &["builder", "kernel"],
-    &["contributions", "load"],
+    &["builder"],
+    &["kernel"],
+    &["contributions", "fuzzing", "load"],
     &["document", "path", "predict", "sensitivity"],
     &["format"],
 ];

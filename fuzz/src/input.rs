@@ -35,3 +35,35 @@ impl<'a> Input<'a> {
         chunks
     }
 }
+
+/// Choices without an end: after those of an input come random ones that depend on it.
+#[derive(Debug)]
+pub struct Endless<'a> {
+    input: Input<'a>,
+    state: u64,
+}
+
+impl<'a> Endless<'a> {
+    /// The choices of an input.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        // FNV-1a.
+        let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        Self {
+            input: Input(bytes),
+            state: bytes.iter().fold(0xcbf2_9ce4_8422_2325, hash),
+        }
+    }
+
+    /// A number below `end`, which is at most 2³².
+    pub fn below(&mut self, end: usize) -> usize {
+        if !self.input.0.is_empty() {
+            return self.input.below(end);
+        }
+        // splitmix64.
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
+    }
+}

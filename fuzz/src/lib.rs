@@ -4,7 +4,7 @@ mod input;
 mod memory;
 mod models;
 
-pub use input::Input;
+pub use input::{Endless, Input};
 pub use memory::peak;
 pub use models::load_and_predict;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -141,8 +141,7 @@ impl BodyWatch {
         request.extensions_mut().insert(self.limit);
         let route = request.extensions().get::<MatchedPath>();
         let timeout = (self.select)(route.map(MatchedPath::as_str), request.uri().path());
-        let encoding = request.headers().get(header::CONTENT_ENCODING);
-        let packed = encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let packed = is_packed(request.headers());
         let memory = memory::current();
         let limits = request.extensions().get::<Client>().and_then(Client::body_limits);
         if let (Some(memory), Some(limits)) = (&memory, &limits) {
@@ -162,6 +161,7 @@ impl BodyWatch {
                     memory,
                     limits,
                     debt: None,
+                    held: None,
                     watch: self.clone(),
                     timed: timeout == BodyTimeout::Whole,
                     progress: None,
@@ -170,6 +170,15 @@ impl BodyWatch {
             }),
         }
     }
+}
+
+/// Whether a body may unpack to more than its bytes: all of it, or a message of gRPC.
+fn is_packed(headers: &HeaderMap) -> bool {
+    let encodings = [header::CONTENT_ENCODING.as_str(), "grpc-encoding"].map(|name| headers.get(name));
+    encodings.into_iter().flatten().any(|encoding| {
+        let encoding = encoding.as_bytes().trim_ascii();
+        !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
+    })
 }
 
 /// How a body arrives, from its first wait for data: most arrive with the headers.
@@ -226,8 +235,9 @@ pin_project! {
         packed: bool,
         memory: Option<RequestMemory>,
         limits: Option<BodyLimits>,
-        // Until its client has paid for earlier bodies.
+        // Until its client has paid for earlier bodies, and what came meanwhile.
         debt: Option<Pin<Box<Sleep>>>,
+        held: Option<Frame<Bytes>>,
         watch: Arc<BodyWatch>,
         timed: bool,
         progress: Option<Progress>,
@@ -257,13 +267,11 @@ impl IncomingBody {
         } else {
             0
         };
-        let packed = std::mem::take(&mut self.frames.packed);
-        self.packed |= packed > 0;
         if self.timed {
             self.affordable()?;
         }
         if let Some(memory) = self.memory.as_ref().filter(|_| counts) {
-            memory.packed(packed);
+            memory.packed(std::mem::take(&mut self.frames.packed));
             memory.take_body(announced)?;
         }
         Ok(())
@@ -321,18 +329,29 @@ impl HttpBody for IncomingBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        match this.paid(context) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(why)) => return this.end(why),
-            Poll::Pending => return Poll::Pending,
-        }
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
-            if let Some(Ok(frame)) = &frame
-                && let Err(why) = this.arrived(frame.data_ref().map_or(&[], |data| &data[..]))
-            {
+        loop {
+            match this.paid(context) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(why)) => return this.end(why),
+                Poll::Pending => return Poll::Pending,
+            }
+            if let Some(frame) = this.held.take() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+                break;
+            };
+            let Some(Ok(frame)) = frame else {
+                return Poll::Ready(frame);
+            };
+            if let Err(why) = this.arrived(frame.data_ref().map_or(&[], |data| &data[..])) {
                 return this.end(why);
             }
-            return Poll::Ready(frame);
+            if this.timed {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            // Only now is it known how large the beginning of a stream is.
+            this.held = Some(frame);
         }
         // A stream may rest between its messages; a part of one holds memory.
         let rests = || this.memory.as_ref().is_none_or(|memory| memory.body() == 0);
@@ -353,10 +372,13 @@ impl HttpBody for IncomingBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.body.is_end_stream()
+        self.ended || (self.held.is_none() && self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.held.is_some() {
+            return SizeHint::default();
+        }
         self.body.size_hint()
     }
 }

@@ -255,9 +255,10 @@ impl RequestMemory {
     /// Returns the bytes of a piece of an answer, which the client has taken.
     pub fn drop_piece(&self, bytes: usize, now: impl FnOnce() -> u64) {
         // Without another piece the time has no meaning.
-        if self.0.waiting.fetch_sub(1, Ordering::Relaxed) > 1 {
+        if self.0.waiting.load(Ordering::Relaxed) > 1 {
             self.0.since.store(now(), Ordering::Relaxed);
         }
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
         self.drop_decoder(bytes);
     }
 

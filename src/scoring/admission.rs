@@ -72,7 +72,7 @@ impl Admission {
         )
     }
 
-    /// Whether half of the limit is free: nearly all requests are admitted then.
+    /// Whether half of the limit is free.
     pub(super) fn has_free_half(&self) -> bool {
         let (limit, busy) = self.state();
         busy <= limit / 2

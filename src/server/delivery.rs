@@ -140,6 +140,8 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        // A poll that panicked may have left another one's.
+        BEGUN.set(None);
         let ended = this.future.poll(context);
         if let Some(begun) = BEGUN.take() {
             *this.answer = Some(begun);

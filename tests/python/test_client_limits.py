@@ -19,6 +19,7 @@ from evergreen_testing.server_process import serving
 from test_auth import bearer, make
 
 SCORE = "/v1/models/churn/scores/C-1042"
+STREAM = "/evergreen.v1.ScoringService/ScoreStream"
 
 #: What each key has beside its role. The rates are so low that the burst is all that a test sees.
 ENTRIES = {
@@ -248,9 +249,19 @@ def test_a_packed_body_is_never_a_small_one(guarded):
         stream = client.call(hostile.SCORE, bomb, *headers)
         client.answers([stream], 10)
         codes.append(client.status[stream]["grpc-status"])
-    client.close()
     # The first one owes for the others, which are not unpacked.
     assert codes[0] != "8" and codes[1:] == ["8", "8"]
+    # A stream is not read until its client has paid.
+    stream, end = client.call(STREAM, bomb, *headers), time.monotonic() + 1
+    while time.monotonic() < end:
+        client.read(0.1)
+    assert "grpc-status" not in client.status.get(stream, {})
+    client.close()
+    client = hostile.Http2(guarded.server.grpc)
+    stream = client.call(STREAM, bomb, ("grpc-encoding", "gzip"), *metadata(guarded, "free"))
+    client.answers([stream], 10)
+    assert client.status[stream]["grpc-status"] != "0"
+    client.close()
     body, headers = gzip.compress(large()[:-2048]), packed | {"content-encoding": "gzip"}
     refused = http.post("/v1/score", content=body, headers=headers)
     assert refused.status_code == 429 and "bytes of bodies" in refused.text
@@ -337,6 +348,10 @@ def test_a_full_server_refuses_a_request_before_it_is_parsed(guarded):
     try:
         ask = lambda: http.post("/v1/score", json=broken, headers=free)  # noqa: E731
         refused = until(lambda: next((answer for answer in [ask()] if answer.status_code == 429), None))
+        # What waiting does not change is said at once.
+        for fault, status in [({"entities": heavy["entities"] + [{}]}, 413), ({"model": "chrun"}, 404)]:
+            statuses = {http.post("/v1/score", json=heavy | fault, headers=free).status_code for _ in range(20)}
+            assert statuses == {status}
     finally:
         done.set()
         thread.join()

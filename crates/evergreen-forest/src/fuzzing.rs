@@ -42,7 +42,7 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
         30 => one_of(choose, &[7, 8, 9, 16]),
         choice => 1 + choice % 4,
     };
-    let flags = choose(64);
+    let flags = choose(256);
     ForestShape {
         trees: trees.min(MOST_LEAVES / leaves).max(1),
         leaves,
@@ -58,6 +58,7 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
         symmetric: flags & 6 == 6,
         special: flags & 8 > 0,
         vectors: flags & 16 > 0 && groups > 1,
+        chain: flags & 192 == 192,
         comparison: if flags & 32 > 0 {
             ThresholdRule::Less
         } else {
@@ -83,7 +84,7 @@ fn agree<T: KernelFloat>(shape: &ForestShape, choose: &mut impl FnMut(usize) -> 
     };
     let ensemble = forest::<T>(choose, shape);
     let count = count.min(MOST_PATHS / shape.trees);
-    let values = rows::<T>(choose, shape, count);
+    let values = rows::<T>(choose, shape, &ensemble, count);
     let expected = reference(&ensemble, &values, count);
     for name in KernelName::ALL
         .into_iter()

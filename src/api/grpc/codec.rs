@@ -147,8 +147,11 @@ fn count_part(field: Option<FieldCost>, part: &[u8], total: &mut usize) -> Optio
 
 /// Returns an upper bound of the bytes that decoding a message of type `U` takes, whether it is valid or not.
 pub(super) fn decoded_bytes<U: Message + Name>(wire: &[u8]) -> usize {
-    let message = MESSAGES.binary_search_by(|message| compare(message.name, U::PACKAGE, U::NAME));
-    let message = message.ok().and_then(|position| MESSAGES.get(position));
+    // Methods take messages of the top level; the name of any other one has to be built.
+    let position = MESSAGES
+        .binary_search_by(|message| compare(message.name, U::PACKAGE, U::NAME))
+        .or_else(|_| MESSAGES.binary_search_by(|message| message.name.cmp(&U::full_name())));
+    let message = position.ok().and_then(|position| MESSAGES.get(position));
     let mut total = message.map_or(wire.len(), |message| message.size);
     // A fault is reported by the decoder.
     let _ = message.and_then(|message| count(message, wire, &mut total));

@@ -132,16 +132,7 @@ impl Body {
 
     /// Parses the body as JSON.
     pub(super) async fn json<T: DeserializeOwned + Send + 'static>(self) -> Result<T, Error> {
-        self.json_if(|_| Ok(())).await
-    }
-
-    /// Parses the body as JSON, if `check` of its text does not refuse it.
-    pub(super) async fn json_if<T>(self, check: impl FnOnce(&[u8]) -> Result<(), Error>) -> Result<T, Error>
-    where
-        T: DeserializeOwned + Send + 'static,
-    {
         let bytes = self.bytes()?;
-        work::in_place(bytes.len(), || check(&bytes))?;
         parsed(bytes.len(), move || parse(&bytes)).await
     }
 

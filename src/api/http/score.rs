@@ -42,8 +42,20 @@ pub(super) async fn score(
     let mut counters = &state.counters.score;
     let result = async {
         let deadline = deadline?;
-        let room = |text: &[u8]| state.scorer.has_room(&client, || outline::outline(text));
-        let body: ScoreBody = body.json_if(room).await?;
+        let bytes = body.bytes()?;
+        if !state.scorer.has_free_half() {
+            let text = bytes.clone();
+            if let Some(outline) = work::on_bytes(bytes.len(), move || outline::outline(&text)).await? {
+                record_model(&outline.model);
+                if outline.entities == 1 {
+                    counters = &state.counters.score_one;
+                }
+                state
+                    .scorer
+                    .has_room(&client, &outline.model, outline.entities, outline.explain)?;
+            }
+        }
+        let body: ScoreBody = body::parsed(bytes.len(), move || body::parse(&bytes)).await?;
         record_model(&body.model);
         if body.entities.len() == 1 {
             counters = &state.counters.score_one;

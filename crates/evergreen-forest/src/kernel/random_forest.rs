@@ -29,6 +29,8 @@ pub(crate) struct ForestShape {
     pub(crate) symmetric: bool,
     /// Splits may count zero as missing, or test only for missing.
     pub(crate) special: bool,
+    /// Every split is below the one before.
+    pub(crate) chain: bool,
     /// Leaves have a number for each group.
     pub(crate) vectors: bool,
     pub(crate) comparison: ThresholdRule,
@@ -47,7 +49,11 @@ fn draw(choose: &mut impl Choices, shape: &ForestShape) -> Vec<RandomNode> {
     let mut open = vec![(0, 0)];
     let mut leaves = 1;
     while leaves < shape.leaves && !open.is_empty() {
-        let (node, depth) = open.swap_remove(if shape.symmetric { 0 } else { choose(open.len()) });
+        let (node, depth) = open.swap_remove(match shape {
+            ForestShape { symmetric: true, .. } => 0,
+            ForestShape { chain: true, .. } => open.len() - 1,
+            _ => choose(open.len()),
+        });
         if depth == shape.depth {
             continue;
         }
@@ -106,10 +112,31 @@ fn test<T: KernelFloat>(
     } else if shape.special && choose(9) == 0 {
         SplitTest::Missing
     } else {
-        SplitTest::Threshold(threshold(choose(shape.thresholds)))
+        let any = if shape.special && choose(4) == 0 {
+            any_number(choose)
+        } else {
+            f32::NAN
+        };
+        SplitTest::Threshold(match any.is_finite() {
+            true => T::cast(any),
+            false => threshold(choose(shape.thresholds)),
+        })
     };
     let zero_missing = shape.special && !matches!(test, SplitTest::Member(_)) && choose(2) == 0;
     (test, choose(shape.features), choose(2) == 0, zero_missing)
+}
+
+/// Draws a number of any bits.
+fn any_number(choose: &mut impl Choices) -> f32 {
+    f32::from_bits(u32::try_from(choose(1 << 32)).unwrap())
+}
+
+/// Draws a number of a leaf. Sums stay finite.
+fn leaf<T: KernelFloat>(choose: &mut impl Choices) -> T {
+    match choose(64) {
+        at @ 0..5 => T::cast([0f32, -0.0, 1e-45, -1e-40, 1e6][at]),
+        at => T::cast((choose(1 << 16) * 64 + at) as f64 / 1.2e6 - 1.7),
+    }
 }
 
 /// Draws a forest.
@@ -139,9 +166,12 @@ pub(crate) fn forest<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestSh
                 (Some(_), None) => test(choose, shape, &mut builder),
             });
         }
-        let values: Vec<T> = (0..nodes.len() * width)
-            .map(|_| T::cast(choose(1 << 20) as f64 / 3e5 - 1.7))
-            .collect();
+        let mut values = vec![T::ZERO; nodes.len() * width];
+        for (values, node) in values.chunks_mut(width).zip(&nodes) {
+            for value in values.iter_mut().filter(|_| node.is_none()) {
+                *value = leaf(choose);
+            }
+        }
         builder
             .tree(nodes.len(), |node| {
                 let (test, feature, missing_left, zero_missing) = &tests[node];
@@ -176,29 +206,46 @@ pub(crate) fn forest<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestSh
     builder.finish(rest).unwrap().ensemble
 }
 
-/// Draws rows.
-pub(crate) fn rows<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestShape, rows: usize) -> Vec<T> {
+/// Draws rows for a forest.
+pub(crate) fn rows<T: KernelFloat>(
+    choose: &mut impl Choices,
+    shape: &ForestShape,
+    forest: &Ensemble<T>,
+    rows: usize,
+) -> Vec<T> {
     (0..rows * shape.features)
-        .map(|_| number(choose, shape))
+        .map(|_| number(choose, shape, forest))
         .collect()
 }
 
 /// Draws a number that is likely to expose a difference between kernels.
-fn number<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestShape) -> T {
+fn number<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestShape, forest: &Ensemble<T>) -> T {
     match choose(13) {
         0 => T::cast(f32::NAN),
         1 => T::cast(-f32::NAN),
         2 => T::cast(-0f32),
         3 => T::cast(f32::INFINITY),
         4 => T::cast(f32::NEG_INFINITY),
-        5 => T::cast(threshold::<f32>(choose(shape.thresholds)).next_up()),
-        6 => T::cast(threshold::<f32>(choose(shape.thresholds)).next_down()),
-        7 => threshold(choose(shape.thresholds)),
+        5 => T::cast(near(choose, shape, forest).to_f32().next_up()),
+        6 => T::cast(near(choose, shape, forest).to_f32().next_down()),
+        7 => near(choose, shape, forest),
         8 => T::cast(choose(80) as f64),
         9 => T::cast(choose(80) as f64 - 0.5),
         10 => T::cast([1e-35f32, -1e-36, 16_777_216.0, 3e9, -1.0, f32::MIN_POSITIVE][choose(6)]),
-        11 => T::cast(f32::from_bits(u32::try_from(choose(1 << 32)).unwrap())),
+        11 => T::cast(any_number(choose)),
         _ => T::cast(choose(1 << 20) as f64 / 1e4 - 50.0),
+    }
+}
+
+/// Draws a threshold of the forest.
+fn near<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestShape, forest: &Ensemble<T>) -> T {
+    let split = match forest.splits.len() {
+        0 => None,
+        splits => forest.splits.get(choose(splits)),
+    };
+    match split.map(|split| split.test) {
+        Some(SplitTest::Threshold(threshold)) => threshold,
+        _ => threshold(choose(shape.thresholds)),
     }
 }
 

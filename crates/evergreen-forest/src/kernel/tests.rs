@@ -32,6 +32,7 @@ const PLAIN: ForestShape = ForestShape {
     uneven: false,
     symmetric: false,
     special: false,
+    chain: false,
     vectors: false,
     comparison: ThresholdRule::Less,
     codes: CodeRule::NonNegative,
@@ -49,7 +50,7 @@ fn agree_in<T: KernelFloat>(shape: &ForestShape, must: bool) {
         };
         let mut work = KernelScratch::default();
         for count in [1, 2, 5, 64, 67, 160, 257] {
-            let values = rows::<T>(&mut choose, shape, count);
+            let values = rows::<T>(&mut choose, shape, &ensemble, count);
             let expected = reference(&ensemble, &values, count);
             let found = difference(&kernel, &ensemble, &values, &expected, &mut work);
             assert_eq!(found, None, "{name}, {shape:?}, {count} rows");
@@ -101,6 +102,13 @@ fn agree_on_unbalanced_trees_beside_others() {
             ..PLAIN
         });
     }
+    agree(ForestShape {
+        chain: true,
+        special: true,
+        leaves: 41,
+        depth: 60,
+        ..PLAIN
+    });
     let shape = ForestShape {
         categorical: 4,
         features: 12,

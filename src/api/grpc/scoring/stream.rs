@@ -59,8 +59,6 @@ impl BatchStream {
     {
         let deadline = earlier(deadline, Instant::now().checked_add(self.max_duration));
         let end = Box::pin(early_end(self.closing.clone(), deadline));
-        let counted = memory.clone();
-        let batches = counted_batches(batches, memory, window);
         let batch_scorer = BatchScorer {
             scorer: self.scorer.clone(),
             counters: self.counters.clone(),
@@ -74,8 +72,10 @@ impl BatchStream {
         let answers = take_until(batches, end)
             .map(move |batch| {
                 let batch_scorer = batch_scorer.clone();
+                // Held as long as the stream.
+                let _window = &window;
                 // The batch has its own share of the memory; the stream goes on.
-                let held = counted.as_ref().map(RequestMemory::split_decoded);
+                let held = memory.as_ref().map(RequestMemory::split_decoded);
                 async move {
                     // Yield now and then, so that a fast client does not starve other tasks.
                     tokio::task::consume_budget().await;
@@ -88,25 +88,6 @@ impl BatchStream {
             .buffered(self.concurrency);
         Box::pin(answers)
     }
-}
-
-/// Batches that are decoded on the account of the request.
-fn counted_batches<B>(
-    mut batches: B,
-    memory: Option<RequestMemory>,
-    window: Option<Reservation>,
-) -> impl Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static
-where
-    B: Stream<Item = Result<proto::ScoreStreamRequest, Status>> + Send + Unpin + 'static,
-{
-    stream::poll_fn(move |context| {
-        // Held as long as the stream.
-        let _window = &window;
-        match &memory {
-            Some(memory) => memory.scope(|| batches.poll_next_unpin(context)),
-            None => batches.poll_next_unpin(context),
-        }
-    })
 }
 
 /// Waits for the stop of the server or the deadline, and returns the error for the client.

@@ -6,19 +6,36 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::scoring::Wanted;
+use crate::values::json::standard;
 
-/// The parts of a request that decide what it costs. Everything else is left to the parser.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Outline {
+/// A longer name is no model's; it is left to the parser.
+const LONGEST_NAME: usize = 256;
+
+/// The parts of a request that decide whether it is admitted.
+#[derive(Debug)]
+pub(super) struct Outline {
+    /// The name of the model.
+    pub(super) model: String,
+    /// The number of entities.
+    pub(super) entities: usize,
+    /// The wanted reasons.
+    pub(super) explain: Wanted,
+}
+
+/// The same as in the text. Everything else is left to the parser.
+#[derive(Deserialize)]
+struct OutlineBody {
+    model: String,
     entities: Elements,
+    #[serde(default)]
     explain: usize,
+    #[serde(default)]
     explain_raising: usize,
+    #[serde(default)]
     explain_lowering: usize,
 }
 
 /// The number of elements of a list.
-#[derive(Debug, Default)]
 struct Elements(usize);
 
 impl<'de> Deserialize<'de> for Elements {
@@ -41,15 +58,18 @@ impl<'de> Deserialize<'de> for Elements {
     }
 }
 
-/// The number of entities and the reasons of a request; `None` if it is not plain JSON, which the parser judges.
-pub(super) fn outline(text: &[u8]) -> Option<(usize, Wanted)> {
-    let outline: Outline = serde_json::from_slice(text).ok()?;
-    let wanted = Wanted {
-        strongest: outline.explain,
-        raising: outline.explain_raising,
-        lowering: outline.explain_lowering,
-    };
-    Some((outline.entities.0, wanted))
+/// Reads the outline of a request; `None` if it has none, which the parser judges.
+pub(super) fn outline(text: &[u8]) -> Option<Outline> {
+    let body: OutlineBody = serde_json::from_slice(&standard(text)).ok()?;
+    Some(Outline {
+        model: Some(body.model).filter(|name| name.len() <= LONGEST_NAME)?,
+        entities: body.entities.0,
+        explain: Wanted {
+            strongest: body.explain,
+            raising: body.explain_raising,
+            lowering: body.explain_lowering,
+        },
+    })
 }
 
 #[cfg(test)]
@@ -58,13 +78,17 @@ mod tests {
 
     #[test]
     fn entities_are_counted_and_not_read() {
-        let text =
-            br#"{"model": "m", "explain": 2, "entities": [{"id": "}]{"}, {"features": {"a": [1, {}]}}, 3]}"#;
-        let (entities, wanted) = outline(text).unwrap();
-        assert_eq!((entities, wanted.most()), (3, 2));
-        assert_eq!(outline(b"{}").map(|(entities, _)| entities), Some(0));
-        for broken in ["{", r#"{"entities": 3}"#, r#"{"entities": [NaN]}"#] {
-            assert!(outline(broken.as_bytes()).is_none(), "{broken}");
+        let text = br#"{"model": "m", "explain": 2, "entities": [{"id": "}]{"}, {"features": {"a": [NaN, {}]}}, 3]}"#;
+        let outline_of = |text: &str| outline(text.as_bytes());
+        let found = outline(text).unwrap();
+        assert_eq!(
+            (found.model.as_str(), found.entities, found.explain.most()),
+            ("m", 3, 2)
+        );
+        for broken in ["{", "{}", r#"{"model": "m", "entities": 3}"#] {
+            assert!(outline_of(broken).is_none(), "{broken}");
         }
+        let long = "m".repeat(LONGEST_NAME + 1);
+        assert!(outline_of(&format!(r#"{{"model": "{long}", "entities": []}}"#)).is_none());
     }
 }
