@@ -350,12 +350,16 @@ def test_a_full_server_refuses_a_request_before_it_is_parsed(guarded):
         refused = until(lambda: next((answer for answer in [ask()] if answer.status_code == 429), None))
         # What waiting does not change is said at once.
         for fault, status in [({"entities": heavy["entities"] + [{}]}, 413), ({"model": "chrun"}, 404)]:
-            statuses = {http.post("/v1/score", json=heavy | fault, headers=free).status_code for _ in range(20)}
+            statuses = {
+                http.post("/v1/score", json=heavy | fault, headers=free).status_code for _ in range(20)
+            }
             assert statuses == {status}
     finally:
         done.set()
         thread.join()
-    assert "has 2000 entities in progress" in refused.json()["detail"] and refused.headers["retry-after"] == "1"
+    assert (
+        "has 2000 entities in progress" in refused.json()["detail"] and refused.headers["retry-after"] == "1"
+    )
     assert http.post("/v1/score", json=broken, headers=free).status_code == 400
 
 
