@@ -39,7 +39,14 @@ const FLOORS: [&[&str]; 14] = [
 
 /// The top-level modules of the engine from the ground up.
 const ENGINE_FLOORS: [&[&str]; 7] = [
-    &["number", "output", "precision", "summary", "transform"],
+    &[
+        "number",
+        "output",
+        "precision",
+        "random_source",
+        "summary",
+        "transform",
+    ],
     &["category", "ensemble"],
     &["builder"],
     &["kernel"],

@@ -1,5 +1,7 @@
 //! Reads an input as a sequence of choices. An input that has ended reads as zeros.
 
+use evergreen_forest::fuzzing::RandomSource;
+
 /// The rest of an input.
 #[derive(Debug)]
 pub struct Input<'a>(pub &'a [u8]);
@@ -40,7 +42,7 @@ impl<'a> Input<'a> {
 #[derive(Debug)]
 pub struct Endless<'a> {
     input: Input<'a>,
-    state: u64,
+    rest: RandomSource,
 }
 
 impl<'a> Endless<'a> {
@@ -50,20 +52,16 @@ impl<'a> Endless<'a> {
         let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         Self {
             input: Input(bytes),
-            state: bytes.iter().fold(0xcbf2_9ce4_8422_2325, hash),
+            rest: RandomSource(bytes.iter().fold(0xcbf2_9ce4_8422_2325, hash)),
         }
     }
 
     /// A number below `end`, which is at most 2³².
     pub fn below(&mut self, end: usize) -> usize {
-        if !self.input.0.is_empty() {
-            return self.input.below(end);
+        if self.input.0.is_empty() {
+            self.rest.below(end)
+        } else {
+            self.input.below(end)
         }
-        // splitmix64.
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % end.max(1) as u64) as usize
     }
 }

@@ -307,11 +307,9 @@ impl IncomingBody {
             return Ok(());
         }
         // Asked once: what this body costs must not end it.
-        let Some(limits) = self.limits.take() else {
-            return Ok(());
-        };
-        match limits.debt() {
-            Some(debt) => Err(BodyEnded::AboveRate(limits.refuse(debt))),
+        let limits = self.limits.take();
+        match limits.and_then(|limits| Some(limits.refuse(limits.debt()?))) {
+            Some(error) => Err(BodyEnded::AboveRate(error)),
             None => Ok(()),
         }
     }
@@ -347,7 +345,7 @@ impl HttpBody for IncomingBody {
             if let Err(why) = this.arrived(frame.data_ref().map_or(&[], |data| &data[..])) {
                 return this.end(why);
             }
-            if this.timed {
+            if this.timed || this.limits.is_none() {
                 return Poll::Ready(Some(Ok(frame)));
             }
             // Only now is it known how large the beginning of a stream is.

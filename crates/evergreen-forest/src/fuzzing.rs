@@ -1,9 +1,10 @@
-//! What a fuzzer calls: whoever chooses the numbers decides shapes, tests, thresholds and rows. Only with the
-//! feature `fuzzing`. The forests are built without a file, so that most of the time goes into the kernels; parsers have targets of their own.
+//! What a fuzzer calls (feature `fuzzing`): whoever chooses the numbers decides shapes, tests, thresholds and rows. The forests are
+//! built without a file, so that more of the time goes into the kernels; parsers have targets of their own.
 
 use crate::ensemble::{CodeRule, ThresholdRule};
 use crate::kernel::random_forest::{ForestShape, difference, forest, reference, rows};
 use crate::kernel::{Kernel, KernelFloat, KernelName, KernelScratch};
+pub use crate::random_source::RandomSource;
 
 /// Most leaves of all trees. Small forests are quick, and differ as much.
 const MOST_LEAVES: usize = 130;
@@ -111,13 +112,8 @@ mod tests {
     #[test]
     fn kernels_agree_whatever_is_chosen() {
         for seed in 0..2000u64 {
-            let mut state = seed;
-            kernels_agree(|end| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                usize::try_from((state >> 31) % end as u64).unwrap()
-            });
+            let mut random = RandomSource(seed);
+            kernels_agree(|end| random.below(end));
         }
     }
 }

@@ -18,6 +18,7 @@
 //! isa                operations that depend on the instruction set: portable, avx2
 //! kernel_float       what kernels need from a float, and the entry points that are compiled once for each
 //! autotune           measures which kernel is the fastest for a model
+//! random_forest      forests and rows for tests and fuzzing
 //! ```
 //! AVX-512 VBMI and NEON are not implemented. An `isa/avx512` would use 64 lanes and `vpermi2b` for the
 //! lookup; an `isa/neon` would use `tbl` over 64 bins.

@@ -26,6 +26,7 @@
 //! path        the leaf of a row in each tree, and the conditions on the way
 //! predict     rows -> an output
 //! category    a category's text -> its code
+//! fuzzing     what the fuzz targets call, for tests only
 //! ```
 
 mod builder;
@@ -43,6 +44,8 @@ mod output;
 mod path;
 mod precision;
 mod predict;
+#[cfg(any(test, feature = "fuzzing"))]
+mod random_source;
 mod sensitivity;
 mod summary;
 mod transform;

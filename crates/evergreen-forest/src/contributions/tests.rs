@@ -7,27 +7,7 @@ use super::{ExplainScratch, Explainer, KernelChoice};
 use crate::builder::{EnsembleBuilder, EnsembleSettings, Node};
 use crate::ensemble::{CodeRule, Ensemble, InputRule, MarginRule, SplitTest, ThresholdRule};
 use crate::kernel::{KernelFloat, scalar};
-
-/// A random generator (splitmix64) with a fixed seed, so that failures can be reproduced.
-struct RandomSource(u64);
-
-impl RandomSource {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    fn unit(&mut self) -> f64 {
-        self.below(1 << 30) as f64 / f64::from(1 << 30)
-    }
-}
+use crate::random_source::RandomSource;
 
 /// The parameters of a random forest.
 #[derive(Clone, Copy, Debug)]
