@@ -28,6 +28,7 @@ mod score;
 mod score_history;
 mod session;
 mod strict;
+mod text_chunks;
 mod unpack;
 mod what_if;
 

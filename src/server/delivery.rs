@@ -220,6 +220,11 @@ impl OutgoingBody {
     }
 }
 
+/// The length of a body, as far as it is known.
+fn known_length(body: &Body) -> usize {
+    usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX)
+}
+
 impl HttpBody for OutgoingBody {
     type Data = Bytes;
     type Error = axum::Error;
@@ -228,10 +233,16 @@ impl HttpBody for OutgoingBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        // To encode or compress a large answer takes long. An answer of known length is there already.
+        let is_ready = self.body.size_hint().exact().is_some();
         let mut this = self.project();
         if this.rest.is_empty() {
-            // To encode or compress a large answer takes long.
-            let frame = work::in_place(this.memory.answer(), || this.body.as_mut().poll_frame(context));
+            let mut poll = || this.body.as_mut().poll_frame(context);
+            let frame = if is_ready {
+                poll()
+            } else {
+                work::in_place(this.memory.answer(), poll)
+            };
             match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => *this.rest = data,
@@ -248,7 +259,7 @@ impl HttpBody for OutgoingBody {
         let age = this.delivery.age();
         let bucket = this.delivery.bucket_of(age);
         this.delivery.pieces[bucket].fetch_add(1, Ordering::Relaxed);
-        let rest = (!*this.compressed).then_some(this.rest.len());
+        let rest = (!*this.compressed).then(|| this.rest.len() + known_length(&this.body));
         this.memory.hold_piece(length, rest, age);
         let piece = Piece {
             bytes,

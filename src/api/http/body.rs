@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Path;
 
+use super::text_chunks::TextChunks;
 use crate::api::incoming::{BodyEnded, BodyLimit};
 use crate::error::Error;
 use crate::memory;
@@ -237,10 +238,10 @@ fn known_path(path: &Path) -> Option<String> {
 /// # Errors
 /// Never for the bodies of this API, which are all valid JSON.
 pub(super) fn answer(value: &impl Serialize, bytes: usize) -> Result<Response, Error> {
-    let mut text = Vec::with_capacity(bytes);
+    let mut text = TextChunks::new(bytes);
     serde_json::to_writer(&mut text, value).map_err(|error| Error::internal(error.to_string()))?;
     hold_answer(text.len());
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], text.into_body()).into_response())
 }
 
 /// A piece of a streamed answer, which counts until the client has taken it. It is not refused: what it comes from was admitted

@@ -1,18 +1,13 @@
-//! What a scoring request asks for, read without its content: a server that is full refuses it before it is parsed.
-
-use std::fmt;
-
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+//! What a scoring request asks for, read without its content: a server that is full refuses it before it is parsed. Under
+//! overload most requests come no further, so this reads each byte once and judges only what it needs.
 
 use crate::scoring::Wanted;
-use crate::values::json::standard;
 
 /// A longer name is no model's; it is left to the parser.
 const LONGEST_NAME: usize = 256;
 
 /// The parts of a request that decide whether it is admitted.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Outline {
     /// The name of the model.
     pub(super) model: String,
@@ -22,54 +17,125 @@ pub(super) struct Outline {
     pub(super) explain: Wanted,
 }
 
-/// The same as in the text. Everything else is left to the parser.
-#[derive(Deserialize)]
-struct OutlineBody {
-    model: String,
-    entities: Elements,
-    #[serde(default)]
-    explain: usize,
-    #[serde(default)]
-    explain_raising: usize,
-    #[serde(default)]
-    explain_lowering: usize,
-}
-
-/// The number of elements of a list.
-struct Elements(usize);
-
-impl<'de> Deserialize<'de> for Elements {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElementsVisitor;
-        impl<'de> Visitor<'de> for ElementsVisitor {
-            type Value = Elements;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Elements, A::Error> {
-                let mut count = 0;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    count += 1;
-                }
-                Ok(Elements(count))
-            }
-        }
-        deserializer.deserialize_seq(ElementsVisitor)
-    }
-}
-
 /// Reads the outline of a request; `None` if it has none, which the parser judges.
 pub(super) fn outline(text: &[u8]) -> Option<Outline> {
-    let body: OutlineBody = serde_json::from_slice(&standard(text)).ok()?;
+    let mut scanner = Scanner { text, at: 0 };
+    let (mut model, mut entities) = (None, None);
+    let mut explain = Wanted::default();
+    scanner.expect(b'{')?;
+    loop {
+        let key = scanner.value()?;
+        scanner.expect(b':')?;
+        let value = scanner.value()?;
+        match key.text {
+            br#""model""# => model = Some(value),
+            br#""entities""# => entities = Some(value),
+            br#""explain""# => explain.strongest = number(&value)?,
+            br#""explain_raising""# => explain.raising = number(&value)?,
+            br#""explain_lowering""# => explain.lowering = number(&value)?,
+            _ => {}
+        }
+        match scanner.next()? {
+            b',' => {}
+            b'}' => break,
+            _ => return None,
+        }
+    }
     Some(Outline {
-        model: Some(body.model).filter(|name| name.len() <= LONGEST_NAME)?,
-        entities: body.entities.0,
-        explain: Wanted {
-            strongest: body.explain,
-            raising: body.explain_raising,
-            lowering: body.explain_lowering,
-        },
+        model: serde_json::from_slice(model?.text)
+            .ok()
+            .filter(|name: &String| name.len() <= LONGEST_NAME)?,
+        entities: entities.filter(|list| list.text.first() == Some(&b'['))?.elements,
+        explain,
     })
+}
+
+fn number(value: &Value<'_>) -> Option<usize> {
+    serde_json::from_slice(value.text).ok()
+}
+
+/// A value of JSON.
+struct Value<'a> {
+    text: &'a [u8],
+    /// The number of elements if it is a list.
+    elements: usize,
+}
+
+/// Finds where values of JSON end. It does not judge what is inside of them.
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// The next byte that is not white space.
+    fn next(&mut self) -> Option<u8> {
+        let rest = self.text.get(self.at..)?;
+        let ahead = rest.iter().position(|byte| !byte.is_ascii_whitespace())?;
+        self.at += ahead + 1;
+        Some(rest[ahead])
+    }
+
+    fn expect(&mut self, wanted: u8) -> Option<()> {
+        (self.next()? == wanted).then_some(())
+    }
+
+    /// Passes a value.
+    fn value(&mut self) -> Option<Value<'a>> {
+        let first = self.next()?;
+        let start = self.at - 1;
+        let elements = match first {
+            b'"' => self.string().map(|()| 0),
+            b'[' | b'{' => self.nested(),
+            _ => {
+                let rest = &self.text[self.at..];
+                self.at += rest.iter().position(|byte| b",:]} \t\r\n".contains(byte))?;
+                Some(0)
+            }
+        }?;
+        Some(Value {
+            text: &self.text[start..self.at],
+            elements,
+        })
+    }
+
+    /// Passes the rest of a string.
+    fn string(&mut self) -> Option<()> {
+        loop {
+            let rest = self.text.get(self.at..)?;
+            let end = rest.iter().position(|&byte| byte == b'"' || byte == b'\\')?;
+            self.at += end + 1;
+            if rest[end] == b'"' {
+                return Some(());
+            }
+            // What a backslash makes of the next byte does not matter.
+            self.at += 1;
+        }
+    }
+
+    /// Passes the rest of a list or an object; returns the number of its elements.
+    fn nested(&mut self) -> Option<usize> {
+        let (mut depth, mut commas) = (1, 0);
+        let start = self.at;
+        loop {
+            let byte = *self.text.get(self.at)?;
+            self.at += 1;
+            match byte {
+                b'"' => self.string()?,
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth -= 1,
+                b',' => commas += usize::from(depth == 1),
+                _ => {}
+            }
+            if depth == 0 {
+                let inside = &self.text[start..self.at - 1];
+                return Some(match inside.iter().all(u8::is_ascii_whitespace) {
+                    true => 0,
+                    false => commas + 1,
+                });
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -78,17 +144,75 @@ mod tests {
 
     #[test]
     fn entities_are_counted_and_not_read() {
-        let text = br#"{"model": "m", "explain": 2, "entities": [{"id": "}]{"}, {"features": {"a": [NaN, {}]}}, 3]}"#;
-        let outline_of = |text: &str| outline(text.as_bytes());
+        let text = br#" {"model" : "m\u0020","x":[ ],"explain": 2, "entities": [ {"id": "}]{\"\\"}, {"features": {"a": [NaN, {}]}}, 3],
+            "explain_lowering":1}"#;
         let found = outline(text).unwrap();
-        assert_eq!(
-            (found.model.as_str(), found.entities, found.explain.most()),
-            ("m", 3, 2)
+        assert_eq!((found.model.as_str(), found.entities), ("m ", 3));
+        assert_eq!((found.explain.strongest, found.explain.lowering), (2, 1));
+        let count = |list: &str| {
+            let text = format!(r#"{{"model": "m", "entities": {list}}}"#);
+            outline(text.as_bytes()).map(|found| found.entities)
+        };
+        assert_eq!(count("[ \n]"), Some(0));
+        assert_eq!(count("[[]]"), Some(1));
+        assert_eq!(count(r#"["[,","]"]"#), Some(2));
+        assert_eq!(count(r#"{"a": 1}"#), None);
+    }
+
+    #[test]
+    fn what_has_no_outline_is_left_to_the_parser() {
+        let long = format!(
+            r#"{{"model": "{}", "entities": []}}"#,
+            "m".repeat(LONGEST_NAME + 1)
         );
-        for broken in ["{", "{}", r#"{"model": "m", "entities": 3}"#] {
-            assert!(outline_of(broken).is_none(), "{broken}");
+        let whole = r#"{"model": "m", "entities": [{"id": "a\""}], "explain": 1}"#;
+        assert!(outline(whole.as_bytes()).is_some());
+        let mut broken = vec![
+            "",
+            "{}",
+            "[]",
+            "{\"model\"",
+            r#"{"model": "m", "entities": 3}"#,
+            &long,
+        ];
+        broken.extend([
+            r#"{"model": 3, "entities": []}"#,
+            r#"{"model": "m"; "entities": []}"#,
+        ]);
+        broken.extend([
+            r#"{"model": "m", "entities": [], "explain": -1}"#,
+            r#"{"model": "m"}"#,
+        ]);
+        broken.extend((0..whole.len()).map(|end| &whole[..end]));
+        for text in broken {
+            assert!(outline(text.as_bytes()).is_none(), "{text}");
         }
-        let long = "m".repeat(LONGEST_NAME + 1);
-        assert!(outline_of(&format!(r#"{{"model": "{long}", "entities": []}}"#)).is_none());
+    }
+
+    /// Where the parser reads a request, the outline says the same of it.
+    #[test]
+    fn the_outline_is_that_of_the_parser() {
+        let values = [
+            "{}",
+            "[]",
+            "\"a,b\"",
+            "{\"a\": [1, 2], \"b\": {\"c\": \"]\"}}",
+            "-1.5e3",
+            "null",
+            "true",
+        ];
+        for (at, first) in values.iter().enumerate() {
+            for second in &values[at..] {
+                let text = format!(r#"{{"entities": [{first},{second} , {first}], "model": "\"m\\" }}"#);
+                let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let found = outline(text.as_bytes()).unwrap();
+                assert_eq!(
+                    found.entities,
+                    parsed["entities"].as_array().unwrap().len(),
+                    "{text}"
+                );
+                assert_eq!(found.model, parsed["model"].as_str().unwrap());
+            }
+        }
     }
 }
