@@ -20,6 +20,9 @@ use crate::error::Error;
 /// they cannot lock out the usual small request.
 const SMALL_REQUEST: usize = 64 << 10;
 
+/// Most bytes of a piece in which an answer leaves. What a client has not taken yet is held piece by piece.
+pub const PIECE: usize = 32 << 10;
+
 /// The least budget in bytes: less could not hold a body of the default size and its scores.
 pub const LEAST: usize = 16 << 20;
 

@@ -216,8 +216,18 @@ pub(crate) fn number_text(input: &ModelInput, value: f64) -> String {
 /// a spreadsheet takes a hyphen for a formula.
 pub(crate) fn decimal(value: f64) -> String {
     let size = value.abs();
+    let sign = if value < 0.0 { "−" } else { "" };
+    if size < 1e15 && size.fract() == 0.0 {
+        // Most values. To round decimals that are exact is slow.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number from 0 to 10^15"
+        )]
+        let whole = size as u64;
+        return format!("{sign}{whole}");
+    }
     let text = match size {
-        0.0 => return "0".to_owned(),
         ..1e-4 | 1e15.. => format!("{size:.1e}"),
         ..1.0 => format!("{size:.*}", leading_zeros(size) + 2),
         ..10.0 => format!("{size:.1}"),
@@ -227,7 +237,7 @@ pub(crate) fn decimal(value: f64) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => text.as_str(),
     };
-    format!("{}{text}", if value < 0.0 { "−" } else { "" })
+    format!("{sign}{text}")
 }
 
 /// The zeros after the point of a number from 0.0001 to 1.
@@ -363,6 +373,11 @@ mod tests {
             (0.5, "0.5"),
             (1e300, "1.0e300"),
             (10.0, "10"),
+            (-0.0, "0"),
+            (9.0, "9"),
+            (9.96, "10"),
+            (-999_999_999_999_999.0, "−999999999999999"),
+            (1e15, "1.0e15"),
         ] {
             assert_eq!(decimal(value), expected);
         }

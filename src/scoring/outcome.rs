@@ -14,7 +14,7 @@ use crate::values::issues::FeatureIssues;
 
 /// Approximate size of a result without reasons, and of a reason, as text in bytes.
 pub const RESULT_TEXT: usize = 160;
-const REASON_TEXT: usize = 800;
+const REASON_TEXT: usize = 1024;
 
 /// The status of one entity in answers and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,11 +20,8 @@ use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::memory::{MemoryBudget, RequestMemory};
+use crate::memory::{MemoryBudget, PIECE, RequestMemory};
 use crate::work;
-
-/// Maximum size of a piece in bytes.
-const PIECE: usize = 32 << 10;
 
 /// How long a client may take for a piece while memory is short.
 const SHORT_OF_MEMORY: Duration = Duration::from_secs(2);
@@ -171,6 +168,7 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 /// What a piece holds until the transport drops it.
 struct Piece {
     bytes: Bytes,
+    held: usize,
     delivery: Arc<Delivery>,
     bucket: usize,
     memory: RequestMemory,
@@ -185,7 +183,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         self.delivery.pieces[self.bucket].fetch_sub(1, Ordering::Relaxed);
-        self.memory.drop_piece(self.bytes.len(), || self.delivery.age());
+        self.memory.drop_piece(self.held, || self.delivery.age());
     }
 }
 
@@ -194,7 +192,9 @@ pin_project! {
     pub(super) struct OutgoingBody {
         #[pin]
         body: Body,
+        // What is left of a frame of the body, and the length of that frame.
         rest: Bytes,
+        frame: usize,
         delivery: Arc<Delivery>,
         memory: RequestMemory,
         compressed: bool,
@@ -214,6 +214,7 @@ impl OutgoingBody {
             body,
             compressed,
             rest: Bytes::new(),
+            frame: 0,
             delivery,
             memory,
         }
@@ -245,7 +246,10 @@ impl HttpBody for OutgoingBody {
             };
             match ready!(frame) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => *this.rest = data,
+                    Ok(data) => {
+                        *this.frame = data.len();
+                        *this.rest = data;
+                    }
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
                 other => return Poll::Ready(other),
@@ -259,10 +263,16 @@ impl HttpBody for OutgoingBody {
         let age = this.delivery.age();
         let bucket = this.delivery.bucket_of(age);
         this.delivery.pieces[bucket].fetch_add(1, Ordering::Relaxed);
-        let rest = (!*this.compressed).then(|| this.rest.len() + known_length(&this.body));
-        this.memory.hold_piece(length, rest, age);
+        // The pieces of a frame share its memory, so the last one holds all of it.
+        let (held, frame) = match this.rest.is_empty() {
+            true => (*this.frame, 0),
+            false => (0, *this.frame),
+        };
+        let rest = (!*this.compressed).then(|| known_length(&this.body).saturating_add(frame));
+        this.memory.hold_piece(held, rest, age);
         let piece = Piece {
             bytes,
+            held,
             delivery: this.delivery.clone(),
             bucket,
             memory: this.memory.clone(),
@@ -305,7 +315,10 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some((text.len() - PIECE) as u64));
         let rest = body.collect().await.unwrap().to_bytes();
         assert_eq!([&first[..], &rest[..]].concat(), text.as_bytes());
-        drop((first, rest));
+        drop(first);
+        // Both are parts of one text.
+        assert_eq!(budget.used(), text.len());
+        drop(rest);
         assert_eq!(budget.used(), 0);
         assert!(
             delivery
@@ -313,6 +326,48 @@ mod tests {
                 .iter()
                 .all(|pieces| pieces.load(Ordering::Relaxed) == 0)
         );
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_known_length_is_held_frame_by_frame() {
+        struct Frames(Vec<usize>);
+        impl HttpBody for Frames {
+            type Data = Bytes;
+            type Error = std::convert::Infallible;
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+                let frame = self.0.pop().map(|length| Ok(Frame::data(vec![0; length].into())));
+                Poll::Ready(frame)
+            }
+            fn size_hint(&self) -> SizeHint {
+                SizeHint::with_exact(self.0.iter().sum::<usize>() as u64)
+            }
+        }
+        let budget = MemoryBudget::new(8 << 20);
+        let delivery = Delivery::new(budget.clone(), Duration::from_secs(30));
+        let memory = RequestMemory::new(ConnectionMemory::new(budget.clone()));
+        // Frames of a piece, of two and a half, and of a few bytes.
+        let lengths = [7, 5 * PIECE / 2, PIECE];
+        let mut used = lengths.iter().sum::<usize>();
+        memory.hold_answer(used);
+        let body = Body::new(Frames(lengths.to_vec()));
+        let mut body = OutgoingBody::new(body, delivery, memory, false);
+        for (length, freed) in [
+            (PIECE, PIECE),
+            (PIECE, 0),
+            (PIECE, 0),
+            (PIECE / 2, 5 * PIECE / 2),
+            (7, 7),
+        ] {
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!((piece.len(), budget.used()), (length, used));
+            drop(piece);
+            used -= freed;
+            assert_eq!(budget.used(), used);
+        }
+        assert!(body.frame().await.is_none());
     }
 
     #[test]

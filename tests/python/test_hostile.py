@@ -4,9 +4,11 @@ answers, and probes say what is true. The attacks are those that broke an earlie
 import contextlib
 import gzip
 import json
+import os
 import resource
 import socket
 import struct
+import subprocess
 import threading
 import time
 import zlib
@@ -51,6 +53,13 @@ def small(evergreen, tmp_path_factory):
         evergreen, folder, config=config, preexec=without_much_memory, TOKIO_WORKER_THREADS="2"
     ) as server:
         yield server
+
+
+def test_the_allocator_gives_addresses_back(evergreen):
+    """Else a limit of the address space ends a server after some minutes of hostile load, as the soak test showed."""
+    environment = os.environ | {"_RJEM_MALLOC_CONF": "confirm_conf:true"}
+    told = subprocess.run([evergreen, "--version"], env=environment, capture_output=True, text=True, check=True)
+    assert 'global variable malloc_conf): "retain:false"' in told.stderr, told.stderr
 
 
 @pytest.fixture

@@ -196,7 +196,7 @@ def main():
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
     parser.add_argument("--old", help="rolling: the binary of another release")
-    parser.add_argument("--rounds", type=int, help="overload: how often (3); rolling: restarts of each server (20)")
+    parser.add_argument("--rounds", type=int, choices=range(1, 1000), metavar="N", help="overload: how often (3); rolling: restarts of each server (20)")
     parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
     parser.add_argument(
         "--hostile-rate",
@@ -207,6 +207,8 @@ def main():
     options = parser.parse_args()
     if options.hostile_rate and not options.hostile:
         parser.error("--hostile-rate needs --hostile")
+    if options.rounds and options.what not in ("overload", "rolling"):
+        parser.error(f"--rounds is not for {options.what}")
     more = {"hostile": True, "hostile_rate": options.hostile_rate} if options.hostile else {}
     if options.rounds:
         more["rounds"] = options.rounds

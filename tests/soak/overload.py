@@ -17,9 +17,12 @@ class Exchange(asyncio.BufferedProtocol):
 
     def __init__(self, scratch):
         self.scratch, self.head, self.left, self.answered = scratch, b"", None, None
+        self.ended = None
 
     def ask(self, message):
         """Sends a request; returns what waits for its status and whether it has a time to retry."""
+        if self.ended:
+            raise self.ended
         self.head, self.left = b"", None
         self.answered = asyncio.get_running_loop().create_future()
         self.transport.write(message)
@@ -29,8 +32,9 @@ class Exchange(asyncio.BufferedProtocol):
         self.transport = transport
 
     def connection_lost(self, error):
+        self.ended = error or ConnectionError("the server closed the connection")
         if self.answered and not self.answered.done():
-            self.answered.set_exception(error or ConnectionError("the server closed the connection"))
+            self.answered.set_exception(self.ended)
 
     def get_buffer(self, sizehint):
         return self.scratch
@@ -207,9 +211,9 @@ def overload(
             answers, per_second = asyncio.run(flood.run(warm, workers=4))
             calm.extend(answers)
             peaks.append(per_second)
-            memory.append(instance.resident())
 
         peak()
+        memory.append(instance.resident())
         for _ in range(rounds):
             used = time.process_time()
             with (
@@ -221,6 +225,7 @@ def overload(
             busy.append((time.process_time() - used) / seconds)
             slow.append(slow_until(instance, key))
             time.sleep(2)
+            memory.append(instance.resident())
             seen += answers
             probes += probing.answers
             peak()

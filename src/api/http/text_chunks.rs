@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 
-/// Bytes of a chunk: the maximum size of a piece that the transport gets.
-const CHUNK: usize = 32 << 10;
+use crate::memory::PIECE as CHUNK;
 
 /// Takes a text as it is written.
 #[derive(Debug)]
@@ -38,8 +37,8 @@ impl TextChunks {
             return Body::from(self.last);
         }
         let left = self.len();
-        let last = Some(self.last).filter(|last| !last.is_empty());
-        let chunks: Vec<Bytes> = self.full.into_iter().chain(last.map(Bytes::from)).collect();
+        let mut chunks = self.full;
+        chunks.push(self.last.into());
         Body::new(ChunkedBody {
             chunks: chunks.into_iter(),
             left,

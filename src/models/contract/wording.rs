@@ -193,10 +193,15 @@ impl Template {
 
 /// Replaces what is not safe in HTML and tables by a similar character; `text` is what a cell would hold.
 pub fn safe(text: &str) -> String {
-    // Nearly all texts are safe. A control character beyond ASCII begins with the byte C2, and one that reorders with E2.
-    let is_plain = |byte: u8| !matches!(byte, ..0x20 | 0x7f | b'<' | b'>' | b'"' | b'\'' | 0xc2 | 0xe2);
+    // Nearly all texts are safe. A control character beyond ASCII begins with the byte C2, and one that reorders with E2, as
+    // quotation marks and dashes do.
+    let is_plain = |byte: u8| !matches!(byte, ..0x20 | 0x7f | b'<' | b'>' | b'"' | b'\'');
     let starts_plain = text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
-    if starts_plain && text.bytes().all(is_plain) {
+    let is_mark = |at: usize| text[at..].chars().next().is_some_and(|letter| !is_unsafe(letter));
+    if starts_plain
+        && text.bytes().all(is_plain)
+        && memchr::memchr2_iter(0xc2, 0xe2, text.as_bytes()).all(is_mark)
+    {
         return text.to_owned();
     }
     let safe = |letter: char| match letter {
@@ -239,6 +244,18 @@ mod tests {
             safe("A price of 5 € – high\u{85}\u{202e}\u{7f}"),
             "A price of 5 € – high   "
         );
+        let kept = "The “usual” price – 5 £, or 6 €";
+        assert_eq!(safe(kept), kept);
+        for letter in (0..=0x3000)
+            .filter_map(char::from_u32)
+            .filter(|letter| is_unsafe(*letter))
+        {
+            let text = safe(&format!("a{letter}b"));
+            assert!(
+                !text.contains(is_unsafe) && text.chars().count() == 3,
+                "{letter:?}"
+            );
+        }
     }
 
     #[test]

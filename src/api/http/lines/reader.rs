@@ -130,7 +130,8 @@ impl BodyLines {
                 continue;
             }
             if lines.is_empty() {
-                // Empty lines alone must not hold up the worker.
+                // Lines that are passed are not held, and must not hold up the worker.
+                self.release();
                 tokio::task::consume_budget().await;
             }
             if self.ended || !lines.is_empty() && self.error.is_some() {
@@ -155,29 +156,46 @@ impl BodyLines {
     /// Returns the next complete line in the buffer.
     fn buffered_line(&mut self) -> Option<BodyLine> {
         loop {
+            self.skip_line_feeds();
             let Some(length) = self.line_length() else {
                 self.skip_long_line();
                 return None;
             };
-            let ends_here = length < self.buffer.len();
-            let text = self.buffer.split_to(length).freeze();
-            if ends_here {
-                self.buffer.advance(1);
-            }
+            let too_long = std::mem::take(&mut self.skipping) || length > self.max_bytes;
+            let text = if too_long || self.buffer[..length].iter().all(u8::is_ascii_whitespace) {
+                self.buffer.advance(length);
+                too_long.then_some(LineText::TooLong)
+            } else {
+                Some(LineText::Whole(self.buffer.split_to(length).freeze()))
+            };
+            // The line feed, unless the body ends without one.
+            self.buffer.advance(1.min(self.buffer.len()));
             self.searched = 0;
             self.number += 1;
-            let too_long = std::mem::take(&mut self.skipping) || text.len() > self.max_bytes;
-            let text = if too_long {
-                LineText::TooLong
-            } else if text.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            } else {
-                LineText::Whole(text)
-            };
-            return Some(BodyLine {
-                number: self.number,
-                text,
-            });
+            if let Some(text) = text {
+                return Some(BodyLine {
+                    number: self.number,
+                    text,
+                });
+            }
+        }
+    }
+
+    /// Passes lines that end where they begin, of which a body may have millions, all at once.
+    fn skip_line_feeds(&mut self) {
+        if self.skipping {
+            return;
+        }
+        for end in [b"\r\n".as_slice(), b"\n"] {
+            let empty = self
+                .buffer
+                .chunks_exact(end.len())
+                .take_while(|&line| line == end)
+                .count();
+            self.buffer.advance(empty * end.len());
+            self.number += empty as u64;
+            // They are what was searched, if they are first.
+            self.searched = self.searched.saturating_sub(empty * end.len());
         }
     }
 
@@ -202,6 +220,7 @@ impl BodyLines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::{ConnectionMemory, MemoryBudget};
 
     async fn lines(chunks: &[&'static str], max_bytes: usize) -> Vec<(u64, Option<String>)> {
         let chunks: Vec<Result<_, std::io::Error>> = chunks.iter().map(|&chunk| Ok(chunk)).collect();
@@ -233,6 +252,23 @@ mod tests {
         assert_eq!(lines(&["a\r\n", "\r\n", "bc\nd\n\n"], 9).await.len(), 3);
         assert_eq!(lines(&[""], 9).await, []);
         assert_eq!(lines(&["\n\n"], 9).await, []);
+        assert_eq!(lines(&["\n\r", "\n\r\n\n\r\na"], 9).await, [line(6, "a")]);
+        assert_eq!(lines(&["\r\r\na\n"], 9).await, [line(2, "a")]);
+    }
+
+    #[tokio::test]
+    async fn lines_that_are_passed_are_not_held() {
+        let budget = MemoryBudget::new(1 << 20);
+        for passed in ["\n", "\r\n", " \n", "x"] {
+            let memory = RequestMemory::new(ConnectionMemory::new(budget.clone()));
+            let chunks = std::iter::repeat_n(passed.repeat(32 << 10), 100);
+            let chunks = chunks.chain(["\nlast".to_owned()]).map(Ok::<_, std::io::Error>);
+            let body = Body::from_stream(futures_util::stream::iter(chunks));
+            let mut reader = BodyLines::new(body, 9, Some(memory));
+            let batch = reader.batch(2).await.unwrap();
+            assert!(budget.used() <= 64 << 10, "{passed:?}: {}", budget.used());
+            assert_eq!(batch.last().unwrap().text, LineText::Whole("last".into()));
+        }
     }
 
     #[tokio::test]
@@ -244,5 +280,6 @@ mod tests {
             expected
         );
         assert_eq!(lines(&["ab\nabc", "defg"], 3).await, [line(1, "ab"), (2, None)]);
+        assert_eq!(lines(&["abcd", "\nc"], 3).await, [(1, None), line(2, "c")]);
     }
 }

@@ -1,6 +1,8 @@
 //! What a scoring request asks for, read without its content: a server that is full refuses it before it is parsed. Under
 //! overload most requests come no further, so this reads each byte once and judges only what it needs.
 
+use std::borrow::Cow;
+
 use crate::scoring::Wanted;
 
 /// A longer name is no model's; it is left to the parser.
@@ -17,8 +19,13 @@ pub(super) struct Outline {
     pub(super) explain: Wanted,
 }
 
+/// Most bytes of a name in JSON, with six for each character and the quotes; and of a number.
+const NAME_BYTES: usize = 6 * LONGEST_NAME + 2;
+const NUMBER_BYTES: usize = 20;
+
 /// Reads the outline of a request; `None` if it has none, which the parser judges.
 pub(super) fn outline(text: &[u8]) -> Option<Outline> {
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut scanner = Scanner { text, at: 0 };
     let (mut model, mut entities) = (None, None);
     let mut explain = Wanted::default();
@@ -27,12 +34,12 @@ pub(super) fn outline(text: &[u8]) -> Option<Outline> {
         let key = scanner.value()?;
         scanner.expect(b':')?;
         let value = scanner.value()?;
-        match key.text {
-            br#""model""# => model = Some(value),
-            br#""entities""# => entities = Some(value),
-            br#""explain""# => explain.strongest = number(&value)?,
-            br#""explain_raising""# => explain.raising = number(&value)?,
-            br#""explain_lowering""# => explain.lowering = number(&value)?,
+        match name(&key)?.as_ref() {
+            "model" => model = Some(value),
+            "entities" => entities = Some(value),
+            "explain" => explain.strongest = number(&value)?,
+            "explain_raising" => explain.raising = number(&value)?,
+            "explain_lowering" => explain.lowering = number(&value)?,
             _ => {}
         }
         match scanner.next()? {
@@ -42,16 +49,26 @@ pub(super) fn outline(text: &[u8]) -> Option<Outline> {
         }
     }
     Some(Outline {
-        model: serde_json::from_slice(model?.text)
-            .ok()
-            .filter(|name: &String| name.len() <= LONGEST_NAME)?,
+        model: name(&model?)?.into_owned(),
         entities: entities.filter(|list| list.text.first() == Some(&b'['))?.elements,
         explain,
     })
 }
 
+/// A key or a name of a model, if it is short enough to be one.
+fn name<'a>(value: &Value<'a>) -> Option<Cow<'a, str>> {
+    let text = Some(value.text).filter(|text| text.len() <= NAME_BYTES)?;
+    let inside = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let name = match inside.contains(&b'\\') {
+        true => Cow::Owned(serde_json::from_slice(text).ok()?),
+        false => Cow::Borrowed(std::str::from_utf8(inside).ok()?),
+    };
+    Some(name).filter(|name| name.len() <= LONGEST_NAME)
+}
+
 fn number(value: &Value<'_>) -> Option<usize> {
-    serde_json::from_slice(value.text).ok()
+    let text = Some(value.text).filter(|text| text.len() <= NUMBER_BYTES)?;
+    serde_json::from_slice(text).ok()
 }
 
 /// A value of JSON.
@@ -115,7 +132,7 @@ impl<'a> Scanner<'a> {
 
     /// Passes the rest of a list or an object; returns the number of its elements.
     fn nested(&mut self) -> Option<usize> {
-        let (mut depth, mut commas) = (1, 0);
+        let (mut depth, mut commas) = (1usize, 0);
         let start = self.at;
         loop {
             let byte = *self.text.get(self.at)?;
@@ -153,6 +170,8 @@ mod tests {
             let text = format!(r#"{{"model": "m", "entities": {list}}}"#);
             outline(text.as_bytes()).map(|found| found.entities)
         };
+        let escaped = b"\xef\xbb\xbf{\"mod\\u0065l\": \"m\", \"entities\": [1]}";
+        assert_eq!(outline(escaped).map(|found| found.entities), Some(1));
         assert_eq!(count("[ \n]"), Some(0));
         assert_eq!(count("[[]]"), Some(1));
         assert_eq!(count(r#"["[,","]"]"#), Some(2));
@@ -183,6 +202,8 @@ mod tests {
             r#"{"model": "m", "entities": [], "explain": -1}"#,
             r#"{"model": "m"}"#,
         ]);
+        let number = format!(r#"{{"model": "m", "entities": [], "explain": "{long}"}}"#);
+        broken.push(&number);
         broken.extend((0..whole.len()).map(|end| &whole[..end]));
         for text in broken {
             assert!(outline(text.as_bytes()).is_none(), "{text}");
