@@ -58,7 +58,9 @@ def small(evergreen, tmp_path_factory):
 def test_the_allocator_gives_addresses_back(evergreen):
     """Else a limit of the address space ends a server after some minutes of hostile load, as the soak test showed."""
     environment = os.environ | {"_RJEM_MALLOC_CONF": "confirm_conf:true"}
-    told = subprocess.run([evergreen, "--version"], env=environment, capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [evergreen, "--version"], env=environment, capture_output=True, text=True, check=True
+    )
     assert 'global variable malloc_conf): "retain:false"' in told.stderr, told.stderr
 
 

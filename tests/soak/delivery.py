@@ -196,7 +196,13 @@ def main():
     parser.add_argument("what", choices=COMMANDS)
     parser.add_argument("--binary", default=str(ROOT / "target/dist/evergreen"))
     parser.add_argument("--old", help="rolling: the binary of another release")
-    parser.add_argument("--rounds", type=int, choices=range(1, 1000), metavar="N", help="overload: how often (3); rolling: restarts of each server (20)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=range(1, 1000),
+        metavar="N",
+        help="overload: how often (3); rolling: restarts of each server (20)",
+    )
     parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
     parser.add_argument(
         "--hostile-rate",
