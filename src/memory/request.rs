@@ -239,8 +239,8 @@ impl RequestMemory {
         account.connection.change(before, bytes);
     }
 
-    /// Holds a piece of the answer until [`Self::drop_piece`]; `rest` bytes of it are not in pieces yet. Without `rest`, the
-    /// answer is held beside its pieces. `now`: milliseconds of the connection.
+    /// Holds `bytes` for a piece of the answer until [`Self::drop_piece`]; `rest` bytes of the answer are held by no piece yet.
+    /// Without `rest`, the answer is held beside its pieces. `now`: milliseconds of the connection.
     pub fn hold_piece(&self, bytes: usize, rest: Option<usize>, now: u64) {
         let account = &*self.0;
         if account.waiting.fetch_add(1, Ordering::Relaxed) == 0 {

@@ -168,6 +168,7 @@ impl<F: Future<Output = ()>> Future for WatchedStream<F> {
 /// What a piece holds until the transport drops it.
 struct Piece {
     bytes: Bytes,
+    /// Bytes that it holds: those of its frame if it is the last of it.
     held: usize,
     delivery: Arc<Delivery>,
     bucket: usize,
