@@ -20,7 +20,8 @@ use crate::error::Error;
 /// they cannot lock out the usual small request.
 const SMALL_REQUEST: usize = 64 << 10;
 
-/// Most bytes of a piece in which an answer leaves. What a client has not taken yet is held piece by piece.
+/// Most bytes of a piece in which an answer leaves. Long JSON is written in chunks of this size, so that each is free when its
+/// client has taken it.
 pub const PIECE: usize = 32 << 10;
 
 /// The least budget in bytes: less could not hold a body of the default size and its scores.

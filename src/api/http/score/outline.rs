@@ -9,7 +9,7 @@ use crate::scoring::Wanted;
 const LONGEST_NAME: usize = 256;
 
 /// The parts of a request that decide whether it is admitted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outline {
     /// The name of the model.
     pub(super) model: String,
