@@ -125,7 +125,7 @@ class Probes:
 
 
 def attack(*arguments):
-    """Attacks with what the other clients leave of their cores: they could not ask in time, and the server would wait."""
+    """Attacks with what the other clients leave of their core: else they could not ask in time, and the server idles."""
     import soak_attacks
 
     os.nice(10)
