@@ -14,7 +14,7 @@
 //! ordered_key        floats as integers in the same order
 //! category_table     lookup tables for splits on categories
 //! threshold_search   the bin of a number
-//! tree_shape         heights and leaf counts
+//! tree_shape         heights, leaf counts and depths
 //! isa                operations that depend on the instruction set: portable, avx2
 //! kernel_float       what kernels need from a float, and the entry points that are compiled once for each
 //! autotune           measures which kernel is the fastest for a model

@@ -5,7 +5,7 @@ use crate::kernel::random_forest::{ForestShape, difference, forest, reference, r
 use crate::kernel::{Kernel, KernelFloat, KernelName, KernelScratch};
 use crate::random_source::RandomSource;
 
-const PLAIN: ForestShape = ForestShape {
+pub(super) const PLAIN: ForestShape = ForestShape {
     trees: 40,
     leaves: 64,
     depth: 6,

@@ -19,7 +19,7 @@ use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::KernelFloat;
 use crate::kernel::binned::column_order::ColumnOrder;
 use crate::kernel::predicate::BinPredicate;
-use crate::kernel::tree_shape;
+use crate::kernel::tree_shape::TreeShapes;
 
 /// Trees in a block: the bytes of a vector.
 pub(in crate::kernel) const LANES: usize = 32;
@@ -123,7 +123,8 @@ impl<T: KernelFloat> TreeBlocks<T> {
         let mut builder = LayoutBuilder {
             ensemble,
             columns,
-            heights: tree_shape::heights(ensemble),
+            shapes: TreeShapes::of(ensemble),
+            open: Vec::new(),
             words: Vec::new(),
             blocks: Self {
                 blocks: Vec::new(),
@@ -172,18 +173,16 @@ impl<T: KernelFloat> TreeBlocks<T> {
 struct LayoutBuilder<'a, T> {
     ensemble: &'a Ensemble<T>,
     columns: &'a ColumnOrder,
-    heights: Vec<u16>,
+    shapes: TreeShapes,
+    /// Nodes to visit with their place and level, kept for its memory.
+    open: Vec<(ChildRef, usize, usize)>,
     words: Vec<u32>,
     blocks: TreeBlocks<T>,
 }
 
 impl<T: KernelFloat> LayoutBuilder<'_, T> {
-    fn height(&self, node: ChildRef) -> usize {
-        tree_shape::height(&self.heights, node)
-    }
-
     fn push_block(&mut self, trees: &[Tree], levels: usize) -> Option<()> {
-        let depth = trees.iter().map(|tree| self.height(tree.root)).max()?;
+        let depth = trees.iter().map(|tree| self.shapes.height(tree.root)).max()?;
         let levels = levels.min(depth);
         let first_line = self.blocks.lines.len();
         let places = (1 << levels) - 1;
@@ -195,7 +194,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             self.write_upper_levels(tree.root, first_line, lane, levels, exits);
         }
         let subtrees = self.choose_subtrees(&exits, depth - levels);
-        if let (Subtrees::Sparse, Some(steps)) = (subtrees, self.preorder_steps(trees, levels)) {
+        if let (Subtrees::Sparse, Some(steps)) = (subtrees, self.preorder_steps(trees, &exits, levels)) {
             self.blocks.lines.truncate(first_line);
             return self.push_preorder(trees, steps);
         }
@@ -250,8 +249,8 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         levels: usize,
         exits: &mut [Option<ChildRef>],
     ) {
-        let mut open = vec![(root, 0, 0)];
-        while let Some((node, place, level)) = open.pop() {
+        self.open.push((root, 0, 0));
+        while let Some((node, place, level)) = self.open.pop() {
             match node.target() {
                 ChildTarget::Split(split) if level < levels => {
                     let line = &mut self.blocks.lines[first_line + place];
@@ -259,8 +258,8 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
                     line.columns[lane] = self.columns.predicates[split].column.to_le_bytes()[0];
                     line.bins[lane] = self.columns.predicates[split].bin;
                     let split = &self.ensemble.splits[split];
-                    open.push((split.left, 2 * place + 1, level + 1));
-                    open.push((split.right, 2 * place + 2, level + 1));
+                    self.open.push((split.left, 2 * place + 1, level + 1));
+                    self.open.push((split.right, 2 * place + 2, level + 1));
                 }
                 // A leaf above the last level fills every exit below it.
                 _ => {

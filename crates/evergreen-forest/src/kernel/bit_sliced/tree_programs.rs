@@ -12,6 +12,7 @@
 use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::KernelFloat;
 use crate::kernel::bit_sliced::predicate_table::NEVER;
+use crate::kernel::tree_shape::TreeShapes;
 
 /// Leaves that eight bits can number.
 pub(super) const LEAVES: usize = 256;
@@ -69,24 +70,32 @@ impl<T: KernelFloat> TreePrograms<T> {
     /// Builds the programs; `lines` holds the line of each split. Returns `None` if a tree has too many
     /// leaves.
     pub(super) fn new(ensemble: &Ensemble<T>, lines: &[u32]) -> Option<Self> {
-        let mut programs = Self {
-            trees: Vec::with_capacity(ensemble.trees.len()),
-            groups: Vec::new(),
-            predicates: Vec::new(),
-            steps: Vec::new(),
-            values: Vec::new(),
+        let mut builder = ProgramBuilder {
+            ensemble,
+            lines,
+            shapes: TreeShapes::of(ensemble),
+            open: Vec::new(),
+            level: Vec::new(),
+            programs: Self {
+                trees: Vec::with_capacity(ensemble.trees.len()),
+                groups: Vec::new(),
+                predicates: Vec::new(),
+                steps: Vec::new(),
+                values: Vec::new(),
+            },
         };
         let mut trees: Vec<&Tree> = ensemble.trees.iter().collect();
         trees.sort_by_key(|tree| tree.group);
         for trees in trees.chunk_by(|a, b| a.group == b.group) {
             for tree in trees {
-                programs.push_tree(ensemble, lines, tree.root)?;
+                builder.push_tree(tree.root)?;
             }
+            let programs = &mut builder.programs;
             programs
                 .groups
                 .push((trees.first()?.group as usize, programs.trees.len()));
         }
-        Some(programs)
+        Some(builder.programs)
     }
 
     /// Returns the bytes held in memory.
@@ -96,141 +105,128 @@ impl<T: KernelFloat> TreePrograms<T> {
             + size_of_val(self.steps.as_slice())
             + size_of_val(self.values.as_slice())
     }
+}
 
-    fn push_tree(&mut self, ensemble: &Ensemble<T>, lines: &[u32], root: ChildRef) -> Option<()> {
-        let (height, count) = measure(ensemble, root);
-        let leaves = self.values.len();
+/// Writes the programs tree by tree.
+struct ProgramBuilder<'a, T> {
+    ensemble: &'a Ensemble<T>,
+    /// The line of each split.
+    lines: &'a [u32],
+    shapes: TreeShapes,
+    /// Nodes to visit with the levels below them, and the nodes of a level with their first leaf. Both are empty between
+    /// trees, and kept for their memory.
+    open: Vec<(ChildRef, usize)>,
+    level: Vec<(ChildRef, usize)>,
+    programs: TreePrograms<T>,
+}
+
+impl<T: KernelFloat> ProgramBuilder<'_, T> {
+    fn push_tree(&mut self, root: ChildRef) -> Option<()> {
+        let (height, count) = (self.shapes.height(root), self.shapes.leaves(root));
+        let leaves = self.programs.values.len();
         let form = if height <= HIGHEST && 1 << height <= PADDING * count {
-            let predicates = self.predicates.len();
-            self.push_complete(ensemble, lines, root, height);
-            match equal_levels(&self.predicates[predicates..], height) {
-                Some(levels) if 1 << height == count => {
-                    self.predicates.truncate(predicates);
-                    self.predicates.extend(levels);
-                    TreeForm::Oblivious {
-                        levels: height,
-                        predicates,
-                    }
-                }
-                _ => TreeForm::Complete {
+            let predicates = self.programs.predicates.len();
+            self.push_complete(root, height);
+            if 1 << height == count && keep_equal_levels(&mut self.programs.predicates, predicates, height) {
+                TreeForm::Oblivious {
                     levels: height,
                     predicates,
-                },
+                }
+            } else {
+                TreeForm::Complete {
+                    levels: height,
+                    predicates,
+                }
             }
         } else if count <= LEAVES {
-            let steps = self.steps.len();
-            self.push_irregular(ensemble, lines, root)?;
+            let steps = self.programs.steps.len();
+            self.push_irregular(root)?;
             TreeForm::Irregular {
                 steps,
-                end: self.steps.len(),
+                end: self.programs.steps.len(),
                 leaves: count,
             }
         } else {
             return None;
         };
-        self.trees.push(TreeProgram { form, leaves });
+        self.programs.trees.push(TreeProgram { form, leaves });
         Some(())
     }
 
     /// Writes a complete tree: predicates in preorder, leaves from left to right.
-    fn push_complete(&mut self, ensemble: &Ensemble<T>, lines: &[u32], root: ChildRef, height: usize) {
-        let mut open = vec![(root, height)];
-        while let Some((node, below)) = open.pop() {
+    fn push_complete(&mut self, root: ChildRef, height: usize) {
+        let TreePrograms {
+            predicates, values, ..
+        } = &mut self.programs;
+        self.open.push((root, height));
+        while let Some((node, below)) = self.open.pop() {
             match node.target() {
                 ChildTarget::Split(split) => {
-                    self.predicates.push(lines[split] * 8);
-                    let split = &ensemble.splits[split];
-                    open.push((split.right, below - 1));
-                    open.push((split.left, below - 1));
+                    predicates.push(self.lines[split] * 8);
+                    let split = &self.ensemble.splits[split];
+                    self.open
+                        .extend([(split.right, below - 1), (split.left, below - 1)]);
                 }
                 ChildTarget::Leaf(leaf) => {
                     // Every row below a leaf goes left.
-                    self.predicates
-                        .resize(self.predicates.len() + (1 << below) - 1, NEVER * 8);
-                    let value = ensemble.values[leaf];
-                    self.values.resize(self.values.len() + (1 << below), value);
+                    predicates.resize(predicates.len() + (1 << below) - 1, NEVER * 8);
+                    values.resize(values.len() + (1 << below), self.ensemble.values[leaf]);
                 }
             }
         }
     }
 
     /// Writes a tree's steps level by level, so that a step rarely waits for the previous one.
-    fn push_irregular(&mut self, ensemble: &Ensemble<T>, lines: &[u32], root: ChildRef) -> Option<()> {
-        let mut level = vec![(root, 0)];
-        let first = self.values.len();
-        self.leaves(ensemble, root);
-        while !level.is_empty() {
-            let mut next = Vec::new();
-            for (node, from) in level {
+    fn push_irregular(&mut self, root: ChildRef) -> Option<()> {
+        self.push_leaves(root);
+        self.open.push((root, 0));
+        while !self.open.is_empty() {
+            std::mem::swap(&mut self.level, &mut self.open);
+            for (node, from) in self.level.drain(..) {
                 if let ChildTarget::Split(split) = node.target() {
-                    let predicate = lines[split] * 8;
-                    let split = &ensemble.splits[split];
-                    let to = from + measure(ensemble, split.left).1;
-                    self.steps.push(PartitionStep {
+                    let predicate = self.lines[split] * 8;
+                    let split = &self.ensemble.splits[split];
+                    let to = from + self.shapes.leaves(split.left);
+                    self.programs.steps.push(PartitionStep {
                         predicate,
                         from: u8::try_from(from).ok()?,
                         to: u8::try_from(to).ok()?,
                     });
-                    next.extend([(split.left, from), (split.right, to)]);
+                    self.open.extend([(split.left, from), (split.right, to)]);
                 }
             }
-            level = next;
         }
-        debug_assert!(self.values.len() > first, "a tree has a leaf");
         Some(())
     }
 
     /// Appends the leaves from left to right.
-    fn leaves(&mut self, ensemble: &Ensemble<T>, root: ChildRef) {
-        let mut open = vec![root];
-        while let Some(node) = open.pop() {
+    fn push_leaves(&mut self, root: ChildRef) {
+        self.open.push((root, 0));
+        while let Some((node, _)) = self.open.pop() {
             match node.target() {
                 ChildTarget::Split(split) => {
-                    let split = &ensemble.splits[split];
-                    open.extend([split.right, split.left]);
+                    let split = &self.ensemble.splits[split];
+                    self.open.extend([(split.right, 0), (split.left, 0)]);
                 }
-                ChildTarget::Leaf(leaf) => self.values.push(ensemble.values[leaf]),
+                ChildTarget::Leaf(leaf) => self.programs.values.push(self.ensemble.values[leaf]),
             }
         }
     }
 }
 
-/// Returns the levels and the leaves below a node.
-fn measure<T: KernelFloat>(ensemble: &Ensemble<T>, root: ChildRef) -> (usize, usize) {
-    let (mut height, mut leaves) = (0, 0);
-    let mut open = vec![(root, 0)];
-    while let Some((node, depth)) = open.pop() {
-        match node.target() {
-            ChildTarget::Split(split) => {
-                let split = &ensemble.splits[split];
-                open.extend([(split.left, depth + 1), (split.right, depth + 1)]);
-            }
-            ChildTarget::Leaf(_) => {
-                height = height.max(depth);
-                leaves += 1;
-            }
-        }
-    }
-    (height, leaves)
-}
-
-/// Returns one predicate per level if all splits of each level are equal.
-fn equal_levels(predicates: &[u32], levels: usize) -> Option<Vec<u32>> {
-    let mut found = Vec::new();
-    let mut subtrees = vec![predicates];
+/// If all splits of each level of a complete tree are equal, keeps one predicate per level. The tree's predicates are in
+/// preorder, from `first` to the end. Returns whether they are equal.
+fn keep_equal_levels(predicates: &mut Vec<u32>, first: usize, levels: usize) -> bool {
+    let mut subtree = &predicates[first..];
     for _ in 0..levels {
-        let mut next = Vec::new();
-        let first = *subtrees.first()?.first()?;
-        for subtree in subtrees {
-            let (predicate, below) = subtree.split_first()?;
-            if *predicate != first {
-                return None;
-            }
-            let (left, right) = below.split_at(below.len() / 2);
-            next.extend([left, right]);
+        let below = &subtree[1..];
+        let (left, right) = below.split_at(below.len() / 2);
+        if left != right {
+            return false;
         }
-        found.push(first);
-        subtrees = next;
+        subtree = left;
     }
-    Some(found)
+    // The leftmost path has the first predicate of each level.
+    predicates.truncate(first + levels);
+    true
 }

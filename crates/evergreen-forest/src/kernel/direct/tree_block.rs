@@ -12,7 +12,7 @@ use crate::ensemble::{ChildRef, ChildTarget, Ensemble, Tree};
 use crate::kernel::KernelFloat;
 use crate::kernel::direct::row_keys::KeyPredicate;
 use crate::kernel::ordered_key::OrderedKey;
-use crate::kernel::tree_shape;
+use crate::kernel::tree_shape::TreeShapes;
 
 /// Trees evaluated together.
 pub(super) const LANES: usize = 8;
@@ -65,7 +65,8 @@ impl<T: KernelFloat> DirectBlocks<T> {
         let mut builder = DirectBuilder {
             ensemble,
             predicates,
-            heights: tree_shape::heights(ensemble),
+            shapes: TreeShapes::of(ensemble),
+            open: Vec::new(),
             blocks: Self {
                 blocks: Vec::new(),
                 words: Vec::new(),
@@ -106,20 +107,16 @@ impl<T: KernelFloat> DirectBlocks<T> {
 struct DirectBuilder<'a, T: KernelFloat> {
     ensemble: &'a Ensemble<T>,
     predicates: &'a [KeyPredicate<T::OrderedKey>],
-    heights: Vec<u16>,
+    shapes: TreeShapes,
+    /// Nodes to visit with their place and level, kept for its memory.
+    open: Vec<(ChildRef, usize, usize)>,
     blocks: DirectBlocks<T>,
 }
 
 impl<T: KernelFloat> DirectBuilder<'_, T> {
     fn push_block(&mut self, first: usize, trees: &[Tree]) -> Option<()> {
-        let heights = trees
-            .iter()
-            .map(|tree| tree_shape::height(&self.heights, tree.root));
-        let depth = heights.max()?;
-        let leaves = trees
-            .iter()
-            .map(|tree| tree_shape::leaves(self.ensemble, tree.root));
-        let leaves: usize = leaves.sum();
+        let depth = trees.iter().map(|tree| self.shapes.height(tree.root)).max()?;
+        let leaves: usize = trees.iter().map(|tree| self.shapes.leaves(tree.root)).sum();
         let has_sparse = depth > TALLEST || trees.len() << depth > PADDING * leaves;
         let levels = if has_sparse {
             ((leaves / trees.len()).ilog2() as usize).min(TALLEST)
@@ -154,8 +151,8 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
     fn push_tree(&mut self, block: &DirectBlock, lane: usize, root: ChildRef) -> Option<()> {
         let words = block.words + (lane << (block.levels + 1));
         let columns = block.columns + (lane << block.levels);
-        let mut open = vec![(root, 1usize, 0usize)];
-        while let Some((node, place, level)) = open.pop() {
+        self.open.push((root, 1, 0));
+        while let Some((node, place, level)) = self.open.pop() {
             let exit = place << (block.levels - level);
             match node.target() {
                 ChildTarget::Split(split) if level < block.levels => {
@@ -163,8 +160,8 @@ impl<T: KernelFloat> DirectBuilder<'_, T> {
                     self.blocks.words[words + place] = threshold;
                     self.blocks.columns[columns + place] = column;
                     let split = &self.ensemble.splits[split];
-                    open.push((split.left, 2 * place, level + 1));
-                    open.push((split.right, 2 * place + 1, level + 1));
+                    self.open.push((split.left, 2 * place, level + 1));
+                    self.open.push((split.right, 2 * place + 1, level + 1));
                 }
                 ChildTarget::Leaf(leaf) if !block.has_sparse => {
                     self.blocks.words[words + exit] = self.ensemble.values[leaf].bits();

@@ -1,27 +1,31 @@
 //! Unbalanced trees, evaluated split by split.
 
-use crate::ensemble::{ChildTarget, Tree};
+use crate::ensemble::{ChildRef, ChildTarget, Tree};
 use crate::kernel::KernelFloat;
 use crate::kernel::binned::tree_block::{
     LANES, LayoutBuilder, PredicateLine, PreorderStep, Subtrees, UpperLevels,
 };
 use crate::kernel::predicate::BinPredicate;
-use crate::kernel::tree_shape;
 
 impl<T: KernelFloat> LayoutBuilder<'_, T> {
-    /// Returns the number of preorder steps if they cost less than upper levels and sparse subtrees.
-    pub(super) fn preorder_steps(&self, trees: &[Tree], levels: usize) -> Option<usize> {
-        let depths = |tree: &Tree| tree_shape::leaf_depths(self.ensemble, tree.root);
-        let most = trees.iter().map(|tree| depths(tree).count()).max()?;
+    /// Returns the number of preorder steps if they cost less than upper levels and sparse subtrees. `exits` are those of
+    /// all trees.
+    pub(super) fn preorder_steps(
+        &self,
+        trees: &[Tree],
+        exits: &[Option<ChildRef>],
+        levels: usize,
+    ) -> Option<usize> {
+        let leaves = |tree: &Tree| self.shapes.leaves(tree.root);
+        let most = trees.iter().map(leaves).max()?;
         if most > 256 || !self.columns.fits_byte() {
             return None;
         }
         // The average levels between the exits and the leaves.
-        let below = |tree: &Tree| {
-            let below = depths(tree).map(|depth| depth.saturating_sub(levels));
-            below.sum::<usize>() / depths(tree).count()
-        };
-        let below: usize = trees.iter().map(below).sum();
+        let below = |exit: &ChildRef| self.shapes.below(*exit).depths as usize;
+        let below = |exits: &[Option<ChildRef>]| exits.iter().flatten().map(below).sum::<usize>();
+        let of_trees = trees.iter().zip(exits.chunks_exact(1 << levels));
+        let below: usize = of_trees.map(|(tree, exits)| below(exits) / leaves(tree)).sum();
         // Instructions counted with callgrind. A sparse node costs a dozen, and the time of sixty.
         let by_level = 6 * (1 << levels) + 12 * trees.len() + 60 * below;
         let steps = most - 1;

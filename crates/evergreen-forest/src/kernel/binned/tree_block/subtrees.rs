@@ -4,7 +4,6 @@ use crate::ensemble::{ChildRef, ChildTarget};
 use crate::kernel::KernelFloat;
 use crate::kernel::binned::tree_block::{LayoutBuilder, SparseNode, Subtrees, subtree_words};
 use crate::kernel::predicate::BinPredicate;
-use crate::kernel::tree_shape;
 
 /// The greatest height of a complete subtree.
 const TALLEST: usize = 8;
@@ -22,7 +21,7 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
         let words = subtree_words::<T>(height);
         let mut sparse_words = 0;
         for exit in exits.iter().flatten() {
-            let nodes = 2 * tree_shape::leaves(self.ensemble, *exit) - 1;
+            let nodes = 2 * self.shapes.leaves(*exit) - 1;
             sparse_words += 1 + nodes * (2 + leaf);
         }
         if height > 0 && exits.len() * words > PADDING * sparse_words {
@@ -64,14 +63,14 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
             self.words[from + place] = word(BinPredicate::ALWAYS_LEFT);
         }
         let Some(root) = root else { return };
-        let mut open = vec![(root, 0usize, height)];
-        while let Some((node, place, below)) = open.pop() {
+        self.open.push((root, 0, height));
+        while let Some((node, place, below)) = self.open.pop() {
             match node.target() {
                 ChildTarget::Split(split) => {
                     self.words[from + place] = word(self.columns.predicates[split]);
                     let split = &self.ensemble.splits[split];
-                    open.push((split.left, 2 * place + 1, below - 1));
-                    open.push((split.right, 2 * place + 2, below - 1));
+                    self.open.push((split.left, 2 * place + 1, below - 1));
+                    self.open.push((split.right, 2 * place + 2, below - 1));
                 }
                 ChildTarget::Leaf(leaf) => {
                     // Rows below a leaf always go left.
