@@ -1,9 +1,11 @@
 //! What the fuzz targets share: measures of memory and time, and the check of models.
 
+mod arena;
 mod input;
 mod memory;
 mod models;
 
+pub use arena::in_arena;
 pub use input::{Endless, Input};
 pub use memory::peak;
 pub use models::load_and_predict;

@@ -1,7 +1,9 @@
-//! The allocator of the targets: it counts what a thread has.
+//! The allocator of the targets: it counts what a thread has, unless that comes from an arena.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+
+use crate::arena;
 
 thread_local! {
     /// Bytes that this thread has allocated and not freed; memory of other threads may make it negative.
@@ -31,24 +33,46 @@ fn count(bytes: isize) {
 // SAFETY: the system's allocator does the work.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if let Some(pointer) = arena::alloc(layout) {
+            return pointer;
+        }
         count(block(layout.size()));
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if let Some(pointer) = arena::alloc(layout) {
+            // SAFETY: the memory has just been allocated.
+            unsafe { pointer.write_bytes(0, layout.size()) };
+            return pointer;
+        }
         count(block(layout.size()));
         // SAFETY: as the caller promises.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if arena::holds(pointer) {
+            return arena::dealloc(pointer, layout);
+        }
         count(-(block(layout.size())));
         // SAFETY: as the caller promises.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if arena::holds(pointer) {
+            // SAFETY: as the caller promises; the new memory is another.
+            unsafe {
+                let new = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+                if !new.is_null() {
+                    new.copy_from_nonoverlapping(pointer, size.min(layout.size()));
+                    arena::dealloc(pointer, layout);
+                }
+                return new;
+            }
+        }
         count(block(size) - block(layout.size()));
         // SAFETY: as the caller promises.
         unsafe { System.realloc(pointer, layout, size) }

@@ -174,7 +174,7 @@ struct LayoutBuilder<'a, T> {
     ensemble: &'a Ensemble<T>,
     columns: &'a ColumnOrder,
     shapes: TreeShapes,
-    /// Nodes to visit with their place and level, kept for its memory.
+    /// Nodes to visit with their place and the levels above or below. Empty between trees; kept for its memory.
     open: Vec<(ChildRef, usize, usize)>,
     words: Vec<u32>,
     blocks: TreeBlocks<T>,

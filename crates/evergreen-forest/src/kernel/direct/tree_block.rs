@@ -108,7 +108,7 @@ struct DirectBuilder<'a, T: KernelFloat> {
     ensemble: &'a Ensemble<T>,
     predicates: &'a [KeyPredicate<T::OrderedKey>],
     shapes: TreeShapes,
-    /// Nodes to visit with their place and level, kept for its memory.
+    /// Nodes to visit with their place and the levels above or below. Empty between trees; kept for its memory.
     open: Vec<(ChildRef, usize, usize)>,
     blocks: DirectBlocks<T>,
 }

@@ -87,14 +87,14 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
     fn write_sparse(&mut self, root: Option<ChildRef>) -> Option<u32> {
         let first = self.blocks.nodes.len();
         self.reserve_nodes(1);
-        let mut open: Vec<(Option<ChildRef>, usize)> = vec![(root, first)];
-        while let Some((node, at)) = open.pop() {
-            let split = match node.map(ChildRef::target) {
-                Some(ChildTarget::Split(split)) => split,
-                leaf => {
-                    if let Some(ChildTarget::Leaf(leaf)) = leaf {
-                        self.blocks.values[at] = self.ensemble.values[leaf];
-                    }
+        // What is no split is its own next node.
+        self.blocks.nodes[first].next = u32::try_from(first).ok()?;
+        self.open.extend(root.map(|root| (root, first, 0)));
+        while let Some((node, at, _)) = self.open.pop() {
+            let split = match node.target() {
+                ChildTarget::Split(split) => split,
+                ChildTarget::Leaf(leaf) => {
+                    self.blocks.values[at] = self.ensemble.values[leaf];
                     self.blocks.nodes[at].next = u32::try_from(at).ok()?;
                     continue;
                 }
@@ -108,8 +108,8 @@ impl<T: KernelFloat> LayoutBuilder<'_, T> {
                 bin,
             };
             let split = &self.ensemble.splits[split];
-            open.push((Some(split.right), next + 1));
-            open.push((Some(split.left), next));
+            self.open.push((split.right, next + 1, 0));
+            self.open.push((split.left, next, 0));
         }
         u32::try_from(first).ok()
     }
