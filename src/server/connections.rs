@@ -195,6 +195,8 @@ impl Port {
             }
             drop(ended);
         });
+        // What has just come is read before the next connections are accepted, which may replace it.
+        tokio::task::yield_now().await;
     }
 
     /// Serves the connections that the kernel has already accepted, which closing the port would reset, and closes it. Asks

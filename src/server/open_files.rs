@@ -4,8 +4,9 @@
 use crate::config::Config;
 use crate::os;
 
-/// Connections of the operations port: probes, Prometheus and operators. Fewer if the limit is low.
-const OPERATIONS: usize = 32;
+/// Connections of the operations port: probes, Prometheus and operators. Fewer if the limit is low. New ones replace the
+/// oldest: a client that opens many at once must not replace a probe before it is answered.
+const OPERATIONS: usize = 256;
 
 /// Descriptors for everything that is no connection of a client: the program itself, files that are read, stores.
 const PROGRAM: usize = 48;
@@ -64,8 +65,8 @@ mod tests {
             let allowed = allowed(files, stores);
             (allowed.clients, allowed.operations)
         };
-        assert_eq!(numbers(1_048_576, 0), (524_248, 32));
-        assert_eq!(numbers(1024, 1), (464, 32));
+        assert_eq!(numbers(1_048_576, 0), (524_136, 256));
+        assert_eq!(numbers(1024, 1), (416, 128));
         assert_eq!(numbers(64, 0), (12, 8));
         assert_eq!(numbers(8, 2), (4, 2));
     }
