@@ -6,8 +6,8 @@
 rolling    two servers behind nginx are restarted in turn under steady load on REST and gRPC; with --old BINARY each
            restart changes from that release to the other, or back
 sigterm    SIGTERM during start-up, during an outage of the store, with idle connections, with a request in flight
-overload   ten times the load that the server can handle, --rounds times for a minute; with --hostile next to a hostile
-           client (soak_attacks.py)
+overload   ten times the load that the server can handle, --rounds times for --seconds; with --hostile next to a hostile
+           client (soak_attacks.py). On a machine whose speed changes, many short rounds tell more than a few long ones
 rotation   repeated certificate changes under steady load
 footprint  the time from start to ready, and the memory of an idle server
 
@@ -203,6 +203,13 @@ def main():
         metavar="N",
         help="overload: how often (3); rolling: restarts of each server (20)",
     )
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        choices=range(3, 3601),
+        metavar="N",
+        help="overload: how long a round takes (60)",
+    )
     parser.add_argument("--hostile", action="store_true", help="overload: next to a hostile client")
     parser.add_argument(
         "--hostile-rate",
@@ -216,6 +223,10 @@ def main():
     if options.rounds and options.what not in ("overload", "rolling"):
         parser.error(f"--rounds is not for {options.what}")
     more = {"hostile": True, "hostile_rate": options.hostile_rate} if options.hostile else {}
+    if options.seconds and options.what != "overload":
+        parser.error(f"--seconds is not for {options.what}")
+    if options.seconds:
+        more["seconds"] = options.seconds
     if options.rounds:
         more["rounds"] = options.rounds
     if options.old:
