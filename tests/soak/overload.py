@@ -141,12 +141,14 @@ def hostile_client(instance, key):
     ports = [f"127.0.0.1:{instance.ports[port]}" for port in ("http", "grpc", "ops")]
     process = multiprocessing.Process(target=attack, args=(0, (*ports, "", key), stop, results))
     process.start()
+    # First it packs what it sends.
+    time.sleep(2)
     try:
         yield
     finally:
-        stop.set()
-        process.join(60)
+        # Its connections end with it.
         process.kill()
+        process.join()
 
 
 @contextlib.contextmanager
