@@ -133,3 +133,29 @@ def test_more_connections_than_there_is_room_for_are_closed_at_once(evergreen, t
         with connect(server) as client:
             client.sendall(HEAD + b"\r\n")
             assert b"200 OK" in client.recv(65536)
+
+
+def test_probes_are_answered_while_others_open_connections_without_a_pause(strict):
+    place = (strict.ops.base_url.host, strict.ops.base_url.port)
+    done = threading.Event()
+
+    def flood():
+        while not done.is_set():
+            clients = [socket.create_connection(place, timeout=20) for _ in range(120)]
+            time.sleep(0.02)
+            for client in clients:
+                client.close()
+
+    # Together nearly as many as the port serves; and those that are closed count until the server has seen it.
+    floods = [threading.Thread(target=flood) for _ in range(2)]
+    for thread in floods:
+        thread.start()
+    try:
+        for _ in range(400):
+            with socket.create_connection(place, timeout=20) as probe:
+                probe.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                assert b" 200 " in probe.recv(65536)[:15]
+    finally:
+        done.set()
+        for thread in floods:
+            thread.join()
