@@ -37,6 +37,7 @@ use connection_metrics::PortMetrics;
 use connections::{ConnectionPolicy, PortKind, Shutdown};
 pub use listen::Addresses;
 use listen::Ports;
+pub(crate) use open_files::needed as files_needed;
 use operations::{OperationsPort, OperationsRuntime};
 use signals::{ShutdownSignals, StopRequests};
 use tls::ServerTls;

@@ -1,6 +1,6 @@
 //! Memory for one execution of a target that allocates often and keeps nothing. The sanitizer's allocator takes half of the
-//! time of such a target; here an allocation is an addition. The sanitizer still sees every access beyond an allocation,
-//! and to freed memory, which is not used again within an execution.
+//! time of such a target; here an allocation is an addition. The sanitizer still sees an access beyond an allocation, within
+//! a gap, and to freed memory, which is not used again within an execution. Memory is freed on the thread that allocated it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -22,6 +22,7 @@ const FILLED: usize = 4096;
 unsafe extern "C" {
     fn __asan_poison_memory_region(start: *const c_void, bytes: usize);
     fn __asan_unpoison_memory_region(start: *const c_void, bytes: usize);
+    fn __asan_address_is_poisoned(address: *const c_void) -> i32;
 }
 
 /// The arena of a thread: addresses from `start` to `end`, both 0 before its first use.
@@ -42,10 +43,11 @@ thread_local! {
 /// Does work whose allocations on this thread come from an arena, and end with it.
 ///
 /// # Panics
-/// An allocation is left.
+/// An allocation is left, or the work is itself part of such work.
 pub fn in_arena(work: impl FnOnce()) {
     ARENA.with(|own| {
         let mut arena = own.get();
+        assert!(!arena.active && arena.live == 0, "the arena is in use");
         if arena.start == 0 {
             arena.start = reserve();
             arena.end = arena.start + SIZE;
@@ -73,6 +75,11 @@ fn reserve() -> usize {
         let start = System.alloc(layout);
         assert!(!start.is_null(), "no memory for an arena");
         __asan_poison_memory_region(start.cast(), SIZE);
+        assert_ne!(
+            __asan_address_is_poisoned(start.cast()),
+            0,
+            "the sanitizer is not active"
+        );
         start as usize
     }
 }
@@ -112,8 +119,11 @@ pub(crate) fn holds(pointer: *mut u8) -> bool {
         .is_ok_and(|arena| (arena.start..arena.end).contains(&(pointer as usize)))
 }
 
-/// Frees memory that the arena [`holds`].
-pub(crate) fn dealloc(pointer: *mut u8, layout: Layout) {
+/// Frees memory of the arena.
+///
+/// # Safety
+/// The arena [`holds`] it, with this layout, and nobody uses it any more.
+pub(crate) unsafe fn dealloc(pointer: *mut u8, layout: Layout) {
     let arena = ARENA.get();
     ARENA.set(Arena {
         live: arena.live - 1,
@@ -121,6 +131,10 @@ pub(crate) fn dealloc(pointer: *mut u8, layout: Layout) {
     });
     // The sanitizer knows eight bytes at a time; behind the last ones is the gap.
     let bytes = layout.size().next_multiple_of(8);
-    // SAFETY: the memory was allocated in the arena and is used no more.
-    unsafe { __asan_poison_memory_region(pointer.cast(), bytes) };
+    // SAFETY: as the caller promises.
+    unsafe {
+        let free = layout.size() > 0 && __asan_address_is_poisoned(pointer.cast()) != 0;
+        assert!(!free, "memory is freed twice");
+        __asan_poison_memory_region(pointer.cast(), bytes);
+    }
 }

@@ -54,7 +54,8 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         if arena::holds(pointer) {
-            return arena::dealloc(pointer, layout);
+            // SAFETY: as the caller promises.
+            return unsafe { arena::dealloc(pointer, layout) };
         }
         count(-(block(layout.size())));
         // SAFETY: as the caller promises.

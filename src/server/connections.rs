@@ -195,7 +195,7 @@ impl Port {
             }
             drop(ended);
         });
-        // What has just come is read before the next connections are accepted, which may replace it.
+        // So that what has just come is read before many others are accepted, which may replace it.
         tokio::task::yield_now().await;
     }
 

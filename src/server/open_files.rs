@@ -6,7 +6,7 @@ use crate::os;
 
 /// Connections of the operations port: probes, Prometheus and operators. Fewer if the limit is low. New ones replace the
 /// oldest: a client that opens many at once must not replace a probe before it is answered.
-const OPERATIONS: usize = 256;
+const OPERATIONS: usize = 128;
 
 /// Descriptors for everything that is no connection of a client: the program itself, files that are read, stores.
 const PROGRAM: usize = 48;
@@ -44,6 +44,11 @@ pub(super) fn connections(config: &Config) -> ConnectionLimits {
     }
 }
 
+/// The limit of open files that a server with so many connections of REST and of gRPC, and so many stores, needs.
+pub(crate) const fn needed(connections: usize, stores: usize) -> usize {
+    2 * connections + OPERATIONS + PROGRAM + STORE * stores
+}
+
 /// The connections that a limit of open files allows.
 fn allowed(files: usize, stores: usize) -> ConnectionLimits {
     let operations = OPERATIONS.min(files / 8).max(2);
@@ -65,9 +70,20 @@ mod tests {
             let allowed = allowed(files, stores);
             (allowed.clients, allowed.operations)
         };
-        assert_eq!(numbers(1_048_576, 0), (524_136, 256));
+        assert_eq!(numbers(1_048_576, 0), (524_200, 128));
         assert_eq!(numbers(1024, 1), (416, 128));
         assert_eq!(numbers(64, 0), (12, 8));
         assert_eq!(numbers(8, 2), (4, 2));
+    }
+
+    #[test]
+    fn as_many_files_as_are_needed_allow_all_connections() {
+        for (connections, stores) in [(4, 0), (100, 0), (100, 3), (500, 1), (10_000, 2)] {
+            let allowed = allowed(needed(connections, stores), stores);
+            assert!(
+                allowed.clients >= connections,
+                "{connections}, {stores}: {allowed:?}"
+            );
+        }
     }
 }

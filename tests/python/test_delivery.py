@@ -16,7 +16,7 @@ def test_restarts_behind_nginx_lose_no_request(evergreen, tmp_path):
 
 def test_a_flooded_server_refuses_at_once_and_stays_alive(evergreen, tmp_path):
     seen = delivery.overload(
-        evergreen, tmp_path, rounds=1, seconds=4, warm=2, entities=20, in_flight=1000, factor=8
+        evergreen, tmp_path, rounds=1, seconds=4, warm=3, entities=20, in_flight=1000, factor=8
     )
     assert seen["other_answers"] == 0 and seen["probes_failed"] == 0 and seen["probes"] > 5
     assert seen["refused"] == seen["with_retry_after"] > 0

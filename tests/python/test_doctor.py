@@ -65,7 +65,7 @@ def test_a_port_in_use_and_few_open_files_are_named(evergreen, tmp_path):
     assert code == 1 and found["port http"].state == "failed" and found["port grpc"].state == "ok"
     assert f"127.0.0.1:{port}" in found["port http"].detail and "server.http" in found["port http"].detail
     assert found["open files"].state == "warning" and "limit 64" in found["open files"].detail
-    assert "ulimit -Hn 264" in found["open files"].detail
+    assert "ulimit -Hn 376" in found["open files"].detail
 
 
 def test_certificates_and_keys_are_read_as_the_server_reads_them(evergreen, tmp_path):

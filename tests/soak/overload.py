@@ -135,20 +135,25 @@ def attack(*arguments):
 
 
 @contextlib.contextmanager
-def hostile_client(instance, key):
-    """Runs one hostile client, with its four threads and a key, for the length of a block."""
-    stop, results = multiprocessing.Event(), multiprocessing.Queue()
+def hostile_client(instance, key, seed):
+    """Runs one hostile client, with its four threads and a key, for the length of a block. Yields a list that has the
+    number of its attacks at the end."""
+    begun, attacks = multiprocessing.Value("i"), []
     ports = [f"127.0.0.1:{instance.ports[port]}" for port in ("http", "grpc", "ops")]
-    process = multiprocessing.Process(target=attack, args=(0, (*ports, "", key), stop, results))
+    never, results = multiprocessing.Event(), multiprocessing.Queue()
+    process = multiprocessing.Process(target=attack, args=(seed, (*ports, "", key), never, results, begun))
     process.start()
-    # First it packs what it sends.
+    # So that it attacks when the block begins.
     time.sleep(2)
     try:
-        yield
+        yield attacks
     finally:
+        if not process.is_alive():
+            raise RuntimeError(f"the hostile client ended with {process.exitcode}")
         # Its connections end with it.
         process.kill()
         process.join()
+        attacks.append(begun.value)
 
 
 @contextlib.contextmanager
@@ -210,7 +215,7 @@ def overload(
     # The default would be half of this machine; 200 MiB are that of a container of 512.
     config = f"[limits]\nin_flight = {in_flight}\nbatch = {in_flight}\nmemory = {200 << 20}\n[log]\nlevel = 'warn'\n"
     config += f"[auth]\nfile = '{work}/keys.toml'\n"
-    seen, calm, probes, memory, slow, peaks, ratios, busy = [], [], [], [], [], [], [], []
+    seen, calm, probes, memory, slow, peaks, ratios, busy, attacks = [], [], [], [], [], [], [], [], []
     with own_cores() as clients, Instance(binary, work, config=config) as instance:
         instance.start()
         clients()
@@ -224,12 +229,12 @@ def overload(
 
         peak()
         memory.append(instance.resident())
-        for _ in range(rounds):
+        for number in range(rounds):
             used = time.process_time()
-            with (
-                Probes(instance) as probing,
-                hostile_client(instance, hostile_key) if hostile else contextlib.nullcontext(),
-            ):
+            attacking = (
+                hostile_client(instance, hostile_key, number) if hostile else contextlib.nullcontext([])
+            )
+            with attacking as begun, Probes(instance) as probing:
                 answers, goodput = asyncio.run(flood.run(seconds, workers=400, rate=factor * peaks[-1]))
                 memory.append(instance.resident())
             busy.append((time.process_time() - used) / seconds)
@@ -237,6 +242,7 @@ def overload(
             time.sleep(2)
             memory.append(instance.resident())
             seen += answers
+            attacks += begun
             probes += probing.answers
             peak()
             ratios.append(goodput / statistics.mean(peaks[-2:]))
@@ -245,6 +251,7 @@ def overload(
     return {
         "goodput_to_peak": round(statistics.median(ratios), 3),
         "of_each_round": [round(each, 3) for each in ratios],
+        "attacks_of_each_round": attacks,
         "peaks_per_s": [round(each, 1) for each in peaks],
         "offered_per_s": round(factor * statistics.mean(peaks[:-1]), 1),
         "asked_per_s": round(len(seen) / seconds / rounds, 1),

@@ -6,10 +6,8 @@ use std::path::Path;
 use super::Finding;
 use crate::config::Config;
 use crate::memory::container_limit;
+use crate::server::files_needed;
 use crate::values::time::{now, rfc3339};
-
-/// Files that a server needs beside its connections: models, log, stores, its own.
-const OTHER_FILES: u64 = 64;
 
 /// Memory that a server needs beside models, customers and caches, in bytes.
 const BASE_MEMORY: u64 = 128 << 20;
@@ -35,8 +33,7 @@ fn open_files(config: &Config) -> Finding {
     let Some((soft, hard)) = file_limits() else {
         return Finding::warning(check, "the limit cannot be read from /proc/self/limits");
     };
-    // Two public ports; a store takes as many connections as it is allowed.
-    let wanted = 2 * config.server.connections as u64 + OTHER_FILES;
+    let wanted = files_needed(config.server.connections, config.source.len()) as u64;
     let text = |limit: u64| {
         if limit == u64::MAX {
             "unlimited".to_owned()

@@ -113,8 +113,8 @@ struct ProgramBuilder<'a, T> {
     /// The line of each split.
     lines: &'a [u32],
     shapes: TreeShapes,
-    /// Nodes to visit with the levels below them, and the nodes of a level with their first leaf. Both are empty between
-    /// trees, and kept for their memory.
+    /// Nodes to visit, with the levels below them or with their first leaf. Both are empty between trees, and kept for
+    /// their memory.
     open: Vec<(ChildRef, usize)>,
     level: Vec<(ChildRef, usize)>,
     programs: TreePrograms<T>,
@@ -229,4 +229,42 @@ fn keep_equal_levels(predicates: &mut Vec<u32>, first: usize, levels: usize) -> 
     // The leftmost path has the first predicate of each level.
     predicates.truncate(first + levels);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The predicates of a complete tree in preorder: the number of its level, in all splits.
+    fn by_level(level: u32, levels: u32) -> Vec<u32> {
+        match level < levels {
+            true => {
+                let below = by_level(level + 1, levels);
+                [vec![level], below.clone(), below].concat()
+            }
+            false => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_tree_keeps_one_predicate_per_level_if_all_of_a_level_are_equal() {
+        for levels in 0..4 {
+            let mut predicates = [vec![7], by_level(0, levels)].concat();
+            assert!(keep_equal_levels(&mut predicates, 1, levels as usize));
+            let expected: Vec<u32> = std::iter::once(7).chain(0..levels).collect();
+            assert_eq!(predicates, expected);
+        }
+    }
+
+    #[test]
+    fn a_tree_keeps_its_predicates_if_one_differs() {
+        // The first split of a tree has none beside it.
+        for other in 1..7 {
+            let mut predicates = by_level(0, 3);
+            predicates[other] = 9;
+            let before = predicates.clone();
+            assert!(!keep_equal_levels(&mut predicates, 0, 3));
+            assert_eq!(predicates, before);
+        }
+    }
 }
