@@ -138,7 +138,7 @@ def attack(*arguments):
 def hostile_client(instance, key, seed):
     """Runs one hostile client, with its four threads and a key, for the length of a block. Yields a list that has the
     number of its attacks at the end."""
-    begun, attacks = multiprocessing.Value("i"), []
+    begun, attacks = multiprocessing.RawArray("i", 4), []
     ports = [f"127.0.0.1:{instance.ports[port]}" for port in ("http", "grpc", "ops")]
     never, results = multiprocessing.Event(), multiprocessing.Queue()
     process = multiprocessing.Process(target=attack, args=(seed, (*ports, "", key), never, results, begun))
@@ -153,7 +153,7 @@ def hostile_client(instance, key, seed):
         # Its connections end with it.
         process.kill()
         process.join()
-        attacks.append(begun.value)
+        attacks.append(sum(begun))
 
 
 @contextlib.contextmanager

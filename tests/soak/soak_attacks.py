@@ -216,7 +216,8 @@ def work(
     seed: int, addresses: tuple[str, str, str, str, str], stop: Any, results: Any, begun: Any = None
 ) -> None:
     """Runs attacks in random order in four threads until `stop` is set; then puts how often each ran, and how often
-    the server cut one off, which is what a hostile client has to expect. `begun` counts them for other processes."""
+    the server cut one off, which is what a hostile client has to expect. `begun` counts those of each thread for
+    other processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
     seen: Counter[str] = Counter()
@@ -227,8 +228,7 @@ def work(
             attack = chance.choice(ATTACKS)
             seen[attack.__name__] += 1
             if begun is not None:
-                with begun.get_lock():
-                    begun.value += 1
+                begun[number] += 1
             try:
                 attack(Target(*addresses), chance)
             except Exception as error:
