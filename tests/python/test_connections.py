@@ -139,30 +139,31 @@ def test_more_connections_than_there_is_room_for_are_closed_at_once(evergreen, t
 
 def test_probes_are_answered_while_others_open_connections_without_a_pause(strict):
     place = (strict.ops.base_url.host, strict.ops.base_url.port)
-    done = threading.Event()
+    done, opened = threading.Event(), []
     # A reset at the end, so that no port stays in use for a minute.
     reset = struct.pack("ii", 1, 0)
 
     def flood():
-        opened = 0
         while not done.is_set():
             clients = [socket.create_connection(place, timeout=20) for _ in range(60)]
-            opened += len(clients)
+            opened.extend(clients)
             time.sleep(0.02)
             for client in clients:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
                 client.close()
-        return opened
 
     # Together nearly as many as the port serves; and those that are closed count until the server has seen it.
     with ThreadPoolExecutor(2) as pool:
         floods = [pool.submit(flood) for _ in range(2)]
         try:
-            for number in range(400):
+            number = 0
+            while number < 400 or (len(opened) < 2000 and not any(each.done() for each in floods)):
+                number += 1
                 with socket.create_connection(place, timeout=20) as probe:
                     probe.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
                     data, _ = until_closed(probe)
                 assert b" 200 " in data[:15], f"probe {number}"
         finally:
             done.set()
-        assert all(each.result() > 500 for each in floods)
+        for each in floods:
+            each.result()
