@@ -1,6 +1,7 @@
 //! Compares every kernel with the scalar reference, bit by bit, on random forests and rows.
 
-use crate::ensemble::{CodeRule, ThresholdRule};
+use crate::builder::{EnsembleBuilder, EnsembleSettings, Node};
+use crate::ensemble::{CodeRule, Ensemble, InputRule, MarginRule, SplitTest, ThresholdRule};
 use crate::kernel::random_forest::{ForestShape, difference, forest, reference, rows};
 use crate::kernel::{Kernel, KernelFloat, KernelName, KernelScratch};
 use crate::random_source::RandomSource;
@@ -179,6 +180,78 @@ fn agree_on_categories() {
                 agree_in::<f32>(&shape, false);
                 agree_in::<f64>(&shape, false);
             }
+        }
+    }
+}
+
+/// A forest of stumps whose features have so many thresholds: 0, 1, 2 and so on.
+fn stumps<T: KernelFloat>(thresholds: &[u16]) -> Ensemble<T> {
+    let mut builder = EnsembleBuilder::new(ThresholdRule::Less, CodeRule::NonNegative, InputRule::AsIs);
+    let splits = (0u32..)
+        .zip(thresholds)
+        .flat_map(|(feature, count)| (0..*count).map(move |at| (feature, at)));
+    for (tree, (feature, threshold)) in splits.enumerate() {
+        let values = [T::ZERO, T::cast(f64::from(threshold) + 1.0)];
+        let leaf = |at: usize| Node::Leaf {
+            id: 0,
+            value: &values[at..=at],
+            cover: T::ZERO,
+        };
+        let split = || Node::Split {
+            feature,
+            test: SplitTest::Threshold(T::cast(f64::from(threshold))),
+            missing_left: true,
+            zero_missing: false,
+            left: 1,
+            right: 2,
+            cover: T::ZERO,
+            gain: T::ZERO,
+        };
+        let node = |node| Ok(if node == 0 { split() } else { leaf(node - 1) });
+        builder.tree(3, node).unwrap();
+        builder.group(tree, 0);
+    }
+    let settings = EnsembleSettings {
+        features: thresholds.len(),
+        groups: 1,
+        base: vec![T::ZERO],
+        finish: MarginRule::None,
+    };
+    builder.finish(settings).unwrap().ensemble
+}
+
+fn agree_on_stumps<T: KernelFloat>(few: u16, many: u16) {
+    let ensemble = stumps::<T>(&[few, many]);
+    let rows: Vec<T> = (0..=many)
+        .step_by(9)
+        .chain([many])
+        .flat_map(|at| {
+            [
+                T::cast(f64::from(at % (few + 1)) - 0.5),
+                T::cast(f64::from(at) - 0.5),
+            ]
+        })
+        .collect();
+    let expected = reference(&ensemble, &rows, rows.len() / 2);
+    for name in KernelName::ALL.into_iter().filter(|name| name.available()) {
+        let kernel = Kernel::of(name, &ensemble).unwrap();
+        let found = difference(
+            &kernel,
+            &ensemble,
+            &rows,
+            &expected,
+            &mut KernelScratch::default(),
+        );
+        assert_eq!(found, None, "{name}, {few} and {many} thresholds");
+    }
+}
+
+#[test]
+fn agree_on_features_with_many_thresholds_after_one_with_few() {
+    for few in [1, 8, 9, 17, 72, 73] {
+        for many in [255, 256, 273, 300, 530] {
+            agree_on_stumps::<f32>(few, many);
+            agree_on_stumps::<f64>(few, many);
         }
     }
 }

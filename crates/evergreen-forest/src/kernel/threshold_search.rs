@@ -30,14 +30,18 @@ impl ThresholdSearch {
         reason = "there are fewer thresholds than splits, which are u32"
     )]
     pub(crate) fn new<T: KernelFloat>(thresholds: &[T], into: &mut Vec<T>) -> Self {
-        let pad = |into: &mut Vec<T>| into.resize(into.len().next_multiple_of(BLOCK), T::cast(f32::NAN));
+        let pivots_at = into.len();
+        // Other searches, whose blocks are shorter, may come before: the length need not be a multiple of `BLOCK`.
+        let pad = |into: &mut Vec<T>| {
+            let own = into.len() - pivots_at;
+            into.resize(pivots_at + own.next_multiple_of(BLOCK), T::cast(f32::NAN));
+        };
         let pivots: Vec<T> = thresholds
             .chunks_exact(BLOCK)
             .map(|block| block[BLOCK - 1])
             .collect();
         let count = thresholds.len().div_ceil(BLOCK).saturating_sub(1);
         let pivots = &pivots[..count];
-        let pivots_at = into.len();
         into.extend_from_slice(pivots);
         pad(into);
         let blocks = into.len();
@@ -198,5 +202,34 @@ pub(super) fn count<T: KernelFloat>(comparison: ThresholdRule, block: &[T], x: T
     match comparison {
         ThresholdRule::Less => block.iter().map(|threshold| u32::from(*threshold <= x)).sum(),
         ThresholdRule::LessEqual => block.iter().map(|threshold| u32::from(*threshold < x)).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::isa::portable::Portable;
+
+    #[test]
+    fn a_bin_counts_the_passed_thresholds_wherever_they_are_stored() {
+        for count in [0u16, 1, 15, 16, 17, 40, 255, 256, 300, 600, 2100] {
+            let thresholds: Vec<f32> = (0..count).map(f32::from).collect();
+            // After the blocks of other searches.
+            for before in [0, HALF, BLOCK, 3 * HALF] {
+                let mut all = vec![f32::NAN; before];
+                let search = ThresholdSearch::new(&thresholds, &mut all);
+                for x in (0..count)
+                    .map(f32::from)
+                    .chain([-1.0, f32::from(count), f32::INFINITY])
+                {
+                    for x in [x, x - 0.5] {
+                        // SAFETY: every CPU supports plain Rust.
+                        let bin = unsafe { search.bin::<f32, Portable>(&all, ThresholdRule::Less, x) };
+                        let passed = thresholds.partition_point(|threshold| *threshold <= x);
+                        assert_eq!(bin as usize, passed, "{x} of {count} thresholds after {before}");
+                    }
+                }
+            }
+        }
     }
 }
