@@ -150,6 +150,9 @@ class Cases:
         self.categories()
         self.early_stopping()
         self.vector_leaves()
+        # UBJSON, which is smaller, came with 1.6.
+        if VERSION >= (1, 6):
+            self.many_thresholds()
         if self.table is not None:
             self.telco()
 
@@ -296,6 +299,20 @@ class Cases:
         self.train(
             "quantiles",
             {"objective": "reg:quantileerror", "quantile_alpha": [0.1, 0.5, 0.9], "tree_method": "hist"},
+        )
+
+    def many_thresholds(self):
+        """A feature of a few values before one with hundreds of thresholds."""
+        rng = np.random.default_rng(5)
+        matrix = np.stack([rng.integers(0, 12, 20000), rng.normal(size=20000) * 40], 1).astype(np.float32)
+        signal = np.sin(matrix[:, 1] / 9) + matrix[:, 0] / 8 + rng.normal(size=len(matrix)) / 2
+        self.train(
+            "many-thresholds",
+            {"objective": "binary:logistic", "tree_method": "hist", "max_bin": 1024, "max_depth": 9},
+            table=(matrix, np.zeros(2, dtype=bool)),
+            label=(signal > 0.5).astype(np.float32),
+            shap=False,
+            ubj=True,
         )
 
     def telco(self):
