@@ -4,6 +4,7 @@
 mod connection_metrics;
 mod connections;
 mod delivery;
+mod handshakes;
 mod listen;
 mod open_connections;
 mod open_files;

@@ -24,6 +24,7 @@ use tower::Service as _;
 
 use super::connection_metrics::{CloseReason, ConnectionMetrics};
 use super::delivery::{Delivery, OutgoingBody, StreamExecutor};
+use super::handshakes;
 use super::open_connections::OpenConnections;
 use super::timeouts::{BytesReceived, CountedIo, HeaderTimer};
 use super::tls::{Alpn, ServerTls};
@@ -199,9 +200,14 @@ impl Port {
         tokio::task::yield_now().await;
     }
 
-    /// Serves the connections that the kernel has already accepted, which closing the port would reset, and closes it. Asks
-    /// the kernel itself: the runtime learns of a connection a little later.
+    /// Begins no more connections, serves those that the kernel has accepted, which closing the port would reset, and closes
+    /// it.
     async fn drain(&mut self, listener: TcpListener) {
+        if let Err(error) = handshakes::stop(&listener) {
+            tracing::warn!(%error, "connections that come while the port closes may be reset");
+        }
+        tokio::time::sleep(handshakes::TIME_TO_COMPLETE).await;
+        // Asks the kernel itself: the runtime learns of a connection a little later.
         let listener = match listener.into_std() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "waiting connections are reset"),
