@@ -191,8 +191,19 @@ class Cases:
             columns=columns,
             shap=False,
         )
+        self.many_thresholds()
         if self.table is not None:
             self.telco()
+
+    def many_thresholds(self):
+        """A feature of a few values before one with hundreds of thresholds."""
+        matrix, kinds, label = data.few_before_many()
+        many = {"loss_function": "Logloss", "border_count": 1024}
+        for case, params in [
+            ("many-thresholds", {"depth": 5, "iterations": 150}),
+            ("many-thresholds-lossguide", {"grow_policy": "Lossguide", "max_leaves": 128, "depth": 12, "iterations": 5}),
+        ]:
+            self.train(case, {**many, **params}, table=(matrix, kinds), label=label, shap=False)
 
     def telco(self):
         """The telecom customers."""

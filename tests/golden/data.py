@@ -31,6 +31,14 @@ def table(seed=7, rows=600, missing=0.08, categories=True):
     return matrix, np.array(kinds)
 
 
+def few_before_many():
+    """A feature of a few values before one with hundreds of thresholds: matrix, which columns are categories, labels."""
+    rng = np.random.default_rng(5)
+    matrix = np.stack([rng.integers(0, 12, 20000), rng.normal(size=20000) * 40], 1).astype(np.float32)
+    signal = np.sin(matrix[:, 1] / 9) + matrix[:, 0] / 8 + rng.normal(size=len(matrix)) / 2
+    return matrix, np.zeros(2, dtype=bool), (signal > 0.5).astype(np.float32)
+
+
 def score(matrix, seed=3):
     """A number per row that trees can learn from such a matrix."""
     rng = np.random.default_rng(seed)

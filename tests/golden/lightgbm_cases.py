@@ -103,6 +103,7 @@ class Cases:
         self.shapes()
         self.categories()
         self.wrapped()
+        self.many_thresholds()
         if self.table is not None:
             self.telco()
 
@@ -185,6 +186,18 @@ class Cases:
             "class": model.predict(part),
         }
         self.recorder.record(case, path, coded.to_numpy(np.float64), outputs)
+
+    def many_thresholds(self):
+        """A feature of a few values before one with hundreds of thresholds."""
+        matrix, kinds, label = data.few_before_many()
+        for case, params in [("many-thresholds", {}), ("many-thresholds-zero", {"zero_as_missing": True})]:
+            self.train(
+                case,
+                {"objective": "binary", "max_bin": 1023, "num_leaves": 255, **params},
+                table=(matrix.astype(np.float64), kinds),
+                label=label,
+                shap=False,
+            )
 
     def telco(self):
         """The telecom customers."""

@@ -303,14 +303,12 @@ class Cases:
 
     def many_thresholds(self):
         """A feature of a few values before one with hundreds of thresholds."""
-        rng = np.random.default_rng(5)
-        matrix = np.stack([rng.integers(0, 12, 20000), rng.normal(size=20000) * 40], 1).astype(np.float32)
-        signal = np.sin(matrix[:, 1] / 9) + matrix[:, 0] / 8 + rng.normal(size=len(matrix)) / 2
+        matrix, kinds, label = data.few_before_many()
         self.train(
             "many-thresholds",
             {"objective": "binary:logistic", "tree_method": "hist", "max_bin": 1024, "max_depth": 9},
-            table=(matrix, np.zeros(2, dtype=bool)),
-            label=(signal > 0.5).astype(np.float32),
+            table=(matrix, kinds),
+            label=label,
             shap=False,
             ubj=True,
         )
