@@ -9,6 +9,9 @@ pub use crate::random_source::RandomSource;
 /// Most leaves of all trees. Small forests are quick, and differ as much.
 const MOST_LEAVES: usize = 130;
 
+/// Leaves of a forest of one tree whose few features have more thresholds than a byte counts.
+const MANY_LEAVES: usize = 700;
+
 /// Most paths: trees times rows.
 const MOST_PATHS: usize = 300;
 
@@ -36,6 +39,7 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
     let leaves = match choose(32) {
         31 => one_of(choose, &[63, 64, 65, 128]),
         30 => one_of(choose, &[16, 31, 32, 33]),
+        29 => one_of(choose, &[10, 10, 10, 10, 10, 10, 10, MANY_LEAVES]),
         choice => 1 + choice % 10,
     };
     let trees = match choose(32) {
@@ -44,7 +48,7 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
         choice => 1 + choice % 4,
     };
     let flags = choose(256);
-    ForestShape {
+    let shape = ForestShape {
         trees: trees.min(MOST_LEAVES / leaves).max(1),
         leaves,
         depth: one_of(choose, &[1, 2, 3, 6, 8, 9, 40, 200]),
@@ -73,6 +77,16 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
                 CodeRule::Truncated,
             ],
         ),
+    };
+    match leaves {
+        MANY_LEAVES => ForestShape {
+            depth: 40,
+            features: 1 + shape.features % 3,
+            thresholds: 1000,
+            uneven: false,
+            ..shape
+        },
+        _ => shape,
     }
 }
 
@@ -107,7 +121,10 @@ fn agree<T: KernelFloat>(shape: &ForestShape, choose: &mut impl FnMut(usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::ensemble::SplitTest;
 
     #[test]
     fn kernels_agree_whatever_is_chosen() {
@@ -115,5 +132,24 @@ mod tests {
             let mut random = RandomSource(seed);
             kernels_agree(|end| random.below(end));
         }
+    }
+
+    #[test]
+    fn some_features_have_more_thresholds_than_a_byte_counts() {
+        let many = (0..2000u64).filter(|seed| {
+            let mut random = RandomSource(*seed);
+            let mut choose = |end| random.below(end);
+            let shape = shape(&mut choose);
+            let splits = forest::<f32>(&mut choose, &shape).splits;
+            (0..shape.features).any(|feature| {
+                let of_feature = splits.iter().filter(|split| split.feature as usize == feature);
+                let thresholds = of_feature.filter_map(|split| match split.test {
+                    SplitTest::Threshold(threshold) => Some(threshold.to_bits()),
+                    _ => None,
+                });
+                thresholds.collect::<HashSet<_>>().len() > 255
+            })
+        });
+        assert!(many.count() > 1);
     }
 }

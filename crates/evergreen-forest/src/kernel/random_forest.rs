@@ -159,7 +159,11 @@ pub(crate) fn forest<T: KernelFloat>(choose: &mut impl Choices, shape: &ForestSh
         let mut tests: Vec<NodeSpec<T>> = Vec::with_capacity(nodes.len());
         for node in 0..nodes.len() {
             let is_same = |other: &usize| nodes[*other].is_some() && levels[*other] == levels[node];
-            let same = (0..node).filter(|_| shape.symmetric).find(is_same);
+            let same = if shape.symmetric {
+                (0..node).find(is_same)
+            } else {
+                None
+            };
             tests.push(match (nodes[node], same) {
                 (None, _) => (SplitTest::Missing, 0, false, false),
                 (Some(_), Some(other)) => tests[other],
