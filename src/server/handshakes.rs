@@ -5,22 +5,23 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{SockFilter, SockRef};
-
 /// How long handshakes under way get: a round trip to the client, which has the answer to its first packet already.
 pub(super) const TIME_TO_COMPLETE: Duration = Duration::from_millis(20);
-
-/// Where the flags are in a TCP header, and the flag of a packet that opens a connection (RFC 9293, section 3.1).
-const FLAGS_OFFSET: u32 = 13;
-const SYN: u32 = 2;
 
 /// Makes a listening port ignore the first packet of new connections. Clients send it again after a second, when the port
 /// is closed: then they are refused. Connections that exist, and handshakes under way, go on.
 ///
 /// # Errors
 /// The system does not let a socket have a filter.
+#[cfg(target_os = "linux")]
 pub(super) fn stop(port: &impl AsFd) -> io::Result<()> {
     use libc::{BPF_ABS, BPF_B, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET};
+    use socket2::{SockFilter, SockRef};
+
+    /// Where the flags are in a TCP header, and the flag of a packet that opens a connection (RFC 9293, section 3.1).
+    const FLAGS_OFFSET: u32 = 13;
+    const SYN: u32 = 2;
+
     let instruction = |code: u32, if_true, if_false, operand| {
         // The codes are the sums of constants below 256.
         SockFilter::new(code as u16, if_true, if_false, operand)
@@ -34,7 +35,16 @@ pub(super) fn stop(port: &impl AsFd) -> io::Result<()> {
     ])
 }
 
-#[cfg(test)]
+/// Does nothing: the port may reset a connection when it closes.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn stop(_: &impl AsFd) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
