@@ -201,7 +201,10 @@ class Cases:
         many = {"loss_function": "Logloss", "border_count": 1024}
         for case, params in [
             ("many-thresholds", {"depth": 5, "iterations": 150}),
-            ("many-thresholds-lossguide", {"grow_policy": "Lossguide", "max_leaves": 128, "depth": 12, "iterations": 5}),
+            (
+                "many-thresholds-lossguide",
+                {"grow_policy": "Lossguide", "max_leaves": 128, "depth": 12, "iterations": 5},
+            ),
         ]:
             self.train(case, {**many, **params}, table=(matrix, kinds), label=label, shap=False)
 
