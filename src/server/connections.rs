@@ -224,8 +224,13 @@ impl Port {
                     }
                 }
                 Err(error) if is_client_error(&error) => {}
-                // Most often `WouldBlock`: none is left.
-                Err(_) => return,
+                Err(error) => {
+                    // Most often `WouldBlock`: none waits. Without descriptors some may.
+                    if os::is_asked(&listener) {
+                        tracing::error!(%error, "waiting connections are reset");
+                    }
+                    return;
+                }
             }
         }
     }
