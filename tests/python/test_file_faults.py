@@ -12,7 +12,7 @@ from evergreen_testing.certificates import Authority
 from evergreen_testing.certificates import settings as tls_settings
 from evergreen_testing.model_repository import bundle, put, settings
 from evergreen_testing.paths import CUSTOMERS, MODELS
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.server_process import Instance, serving
 
 POLL = "[models]\npoll_seconds = 0.1\n"
@@ -191,7 +191,7 @@ def test_a_certificate_is_refused_while_the_server_runs(evergreen, tmp_path, fau
     with serving(evergreen, tmp_path, config=tls_settings(tmp_path, certificate, key)) as server:
         replace(certificate, fault)
         until(lambda: "TLS certificate rejected" in server.log.read_text())
-        assert words in server.log.read_text()
+        until_logged(server.log, words)
         assert server.ops.get("/readyz").status_code == 200
 
 
@@ -206,7 +206,7 @@ def test_empty_version_folders_cost_one_line(evergreen, tmp_path):
         instance.start()
         put(bundle(tmp_path / "new"), models, 5001)
         until(lambda: json.loads(instance.ask("/v1/models/churn")[1])["live"]["version"] == 5001)
-        log = instance.log.read_text()
+        log = until_logged(instance.log, "empty version folders ignored")
         assert re.search(r'empty version folders ignored model="churn" folders=\d+', log)
         assert len(log) < 20_000
         assert instance.stop()[0] == 0

@@ -31,7 +31,7 @@ from evergreen_testing.hostile import (
     read_answer,
     send_some,
 )
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.server_process import serving
 
 # What a connection, its buffers, TLS, code pages and the allocator take beside the budget, in MiB.
@@ -355,7 +355,7 @@ def test_probes_answer_while_idle_connections_use_up_the_files(evergreen, tmp_pa
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
     with serving(evergreen, tmp_path, preexec=limited) as server:
-        assert "open_files=64" in server.log.read_text()
+        until_logged(server.log, "open_files=64")
         idle = []
         for port in (address(server), server.grpc, server.ops.base_url.netloc.decode()):
             for _ in range(100):

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from evergreen_testing.paths import CUSTOMERS, MODELS, ROOT
+from evergreen_testing.processes import until_logged
 from evergreen_testing.server_process import Instance
 
 OVERLAYS = sorted(path.name for path in (ROOT / "k8s/overlays").iterdir())
@@ -276,7 +277,7 @@ def test_the_sample_runs_by_its_manifest(evergreen, tmp_path):
     with Instance(evergreen, tmp_path, config=local) as instance:
         instance.start()
         assert json.loads(instance.ask("/v1/models", port="http")[1])["models"][0]["name"] == "churn"
-        assert '"level":"INFO"' in instance.log.read_text()
+        until_logged(instance.log, '"level":"INFO"')
 
 
 def test_the_batch_runs_by_its_manifest(evergreen, tmp_path):

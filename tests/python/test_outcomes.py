@@ -24,7 +24,7 @@ from evergreen_testing import clock
 from evergreen_testing.feature_stores import postgres_server
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.paths import MODELS, ROOT
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.sample_customers import IDS, metric, scores
 from evergreen_testing.server_process import Instance, serving
 
@@ -242,7 +242,7 @@ def test_a_killed_server_loses_no_answered_outcome_and_doubles_none(evergreen, t
         with journal.open("ab") as file:
             file.write(b'0badc0de {"model":"churn","customer":"torn')
         instance.start()
-        assert "unfinished last line of the outcomes cut off" in instance.log.read_text()
+        until_logged(instance.log, "unfinished last line of the outcomes cut off")
         assert 'evergreen_outcome_lines_lost_total{state="torn"} 1' in instance.ask("/metrics")[1]
         assert len(answered) > 10
 
@@ -272,7 +272,7 @@ def test_a_damaged_line_is_reported_and_the_others_count(evergreen, tmp_path):
     first, second, third = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(first + second.replace(b"left", b"lost") + third)
     with serving(evergreen, tmp_path, config=config) as server:
-        assert "damaged lines of the outcomes skipped" in server.log.read_text()
+        until_logged(server.log, "damaged lines of the outcomes skipped")
         assert metric(server, "evergreen_outcome_lines_lost_total", state="damaged") == 1
         assert counts(post(server, *batch)) == (1, 0, 2)
 

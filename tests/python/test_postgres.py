@@ -7,7 +7,7 @@ import time
 import pytest
 
 from evergreen_testing.feature_stores import postgres_server
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.sample_customers import FEATURES, ID, IDS, ROWS, scores, strip
 from evergreen_testing.server_process import serving
 
@@ -89,7 +89,7 @@ def test_what_the_table_lacks_is_named(evergreen, store, tmp_path):
     with serving(evergreen, tmp_path, customers=None, config=config) as online:
         [result] = scores(online, IDS[:1])
         assert result["status"] == "error" and "`stats` is unavailable" in result["error"]["detail"]
-        assert "SQLSTATE 42703" in online.log.read_text()
+        until_logged(online.log, "SQLSTATE 42703")
 
 
 def test_a_restart_under_load_is_survived(evergreen, store, tmp_path):

@@ -39,7 +39,7 @@ from evergreen_testing.prediction_logs import (
     table,
     unfinished,
 )
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.sample_customers import FRAME, IDS, ROWS, metric, plain
 from evergreen_testing.server_process import serving
 
@@ -418,7 +418,7 @@ def test_a_full_disk_stops_nothing_and_what_waits_is_written_later(evergreen, tm
             assert server.ops.get("/readyz").status_code == 200
             assert server.http.post("/v1/score", json=ask).status_code == 200
             assert metric(server, LOST) == 0
-            assert "file not written, trying again" in server.log.read_text()
+            until_logged(server.log, "file not written, trying again")
             ballast.unlink()
             until(lambda: len(rows(disk / "log")) == 2 * len(IDS), seconds=60)
             assert server.stop() == 0
@@ -466,7 +466,7 @@ def test_rows_beyond_two_row_groups_are_dropped_while_a_folder_cannot_be_written
             assert server.http.post("/v1/score", json=ask).status_code == 200
         until(lambda: metric(server, LOST, reason="write"))
         assert server.ops.get("/readyz").status_code == 200
-        assert "predictions dropped" in server.log.read_text()
+        until_logged(server.log, "predictions dropped")
         log.unlink()
         until(lambda: log.is_dir() and files(log), seconds=60)
         assert server.http.post("/v1/score", json=ask).status_code == 200

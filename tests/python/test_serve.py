@@ -13,6 +13,7 @@ import pytest
 import xgboost
 
 from evergreen_testing.paths import CUSTOMERS, MODELS
+from evergreen_testing.processes import until_logged
 from evergreen_testing.server_process import serving
 
 PROBLEM = "application/problem+json"
@@ -285,7 +286,7 @@ def test_a_refused_model_is_not_ready_and_says_why(evergreen, tmp_path):
         assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
         steps = server.http.get("/v1/models/churn").json()["versions"][0]["steps"]
         assert steps[-1]["step"] == "checksums" and "was changed" in steps[-1]["detail"]
-        assert "version refused" in server.log.read_text()
+        until_logged(server.log, "version refused")
 
 
 @pytest.mark.parametrize("folder", ["churn", "churn/1"])
@@ -301,7 +302,7 @@ def test_without_a_source_requests_bring_their_features(evergreen, tmp_path, cus
     shutil.copytree(MODELS / "churn", tmp_path / "models/churn")
     with serving(evergreen, tmp_path, models=tmp_path / "models", customers=None) as server:
         assert server.ops.get("/readyz").status_code == 200
-        assert "no feature source" in server.log.read_text()
+        until_logged(server.log, "no feature source")
         body = values_of(customers, customers["customer_id"][0])
         assert score(server, {"features": body}).json()["results"][0]["status"] == "ok"
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from evergreen_testing.model_repository import bundle, live, put, settings
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.server_process import Instance, serving
 
 
@@ -47,11 +47,12 @@ def test_what_can_change_changes_and_the_rest_is_named(evergreen, tmp_path):
         after = ask(server).json()["results"][0]
         assert after["score"] == before["score"] and after["band"] == "alarm"
         until(lambda: live(server) == 1)
-        log = server.log.read_text()
+        log = until_logged(server.log, "needs_restart", "server.drain_seconds")
         assert "limits.body_bytes" in log.split("needs_restart")[1] and "server.drain_seconds" in log
         assert "DEBUG" not in log or log.index("DEBUG") > log.index("settings")
         change("[limits]\nbach = 5\n")
-        assert "did you mean `batch`?" in server.log.read_text() and ask(server, 3).status_code == 413
+        until_logged(server.log, "did you mean `batch`?")
+        assert ask(server, 3).status_code == 413
         change("[models]\npoll_seconds = 0\n")
         assert ask(server, 3).status_code == 200 and ask(server).json()["results"][0]["band"] == "high"
         until(lambda: live(server) == 2)

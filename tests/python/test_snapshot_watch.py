@@ -9,7 +9,7 @@ import pytest
 from evergreen_testing.model_repository import Load, settings
 from evergreen_testing.object_store import BUCKET, object_store
 from evergreen_testing.paths import CUSTOMERS, MODELS
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.server_process import serving
 
 CONFIG = "[features.watch]\nseconds = 0.1\n"
@@ -105,8 +105,7 @@ def test_broken_customers_are_refused_and_the_old_ones_serve_on(server, customer
     with Load(server, IDS[:50]) as load:
         place(spoil(FRAME.copy()), customers)
         until(lambda: metric(server, f'evergreen_snapshot_refused{{reason="{kind}"}} 1'))
-        log = server.log.read_text()
-        assert "snapshot rejected" in log and part in log
+        log = until_logged(server.log, "snapshot rejected", part)
         assert visits(server) == before and metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
         # Logged once, not at every poll.
         assert log.count("snapshot rejected") == 1
@@ -178,7 +177,7 @@ def test_a_table_with_a_log_of_its_own_is_refused(evergreen, tmp_path, log, name
         # Another version of the same customers.
         FRAME.to_parquet(folder / "b.parquet")
         until(lambda: metric(server, 'evergreen_snapshot_refused{reason="unreadable"} 1'))
-        assert f"{name}, some of whose files may be outdated" in server.log.read_text()
+        until_logged(server.log, f"{name}, some of whose files may be outdated")
         assert metric(server, f"evergreen_snapshot_rows {len(FRAME)}")
 
 

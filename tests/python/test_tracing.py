@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from evergreen_testing.feature_stores import redis_server
 from evergreen_testing.grpc_client import Client
 from evergreen_testing.paths import CUSTOMERS
-from evergreen_testing.processes import free_port, until
+from evergreen_testing.processes import free_port, until, until_logged
 from evergreen_testing.sample_customers import IDS, fill
 from evergreen_testing.server_process import Instance, serving
 
@@ -168,7 +168,7 @@ def test_without_a_collector_requests_are_answered_and_the_end_is_prompt(evergre
             return int(re.search(r"^evergreen_spans_lost_total (\d+)", text, re.MULTILINE).group(1))
 
         until(lambda: lost() >= 200)
-        assert instance.log.read_text().count("spans not exported") == 1
+        assert until_logged(instance.log, "spans not exported").count("spans not exported") == 1
         start = time.monotonic()
         assert instance.stop()[0] == 0 and time.monotonic() - start < 10
 

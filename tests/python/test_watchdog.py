@@ -8,7 +8,7 @@ import time
 import pytest
 
 from evergreen_testing.model_repository import bundle, put
-from evergreen_testing.processes import until
+from evergreen_testing.processes import until, until_logged
 from evergreen_testing.server_process import Instance
 from evergreen_testing.shutdown import many_customers
 
@@ -70,8 +70,7 @@ def test_a_load_that_takes_too_long_is_given_up(evergreen, tmp_path):
         instance.start()
         many_customers(tmp_path, 300_000).rename(customers)
         until(lambda: metric(instance, "evergreen_loads_given_up_total"), seconds=90)
-        log = instance.log.read_text()
-        assert "load given up, its thread is left behind" in log and "reading the snapshot" in log
+        until_logged(instance.log, "load given up, its thread is left behind", "reading the snapshot")
         assert instance.ask("/v1/models/churn/scores/C-1042-0", port="http")[0] == 200
         # The lifecycle goes on with other work, and takes another limit.
         instance.config.write_text(config.replace("load_seconds = 1", "load_seconds = 60"))

@@ -48,3 +48,10 @@ def until(what: Callable[[], T | None], seconds: float = 30) -> T:
             return found
         assert time.monotonic() < deadline, "it did not come to be in time"
         time.sleep(0.02)
+
+
+def until_logged(log: Path, *texts: str) -> str:
+    """Waits until a log has all texts, and returns it: a server writes its log by a thread of its own, after the
+    answer of a request."""
+    until(lambda: all(text in log.read_text() for text in texts))
+    return log.read_text()
