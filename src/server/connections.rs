@@ -203,10 +203,10 @@ impl Port {
     /// Begins no more connections, serves those that the kernel has accepted, which closing the port would reset, and closes
     /// it.
     async fn drain(&mut self, listener: TcpListener) {
-        if let Err(error) = handshakes::stop(&listener) {
-            tracing::warn!(%error, "connections that come while the port closes may be reset");
+        match handshakes::stop(&listener) {
+            Ok(()) => tokio::time::sleep(handshakes::TIME_TO_COMPLETE).await,
+            Err(error) => tracing::warn!(%error, "connections that come while the port closes may be reset"),
         }
-        tokio::time::sleep(handshakes::TIME_TO_COMPLETE).await;
         // Asks the kernel itself: the runtime learns of a connection a little later.
         let listener = match listener.into_std() {
             Ok(listener) => listener,
@@ -224,8 +224,9 @@ impl Port {
                     }
                 }
                 Err(error) if is_client_error(&error) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // Without descriptors the system says so also if none waits.
                 Err(error) => {
-                    // Most often `WouldBlock`: none waits. Without descriptors some may.
                     if os::is_asked(&listener) {
                         tracing::error!(%error, "waiting connections are reset");
                     }

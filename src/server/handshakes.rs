@@ -1,15 +1,17 @@
 //! Stops a port from beginning new connections while it accepts those that have begun. Closing a port resets what the
-//! system accepts between the last accept and the close; a port without handshakes has nothing to reset.
+//! system accepts between the last accept and the close; without handshakes there is nothing to reset.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How long handshakes under way get: a round trip to the client, which has the answer to its first packet already.
+/// How long handshakes under way get: several round trips within a region. A client that is farther away, or loses a
+/// packet, may still be reset.
 pub(super) const TIME_TO_COMPLETE: Duration = Duration::from_millis(20);
 
-/// Makes a listening port ignore the first packet of new connections. Clients send it again after a second, when the port
-/// is closed: then they are refused. Connections that exist, and handshakes under way, go on.
+/// Makes a listening port ignore the first packet of new connections. Clients send it again after a second: then they are
+/// refused, as the port is closed, or reach the next server on it. Connections that exist, and handshakes under way, go on;
+/// what the port accepts from now on has the same filter, which no later packet of a connection meets.
 ///
 /// # Errors
 /// The system does not let a socket have a filter.
@@ -35,38 +37,63 @@ pub(super) fn stop(port: &impl AsFd) -> io::Result<()> {
     ])
 }
 
-/// Does nothing: the port may reset a connection when it closes.
+/// Other systems have no such filter.
 ///
 /// # Errors
-/// None.
+/// Always.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn stop(_: &impl AsFd) -> io::Result<()> {
-    Ok(())
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::io::{ErrorKind, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd as _;
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(200);
 
-    #[test]
-    fn a_port_begins_no_connection_and_accepts_those_that_have_begun() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut before = TcpStream::connect(address).unwrap();
-        stop(&listener).unwrap();
-        let later = TcpStream::connect_timeout(&address, SOON).unwrap_err();
-        assert_eq!(later.kind(), ErrorKind::TimedOut);
-        let (mut accepted, _) = listener.accept().unwrap();
-        before.write_all(b"asked").unwrap();
+    /// Lets a port complete handshakes only when data arrives, so that a test has one under way.
+    fn defer_accept(port: &TcpListener) {
+        let seconds: libc::c_int = 5;
+        #[expect(unsafe_code, reason = "the system's own call")]
+        // SAFETY: the value is valid for the whole call, which reads it, and has the length that is told.
+        let failed = unsafe {
+            libc::setsockopt(
+                port.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_DEFER_ACCEPT,
+                (&raw const seconds).cast(),
+                size_of_val(&seconds) as libc::socklen_t,
+            )
+        };
+        assert_eq!(failed, 0);
+    }
+
+    fn asks(client: &mut TcpStream, port: &TcpListener) {
+        client.write_all(b"asked").unwrap();
+        let (mut accepted, _) = port.accept().unwrap();
         let mut asked = [0; 5];
         accepted.read_exact(&mut asked).unwrap();
         assert_eq!(&asked, b"asked");
-        drop(listener);
+    }
+
+    #[test]
+    fn a_port_begins_no_connection_and_accepts_those_that_have_begun() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap();
+        let mut connected = TcpStream::connect(address).unwrap();
+        defer_accept(&port);
+        let mut under_way = TcpStream::connect(address).unwrap();
+        stop(&port).unwrap();
+        let later = TcpStream::connect_timeout(&address, SOON).unwrap_err();
+        assert_eq!(later.kind(), ErrorKind::TimedOut);
+        asks(&mut connected, &port);
+        asks(&mut under_way, &port);
+        drop(port);
         let refused = TcpStream::connect_timeout(&address, SOON).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }

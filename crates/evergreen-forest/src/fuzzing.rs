@@ -9,8 +9,9 @@ pub use crate::random_source::RandomSource;
 /// Most leaves of all trees. Small forests are quick, and differ as much.
 const MOST_LEAVES: usize = 130;
 
-/// Leaves of a forest of one tree whose few features have more thresholds than a byte counts.
-const MANY_LEAVES: usize = 700;
+/// Leaves of the trees of a forest whose few features have more thresholds than a byte counts: as many as every kernel
+/// takes.
+const MANY_LEAVES: usize = 250;
 
 /// Most paths: trees times rows.
 const MOST_PATHS: usize = 300;
@@ -80,10 +81,13 @@ fn shape(choose: &mut impl FnMut(usize) -> usize) -> ForestShape {
     };
     match leaves {
         MANY_LEAVES => ForestShape {
+            trees: 3,
             depth: 40,
-            features: 1 + shape.features % 3,
+            features: 1 + shape.features % 2,
             thresholds: 1000,
             uneven: false,
+            symmetric: false,
+            chain: false,
             ..shape
         },
         _ => shape,
@@ -121,10 +125,10 @@ fn agree<T: KernelFloat>(shape: &ForestShape, choose: &mut impl FnMut(usize) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
-    use crate::ensemble::SplitTest;
+    use crate::ensemble::{Ensemble, SplitTest};
 
     #[test]
     fn kernels_agree_whatever_is_chosen() {
@@ -134,22 +138,32 @@ mod tests {
         }
     }
 
+    /// The greatest number of thresholds of a feature.
+    fn most_thresholds(ensemble: &Ensemble<f32>) -> usize {
+        let mut of_features = HashMap::<_, HashSet<_>>::new();
+        for split in &ensemble.splits {
+            if let SplitTest::Threshold(threshold) = split.test {
+                of_features
+                    .entry(split.feature)
+                    .or_default()
+                    .insert(threshold.to_bits());
+            }
+        }
+        of_features.values().map(HashSet::len).max().unwrap_or(0)
+    }
+
     #[test]
-    fn some_features_have_more_thresholds_than_a_byte_counts() {
-        let many = (0..2000u64).filter(|seed| {
-            let mut random = RandomSource(*seed);
+    fn every_kernel_gets_features_with_more_thresholds_than_a_byte_counts() {
+        let forests = (0..2000u64).map(|seed| {
+            let mut random = RandomSource(seed);
             let mut choose = |end| random.below(end);
             let shape = shape(&mut choose);
-            let splits = forest::<f32>(&mut choose, &shape).splits;
-            (0..shape.features).any(|feature| {
-                let of_feature = splits.iter().filter(|split| split.feature as usize == feature);
-                let thresholds = of_feature.filter_map(|split| match split.test {
-                    SplitTest::Threshold(threshold) => Some(threshold.to_bits()),
-                    _ => None,
-                });
-                thresholds.collect::<HashSet<_>>().len() > 255
-            })
+            forest::<f32>(&mut choose, &shape)
         });
-        assert!(many.count() > 1);
+        let many: Vec<_> = forests.filter(|forest| most_thresholds(forest) > 255).collect();
+        for name in KernelName::ALL.into_iter().filter(|name| name.available()) {
+            let takes = |forest| Kernel::of(name, forest).is_some();
+            assert!(many.iter().any(takes), "{name}, {} forests", many.len());
+        }
     }
 }

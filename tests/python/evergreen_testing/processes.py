@@ -1,5 +1,6 @@
 """Programs to start, free ports for them, and waiting for what they do."""
 
+import contextlib
 import shutil
 import socket
 import time
@@ -53,5 +54,11 @@ def until(what: Callable[[], T | None], seconds: float = 30) -> T:
 def until_logged(log: Path, *texts: str) -> str:
     """Waits until a log has all texts, and returns it: a server writes its log by a thread of its own, after the
     answer of a request."""
-    until(lambda: all(text in log.read_text() for text in texts))
+
+    def missing() -> list[str]:
+        return [text for text in texts if text not in log.read_text()]
+
+    with contextlib.suppress(AssertionError):
+        until(lambda: not missing())
+    assert not missing(), f"{missing()} not logged; the log ends with: {log.read_text()[-2000:]}"
     return log.read_text()
