@@ -52,6 +52,8 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd as _;
 
+    use socket2::SockRef;
+
     use super::*;
 
     const SOON: Duration = Duration::from_millis(200);
@@ -75,6 +77,10 @@ mod tests {
 
     fn asks(client: &mut TcpStream, port: &TcpListener) {
         client.write_all(b"asked").unwrap();
+        // Else it would wait for ever for what the filter drops.
+        SockRef::from(port)
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
         let (mut accepted, _) = port.accept().unwrap();
         let mut asked = [0; 5];
         accepted.read_exact(&mut asked).unwrap();
