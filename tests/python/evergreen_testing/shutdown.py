@@ -162,7 +162,8 @@ def with_request_under_way(binary: str, folder: Path | str, duration: float) -> 
     it took, the `answer` as bytes, and whether a new connection was `refused` meanwhile."""
     with Instance(binary, folder) as instance:
         instance.start()
-        body = json.dumps({"model": "churn", "entities": [{"id": "C-1042"}]}).encode()
+        # Enough bytes for ten seconds: a body that arrives too slowly is refused.
+        body = json.dumps({"model": "churn", "entities": [{"id": "C-1042"}] * 1500}).encode()
         with socket.create_connection(("127.0.0.1", instance.ports["http"])) as client:
             client.sendall(
                 f"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
