@@ -11,7 +11,7 @@ pub(super) const TIME_TO_COMPLETE: Duration = Duration::from_millis(20);
 
 /// Makes a listening port ignore the first packet of new connections. Clients send it again after a second: then they are
 /// refused, as the port is closed, or reach the next server on it. Connections that exist, and handshakes under way, go on;
-/// what the port accepts from now on has the same filter, which no later packet of a connection meets.
+/// what the port accepts from now on has the same filter, which lets all later packets of a connection pass.
 ///
 /// # Errors
 /// The system does not let a socket have a filter.

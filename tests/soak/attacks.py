@@ -185,7 +185,8 @@ def attacked(server, attack, kind, ca, options):
         attacker.start()
         for client in clients:
             client.start()
-        seen = results.get()
+        # An attack waits for a minute at most; if its process ends otherwise, so does this one.
+        seen = results.get(timeout=options.seconds + 180)
         attacker.join()
         idle = until_idle(server)
         stop.set()
