@@ -310,7 +310,7 @@ fn default_budget(config: &Config, live: &LiveSet) -> usize {
     let budget = DefaultBudget {
         // Without a known limit, the least budget is safe.
         limit: available_memory().unwrap_or(0),
-        resident: crate::os::resident_bytes(),
+        resident: crate::os::resident_bytes() as u64,
         reload: (models + rows + ids + rankings) as u64,
         caches: caches.sum(),
     };

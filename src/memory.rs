@@ -3,9 +3,11 @@
 //! is refused at once, before it is decoded; nothing waits for memory, as waiting while holding some could deadlock.
 //!
 //! [`MemoryBudget`] counts, [`Reservation`] holds a share for as long as it lives, and [`RequestMemory`] is the account of
-//! one request from its first byte to the last byte of its answer.
+//! one request from its first byte to the last byte of its answer. When much was returned, freed memory that the allocator keeps
+//! goes back to the system.
 
 mod default_budget;
+mod release;
 mod request;
 
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use default_budget::{DefaultBudget, available_memory, container_limit};
 pub use request::{BodyMeter, ConnectionMemory, RequestMemory, current, with_current};
+
+use release::Returned;
 
 use crate::error::Error;
 
@@ -33,6 +37,7 @@ pub struct MemoryBudget {
     limit: AtomicUsize,
     used: AtomicUsize,
     refused: AtomicUsize,
+    returned: Returned,
 }
 
 /// Why bytes were not granted.
@@ -82,6 +87,7 @@ impl MemoryBudget {
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
+            returned: Returned::default(),
         })
     }
 
@@ -180,6 +186,7 @@ impl MemoryBudget {
     /// Returns bytes.
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.returned.add(bytes, self.limit(), || self.used());
     }
 }
 

@@ -1,8 +1,24 @@
 //! What the standard library has no words for: giving memory back to the system, stepping behind other threads, signals.
 
-/// Gives memory that was freed back to the system. glibc's allocator keeps it otherwise, and a server that reloads large
-/// models would seem to grow. jemalloc does so by itself.
+/// Gives memory that was freed back to the system. Allocators keep it otherwise, jemalloc for some time and that of glibc for
+/// good.
 pub(crate) fn release_memory() {
+    #[cfg(feature = "jemalloc")]
+    #[expect(unsafe_code, reason = "the allocator's own call")]
+    // SAFETY: the name ends with a zero byte. The call reads and writes no value, and may come at any time from any thread. It
+    // fails if the name is not known, which changes nothing.
+    unsafe {
+        use std::ptr::null_mut;
+        // 4096 stands for all arenas (MALLCTL_ARENAS_ALL).
+        tikv_jemalloc_sys::mallctl(
+            c"arena.4096.purge".as_ptr(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            0,
+        );
+    }
+    // What C libraries hold, and everything without jemalloc.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "the allocator's own call")]
     // SAFETY: malloc_trim takes no pointer and may be called at any time from any thread.
@@ -67,12 +83,17 @@ pub(crate) fn lower_priority() {
     }
 }
 
-/// The resident memory of this process in bytes; 0 if the system does not say.
-pub(crate) fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kibibytes.map_or(0, |kibibytes| kibibytes << 10)
+/// The resident memory of this process in bytes; 0 if the system does not say. It takes some microseconds.
+pub(crate) fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = status
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<usize>().ok());
+    #[expect(unsafe_code, reason = "the system's own call")]
+    // SAFETY: it takes a plain number.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages.unwrap_or(0) * usize::try_from(page).unwrap_or(0)
 }
 
 /// Raises the limit of open files to the most that the system allows, and returns the limit; `None` if it is not known.

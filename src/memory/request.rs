@@ -101,6 +101,10 @@ impl ConnectionMemory {
             let difference = after.wrapping_sub(before);
             self.held.fetch_add(difference, Ordering::Relaxed);
             self.budget.used.fetch_add(difference, Ordering::Relaxed);
+            let budget = &self.budget;
+            budget
+                .returned
+                .add(before.saturating_sub(after), budget.limit(), || budget.used());
         }
     }
 }

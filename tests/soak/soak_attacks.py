@@ -13,11 +13,13 @@ import ssl
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from evergreen_testing.hostile import INFER, SCORE, Http2, connect, field, head, message, read_answer
 
 MIB = 1 << 20
+CLIENTS = 30
 ENTITIES = field(1, b"churn") + field(3, field(1, b"C-1042")) * 4000
 
 
@@ -185,7 +187,7 @@ def lengths(target: Target, chance: random.Random) -> None:
 
 
 def slow_heads(target: Target, chance: random.Random) -> None:
-    clients = [connect(target.rest, target.tls) for _ in range(30)]
+    clients = [connect(target.rest, target.tls) for _ in range(CLIENTS)]
     for _ in range(12):
         for client in clients:
             with contextlib.suppress(OSError):
@@ -195,6 +197,52 @@ def slow_heads(target: Target, chance: random.Random) -> None:
         time.sleep(1)
     for client in clients:
         client.close()
+
+
+def packed_spaces(target: Target) -> None:
+    target.post("/v1/score", packed(b" ", 3_900_000), "content-encoding: gzip")
+
+
+def torn_body(target: Target) -> None:
+    with connect(target.rest, target.tls, timeout=5) as client:
+        client.sendall(head("/v1/score", 4_000_000, f"authorization: Bearer {target.key}") + b" " * 50_000)
+        client.settimeout(0.5)
+        client.recv(64)
+
+
+@functools.cache
+def unknown_features() -> bytes:
+    """Returns a request with fifty thousand features that no model has."""
+    features = {f"k{number}": 1 for number in range(50_000)}
+    return json.dumps({"model": "churn", "entities": [{"id": "C-1042", "features": features}]}).encode()
+
+
+def left_lines(target: Target) -> None:
+    """A bulk request whose client leaves while the answer comes."""
+    lines = b'{"id":"C-1042"}\n' * 30_000
+    with connect(target.rest, target.tls, timeout=2) as client:
+        start = head("/v1/models/churn/scores", len(lines), f"authorization: Bearer {target.key}")
+        client.sendall(start + lines)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end and client.recv(65536):
+            pass
+
+
+def bursts(target: Target, chance: random.Random) -> None:
+    """Thirty clients at once, three times, of one kind after the other: what one kind leaves in the allocator is no use
+    to the next."""
+
+    def quietly(send: Callable[[Target], Any]) -> None:
+        with contextlib.suppress(OSError):
+            send(target)
+
+    for send in (packed_spaces, torn_body, lambda to: to.post("/v1/score", unknown_features()), left_lines):
+        for _ in range(3):
+            threads = [threading.Thread(target=quietly, args=(send,)) for _ in range(CLIENTS)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
 
 
 def without_key(target: Target, chance: random.Random) -> None:
@@ -208,7 +256,7 @@ def without_key(target: Target, chance: random.Random) -> None:
 
 ATTACKS = [
     long_name, many_names, bulk_bomb, zstd_window, grown_message, grown_json, held_bodies, held_streams, untaken,
-    untaken_http1, idle, reset, garbage, lengths, slow_heads, without_key,
+    untaken_http1, idle, reset, garbage, lengths, slow_heads, bursts, without_key,
 ]  # fmt: skip
 
 
