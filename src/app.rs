@@ -111,7 +111,7 @@ impl App {
         let heartbeats = Heartbeats::default();
         let sources = Arc::new(Sources::new(&config, feature_metrics.clone())?);
         // The limit is set when it is known what models and snapshot take.
-        let memory = MemoryBudget::unlimited();
+        let memory = MemoryBudget::of_process();
         let mut lifecycle = Lifecycle::start(
             &config,
             &sources,

@@ -37,7 +37,8 @@ pub struct MemoryBudget {
     limit: AtomicUsize,
     used: AtomicUsize,
     refused: AtomicUsize,
-    returned: Returned,
+    /// Of the budget of the process only, whose resident memory it looks at.
+    returned: Option<Returned>,
 }
 
 /// Why bytes were not granted.
@@ -83,17 +84,22 @@ pub struct Reservation {
 impl MemoryBudget {
     /// A budget of this many bytes.
     pub fn new(limit: usize) -> Arc<Self> {
+        Self::with(limit, None)
+    }
+
+    /// The budget of a process, which has one: freed memory goes back to the system as `memory/release.rs` says. It has no
+    /// limit until [`Self::set_limit`].
+    pub fn of_process() -> Arc<Self> {
+        Self::with(usize::MAX, Some(Returned::default()))
+    }
+
+    fn with(limit: usize, returned: Option<Returned>) -> Arc<Self> {
         Arc::new(Self {
             limit: AtomicUsize::new(limit),
             used: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
-            returned: Returned::default(),
+            returned,
         })
-    }
-
-    /// A budget without a limit, for work that no client asked for.
-    pub fn unlimited() -> Arc<Self> {
-        Self::new(usize::MAX)
     }
 
     /// Sets another limit, for requests from now on.
@@ -186,7 +192,14 @@ impl MemoryBudget {
     /// Returns bytes.
     fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.returned.add(bytes, self.limit(), || self.used());
+        self.was_returned(bytes);
+    }
+
+    /// Tells that bytes are no longer in use.
+    fn was_returned(&self, bytes: usize) {
+        if let Some(returned) = &self.returned {
+            returned.add(bytes, self.limit(), || self.used());
+        }
     }
 }
 

@@ -101,10 +101,7 @@ impl ConnectionMemory {
             let difference = after.wrapping_sub(before);
             self.held.fetch_add(difference, Ordering::Relaxed);
             self.budget.used.fetch_add(difference, Ordering::Relaxed);
-            let budget = &self.budget;
-            budget
-                .returned
-                .add(before.saturating_sub(after), budget.limit(), || budget.used());
+            self.budget.was_returned(before.saturating_sub(after));
         }
     }
 }

@@ -19,6 +19,7 @@ from typing import Any
 from evergreen_testing.hostile import INFER, SCORE, Http2, connect, field, head, message, read_answer
 
 MIB = 1 << 20
+# Parallel clients of a burst.
 CLIENTS = 30
 ENTITIES = field(1, b"churn") + field(3, field(1, b"C-1042")) * 4000
 
@@ -187,7 +188,7 @@ def lengths(target: Target, chance: random.Random) -> None:
 
 
 def slow_heads(target: Target, chance: random.Random) -> None:
-    clients = [connect(target.rest, target.tls) for _ in range(CLIENTS)]
+    clients = [connect(target.rest, target.tls) for _ in range(30)]
     for _ in range(12):
         for client in clients:
             with contextlib.suppress(OSError):
@@ -229,7 +230,7 @@ def left_lines(target: Target) -> None:
 
 
 def bursts(target: Target, chance: random.Random) -> None:
-    """Thirty clients at once, three times, of one kind after the other: what one kind leaves in the allocator is no use
+    """Clients at once, three times, of one kind after the other: what one kind leaves in the allocator is no use
     to the next."""
 
     def quietly(send: Callable[[Target], Any]) -> None:
