@@ -34,8 +34,8 @@ from evergreen_testing.hostile import MIB, Http2, Memory, connect, is_idle  # no
 from evergreen_testing.server_process import serving  # noqa: E402
 from soak_attacks import Target  # noqa: E402
 
-# What a server needs beside the budget, in MiB: buffers of connections, TLS, code pages. Freed memory may add half of the
-# budget.
+# What a server needs beside the budget, in MiB: buffers of connections, TLS, code pages. Freed memory may add half of
+# the budget.
 BESIDE = 48
 
 SCORE = "/v1/models/churn/scores/C-1042"
