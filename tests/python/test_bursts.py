@@ -27,5 +27,5 @@ def test_the_process_keeps_no_more_than_it_may(evergreen, tmp_path, arenas):
         until(lambda: is_idle(server), 30)
         answer = server.http.get("/v1/models/churn/scores/C-1042")
         assert answer.status_code == 200 and answer.json()["status"] == "ok"
-    # What the budget's release allows (src/memory/release.rs), and threads, buffers and code pages.
-    assert peak[0] < 1.5 * BUDGET / MIB + 48
+    # The bound of SECURITY.md, with a thread for each client.
+    assert peak[0] < 1.5 * BUDGET / MIB + 48 + 0.3 * soak_attacks.CLIENTS
